@@ -1,0 +1,76 @@
+// What a language model is, independent of the file it came from. Filled by parse_hf_config (config.json) and by
+// formats/gguf (metadata); read by arch/, which turns it into parameters and a graph.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/dtype.h"
+
+namespace plimsoll {
+
+enum class RopeKind { standard, linear, dynamic, llama3, yarn, longrope };
+enum class RopeStyle { half, interleaved };  // pairs (i, i + d/2), as Hugging Face stores weights; or (2i, 2i + 1)
+
+// Rotary position embedding (Su et al. 2021, arXiv:2104.09864) and its published context extensions.
+struct RopeConfig {
+  RopeKind kind = RopeKind::standard;
+  RopeStyle style = RopeStyle::half;
+  double theta = 10000.0;
+  double partial_rotary_factor = 1.0;   // share of head_dim that is rotated
+  double factor = 1.0;                  // linear, dynamic, llama3, yarn, longrope
+  double low_freq_factor = 1.0;         // llama3
+  double high_freq_factor = 4.0;        // llama3
+  int64_t original_context_length = 0;  // llama3, yarn, longrope, dynamic; 0: the model's context_length
+  double beta_fast = 32.0;              // yarn
+  double beta_slow = 1.0;               // yarn
+  bool truncate = true;                 // yarn
+  std::optional<double> mscale, mscale_all_dim;  // yarn (DeepSeek)
+  std::optional<double> attention_factor;        // yarn, longrope: overrides the derived value
+  std::vector<double> short_factor, long_factor; // longrope: one divisor per frequency
+  std::vector<double> frequency_divisors;        // GGUF rope_freqs.weight: one divisor per frequency; empty: none
+};
+
+struct ModelConfig {
+  std::string architecture;  // row of the table in arch/: "llama", "mistral", "qwen2", "qwen3", …
+  int64_t vocab_size = 0;
+  int64_t hidden_size = 0;
+  int64_t intermediate_size = 0;
+  int64_t layers = 0;
+  int64_t heads = 0;
+  int64_t kv_heads = 0;
+  int64_t head_dim = 0;  // not always hidden_size / heads
+  int64_t context_length = 0;
+  double norm_eps = 1e-6;
+  std::string activation = "silu";  // Hugging Face's name: silu, gelu, gelu_pytorch_tanh, gelu_new, relu, …
+  bool attention_bias = false;         // on q, k, v
+  bool attention_output_bias = false;  // on o
+  bool mlp_bias = false;
+  bool tied_embeddings = false;
+  double initializer_range = 0.02;
+  RopeConfig rope;
+  // Sliding attention: a query sees the `sliding_window` keys up to and with itself. 0: no layer slides.
+  int64_t sliding_window = 0;
+  std::vector<bool> layer_slides;  // one per layer; empty when no layer slides
+
+  std::optional<int64_t> bos_token_id, pad_token_id;
+  std::vector<int64_t> eos_token_ids;
+  DType stored_dtype = DType::f32;  // of the checkpoint, as its config says
+
+  int64_t window_of_layer(int64_t layer) const {  // 0: full attention
+    return !layer_slides.empty() && layer_slides[static_cast<size_t>(layer)] ? sliding_window : 0;
+  }
+};
+
+// Parses a Hugging Face config.json, in the layout of transformers 5 (`rope_parameters`, `dtype`) or any before it
+// (`rope_theta`, `rope_scaling`, `torch_dtype`). Checks that every size is present, positive and consistent and that
+// `model_type` is one that arch/ knows. `source` names the file in errors. Throws a caller Error.
+ModelConfig parse_hf_config(std::string_view json, std::string_view source);
+
+// The reverse: a config.json that transformers 5 loads for this model.
+std::string write_hf_config(const ModelConfig& config, DType stored_dtype);
+
+}  // namespace plimsoll

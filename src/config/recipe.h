@@ -1,0 +1,70 @@
+// What to do with a model: method, precision, optimizer, data, budget. One struct for the flags of `plan` and `train`,
+// the keys of recipe.toml, and the recipe.toml that a run writes. config/recipe_fields.cpp lists every field once
+// (name, help, default, range); parsing, writing and --help derive from that list.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/dtype.h"
+
+namespace plimsoll {
+
+enum class Method { full, lora };
+enum class OptimizerKind { adamw, adam, sgd };
+enum class LrScheduleKind { constant, linear, cosine };
+enum class LossOn { all, assistant };
+enum class RecomputeMode { automatic, none, all, layers };
+
+struct Recipe {
+  // model and data
+  std::string model;
+  std::vector<std::string> data;
+  std::string eval_data;
+  bool shuffle = true;
+  LossOn loss_on = LossOn::all;
+  int64_t seq_len = 512;
+  bool packing = true;
+
+  // method
+  Method method = Method::lora;
+  DType precision = DType::bf16;  // f32 or bf16: compute; trained parameters always have f32 master weights
+  int64_t rank = 16;
+  double alpha = 32;
+  std::string targets = "all-linear";  // or "q_proj,v_proj,…"
+  bool rslora = false;
+  std::string adapter;  // PEFT folder to start from; its rank, alpha and targets hold
+
+  // optimizer
+  OptimizerKind optimizer = OptimizerKind::adamw;
+  double lr = 1e-4;
+  LrScheduleKind lr_schedule = LrScheduleKind::constant;
+  int64_t warmup_steps = 0;
+  double weight_decay = 0.0;  // on tensors of two or more dimensions
+  double beta1 = 0.9, beta2 = 0.999;  // --betas 0.9,0.999
+  double eps = 1e-8;
+  double momentum = 0.0;   // sgd
+  double grad_clip = 1.0;  // 0: off
+
+  // batch and length of the run
+  std::optional<int64_t> micro_batch;   // rows; empty: auto
+  std::optional<int64_t> global_batch;  // rows a step; empty: the micro-batch
+  std::optional<int64_t> steps;
+  std::optional<double> epochs;  // at most one of steps, epochs; neither: one epoch
+
+  // memory
+  std::optional<int64_t> memory_bytes;  // the line; empty: no line
+  RecomputeMode recompute = RecomputeMode::automatic;
+  int64_t recompute_layers = 0;          // with RecomputeMode::layers
+  std::optional<int64_t> ce_chunk_rows;  // empty: auto
+
+  // run
+  int64_t seed = 0;
+  int64_t threads = 0;  // 0: all processors this process may use
+  int64_t save_every = 0;
+  int64_t eval_every = 0;
+};
+
+}  // namespace plimsoll

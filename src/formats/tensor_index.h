@@ -1,0 +1,64 @@
+// Where every tensor of a model lies on disk. Nothing is mapped: reads are positioned reads into the caller's buffers,
+// so that they are inside the memory plan.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/dtype.h"
+#include "base/shape.h"
+
+namespace plimsoll {
+
+// A read-only file. Reads are thread-safe.
+class InputFile {
+ public:
+  explicit InputFile(std::string path);  // throws a caller Error (missing, a folder) or a world Error (unreadable)
+  ~InputFile();
+  InputFile(const InputFile&) = delete;
+  InputFile& operator=(const InputFile&) = delete;
+
+  const std::string& path() const { return path_; }
+  int64_t size() const { return size_; }
+  // Reads exactly out.size() bytes at `offset`. Past the end or an I/O error: a world Error.
+  void read(int64_t offset, std::span<std::byte> out) const;
+
+ private:
+  std::string path_;
+  int fd_ = -1;
+  int64_t size_ = 0;
+};
+
+struct TensorEntry {
+  std::string name;         // the model's own Hugging Face name, "model.layers.0.self_attn.q_proj.weight", GGUF too
+  std::string stored_name;  // as in the file
+  DType dtype = DType::f32;
+  Shape shape;              // row-major, Hugging Face orientation
+  int file = 0;             // index into TensorIndex::files
+  int64_t offset = 0;       // bytes from the start of the file
+  int64_t bytes = 0;
+  // GGUF stores q and k of llama-type models with rows of each head interleaved (pairs 2i, 2i+1 for rope). Non-zero: the
+  // number of heads; load_tensor puts the rows back into half-split order.
+  int64_t interleaved_heads = 0;
+};
+
+struct TensorIndex {
+  std::vector<std::shared_ptr<InputFile>> files;
+  std::vector<TensorEntry> entries;  // sorted by name
+
+  const TensorEntry* find(std::string_view name) const;  // nullptr when absent
+};
+
+// Reads a tensor, converted to `target` (f32, bf16 or f16; round to nearest even) in row-major order, into `out`
+// (exactly shape.elements() values). `staging` is the only scratch used (at least min_staging_bytes(entry)); larger is
+// faster. Thread rule: one caller per staging buffer.
+void load_tensor(const TensorIndex& index, const TensorEntry& entry, DType target, std::span<std::byte> out,
+                 std::span<std::byte> staging);
+int64_t min_staging_bytes(const TensorEntry& entry);
+
+}  // namespace plimsoll
