@@ -32,6 +32,8 @@ struct RopeConfig {
   std::optional<double> attention_factor;        // yarn, longrope: overrides the derived value
   std::vector<double> short_factor, long_factor; // longrope: one divisor per frequency
   std::vector<double> frequency_divisors;        // GGUF rope_freqs.weight: one divisor per frequency; empty: none
+
+  bool operator==(const RopeConfig&) const = default;
 };
 
 struct ModelConfig {
@@ -59,6 +61,8 @@ struct ModelConfig {
   std::optional<int64_t> bos_token_id, pad_token_id;
   std::vector<int64_t> eos_token_ids;
   DType stored_dtype = DType::f32;  // of the checkpoint, as its config says
+
+  bool operator==(const ModelConfig&) const = default;
 
   int64_t window_of_layer(int64_t layer) const {  // 0: full attention
     return !layer_slides.empty() && layer_slides[static_cast<size_t>(layer)] ? sliding_window : 0;
