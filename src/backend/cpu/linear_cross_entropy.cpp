@@ -20,11 +20,22 @@
 #include "base/bytes.h"
 #include "base/error.h"
 
+#ifndef PLIMSOLL_SOFTMAX_SUM_
+#define PLIMSOLL_SOFTMAX_SUM_  // this file is read once per target
+namespace plimsoll::cpu {
+// The largest logit and sum(exp(logit - largest)). Kept apart: their logarithmic sum would lose the small digits of large
+// logits.
+struct SoftmaxSum {
+  float top;
+  double sum;
+};
+}  // namespace plimsoll::cpu
+#endif
+
 HWY_BEFORE_NAMESPACE();
 namespace plimsoll::cpu::HWY_NAMESPACE {
 
-// Returns log(sum(exp(logits))).
-double log_sum_exp(const float* logits, int64_t n) {
+SoftmaxSum sum_softmax(const float* logits, int64_t n) {
   const Floats d;
   auto top = hn::Set(d, logits[0]);
   int64_t i = 0;
@@ -37,25 +48,28 @@ double log_sum_exp(const float* logits, int64_t n) {
   for (i = 0; i + lanes <= n; i += lanes) sum = hn::Add(sum, hn::Exp(d, hn::Sub(load(logits + i), shift)));
   double total = sum_of_lanes(sum);
   for (; i < n; ++i) total += std::exp(logits[i] - max);
-  return static_cast<double>(max) + std::log(total);
+  return {max, total};
 }
 
-// out = scale · softmax(logits), out over logits' own memory (front to back, never ahead of what is read).
+// out = factor · exp(logits - top), out over logits' own memory (front to back, never ahead of what is read).
 template <typename T>
-HWY_INLINE void scaled_softmax(const float* logits, float log_sum, float scale, T* out, int64_t n) {
+HWY_INLINE void scaled_exp(const float* logits, float top, float factor, T* out, int64_t n) {
   const Floats d;
-  const auto shift = hn::Set(d, log_sum);
-  const auto factor = hn::Set(d, scale);
-  for_vectors(n, [&](int64_t i, auto lane) { lane.put(hn::Mul(factor, hn::Exp(d, hn::Sub(lane.get(logits + i), shift))), out + i); });
+  const auto shift = hn::Set(d, top);
+  const auto scale = hn::Set(d, factor);
+  for_vectors(n, [&](int64_t i, auto lane) { lane.put(hn::Mul(scale, hn::Exp(d, hn::Sub(lane.get(logits + i), shift))), out + i); });
 }
-void softmax_gradient(float* row, DType dtype, float log_sum, float scale, int32_t label, int64_t n) {
-  const float at_label = scale * (std::exp(row[label] - log_sum) - 1.0F);
+// row = scale · (softmax(row) - one at the label), written as dtype from the row's begin.
+void softmax_gradient(float* row, DType dtype, const SoftmaxSum& sum, float scale, int32_t label, int64_t n) {
+  const double probability = std::exp(static_cast<double>(row[label]) - static_cast<double>(sum.top)) / sum.sum;
+  const auto at_label = static_cast<float>(static_cast<double>(scale) * (probability - 1.0));
+  const auto factor = static_cast<float>(static_cast<double>(scale) / sum.sum);
   if (dtype == DType::f32) {
-    scaled_softmax(row, log_sum, scale, row, n);
+    scaled_exp(row, sum.top, factor, row, n);
     row[label] = at_label;
   } else {
     auto* const bits = reinterpret_cast<uint16_t*>(row);
-    scaled_softmax(row, log_sum, scale, bits, n);
+    scaled_exp(row, sum.top, factor, bits, n);
     bits[label] = f32_to_bf16(at_label);
   }
 }
@@ -65,7 +79,7 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace plimsoll::cpu {
-HWY_EXPORT(log_sum_exp);
+HWY_EXPORT(sum_softmax);
 HWY_EXPORT(softmax_gradient);
 
 namespace {
@@ -160,9 +174,9 @@ void linear_cross_entropy(ThreadPool& pool, const LinearCrossEntropySpec& spec, 
         return;
       }
       const int32_t label = t.labels[counted[begin + i]];
-      const double log_sum = HWY_DYNAMIC_DISPATCH(log_sum_exp)(row, spec.vocab);
-      nll[i] = log_sum - static_cast<double>(row[label]);
-      if (gradients) HWY_DYNAMIC_DISPATCH(softmax_gradient)(row, spec.dtype, static_cast<float>(log_sum), scale, label, spec.vocab);
+      const auto sum = HWY_DYNAMIC_DISPATCH(sum_softmax)(row, spec.vocab);
+      nll[i] = std::log(sum.sum) + (static_cast<double>(sum.top) - static_cast<double>(row[label]));
+      if (gradients) HWY_DYNAMIC_DISPATCH(softmax_gradient)(row, spec.dtype, sum, scale, label, spec.vocab);
     });
     for (int64_t i = 0; i < rows; ++i) {
       nll_sum += nll[i];
