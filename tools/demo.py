@@ -33,8 +33,7 @@ class Story:
         self.steps = 200 if tiny else 120
         self.seq_len = 128 if tiny else 512
         self.rate = "1e-2" if tiny else "1e-3"
-        # A question that asks what a held-out weakness is: the model has never seen its name in training.
-        self.question_starts = ("Explain", "What is", "Describe", "What does")
+        self.question_about = "hard-coded password" if tiny else "CWE-311"  # held out: no training question is about it
 
 
 def heading(number, text):
@@ -79,11 +78,10 @@ class Program:
 
 
 def chosen_question(story):
-    """(question, answer): of the held-out rows that ask what something is, the one with the median length of answer."""
+    """(question, answer): of the held-out rows about the story's subject, one that asks what it is."""
     rows = [json.loads(line)["messages"] for line in story.heldout.read_text(encoding="utf-8").splitlines()]
-    fitting = [row for row in rows if row[0]["content"].startswith(story.question_starts)]
-    fitting = sorted(fitting or rows, key=lambda row: (len(row[1]["content"]), row[0]["content"]))
-    question, answer = fitting[len(fitting) // 2]
+    about = [row for row in rows if story.question_about in row[0]["content"]]
+    question, answer = min(about or rows, key=lambda row: not row[0]["content"].startswith(("Explain", "What", "Describe")))
     return question["content"], answer["content"]
 
 
