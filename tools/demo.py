@@ -7,6 +7,7 @@ usage: demo.py [--tiny] [--steps N] [--memory SIZE] [--plimsoll PROGRAM]
 
 import argparse
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -81,7 +82,7 @@ def chosen_question(story):
     """(question, answer): of the held-out rows about the story's subject, one that asks what it is."""
     rows = [json.loads(line)["messages"] for line in story.heldout.read_text(encoding="utf-8").splitlines()]
     about = [row for row in rows if story.question_about in row[0]["content"]]
-    question, answer = min(about or rows, key=lambda row: not row[0]["content"].startswith(("Explain", "What", "Describe")))
+    question, answer = min(about or rows, key=lambda row: not re.match("Explain|Describe|What (is|does)", row[0]["content"]))
     return question["content"], answer["content"]
 
 
