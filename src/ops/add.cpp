@@ -1,4 +1,4 @@
-// add(a, b) -> a + b, in a's place when a dies here.   Saves: nothing.
+// add(a, b) -> a + b, in place of the operand that dies here.   Saves: nothing.
 #include "ops/gradient_builder.h"
 #include "ops/op_table.h"
 #include "ops/shape_check.h"
@@ -18,7 +18,7 @@ OpDef add_def() {
                 for (const ValueId id : op.operands) builder.accumulate(id, builder.gradient_of(op.results[0]), op);
               },
           .flops = [](const Graph& graph, const Op& op) { return static_cast<double>(operand(graph, op, 0).shape.elements()); },
-          .reuse = [](const Op&, int) { return 0; }};
+          .reuse = [](const Op&, int) { return ReuseCandidates{0, 1}; }};
 }
 
 }  // namespace plimsoll

@@ -34,7 +34,7 @@ OpDef gated_activation_grad_def() {
             return {result_of("gate", gate.dtype, gate.shape), result_of("up", gate.dtype, gate.shape)};
           },
           .flops = [](const Graph& graph, const Op& op) { return 14.0 * static_cast<double>(operand(graph, op, 0).shape.elements()); },
-          .reuse = [](const Op&, int index) { return index + 1; }};
+          .reuse = [](const Op&, int index) { return ReuseCandidates{index + 1, -1}; }};
 }
 
 }  // namespace plimsoll

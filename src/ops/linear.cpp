@@ -68,7 +68,7 @@ OpDef linear_def() {
           .infer = infer_linear,
           .gradient = linear_gradient,
           .flops = linear_flops,
-          .reuse = [](const Op& op, int) { return addend_index(op); }};
+          .reuse = [](const Op& op, int) { return ReuseCandidates{addend_index(op), -1}; }};
 }
 
 // linear_grad_weight(dy (M, N), x (M, K), accumulator (N, K) or (K, N) f32, updated): += alpha · dyᵀ x

@@ -17,6 +17,8 @@ struct OpCost {
   int64_t bytes_accessed = 0; // operands read and results written once
 };
 
+using ReuseCandidates = std::array<int, 2>;  // operand indices; -1: none
+
 struct OpDef {
   OpKind kind;
   const char* name;
@@ -26,8 +28,8 @@ struct OpDef {
   // Adds backward ops; nullptr: not differentiable.
   void (*gradient)(GradientBuilder& builder, const Op& op) = nullptr;
   double (*flops)(const Graph& graph, const Op& op) = nullptr;  // nullptr: none worth counting
-  // The operand whose buffer result `index` may take over when the op is its last use; -1: none.
-  int (*reuse)(const Op& op, int index) = nullptr;
+  // The operands whose buffer result `index` may take over when the op is their last use, best first.
+  ReuseCandidates (*reuse)(const Op& op, int index) = nullptr;
   // Operands that the op updates in place (persistent values only).
   bool (*mutates)(const Op& op, int operand) = nullptr;
   // Recomputing the result in the backward pass costs little beside a matmul, so it is never kept.

@@ -43,7 +43,7 @@ OpDef rms_norm_grad_def() {
             return {result_of("", x.dtype, x.shape)};
           },
           .flops = [](const Graph& graph, const Op& op) { return 8.0 * static_cast<double>(operand(graph, op, 1).shape.elements()); },
-          .reuse = [](const Op& op, int) { return has_operand(op, 4) ? 4 : -1; },
+          .reuse = [](const Op& op, int) { return ReuseCandidates{has_operand(op, 4) ? 4 : -1, -1}; },
           .mutates = [](const Op&, int index) { return index == 5; }};
 }
 

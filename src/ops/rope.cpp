@@ -36,7 +36,7 @@ OpDef rope_def() {
                                                attrs, op, ".grad")[0],
                                    op);
               },
-          .reuse = [](const Op&, int) { return 0; }};
+          .reuse = [](const Op&, int) { return ReuseCandidates{0, -1}; }};
 }
 
 }  // namespace plimsoll
