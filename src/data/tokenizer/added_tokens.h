@@ -37,8 +37,9 @@ class AddedTokens {
   int64_t resident_bytes() const;
 
   // Calls piece(begin, end, token) over `text`, leftmost-longest; token is nullptr for text between tokens.
+  // `special_as_text`: special tokens found count as text.
   template <typename Piece>
-  void split(std::string_view text, bool normalized, Piece&& piece) const {
+  void split(std::string_view text, bool normalized, bool special_as_text, Piece&& piece) const {
     const Trie& trie = normalized ? normalized_ : raw_;
     if (trie.empty()) {
       if (!text.empty()) piece(size_t{0}, text.size(), nullptr);
@@ -55,6 +56,7 @@ class AddedTokens {
       size_t begin = at, end = at + length;
       at = end;
       const AddedToken& token = tokens_[static_cast<size_t>(index)];
+      if (special_as_text && token.special) continue;
       if (token.single_word && inside_word(text, begin, end)) continue;
       if (token.lstrip && done < begin) begin = whitespace_start(text, done, begin);
       if (token.rstrip) end = space_end = end < space_end ? space_end : whitespace_end(text, end);

@@ -91,7 +91,8 @@ Tokenizer::~Tokenizer() = default;
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 
-void Tokenizer::encode_into(std::string_view text, std::vector<int32_t>& ids) const {
+void Tokenizer::encode_into(std::string_view text, SpecialText special_text, std::vector<int32_t>& ids) const {
+  const bool special_as_text = special_text == SpecialText::plain;
   if (text.size() > kMaxTextBytes) {
     throw caller_error("text", "has " + std::to_string(text.size()) + " bytes", "split it: the limit for one text is 1 GiB");
   }
@@ -99,13 +100,13 @@ void Tokenizer::encode_into(std::string_view text, std::vector<int32_t>& ids) co
   if (tokenizer::valid_utf8_prefix(text) != text.size()) text = repaired = tokenizer::to_valid_utf8(text);
   std::unique_ptr<tokenizer::EncodeScratch> scratch = scratches_->take();
   tokenizer::ModelSink sink(*parts_, *scratch, ids);
-  parts_->added.split(text, false, [&](size_t begin, size_t end, const AddedToken* token) {
+  parts_->added.split(text, false, special_as_text, [&](size_t begin, size_t end, const AddedToken* token) {
     if (token != nullptr) {
       ids.push_back(token->id);
       return;
     }
     const std::string_view segment = normalize(parts_->normalizer, text.substr(begin, end - begin), scratch->normalizer, scratch->regex);
-    parts_->added.split(segment, true, [&](size_t first, size_t last, const AddedToken* inner) {
+    parts_->added.split(segment, true, special_as_text, [&](size_t first, size_t last, const AddedToken* inner) {
       if (inner != nullptr) {
         ids.push_back(inner->id);
         return;
@@ -117,10 +118,10 @@ void Tokenizer::encode_into(std::string_view text, std::vector<int32_t>& ids) co
   scratches_->give(std::move(scratch));
 }
 
-std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special) const {
+std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special, SpecialText special_text) const {
   std::vector<int32_t> ids;
   for (const TemplatePiece& piece : parts_->post_processor.single) {
-    if (piece.id == TemplatePiece::kFirst) encode_into(text, ids);
+    if (piece.id == TemplatePiece::kFirst) encode_into(text, special_text, ids);
     else if (piece.id >= 0 && add_special) ids.push_back(piece.id);
   }
   return ids;
@@ -129,7 +130,7 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special) 
 PairEncoding Tokenizer::encode_pair(std::string_view first, std::string_view second, bool add_special) const {
   PairEncoding out;
   for (const TemplatePiece& piece : parts_->post_processor.pair) {
-    if (piece.id < 0) encode_into(piece.id == TemplatePiece::kFirst ? first : second, out.ids);
+    if (piece.id < 0) encode_into(piece.id == TemplatePiece::kFirst ? first : second, SpecialText::token, out.ids);
     else if (add_special) out.ids.push_back(piece.id);
     out.type_ids.resize(out.ids.size(), piece.type_id);
   }

@@ -21,6 +21,9 @@ struct TokenizerParts;
 class ScratchPool;
 }  // namespace tokenizer
 
+// What a text means that spells a special token ("<|im_end|>"): the token, or its letters, as untrusted text should.
+enum class SpecialText { token, plain };
+
 // Ids, -1 where there is none or it is not known.
 struct SpecialIds {
   int32_t bos = -1, eos = -1, pad = -1, unk = -1;
@@ -59,9 +62,8 @@ class Tokenizer {
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
 
-  // Control tokens in `text` are recognised either way; `add_special` adds what the template puts around a text (BOS, EOS).
-  // Bytes that are not UTF-8 count as U+FFFD.
-  std::vector<int32_t> encode(std::string_view text, bool add_special) const;
+  // `add_special` adds what the template puts around a text (BOS, EOS). Bytes that are not UTF-8 count as U+FFFD.
+  std::vector<int32_t> encode(std::string_view text, bool add_special, SpecialText special_text = SpecialText::token) const;
   PairEncoding encode_pair(std::string_view first, std::string_view second, bool add_special) const;
 
   // Ids outside the vocabulary are left out. The result is valid UTF-8.
@@ -75,7 +77,7 @@ class Tokenizer {
   int64_t resident_bytes() const;  // tables only, without scratch
 
  private:
-  void encode_into(std::string_view text, std::vector<int32_t>& ids) const;
+  void encode_into(std::string_view text, SpecialText special_text, std::vector<int32_t>& ids) const;
 
   std::unique_ptr<const tokenizer::TokenizerParts> parts_;
   std::unique_ptr<tokenizer::ScratchPool> scratches_;
