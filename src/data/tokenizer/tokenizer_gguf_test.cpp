@@ -68,7 +68,9 @@ TEST(TokenizerGguf, ScoredPiecesGiveTheReferenceIds) {
     EXPECT_EQ(tokenizer.encode(text, false, SpecialText::plain), c["ids_plain"].get<std::vector<int32_t>>()) << line;
     EXPECT_EQ(tokenizer.encode(text, true), c["ids_bos_special"].get<std::vector<int32_t>>()) << line;
     // The space that begins a text after a user-defined token is not taken back, in the tokenizers library neither.
-    if (!text.starts_with("<|turn|>")) EXPECT_EQ(tokenizer.decode(c["ids_plain"].get<std::vector<int32_t>>(), false), text);
+    if (!text.starts_with("<|turn|>")) {
+      EXPECT_EQ(tokenizer.decode(c["ids_plain"].get<std::vector<int32_t>>(), false), text);
+    }
   }
   EXPECT_EQ(cases, 11);
   EXPECT_EQ(tokenizer.special_ids().bos, 1);
