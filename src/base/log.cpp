@@ -11,6 +11,7 @@ std::atomic<LogLevel> g_level{LogLevel::normal};
 }
 
 void set_log_level(LogLevel level) { g_level = level; }
+LogLevel log_level() { return g_level.load(); }
 
 void log_note(std::string_view message) {
   if (g_level.load() != LogLevel::quiet) fmt::print(stderr, "{}\n", message);

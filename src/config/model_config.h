@@ -32,6 +32,8 @@ struct RopeConfig {
   std::optional<double> attention_factor;        // yarn, longrope: overrides the derived value
   std::vector<double> short_factor, long_factor; // longrope: one divisor per frequency
   std::vector<double> frequency_divisors;        // GGUF rope_freqs.weight: one divisor per frequency; empty: none
+
+  bool operator==(const RopeConfig&) const = default;
 };
 
 struct ModelConfig {
@@ -60,6 +62,8 @@ struct ModelConfig {
   std::vector<int64_t> eos_token_ids;
   DType stored_dtype = DType::f32;  // of the checkpoint, as its config says
 
+  bool operator==(const ModelConfig&) const = default;
+
   int64_t window_of_layer(int64_t layer) const {  // 0: full attention
     return !layer_slides.empty() && layer_slides[static_cast<size_t>(layer)] ? sliding_window : 0;
   }
@@ -70,7 +74,12 @@ struct ModelConfig {
 // `model_type` is one that arch/ knows. `source` names the file in errors. Throws a caller Error.
 ModelConfig parse_hf_config(std::string_view json, std::string_view source);
 
-// The reverse: a config.json that transformers 5 loads for this model.
+// The divisors of each frequency, head_dim / 2 of them, that the llama3 scaling of `rope` amounts to: 1 for short waves,
+// `factor` for long ones. GGUF files hold them as the tensor rope_freqs.weight.
+std::vector<double> llama3_frequency_divisors(const RopeConfig& rope, int64_t head_dim);
+
+// The reverse of parse_hf_config: a config.json that transformers 5 loads for this model. Throws a caller Error where
+// that format cannot express it.
 std::string write_hf_config(const ModelConfig& config, DType stored_dtype);
 
 }  // namespace plimsoll

@@ -63,8 +63,10 @@ struct Recipe {
   // run
   int64_t seed = 0;
   int64_t threads = 0;  // 0: all processors this process may use
-  int64_t save_every = 0;
-  int64_t eval_every = 0;
+  int64_t save_every = 0;  // steps; 0: at the end only
+  int64_t eval_every = 0;  // steps; 0: at the end only
+
+  bool operator==(const Recipe&) const = default;
 };
 
 }  // namespace plimsoll

@@ -1,0 +1,347 @@
+// Attention kernels on f32 blocks with Highway, for any CPU; the tensors may be f32 or bf16.
+#include <algorithm>
+
+#include "backend/cpu/attention_kernels.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/attention_f32.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace plimsoll::cpu::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// At most 16 lanes, so that a panel of 32 columns is always a whole number of vectors.
+using DF = hn::CappedTag<float, 16>;
+using DI = hn::RebindToSigned<DF>;
+using DU16 = hn::Rebind<uint16_t, DF>;
+using VF = hn::Vec<DF>;
+
+HWY_INLINE VF load_bf16(const uint16_t* from) {
+  const hn::RebindToUnsigned<DF> du;
+  return hn::BitCast(DF(), hn::ShiftLeft<16>(hn::PromoteTo(du, hn::LoadU(DU16(), from))));
+}
+
+// Rounds to nearest even; a NaN stays a (quiet) NaN.
+HWY_INLINE void store_bf16(VF value, uint16_t* to) {
+  const DI di;
+  const auto bits = hn::BitCast(hn::RebindToUnsigned<DF>(), value);
+  const hn::RebindToUnsigned<DF> du;
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1U));
+  const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7fffU)));
+  const auto quiet = hn::Or(bits, hn::Set(du, 0x400000U));
+  const auto is_nan = hn::RebindMask(du, hn::Ne(value, value));
+  const auto upper = hn::ShiftRight<16>(hn::IfThenElse(is_nan, quiet, rounded));
+  hn::StoreU(hn::DemoteTo(DU16(), hn::BitCast(di, upper)), DU16(), to);
+}
+
+// Elements of a tensor row to f32, `d` of them.
+HWY_ATTR void read_row(const void* row, DType dtype, int64_t d, float* to) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(DF()));
+  int64_t i = 0;
+  if (dtype == DType::bf16) {
+    const auto* from = static_cast<const uint16_t*>(row);
+    for (; i + lanes <= d; i += lanes) hn::StoreU(load_bf16(from + i), DF(), to + i);
+    for (; i < d; ++i) to[i] = bf16_to_f32(from[i]);
+    return;
+  }
+  const auto* from = static_cast<const float*>(row);
+  for (; i + lanes <= d; i += lanes) hn::StoreU(hn::LoadU(DF(), from + i), DF(), to + i);
+  for (; i < d; ++i) to[i] = from[i];
+}
+
+HWY_ATTR void write_row(const float* from, float factor, DType dtype, int64_t d, void* row) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(DF()));
+  const VF factors = hn::Set(DF(), factor);
+  int64_t i = 0;
+  if (dtype == DType::bf16) {
+    auto* to = static_cast<uint16_t*>(row);
+    for (; i + lanes <= d; i += lanes) store_bf16(hn::Mul(hn::LoadU(DF(), from + i), factors), to + i);
+    for (; i < d; ++i) to[i] = f32_to_bf16(from[i] * factor);
+    return;
+  }
+  auto* to = static_cast<float*>(row);
+  for (; i + lanes <= d; i += lanes) hn::StoreU(hn::Mul(hn::LoadU(DF(), from + i), factors), DF(), to + i);
+  for (; i < d; ++i) to[i] = from[i] * factor;
+}
+
+HWY_INLINE float* block_at(void* blocks, int64_t index, int64_t stride) {
+  return reinterpret_cast<float*>(static_cast<char*>(blocks) + index * stride);
+}
+
+HWY_ATTR void pack_rows(const char* const* rows, DType dtype, int64_t d, void* blocks, int64_t block_stride) {
+  for (int64_t first = 0, index = 0; first < d; first += kAttentionBlock, ++index) {
+    float* block = block_at(blocks, index, block_stride);
+    const int64_t width = std::min(d - first, kAttentionBlock);
+    for (int64_t r = 0; r < kAttentionBlock; ++r, block += kAttentionBlock) {
+      const char* row = rows[r];
+      const int64_t filled = row == nullptr ? 0 : width;
+      if (row != nullptr) read_row(row + first * (dtype == DType::bf16 ? 2 : 4), dtype, width, block);
+      std::fill(block + filled, block + kAttentionBlock, 0.0F);
+    }
+  }
+}
+
+HWY_ATTR void pack_transposed(const char* const* rows, DType dtype, int64_t d, void* blocks, int64_t block_stride) {
+  HWY_ALIGN float row_values[kAttentionBlock];
+  for (int64_t first = 0, index = 0; first < d; first += kAttentionBlock, ++index) {
+    float* block = block_at(blocks, index, block_stride);
+    const int64_t width = std::min(d - first, kAttentionBlock);
+    for (int64_t r = 0; r < kAttentionBlock; ++r) {
+      const char* row = rows[r];
+      const int64_t filled = row == nullptr ? 0 : width;
+      if (row != nullptr) read_row(row + first * (dtype == DType::bf16 ? 2 : 4), dtype, width, row_values);
+      for (int64_t i = 0; i < filled; ++i) block[i * kAttentionBlock + r] = row_values[i];
+      for (int64_t i = filled; i < kAttentionBlock; ++i) block[i * kAttentionBlock + r] = 0.0F;
+    }
+  }
+}
+
+// kRows rows of a C block, two vectors wide, over the whole depth.
+template <int kRows>
+HWY_INLINE void gemm_strip(const AttentionGemm& g, float* c, const char* a, const char* b) {
+  const DF df;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(df));
+  VF sums[kRows][2];
+  for (int r = 0; r < kRows; ++r)
+    for (int half = 0; half < 2; ++half)
+      sums[r][half] = g.accumulate ? hn::Load(df, c + r * kAttentionBlock + half * lanes) : hn::Zero(df);
+  for (int64_t block = 0; block < g.depth; ++block) {
+    const auto* a_row = reinterpret_cast<const float*>(a + block * g.a_depth);
+    const auto* b_row = reinterpret_cast<const float*>(b + block * g.b_depth);
+    for (int64_t k = 0; k < kAttentionBlock; ++k, ++a_row, b_row += kAttentionBlock) {
+      const VF b0 = hn::Load(df, b_row), b1 = hn::Load(df, b_row + lanes);
+      for (int r = 0; r < kRows; ++r) {
+        const VF value = hn::Set(df, a_row[r * kAttentionBlock]);
+        sums[r][0] = hn::MulAdd(value, b0, sums[r][0]);
+        sums[r][1] = hn::MulAdd(value, b1, sums[r][1]);
+      }
+    }
+  }
+  for (int r = 0; r < kRows; ++r)
+    for (int half = 0; half < 2; ++half) hn::Store(sums[r][half], df, c + r * kAttentionBlock + half * lanes);
+}
+
+HWY_ATTR void gemm(const AttentionGemm& g) {
+  constexpr int kRows = HWY_MAX_BYTES >= 64 ? 8 : 4;
+  const int64_t width = 2 * static_cast<int64_t>(hn::Lanes(DF()));
+  for (int64_t row = 0; row < g.rows; ++row)
+    for (int64_t col = 0; col < g.cols; ++col) {
+      float* c = g.c + (row * g.c_row + col * g.c_col) / 4;
+      const char* a = static_cast<const char*>(g.a) + row * g.a_row;
+      const char* b = static_cast<const char*>(g.b) + col * g.b_col;
+      for (int64_t r = 0; r < kAttentionBlock; r += kRows)
+        for (int64_t x = 0; x < kAttentionBlock; x += width)
+          gemm_strip<kRows>(g, c + r * kAttentionBlock + x, a + r * kAttentionBlock * 4, b + x * 4);
+    }
+}
+
+// 2^x for x <= about 0; below 2^-126 it stays at 2^-126. Relative error about 1e-7.
+HWY_INLINE VF exp2(VF x) {
+  const DF df;
+  const DI di;
+  const VF magic = hn::Set(df, 12582912.0F);  // 1.5 * 2^23: the integer lands in the low bits
+  x = hn::Max(x, hn::Set(df, -126.0F));
+  const VF shifted = hn::Add(x, magic);
+  const VF r = hn::Sub(x, hn::Sub(shifted, magic));
+  VF y = hn::Set(df, 0.000154614447F);
+  y = hn::MulAdd(y, r, hn::Set(df, 0.001340042818F));
+  y = hn::MulAdd(y, r, hn::Set(df, 0.009618056679F));
+  y = hn::MulAdd(y, r, hn::Set(df, 0.05550327227F));
+  y = hn::MulAdd(y, r, hn::Set(df, 0.2402265092F));
+  y = hn::MulAdd(y, r, hn::Set(df, 0.6931472067F));
+  y = hn::MulAdd(y, r, hn::Set(df, 1.0F));
+  return hn::BitCast(df, hn::Add(hn::BitCast(di, y), hn::ShiftLeft<23>(hn::BitCast(di, shifted))));
+}
+
+// tanh by a series near 0 (where the quotient would cancel) and by exponentials elsewhere.
+HWY_INLINE VF tanh(VF x) {
+  const DF df;
+  const VF size = hn::Abs(x), squared = hn::Mul(x, x);
+  VF series = hn::Set(df, 0.021869488F);  // 62/2835
+  series = hn::MulAdd(series, squared, hn::Set(df, -0.053968254F));
+  series = hn::MulAdd(series, squared, hn::Set(df, 0.133333333F));
+  series = hn::MulAdd(series, squared, hn::Set(df, -0.333333333F));
+  series = hn::MulAdd(hn::Mul(series, squared), x, x);
+  const VF decay = exp2(hn::Mul(size, hn::Set(df, -2.0F * kLog2E)));
+  const VF one = hn::Set(df, 1.0F);
+  const VF quotient = hn::CopySign(hn::Div(hn::Sub(one, decay), hn::Add(one, decay)), x);
+  return hn::IfThenElse(hn::Lt(size, hn::Set(df, 0.2F)), series, quotient);
+}
+
+HWY_ATTR void softcap(float* s, int64_t strips, float scale, float cap) {
+  const DF df;
+  const VF factor = hn::Set(df, scale / cap), caps = hn::Set(df, cap);
+  for (int64_t i = 0; i < strips * kAttentionBlock * kAttentionBlock; i += static_cast<int64_t>(hn::Lanes(df)))
+    hn::Store(hn::Mul(caps, tanh(hn::Mul(hn::Load(df, s + i), factor))), df, s + i);
+}
+
+// The columns of a mask that one vector covers.
+struct MaskColumns {
+  hn::Vec<DI> lo, hi, segment;
+  HWY_INLINE MaskColumns(const AttentionPanelMask& mask, int64_t column)
+      : lo(hn::LoadU(DI(), mask.lo + column)),
+        hi(hn::LoadU(DI(), mask.hi + column)),
+        segment(hn::LoadU(DI(), mask.query_segment + column)) {}
+  HWY_INLINE hn::Mask<DF> allows(const AttentionPanelMask& mask, int64_t row) const {
+    const DI di;
+    const auto key = hn::Set(di, mask.first_key + static_cast<int32_t>(row));
+    const auto same = hn::Eq(segment, hn::Set(di, mask.key_segment[row]));
+    const auto seen = hn::AndNot(hn::Gt(lo, key), hn::AndNot(hn::Gt(key, hi), same));
+    return hn::RebindMask(DF(), seen);
+  }
+};
+
+template <bool kMasked>
+HWY_ATTR bool softmax_columns(const AttentionSoftmax& a) {
+  const DF df;
+  const VF scale = hn::Set(df, a.scale2), one = hn::Set(df, 1.0F);
+  const int64_t rows = a.strips * kAttentionBlock;
+  bool rescaled = false;
+  for (int64_t column = 0; column < kAttentionBlock; column += static_cast<int64_t>(hn::Lanes(df))) {
+    float* s = a.s + column;
+    const MaskColumns columns(*a.mask, column);
+    VF highest = hn::Set(df, kNoScore);
+    for (int64_t row = 0; row < rows; ++row) {
+      VF value = hn::Load(df, s + row * kAttentionBlock);
+      if constexpr (kMasked) value = hn::IfThenElse(columns.allows(*a.mask, row), value, hn::Set(df, kNoScore));
+      highest = hn::Max(highest, value);
+    }
+    const VF before = hn::Load(df, a.maximum + column);
+    // scale2 * kNoScore may be above kNoScore: only a real score may raise the maximum.
+    const VF scaled = hn::IfThenElse(hn::Eq(highest, hn::Set(df, kNoScore)), highest, hn::Mul(highest, scale));
+    const VF maximum = hn::Max(before, scaled);
+    const VF rescale = hn::IfThenElse(hn::Eq(before, maximum), one, exp2(hn::Sub(before, maximum)));
+    VF sum = hn::Zero(df);
+    for (int64_t row = 0; row < rows; ++row) {
+      VF p = exp2(hn::MulSub(hn::Load(df, s + row * kAttentionBlock), scale, maximum));
+      if constexpr (kMasked) p = hn::IfThenElseZero(columns.allows(*a.mask, row), p);
+      sum = hn::Add(sum, p);
+      hn::Store(p, df, s + row * kAttentionBlock);
+    }
+    hn::Store(hn::MulAdd(hn::Load(df, a.sum + column), rescale, sum), df, a.sum + column);
+    hn::Store(maximum, df, a.maximum + column);
+    hn::Store(rescale, df, a.rescale + column);
+    rescaled |= !hn::AllTrue(df, hn::Eq(rescale, one));
+  }
+  return rescaled;
+}
+
+constexpr int32_t kNobody[kAttentionBlock] = {};
+constexpr AttentionPanelMask kNoMask = {kNobody, kNobody, kNobody, kNobody, 0};
+
+HWY_ATTR bool softmax(const AttentionSoftmax& softmax) {
+  if (softmax.mask != nullptr) return softmax_columns<true>(softmax);
+  AttentionSoftmax open = softmax;
+  open.mask = &kNoMask;
+  return softmax_columns<false>(open);
+}
+
+template <bool kMasked>
+HWY_ATTR void gradient_columns(const AttentionSoftmaxGradient& a) {
+  const DF df;
+  const VF scale = hn::Set(df, a.scale2), one = hn::Set(df, 1.0F), inverse_cap = hn::Set(df, a.inverse_softcap);
+  const bool capped = a.inverse_softcap != 0.0F;
+  for (int64_t column = 0; column < kAttentionBlock; column += static_cast<int64_t>(hn::Lanes(df))) {
+    const MaskColumns columns(*a.mask, column);
+    const VF lse2 = hn::Load(df, a.lse2 + column), delta = hn::Load(df, a.delta + column);
+    for (int64_t strip = 0; strip < a.strips; ++strip) {
+      float* p_out = block_at(a.p_a, strip, a.strip_stride) + column;
+      float* ds_out = block_at(a.ds_a, strip, a.strip_stride) + column;
+      for (int64_t r = 0; r < kAttentionBlock; ++r) {
+        const int64_t row = strip * kAttentionBlock + r;
+        const VF score = hn::Load(df, a.s + row * kAttentionBlock + column);
+        VF p = exp2(hn::MulSub(score, scale, lse2));
+        if constexpr (kMasked) p = hn::IfThenElseZero(columns.allows(*a.mask, row), p);
+        VF ds = hn::Mul(p, hn::Sub(hn::Load(df, a.dp + row * kAttentionBlock + column), delta));
+        if (capped) {
+          const VF t = hn::Mul(score, inverse_cap);
+          ds = hn::Mul(ds, hn::NegMulAdd(t, t, one));
+        }
+        hn::Store(p, df, p_out + r * kAttentionBlock);
+        hn::Store(ds, df, ds_out + r * kAttentionBlock);
+      }
+    }
+  }
+}
+
+HWY_ATTR void softmax_gradient(const AttentionSoftmaxGradient& gradient) {
+  if (gradient.mask != nullptr) return gradient_columns<true>(gradient);
+  AttentionSoftmaxGradient open = gradient;
+  open.mask = &kNoMask;
+  gradient_columns<false>(open);
+}
+
+HWY_ATTR void rescale_columns(float* c_blocks, int64_t blocks, const float* factors) {
+  const DF df;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(df));
+  for (int64_t column = 0; column < kAttentionBlock; column += lanes) {
+    const VF factor = hn::Load(df, factors + column);
+    for (int64_t row = 0; row < blocks * kAttentionBlock; ++row) {
+      float* c = c_blocks + row * kAttentionBlock + column;
+      hn::Store(hn::Mul(hn::Load(df, c), factor), df, c);
+    }
+  }
+}
+
+HWY_ATTR float dot(const void* x, const void* y, DType dtype, int64_t d) {
+  const DF df;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(df));
+  VF sum = hn::Zero(df);
+  float tail = 0.0F;
+  int64_t i = 0;
+  if (dtype == DType::bf16) {
+    const auto *a = static_cast<const uint16_t*>(x), *b = static_cast<const uint16_t*>(y);
+    for (; i + lanes <= d; i += lanes) sum = hn::MulAdd(load_bf16(a + i), load_bf16(b + i), sum);
+    for (; i < d; ++i) tail += bf16_to_f32(a[i]) * bf16_to_f32(b[i]);
+  } else {
+    const auto *a = static_cast<const float*>(x), *b = static_cast<const float*>(y);
+    for (; i + lanes <= d; i += lanes) sum = hn::MulAdd(hn::LoadU(df, a + i), hn::LoadU(df, b + i), sum);
+    for (; i < d; ++i) tail += a[i] * b[i];
+  }
+  return hn::GetLane(hn::SumOfLanes(df, sum)) + tail;
+}
+
+HWY_ATTR void write_transposed(const float* c_blocks, const float* factors, char* const* rows, DType dtype, int64_t d) {
+  HWY_ALIGN float values[kAttentionBlock];
+  for (int64_t first = 0; first < d; first += kAttentionBlock, c_blocks += kAttentionBlock * kAttentionBlock) {
+    const int64_t width = std::min(d - first, kAttentionBlock);
+    for (int64_t column = 0; column < kAttentionBlock; ++column) {
+      if (rows[column] == nullptr) continue;
+      for (int64_t i = 0; i < width; ++i) values[i] = c_blocks[i * kAttentionBlock + column];
+      write_row(values, factors[column], dtype, width, rows[column] + first * (dtype == DType::bf16 ? 2 : 4));
+    }
+  }
+}
+
+HWY_ATTR void write_rows(const float* c_blocks, float factor, char* const* rows, DType dtype, int64_t d) {
+  for (int64_t first = 0; first < d; first += kAttentionBlock, c_blocks += kAttentionBlock * kAttentionBlock) {
+    const int64_t width = std::min(d - first, kAttentionBlock);
+    for (int64_t r = 0; r < kAttentionBlock; ++r) {
+      if (rows[r] == nullptr) continue;
+      write_row(c_blocks + r * kAttentionBlock, factor, dtype, width, rows[r] + first * (dtype == DType::bf16 ? 2 : 4));
+    }
+  }
+}
+
+void nothing() {}
+
+const AttentionKernels* kernels() {
+  static constexpr AttentionKernels kTable = {
+      4,       nothing, nothing,          pack_rows,       pack_rows, pack_transposed,  pack_transposed, gemm,
+      softcap, softmax, softmax_gradient, rescale_columns, dot,       write_transposed, write_rows};
+  return &kTable;
+}
+
+}  // namespace plimsoll::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace plimsoll::cpu {
+HWY_EXPORT(kernels);
+
+const AttentionKernels& f32_attention_kernels() { return *HWY_DYNAMIC_DISPATCH(kernels)(); }
+
+}  // namespace plimsoll::cpu
+#endif

@@ -1,0 +1,49 @@
+// One adapter per op, for the table in cpu_backend.cpp. Not for use elsewhere.
+#pragma once
+
+#include "runtime/executor.h"
+
+namespace plimsoll::cpu_adapters {
+
+// Row-wise and elementwise ops (cpu_backend_rows.cpp)
+void embedding(const KernelContext& c);
+void embedding_grad(const KernelContext& c);
+void rms_norm(const KernelContext& c);
+void rms_norm_grad(const KernelContext& c);
+void rope_table(const KernelContext& c);
+void rope(const KernelContext& c);
+void gated_activation(const KernelContext& c);
+void gated_activation_grad(const KernelContext& c);
+void add(const KernelContext& c);
+void gather_rows(const KernelContext& c);
+int64_t rms_norm_grad_workspace(const Graph& graph, const Op& op);
+
+// Ops around matmul (cpu_backend_matmul.cpp)
+void linear(const KernelContext& c);
+void linear_grad_weight(const KernelContext& c);
+void bias_grad(const KernelContext& c);
+void linear_cross_entropy(const KernelContext& c);
+void linear_cross_entropy_grad(const KernelContext& c);
+int64_t linear_workspace(const Graph& graph, const Op& op, int threads);
+int64_t linear_grad_weight_workspace(const Graph& graph, const Op& op, int threads);
+int64_t bias_grad_workspace(const Graph& graph, const Op& op);
+int64_t linear_cross_entropy_workspace(const Graph& graph, const Op& op, int threads);
+void prepare_matmuls(const Graph& graph, const Op& op);
+
+// Attention (cpu_backend_attention.cpp)
+void attention(const KernelContext& c);
+void attention_grad(const KernelContext& c);
+void cached_attention(const KernelContext& c);
+int64_t attention_workspace(const Graph& graph, const Op& op, int threads);
+
+// Optimizer and transfers (cpu_backend_update.cpp)
+void cast(const KernelContext& c);
+void fill_zero(const KernelContext& c);
+void clip_coefficient(const KernelContext& c);
+void optimizer_update(const KernelContext& c);
+void load_tensor(const KernelContext& c);
+void init_tensor(const KernelContext& c);
+void save_tensor(const KernelContext& c);
+int64_t clip_coefficient_workspace(const Graph& graph, const Op& op);
+
+}  // namespace plimsoll::cpu_adapters

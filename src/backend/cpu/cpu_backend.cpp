@@ -1,0 +1,69 @@
+#include "backend/cpu/cpu_backend.h"
+
+#include "backend/cpu/cpu_adapters.h"
+
+namespace plimsoll {
+namespace {
+
+int64_t workspace_bytes(const Graph& graph, const Op& op, int threads) {
+  using namespace cpu_adapters;
+  switch (op.kind) {
+    case OpKind::linear: return linear_workspace(graph, op, threads);
+    case OpKind::linear_grad_weight: return linear_grad_weight_workspace(graph, op, threads);
+    case OpKind::bias_grad: return bias_grad_workspace(graph, op);
+    case OpKind::linear_cross_entropy:
+    case OpKind::linear_cross_entropy_grad: return linear_cross_entropy_workspace(graph, op, threads);
+    case OpKind::attention:
+    case OpKind::attention_grad:
+    case OpKind::cached_attention: return attention_workspace(graph, op, threads);
+    case OpKind::rms_norm_grad: return rms_norm_grad_workspace(graph, op);
+    case OpKind::clip_coefficient: return clip_coefficient_workspace(graph, op);
+    default: return 0;
+  }
+}
+
+Backend build_backend() {
+  namespace k = cpu_adapters;
+  Backend backend;
+  backend.workspace_bytes = workspace_bytes;
+  const auto set = [&](OpKind kind, Kernel kernel) { backend.kernels[static_cast<size_t>(kind)] = kernel; };
+  set(OpKind::embedding, k::embedding);
+  set(OpKind::embedding_grad, k::embedding_grad);
+  set(OpKind::rms_norm, k::rms_norm);
+  set(OpKind::rms_norm_grad, k::rms_norm_grad);
+  set(OpKind::linear, k::linear);
+  set(OpKind::linear_grad_weight, k::linear_grad_weight);
+  set(OpKind::bias_grad, k::bias_grad);
+  set(OpKind::rope_table, k::rope_table);
+  set(OpKind::rope, k::rope);
+  set(OpKind::attention, k::attention);
+  set(OpKind::attention_grad, k::attention_grad);
+  set(OpKind::cached_attention, k::cached_attention);
+  set(OpKind::gated_activation, k::gated_activation);
+  set(OpKind::gated_activation_grad, k::gated_activation_grad);
+  set(OpKind::add, k::add);
+  set(OpKind::linear_cross_entropy, k::linear_cross_entropy);
+  set(OpKind::linear_cross_entropy_grad, k::linear_cross_entropy_grad);
+  set(OpKind::gather_rows, k::gather_rows);
+  set(OpKind::cast, k::cast);
+  set(OpKind::fill_zero, k::fill_zero);
+  set(OpKind::clip_coefficient, k::clip_coefficient);
+  set(OpKind::optimizer_update, k::optimizer_update);
+  set(OpKind::load_tensor, k::load_tensor);
+  set(OpKind::init_tensor, k::init_tensor);
+  set(OpKind::save_tensor, k::save_tensor);
+  return backend;
+}
+
+}  // namespace
+
+const Backend& cpu_backend() {
+  static const Backend backend = build_backend();
+  return backend;
+}
+
+void prepare_cpu(const ExecutionPlan& plan) {
+  for (const Op& op : plan.graph.ops) cpu_adapters::prepare_matmuls(plan.graph, op);
+}
+
+}  // namespace plimsoll

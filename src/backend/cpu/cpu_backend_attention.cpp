@@ -1,0 +1,66 @@
+#include <cstring>
+
+#include "backend/cpu/attention.h"
+#include "backend/cpu/cpu_adapters.h"
+#include "base/error.h"
+
+namespace plimsoll::cpu_adapters {
+namespace {
+
+cpu::AttentionShape shape_of(const AttentionAttrs& attrs, DType dtype) {
+  cpu::AttentionShape shape;
+  shape.batch = attrs.batch;
+  shape.q_len = attrs.query_length;
+  shape.kv_len = attrs.kv_length;
+  shape.heads = attrs.heads;
+  shape.kv_heads = attrs.kv_heads;
+  shape.head_dim = attrs.head_dim;
+  shape.q_row_stride = shape.out_row_stride = attrs.heads * attrs.head_dim;
+  shape.k_row_stride = shape.v_row_stride = attrs.kv_heads * attrs.head_dim;
+  shape.window = attrs.window;
+  shape.scale = attrs.scale;
+  shape.dtype = dtype;
+  return shape;
+}
+
+}  // namespace
+
+void attention(const KernelContext& c) {
+  const cpu::AttentionShape shape = shape_of(c.op.attributes<AttentionAttrs>(), c.operand(0).dtype);
+  cpu::attention_forward(c.pool, shape, c.operands[0], c.operands[1], c.operands[2], c.in<int32_t>(3), c.in<int32_t>(4), c.results[0],
+                         c.out<float>(1), c.workspace.data());
+}
+
+void attention_grad(const KernelContext& c) {
+  const cpu::AttentionShape shape = shape_of(c.op.attributes<AttentionAttrs>(), c.operand(1).dtype);
+  cpu::attention_backward(c.pool, shape, c.operands[0], c.operands[1], c.operands[2], c.operands[3], c.operands[4], c.in<float>(5),
+                          c.in<int32_t>(6), c.in<int32_t>(7), c.results[0], c.results[1], c.results[2], c.workspace.data());
+}
+
+void cached_attention(const KernelContext& c) {
+  const auto& attrs = c.op.attributes<AttentionAttrs>();
+  const int64_t past = c.state.past_length;
+  PLIMSOLL_CHECK(past >= 0 && past + attrs.query_length <= attrs.kv_length, "the cache is full");
+  for (size_t i = 0; i < 2; ++i) {
+    const Value& fresh = c.operand(1 + i);
+    const int64_t row_bytes = fresh.bytes() / fresh.shape[0];
+    std::memcpy(c.operands[3 + i] + past * row_bytes, c.operands[1 + i], static_cast<size_t>(fresh.bytes()));
+  }
+  cpu::AttentionShape shape = shape_of(attrs, c.operand(0).dtype);
+  shape.kv_len = past + attrs.query_length;
+  shape.q_offset = past;
+  PLIMSOLL_CHECK(cpu::attention_workspace_bytes(shape, false, c.pool.threads()) <= static_cast<int64_t>(c.workspace.size()),
+                 "attention over a part of the cache needs no more scratch than over all of it");
+  cpu::attention_forward(c.pool, shape, c.operands[0], c.operands[3], c.operands[4], nullptr, nullptr, c.results[0], nullptr,
+                         c.workspace.data());
+}
+
+int64_t attention_workspace(const Graph& graph, const Op& op, int threads) {
+  const auto& attrs = op.attributes<AttentionAttrs>();
+  const bool backward = op.kind == OpKind::attention_grad;
+  cpu::AttentionShape shape = shape_of(attrs, graph.value(op.operands[backward ? 1 : 0]).dtype);
+  shape.q_offset = shape.kv_len - shape.q_len;
+  return cpu::attention_workspace_bytes(shape, backward, threads);
+}
+
+}  // namespace plimsoll::cpu_adapters

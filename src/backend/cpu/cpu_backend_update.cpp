@@ -1,0 +1,104 @@
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "backend/cpu/cpu_adapters.h"
+#include "backend/cpu/elementwise.h"
+#include "backend/cpu/grad_norm.h"
+#include "backend/cpu/optimizer.h"
+#include "base/bytes.h"
+#include "base/counter_random.h"
+#include "base/error.h"
+
+namespace plimsoll::cpu_adapters {
+namespace {
+
+using GradientSpan = std::span<const float>;
+
+int64_t span_table_bytes(const Op& op) { return round_up(static_cast<int64_t>(op.operands.size() * sizeof(GradientSpan)), 64); }
+
+}  // namespace
+
+void cast(const KernelContext& c) {
+  cpu::cast(c.pool, c.operand(0).shape.elements(), c.operand(0).dtype, c.operands[0], c.operand(1).dtype, c.operands[1]);
+}
+
+void fill_zero(const KernelContext& c) { cpu::fill_zero(c.pool, c.operand(0).bytes(), c.operands[0]); }
+
+void clip_coefficient(const KernelContext& c) {
+  // The table of spans lies in the workspace too: an op allocates nothing.
+  auto* table = reinterpret_cast<GradientSpan*>(c.workspace.data());
+  for (size_t i = 0; i < c.operands.size(); ++i)
+    new (table + i) GradientSpan(c.in<float>(i), static_cast<size_t>(c.operand(i).shape.elements()));
+  const double sum = cpu::sum_of_squares(c.pool, {table, c.operands.size()}, c.workspace.data() + span_table_bytes(c.op));
+  c.state.grad_norm = std::sqrt(sum);
+  const double max_norm = c.op.attributes<ClipAttrs>().max_norm;
+  const auto norm = static_cast<float>(c.state.grad_norm);
+  *c.out<float>(0) = max_norm > 0 ? std::min(1.0F, static_cast<float>(max_norm) / (norm + 1e-6F)) : 1.0F;
+}
+
+int64_t clip_coefficient_workspace(const Graph& graph, const Op& op) {
+  std::vector<int64_t> elements;
+  for (const ValueId id : op.operands) elements.push_back(graph.value(id).shape.elements());
+  return span_table_bytes(op) + cpu::sum_of_squares_workspace_bytes(elements);
+}
+
+void optimizer_update(const KernelContext& c) {
+  const auto& attrs = c.op.attributes<OptimizerAttrs>();
+  cpu::OptimizerScalars scalars;
+  scalars.lr = c.state.lr * attrs.lr_scale;
+  scalars.beta1 = attrs.beta1;
+  scalars.beta2 = attrs.beta2;
+  scalars.eps = attrs.eps;
+  scalars.weight_decay = attrs.weight_decay;
+  scalars.momentum = attrs.momentum;
+  scalars.step = c.state.step + 1;
+  scalars.clip = c.has_operand(4) ? *c.in<float>(4) : 1.0F;
+  cpu::OptimizerTensor tensor;
+  tensor.n = c.operand(0).shape.elements();
+  tensor.master = c.in<float>(0);
+  tensor.gradient = c.in<float>(1);
+  if (c.has_operand(2)) tensor.m = c.in<float>(2);
+  if (c.has_operand(3)) tensor.v = c.in<float>(3);
+  if (c.has_operand(5)) tensor.bf16_copy = c.in<uint16_t>(5);
+  switch (attrs.rule) {
+    case UpdateRule::adamw: cpu::adamw_step(c.pool, scalars, tensor); break;
+    case UpdateRule::adam: cpu::adam_step(c.pool, scalars, tensor); break;
+    case UpdateRule::sgd: cpu::sgd_step(c.pool, scalars, tensor); break;
+  }
+}
+
+void load_tensor(const KernelContext& c) {
+  const auto& attrs = c.op.attributes<TransferAttrs>();
+  PLIMSOLL_CHECK(c.state.host != nullptr, "a load needs host services");
+  const bool into_operand = c.has_operand(0);
+  const Value& target = into_operand ? c.operand(0) : c.result(0);
+  std::byte* data = into_operand ? c.operands[0] : c.results[0];
+  std::byte* staging = c.results[c.results.size() - 1];
+  c.state.host->load(attrs.tensor, target, {data, static_cast<size_t>(target.bytes())},
+                     {staging, static_cast<size_t>(staging != nullptr ? attrs.staging_bytes : 0)});
+}
+
+void save_tensor(const KernelContext& c) {
+  const auto& attrs = c.op.attributes<TransferAttrs>();
+  PLIMSOLL_CHECK(c.state.host != nullptr, "a save needs host services");
+  std::byte* staging = c.results[0];
+  c.state.host->save(attrs.tensor, c.operand(0), {c.operands[0], static_cast<size_t>(c.operand(0).bytes())},
+                     {staging, static_cast<size_t>(staging != nullptr ? attrs.staging_bytes : 0)});
+}
+
+void init_tensor(const KernelContext& c) {
+  const auto& attrs = c.op.attributes<InitAttrs>();
+  const Value& target = c.operand(0);
+  if (attrs.kind == InitKind::zero) {
+    cpu::fill_zero(c.pool, target.bytes(), c.operands[0]);
+    return;
+  }
+  PLIMSOLL_CHECK(target.dtype == DType::f32, "masters are f32");
+  const int64_t elements = target.shape.elements();
+  const double bound = 1.0 / std::sqrt(static_cast<double>(target.shape[1]));
+  for (int64_t i = 0; i < elements; ++i)
+    c.in<float>(0)[i] = static_cast<float>((2.0 * uniform_at(c.state.seed, attrs.stream, static_cast<uint64_t>(i)) - 1.0) * bound);
+}
+
+}  // namespace plimsoll::cpu_adapters

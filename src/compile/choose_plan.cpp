@@ -1,0 +1,293 @@
+#include "compile/choose_plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "memory/live_range.h"
+#include "memory/storage.h"
+#include "ops/op_def.h"
+
+namespace plimsoll {
+namespace {
+
+constexpr std::array<int64_t, 8> kChunkRows = {1024, 512, 256, 128, 64, 32, 16, 8};
+constexpr int64_t kDefaultGlobalBatch = 4;  // rows a step when neither batch is given
+
+int64_t global_batch(const Recipe& recipe) {
+  return recipe.global_batch.value_or(recipe.micro_batch.value_or(kDefaultGlobalBatch));
+}
+
+// Divisors of the global batch, largest first, or what the recipe says.
+std::vector<int64_t> micro_batches(const Recipe& recipe) {
+  if (recipe.micro_batch) return {*recipe.micro_batch};
+  const int64_t global = global_batch(recipe);
+  std::vector<int64_t> divisors;
+  for (int64_t rows = global; rows >= 1; --rows)
+    if (global % rows == 0) divisors.push_back(rows);
+  return divisors;
+}
+
+std::vector<int64_t> chunk_sizes(const Recipe& recipe, int64_t rows) {
+  if (recipe.ce_chunk_rows) return {std::min(*recipe.ce_chunk_rows, rows)};
+  std::vector<int64_t> sizes;
+  for (const int64_t size : kChunkRows)
+    if (size <= rows) sizes.push_back(size);
+  if (sizes.empty()) sizes.push_back(rows);
+  return sizes;
+}
+
+struct Measured {
+  int64_t step_bytes = 0;  // lower bound of the train step's own buffers
+  double seconds = 0;      // of a whole optimizer step
+};
+
+// Sizes and times of candidate choices, each computed once.
+class Candidates {
+ public:
+  Candidates(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources, const PlanTarget& target)
+      : config_(config), recipe_(recipe), sources_(sources), target_(target) {}
+
+  const StepBase& base(int64_t micro_batch) {
+    auto found = bases_.find(micro_batch);
+    if (found == bases_.end())
+      found = bases_.emplace(micro_batch, build_step_base(config_, recipe_, sources_, micro_batch)).first;
+    return found->second;
+  }
+
+  const Measured& measure(const TrainChoices& choices) {
+    const std::array<int64_t, 3> key = {choices.micro_batch, choices.recompute_layers, choices.ce_chunk_rows};
+    auto found = measured_.find(key);
+    if (found == measured_.end()) found = measured_.emplace(key, compute(choices)).first;
+    return found->second;
+  }
+
+  // With the largest chunk and nothing recomputed nothing is faster for this micro-batch.
+  std::pair<int64_t, int64_t> recompute_range() const {
+    switch (recipe_.recompute) {
+      case RecomputeMode::none: return {0, 0};
+      case RecomputeMode::all: return {config_.layers, config_.layers};
+      case RecomputeMode::layers: return {std::min(recipe_.recompute_layers, config_.layers), std::min(recipe_.recompute_layers, config_.layers)};
+      case RecomputeMode::automatic: break;
+    }
+    return {0, config_.layers};
+  }
+
+ private:
+  Measured compute(const TrainChoices& choices) {
+    const Graph step = build_step(base(choices.micro_batch), choices);
+    const StorageMap map = assign_storage(step);
+    std::vector<Buffer> buffers;
+    for (const Storage& storage : map.storages) buffers.push_back({storage.bytes, kArenaAlignment, storage.first, storage.last, {}});
+    double seconds = 0;
+    for (size_t i = 0; i < step.ops.size(); ++i) {
+      const auto op = static_cast<int32_t>(i);
+      if (const int64_t bytes = target_.workspace_bytes(step, step.ops[i]); bytes > 0)
+        buffers.push_back({bytes, kArenaAlignment, op, op, {}});
+      seconds += op_seconds(step, step.ops[i], choices);
+    }
+    const auto micro_steps = static_cast<double>(std::max<int64_t>(1, global_batch(recipe_) / choices.micro_batch));
+    return {find_live_peak(buffers).bytes, seconds * micro_steps};
+  }
+
+  // A roofline per op; every chunk of the loss reads the head again.
+  double op_seconds(const Graph& step, const Op& op, const TrainChoices& choices) const {
+    const OpCost cost = op_cost(step, op);
+    double seconds = std::max(cost.flops / target_.flops_per_second, static_cast<double>(cost.bytes_accessed) / target_.bytes_per_second);
+    if (op.kind == OpKind::linear_cross_entropy_grad) {
+      const double rows = static_cast<double>(step.value(op.operands[0]).shape[0]);
+      const double chunks = rows / static_cast<double>(choices.ce_chunk_rows);
+      seconds += chunks * 3 * static_cast<double>(step.value(op.operands[1]).bytes()) / target_.bytes_per_second;
+    }
+    return seconds;
+  }
+
+  const ModelConfig& config_;
+  const Recipe& recipe_;
+  const TrainSources& sources_;
+  const PlanTarget& target_;
+  std::map<int64_t, StepBase> bases_;
+  std::map<std::array<int64_t, 3>, Measured> measured_;
+};
+
+// The least memory that this recipe can run in, as choices.
+TrainChoices smallest_choices(Candidates& candidates, const Recipe& recipe) {
+  const std::vector<int64_t> batches = micro_batches(recipe);
+  const int64_t micro_batch = batches.back();
+  const int64_t chunk = chunk_sizes(recipe, micro_batch * recipe.seq_len).back();
+  const auto [low, high] = candidates.recompute_range();
+  TrainChoices best{micro_batch, high, chunk};
+  for (const int64_t layers : {high, std::max(low, high - 1), low}) {
+    const TrainChoices choices{micro_batch, layers, chunk};
+    if (candidates.measure(choices).step_bytes < candidates.measure(best).step_bytes) best = choices;
+  }
+  return best;
+}
+
+// The fastest choices whose step takes at most `limit` bytes; nullopt when none does.
+std::optional<TrainChoices> fastest_within(Candidates& candidates, const Recipe& recipe, int64_t limit) {
+  std::optional<TrainChoices> best;
+  double best_seconds = 0;
+  const auto [low, high] = candidates.recompute_range();
+  for (const int64_t micro_batch : micro_batches(recipe)) {
+    for (const int64_t chunk : chunk_sizes(recipe, micro_batch * recipe.seq_len)) {
+      const auto fits = [&](int64_t layers) { return candidates.measure({micro_batch, layers, chunk}).step_bytes <= limit; };
+      if (best && candidates.measure({micro_batch, low, chunk}).seconds >= best_seconds) continue;
+      if (!fits(high) && !fits(low)) continue;
+      // Fewer recomputed layers are faster; more take fewer bytes.
+      int64_t layers = high;
+      if (fits(low)) {
+        layers = low;
+      } else {
+        int64_t too_few = low;
+        while (layers - too_few > 1) {
+          const int64_t middle = (layers + too_few) / 2;
+          (fits(middle) ? layers : too_few) = middle;
+        }
+      }
+      const double seconds = candidates.measure({micro_batch, layers, chunk}).seconds;
+      if (!best || seconds < best_seconds) {
+        best = TrainChoices{micro_batch, layers, chunk};
+        best_seconds = seconds;
+      }
+    }
+  }
+  return best;
+}
+
+class Chooser {
+ public:
+  Chooser(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources, const PlanTarget& target)
+      : recipe_(recipe), sources_(sources), target_(target), candidates_(config, recipe, sources, target) {}
+
+  Candidates& candidates() { return candidates_; }
+
+  TrainPlan assemble(const TrainChoices& choices) {
+    TrainPlan plan;
+    plan.choices = choices;
+    plan.grad_accum_steps = std::max<int64_t>(1, global_batch(recipe_) / choices.micro_batch);
+    plan.program = build_train_program(candidates_.base(choices.micro_batch), recipe_, sources_, choices);
+    plan.run = plan_memory(std::move(plan.program.phases), target_.workspace_bytes);
+    plan.program.phases.clear();
+    plan.overhead_bytes = target_.runtime_overhead_bytes;
+    plan.total_bytes = plan.run.arena_bytes + plan.overhead_bytes;
+    plan.predicted_seconds = candidates_.measure(choices).seconds;
+    return plan;
+  }
+
+  TrainPlan smallest() { return assemble(smallest_choices(candidates_, recipe_)); }
+
+  // The fastest plan below the line. Choices are searched by the lower bound of the step; where packing or another phase
+  // needs more than that, the limit is lowered by the difference and the search repeated.
+  std::optional<TrainPlan> fastest(int64_t line) {
+    if (line == INT64_MAX) return assemble(*fastest_within(candidates_, recipe_, line));
+    int64_t limit = line - target_.runtime_overhead_bytes - persistent_bytes();
+    for (int attempt = 0; attempt < 8; ++attempt) {
+      const std::optional<TrainChoices> choices = fastest_within(candidates_, recipe_, limit);
+      if (!choices) return std::nullopt;
+      TrainPlan plan = assemble(*choices);
+      if (plan.total_bytes <= line) return plan;
+      limit = std::min(limit - (plan.total_bytes - line), candidates_.measure(*choices).step_bytes - 1);
+    }
+    return std::nullopt;
+  }
+
+ private:
+  int64_t persistent_bytes() {
+    if (persistent_bytes_ < 0) {
+      const TrainChoices choices = smallest_choices(candidates_, recipe_);
+      persistent_bytes_ = assemble(choices).run.persistent_bytes;
+    }
+    return persistent_bytes_;
+  }
+
+  const Recipe& recipe_;
+  const TrainSources& sources_;
+  const PlanTarget& target_;
+  Candidates candidates_;
+  int64_t persistent_bytes_ = -1;
+};
+
+void explain(TrainPlan& plan, const ModelConfig& config, const Recipe& recipe) {
+  const auto chosen = [](bool given) { return given ? "as asked" : "chosen"; };
+  plan.reasons.push_back(fmt::format("micro-batch {} × {} tokens, {} a step ({})", plan.choices.micro_batch, recipe.seq_len,
+                                     plan.grad_accum_steps, chosen(recipe.micro_batch.has_value())));
+  plan.reasons.push_back(fmt::format("recompute in {} of {} layers ({})", plan.choices.recompute_layers, config.layers,
+                                     chosen(recipe.recompute != RecomputeMode::automatic)));
+  plan.reasons.push_back(fmt::format("loss in chunks of {} rows ({})", plan.choices.ce_chunk_rows, chosen(recipe.ce_chunk_rows.has_value())));
+}
+
+struct Change {
+  std::string words;
+  Recipe recipe;
+};
+
+std::vector<Change> possible_changes(const Recipe& recipe) {
+  std::vector<Change> changes;
+  const auto add = [&](std::string words, auto&& edit) {
+    Recipe changed = recipe;
+    edit(changed);
+    changes.push_back({std::move(words), std::move(changed)});
+  };
+  if (recipe.recompute == RecomputeMode::none || recipe.recompute == RecomputeMode::layers)
+    add("--recompute auto", [](Recipe& r) { r.recompute = RecomputeMode::automatic; });
+  if (recipe.ce_chunk_rows) add("--ce-chunk-rows auto", [](Recipe& r) { r.ce_chunk_rows.reset(); });
+  if (recipe.micro_batch && *recipe.micro_batch > 1)
+    add(fmt::format("--micro-batch auto --global-batch {}", global_batch(recipe)), [&](Recipe& r) {
+      r.global_batch = global_batch(recipe);
+      r.micro_batch.reset();
+    });
+  for (int64_t length = recipe.seq_len / 2; length >= 128 && length >= recipe.seq_len / 4; length /= 2)
+    add(fmt::format("--seq-len {}", length), [&](Recipe& r) { r.seq_len = length; });
+  if (recipe.precision == DType::f32) add("--precision bf16", [](Recipe& r) { r.precision = DType::bf16; });
+  if (recipe.method == Method::lora && recipe.rank > 4 && recipe.adapter.empty())
+    add(fmt::format("--rank {}", recipe.rank / 2), [](Recipe& r) { r.rank /= 2; });
+  if (recipe.method == Method::lora && recipe.adapter.empty() && recipe.targets == "all-linear")
+    add("--targets q_proj,v_proj", [](Recipe& r) { r.targets = "q_proj,v_proj"; });
+  if (recipe.method == Method::full) {
+    add("--optimizer sgd", [](Recipe& r) { r.optimizer = OptimizerKind::sgd; });
+    add("--method lora", [](Recipe& r) { r.method = Method::lora; });
+  }
+  return changes;
+}
+
+void suggest(TrainPlan& plan, const ModelConfig& config, const Recipe& recipe, const TrainSources& sources, const PlanTarget& target) {
+  for (Change& change : possible_changes(recipe)) {
+    Chooser chooser(config, change.recipe, sources, target);
+    const int64_t total = chooser.smallest().total_bytes;
+    if (total < plan.smallest_budget_bytes) plan.suggestions.push_back({std::move(change.words), total});
+  }
+}
+
+}  // namespace
+
+TrainPlan choose_plan(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources, const PlanTarget& target) {
+  PLIMSOLL_CHECK(!recipe.micro_batch || global_batch(recipe) % *recipe.micro_batch == 0, "the micro-batch divides the global batch");
+  const int64_t line = recipe.memory_bytes.value_or(INT64_MAX);
+  Chooser chooser(config, recipe, sources, target);
+  TrainPlan smallest = chooser.smallest();
+  const int64_t smallest_budget = smallest.total_bytes;
+
+  std::optional<TrainPlan> found = chooser.fastest(line);
+  TrainPlan plan = found ? std::move(*found) : std::move(smallest);
+  plan.smallest_budget_bytes = smallest_budget;
+  plan.fits = plan.total_bytes <= line;
+  explain(plan, config, recipe);
+  if (!plan.fits) {
+    suggest(plan, config, recipe, sources, target);
+    return plan;
+  }
+  if (recipe.memory_bytes && found) {
+    if (std::optional<TrainPlan> larger = chooser.fastest(line + line / 10); larger && larger->predicted_seconds < plan.predicted_seconds) {
+      plan.faster_ratio = plan.predicted_seconds / larger->predicted_seconds;
+      plan.faster_total_bytes = larger->total_bytes;
+    }
+  }
+  return plan;
+}
+
+}  // namespace plimsoll

@@ -1,0 +1,76 @@
+// The graphs of a training run, one per phase, for one set of choices. This is the table of contents of Plimsoll: read
+// build_train_program in train_program.cpp first.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "arch/architecture.h"
+#include "config/model_config.h"
+#include "config/recipe.h"
+#include "passes/lora.h"
+#include "passes/optimizer_step.h"
+
+namespace plimsoll {
+
+// What a plan may choose; given in the recipe, or found by choose_plan.
+struct TrainChoices {
+  int64_t micro_batch = 1;        // rows a micro-step
+  int64_t recompute_layers = 0;   // first layers whose activations are made again
+  int64_t ce_chunk_rows = 256;    // rows of logits that exist at once
+};
+
+// Names of the phases, as plans print them.
+namespace phase_names {
+inline constexpr const char* kLoad = "load";
+inline constexpr const char* kTrainStep = "train step";  // one micro-batch: forward and backward
+inline constexpr const char* kUpdate = "update";
+inline constexpr const char* kEvaluate = "evaluate";
+inline constexpr const char* kSave = "save";      // checkpoint: trained weights and optimizer state
+inline constexpr const char* kResume = "resume";  // and back
+inline constexpr const char* kExport = "export";  // the result: adapter or model
+}  // namespace phase_names
+
+// What is known of the files beside the configuration.
+struct TrainSources {
+  std::vector<LoraModule> adapter_modules;  // of an adapter to start from; empty: chosen by the recipe's targets
+  int64_t load_staging_bytes = 4 << 20;     // for reading and converting weights
+};
+
+struct TrainProgram {
+  std::vector<Graph> phases;
+  std::vector<ParameterSpec> parameters;     // of the model
+  std::vector<TrainedParameter> trained;     // parameters or adapter matrices, in graph order
+  std::vector<LoraModule> lora;              // empty with Method::full
+  std::vector<float> inv_freq;
+  double forward_flops = 0, step_flops = 0;  // of one micro-batch; step_flops without recomputation (for MFU)
+  double executed_flops = 0;                 // with it
+};
+
+// The step before recomputation is chosen: forward, adapters, backward. Everything that does not depend on
+// TrainChoices::recompute_layers and ce_chunk_rows, so that a search builds it once for each micro-batch.
+struct StepBase {
+  Graph forward, step;
+  std::vector<ParameterSpec> parameters;
+  std::vector<TrainedParameter> trained;
+  std::vector<LoraModule> lora;
+  std::vector<float> inv_freq;
+};
+StepBase build_step_base(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources, int64_t micro_batch);
+
+// The step with `choices`' recomputation and chunks.
+Graph build_step(const StepBase& base, const TrainChoices& choices);
+
+TrainProgram build_train_program(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources,
+                                 const TrainChoices& choices);
+TrainProgram build_train_program(const StepBase& base, const Recipe& recipe, const TrainSources& sources,
+                                 const TrainChoices& choices);
+
+double total_flops(const Graph& graph, bool with_recompute = true);
+
+OptimizerAttrs optimizer_attrs(const Recipe& recipe);
+
+}  // namespace plimsoll

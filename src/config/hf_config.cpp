@@ -1,0 +1,272 @@
+// Reading config.json. The defaults of keys that are absent are those of transformers 5.23, so that a file means the
+// same model here and there.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+
+#include "base/error.h"
+#include "config/json_fields.h"
+#include "config/model_config.h"
+
+namespace plimsoll {
+namespace {
+
+using nlohmann::json;
+
+// Generous bounds on sizes; within them no parameter or byte count of a model overflows int64.
+constexpr int64_t kMaxWidth = int64_t{1} << 22;
+constexpr int64_t kMaxLayers = 4096;
+constexpr int64_t kMaxVocabulary = int64_t{1} << 28;
+constexpr int64_t kMaxContext = int64_t{1} << 40;
+
+// What transformers assumes for a model type when its config.json leaves a key out.
+struct FamilyDefaults {
+  std::string_view model_type;
+  int64_t kv_heads;  // 0: as many as heads
+  int64_t head_dim;  // 0: hidden_size / heads
+  int64_t context_length;
+  std::optional<int64_t> bos_token_id, eos_token_id;
+};
+constexpr std::array<FamilyDefaults, 4> kFamilies = {{{"llama", 0, 0, 2048, 1, 2},
+                                                      {"mistral", 8, 0, 4096 * 32, 1, 2},
+                                                      {"qwen2", 32, 0, 32768, std::nullopt, std::nullopt},
+                                                      {"qwen3", 32, 128, 32768, std::nullopt, std::nullopt}}};
+
+const FamilyDefaults& find_family(const JsonFields& fields) {
+  const std::optional<std::string> model_type = fields.text("model_type");
+  std::vector<std::string_view> known;
+  for (const FamilyDefaults& family : kFamilies) {
+    if (model_type == family.model_type) return family;
+    known.push_back(family.model_type);
+  }
+  if (!model_type) {
+    fields.fail("model_type", "is missing", "is this the config.json of a language model from Hugging Face?");
+  }
+  fields.fail("model_type", fmt::format("is '{}', an architecture that is not known here", *model_type),
+              fmt::format("use a model of one of these: {}", fmt::join(known, ", ")));
+}
+
+RopeKind parse_rope_kind(const JsonFields& fields) {
+  std::optional<std::string> kind = fields.text("rope_type");
+  if (!kind) kind = fields.text("type");
+  if (!kind || *kind == "default") return RopeKind::standard;
+  if (*kind == "linear") return RopeKind::linear;
+  if (*kind == "dynamic") return RopeKind::dynamic;
+  if (*kind == "llama3") return RopeKind::llama3;
+  if (*kind == "yarn") return RopeKind::yarn;
+  if (*kind == "longrope" || *kind == "su") return RopeKind::longrope;
+  fields.fail("rope_type", fmt::format("is '{}'", *kind), "known are default, linear, dynamic, llama3, yarn, longrope");
+}
+
+std::vector<double> parse_divisors(const JsonFields& fields, std::string_view key, int64_t frequencies) {
+  const json* list = fields.find(key);
+  if (list == nullptr || !list->is_array() || static_cast<int64_t>(list->size()) != frequencies) {
+    fields.fail(key, fmt::format("is not a list of {} numbers, one per frequency", frequencies), "correct this list");
+  }
+  std::vector<double> divisors;
+  for (const json& value : *list) {
+    if (!value.is_number() || !(value.get<double>() > 0)) {
+      fields.fail(key, fmt::format("holds {}, not a positive number", shorten_json(value)), "correct this list");
+    }
+    divisors.push_back(value.get<double>());
+  }
+  return divisors;
+}
+
+// Reads what the kind needs out of `fields`; everything else keeps its default, so that equal models compare equal.
+void parse_scaling(const JsonFields& fields, const JsonFields& top, const ModelConfig& config, RopeConfig& rope) {
+  constexpr double kMax = 1e9;
+  if (rope.kind == RopeKind::standard) return;
+  std::optional<double> factor = fields.number("factor", 1e-6, kMax);
+  if (rope.kind == RopeKind::llama3 || rope.kind == RopeKind::yarn || rope.kind == RopeKind::longrope) {
+    std::optional<int64_t> original = top.integer("original_max_position_embeddings", 1, kMaxContext);
+    if (!original) original = fields.integer("original_max_position_embeddings", 1, kMaxContext);
+    rope.original_context_length = original.value_or(config.context_length);
+    if (!factor && rope.kind != RopeKind::llama3) {
+      factor = static_cast<double>(config.context_length) / static_cast<double>(rope.original_context_length);
+    }
+  }
+  if (!factor) fields.fail("factor", "is missing", "this kind of rope scaling needs it");
+  rope.factor = *factor;
+  if (rope.kind == RopeKind::llama3) {
+    const auto low = fields.number("low_freq_factor", 1e-6, kMax), high = fields.number("high_freq_factor", 1e-6, kMax);
+    if (!low || !high || !(*high > *low)) {
+      fields.fail("high_freq_factor", "and low_freq_factor must both be given, the first above the second",
+                  "correct these values");
+    }
+    rope.low_freq_factor = *low;
+    rope.high_freq_factor = *high;
+  } else if (rope.kind == RopeKind::yarn) {
+    // transformers takes its default for 0 too.
+    if (const auto fast = fields.number("beta_fast", 0, kMax); fast && *fast != 0) rope.beta_fast = *fast;
+    if (const auto slow = fields.number("beta_slow", 0, kMax); slow && *slow != 0) rope.beta_slow = *slow;
+    rope.truncate = fields.boolean("truncate").value_or(true);
+    rope.mscale = fields.number("mscale", 0, kMax);
+    rope.mscale_all_dim = fields.number("mscale_all_dim", 0, kMax);
+    rope.attention_factor = fields.number("attention_factor", 0, kMax);
+  } else if (rope.kind == RopeKind::longrope) {
+    const int64_t rotary_dim = static_cast<int64_t>(static_cast<double>(config.head_dim) * rope.partial_rotary_factor);
+    rope.short_factor = parse_divisors(fields, "short_factor", rotary_dim / 2);
+    rope.long_factor = parse_divisors(fields, "long_factor", rotary_dim / 2);
+    rope.attention_factor = fields.number("attention_factor", 0, kMax);
+  }
+}
+
+RopeConfig parse_rope(const JsonFields& top, const ModelConfig& config, std::string_view source) {
+  // transformers lets `rope_scaling` win where both are there.
+  std::string_view key = "rope_scaling";
+  const json* object = top.find(key);
+  if (object == nullptr || object->empty()) object = top.find(key = "rope_parameters");
+  const json none = json::object();
+  if (object == nullptr) object = &none;
+  if (!object->is_object()) top.fail(key, fmt::format("is {}, not an object", shorten_json(*object)), "correct this value");
+  const JsonFields fields(*object, source, std::string(key) + ".");
+  for (const std::string_view nested : {"full_attention", "sliding_attention"}) {
+    if (fields.find(nested) != nullptr) {
+      fields.fail(nested, "gives this kind of layer a rope of its own, which these architectures do not have",
+                  "use one rope for all layers");
+    }
+  }
+
+  RopeConfig rope;
+  rope.kind = parse_rope_kind(fields);
+  constexpr double kLeastTheta = 1.0, kMostTheta = 1e15;
+  std::optional<double> theta = fields.number("rope_theta", kLeastTheta, kMostTheta);
+  if (!theta) theta = top.number("rope_theta", kLeastTheta, kMostTheta);
+  rope.theta = theta.value_or(10000.0);
+  std::optional<double> partial = fields.number("partial_rotary_factor", 0.0, 1.0);
+  if (!partial) partial = top.number("partial_rotary_factor", 0.0, 1.0);
+  rope.partial_rotary_factor = partial.value_or(1.0);
+  if (config.head_dim % 2 != 0 && rope.partial_rotary_factor == 1.0) {
+    top.fail("head_dim", fmt::format("is {}, and rope needs an even number", config.head_dim), "correct this value");
+  }
+  parse_scaling(fields, top, config, rope);
+  return rope;
+}
+
+void parse_layer_types(const JsonFields& fields, int64_t window, std::vector<bool>& slides) {
+  const json* types = fields.find("layer_types");
+  if (types == nullptr) return;
+  if (!types->is_array() || types->size() != slides.size()) {
+    fields.fail("layer_types", fmt::format("is not a list of {} entries, one per layer", slides.size()), "correct it");
+  }
+  for (size_t i = 0; i < slides.size(); ++i) {
+    const std::string type = (*types)[i].is_string() ? (*types)[i].get<std::string>() : "";
+    if (type != "full_attention" && type != "sliding_attention") {
+      fields.fail("layer_types", fmt::format("holds {}", shorten_json((*types)[i])),
+                  "known are full_attention, sliding_attention");
+    }
+    slides[i] = type == "sliding_attention";
+    if (slides[i] && window == 0) {
+      fields.fail("layer_types", "has sliding_attention layers, but no sliding window is in use",
+                  "set sliding_window and use_sliding_window, or make all layers full_attention");
+    }
+  }
+}
+
+// The sliding windows of the families: mistral slides in all layers; qwen2 and qwen3 where `layer_types` says so, or
+// without that list from layer `max_window_layers` on, and only with `use_sliding_window`.
+void parse_sliding_window(const JsonFields& fields, ModelConfig& config) {
+  const std::string& family = config.architecture;
+  if (family == "llama") return;
+  int64_t window = fields.integer("sliding_window", 1, kMaxContext).value_or(0);  // 0: none
+  if (!fields.present("sliding_window")) window = 4096;
+  std::vector<bool> slides(static_cast<size_t>(config.layers), true);
+  if (family != "mistral") {
+    if (!fields.boolean("use_sliding_window").value_or(false)) window = 0;
+    const int64_t first = fields.integer("max_window_layers", 0, int64_t{1} << 30).value_or(28);
+    for (size_t i = 0; i < slides.size(); ++i) slides[i] = static_cast<int64_t>(i) >= first;
+    parse_layer_types(fields, window, slides);
+  }
+  if (window == 0 || std::find(slides.begin(), slides.end(), true) == slides.end()) return;
+  config.sliding_window = window;
+  config.layer_slides = std::move(slides);
+}
+
+void parse_token_ids(const JsonFields& fields, const FamilyDefaults& family, ModelConfig& config) {
+  const auto id = [&](std::string_view key, std::optional<int64_t> otherwise) {
+    // -1 was a common way to write "none".
+    const std::optional<int64_t> value = fields.integer(key, -1, kMaxVocabulary);
+    if (!fields.present(key)) return otherwise;
+    return value && *value >= 0 ? value : std::nullopt;
+  };
+  config.bos_token_id = id("bos_token_id", family.bos_token_id);
+  config.pad_token_id = id("pad_token_id", std::nullopt);
+  const json* eos = fields.find("eos_token_id");
+  if (eos == nullptr || !eos->is_array()) {
+    if (const auto single = id("eos_token_id", family.eos_token_id)) config.eos_token_ids = {*single};
+    return;
+  }
+  for (const json& value : *eos) {
+    if (!value.is_number_integer() || value.get<int64_t>() < 0 || value.get<int64_t>() > kMaxVocabulary) {
+      fields.fail("eos_token_id", fmt::format("holds {}, not a token id", shorten_json(value)), "correct this list");
+    }
+    config.eos_token_ids.push_back(value.get<int64_t>());
+  }
+}
+
+DType parse_stored_dtype(const JsonFields& fields) {
+  std::optional<std::string> name = fields.text("dtype");
+  if (!name) name = fields.text("torch_dtype");
+  if (!name || *name == "float32") return DType::f32;
+  if (*name == "bfloat16") return DType::bf16;
+  if (*name == "float16") return DType::f16;
+  if (*name == "float64") return DType::f64;
+  if (*name == "auto") return DType::f32;
+  fields.fail("dtype", fmt::format("is '{}'", *name), "known are float32, bfloat16, float16, float64");
+}
+
+}  // namespace
+
+ModelConfig parse_hf_config(std::string_view text, std::string_view source) {
+  const json object = parse_json_object(text, source);
+  const JsonFields fields(object, source);
+  const FamilyDefaults& family = find_family(fields);
+  if (fields.find("quantization_config") != nullptr) {
+    fields.fail("quantization_config", "says that the weights are stored quantized in a way that is not read here",
+                "use the unquantized model, or a GGUF file of it");
+  }
+
+  ModelConfig config;
+  config.architecture = family.model_type;
+  config.vocab_size = fields.required_integer("vocab_size", 1, kMaxVocabulary);
+  config.hidden_size = fields.required_integer("hidden_size", 1, kMaxWidth);
+  config.intermediate_size = fields.required_integer("intermediate_size", 1, kMaxWidth);
+  config.layers = fields.required_integer("num_hidden_layers", 1, kMaxLayers);
+  config.heads = fields.required_integer("num_attention_heads", 1, kMaxWidth);
+  const int64_t absent_kv_heads = family.kv_heads == 0 || fields.present("num_key_value_heads") ? config.heads : family.kv_heads;
+  config.kv_heads = fields.integer("num_key_value_heads", 1, kMaxWidth).value_or(absent_kv_heads);
+  if (config.heads % config.kv_heads != 0) {
+    fields.fail("num_attention_heads", fmt::format("is {}, not a multiple of num_key_value_heads {}", config.heads, config.kv_heads),
+                "correct these values");
+  }
+  const bool derive_head_dim = family.head_dim == 0 || fields.present("head_dim");
+  const std::optional<int64_t> head_dim = fields.integer("head_dim", 1, kMaxWidth);
+  if (!head_dim && derive_head_dim && config.hidden_size < config.heads) {
+    fields.fail("hidden_size", fmt::format("is {}, less than the {} heads", config.hidden_size, config.heads), "correct these values");
+  }
+  config.head_dim = head_dim.value_or(derive_head_dim ? config.hidden_size / config.heads : family.head_dim);
+  if (config.heads * config.head_dim > kMaxWidth) {
+    fields.fail("head_dim", fmt::format("is {}, too large for {} heads", config.head_dim, config.heads), "correct this value");
+  }
+  config.context_length = fields.integer("max_position_embeddings", 1, kMaxContext).value_or(family.context_length);
+  config.norm_eps = fields.number("rms_norm_eps", 0.0, 1.0).value_or(1e-6);
+  config.activation = fields.text("hidden_act").value_or("silu");
+  if (config.architecture == "qwen2") {
+    config.attention_bias = true;
+  } else if (config.architecture != "mistral") {
+    config.attention_bias = config.attention_output_bias = fields.boolean("attention_bias").value_or(false);
+  }
+  if (config.architecture == "llama") config.mlp_bias = fields.boolean("mlp_bias").value_or(false);
+  config.tied_embeddings = fields.boolean("tie_word_embeddings").value_or(false);
+  config.initializer_range = fields.number("initializer_range", 0.0, 1e3).value_or(0.02);
+  config.rope = parse_rope(fields, config, source);
+  parse_sliding_window(fields, config);
+  parse_token_ids(fields, family, config);
+  config.stored_dtype = parse_stored_dtype(fields);
+  return config;
+}
+
+}  // namespace plimsoll

@@ -1,0 +1,220 @@
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "config/model_config.h"
+
+namespace plimsoll {
+namespace {
+
+using nlohmann::json;
+
+std::string read_text(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  EXPECT_TRUE(in) << path;
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+std::string golden(const std::string& name) { return PLIMSOLL_TEST_DATA "/golden/models/" + name; }
+
+json base_config(const std::string& model_type) { return json::parse(read_text(golden(model_type + "/config.json"))); }
+
+ModelConfig parse(const json& object) { return parse_hf_config(object.dump(), "config.json"); }
+
+std::string parse_error(const std::string& text) {
+  try {
+    parse_hf_config(text, "config.json");
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::caller);
+    EXPECT_FALSE(error.way_out().empty());
+    return error.what();
+  }
+  return "";
+}
+
+class GoldenConfig : public testing::TestWithParam<const char*> {};
+
+TEST_P(GoldenConfig, NewLegacyAndWrittenAreEqual) {
+  const std::string folder = golden(GetParam());
+  const ModelConfig config = parse_hf_config(read_text(folder + "/config.json"), "config.json");
+  EXPECT_EQ(config, parse_hf_config(read_text(folder + "/config_legacy.json"), "config_legacy.json"));
+  EXPECT_EQ(config, parse_hf_config(write_hf_config(config, config.stored_dtype), "written"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, GoldenConfig,
+                         testing::Values("llama", "llama_tied", "llama3_rope", "llama_linear_rope", "llama_yarn", "mistral",
+                                         "qwen2", "qwen3"));
+
+TEST(HfConfig, ReadsEveryField) {
+  const ModelConfig config = parse_hf_config(read_text(golden("llama3_rope/config.json")), "config.json");
+  EXPECT_EQ(config.architecture, "llama");
+  EXPECT_EQ(config.vocab_size, 256);
+  EXPECT_EQ(config.hidden_size, 48);
+  EXPECT_EQ(config.intermediate_size, 40);
+  EXPECT_EQ(config.layers, 2);
+  EXPECT_EQ(config.heads, 4);
+  EXPECT_EQ(config.kv_heads, 2);
+  EXPECT_EQ(config.head_dim, 12);
+  EXPECT_EQ(config.context_length, 128);
+  EXPECT_EQ(config.norm_eps, 1e-5);
+  EXPECT_TRUE(config.tied_embeddings);
+  EXPECT_EQ(config.rope.kind, RopeKind::llama3);
+  EXPECT_EQ(config.rope.theta, 500000.0);
+  EXPECT_EQ(config.rope.factor, 8.0);
+  EXPECT_EQ(config.rope.original_context_length, 16);
+  EXPECT_EQ(config.bos_token_id, 1);
+  EXPECT_EQ(config.pad_token_id, 0);
+  EXPECT_EQ(config.eos_token_ids, std::vector<int64_t>{2});
+  EXPECT_EQ(config.stored_dtype, DType::f32);
+}
+
+TEST(HfConfig, FamiliesDifferInBiasesAndHeadDim) {
+  const ModelConfig qwen2 = parse(base_config("qwen2")), qwen3 = parse(base_config("qwen3"));
+  EXPECT_TRUE(qwen2.attention_bias);
+  EXPECT_FALSE(qwen2.attention_output_bias);
+  EXPECT_EQ(qwen2.head_dim, 12);
+  EXPECT_EQ(qwen3.head_dim, 16);
+  EXPECT_FALSE(qwen3.attention_bias);
+  json llama = base_config("llama");
+  llama["attention_bias"] = true;
+  EXPECT_TRUE(parse(llama).attention_output_bias);
+}
+
+TEST(HfConfig, EosMayBeAListAndIdsMayBeNull) {
+  json object = base_config("llama");
+  object["eos_token_id"] = {2, 7};
+  object["bos_token_id"] = nullptr;
+  object["pad_token_id"] = -1;
+  const ModelConfig config = parse(object);
+  EXPECT_EQ(config.eos_token_ids, (std::vector<int64_t>{2, 7}));
+  EXPECT_FALSE(config.bos_token_id);
+  EXPECT_FALSE(config.pad_token_id);
+  EXPECT_EQ(config, parse_hf_config(write_hf_config(config, DType::f32), "written"));
+}
+
+TEST(HfConfig, AbsentKeysMeanWhatTransformersTakesThemFor) {
+  json object = base_config("llama");
+  for (const char* key : {"num_key_value_heads", "head_dim", "rms_norm_eps", "bos_token_id", "rope_parameters", "dtype"}) {
+    object.erase(key);
+  }
+  const ModelConfig config = parse(object);
+  EXPECT_EQ(config.kv_heads, 4);
+  EXPECT_EQ(config.head_dim, 12);
+  EXPECT_EQ(config.norm_eps, 1e-6);
+  EXPECT_EQ(config.bos_token_id, 1);
+  EXPECT_EQ(config.rope.theta, 10000.0);
+}
+
+TEST(HfConfig, MistralSlidesInAllLayers) {
+  json object = base_config("mistral");
+  ModelConfig config = parse(object);
+  EXPECT_EQ(config.sliding_window, 8);
+  EXPECT_EQ(config.window_of_layer(0), 8);
+  EXPECT_EQ(config.window_of_layer(1), 8);
+  object["sliding_window"] = nullptr;
+  EXPECT_EQ(parse(object).window_of_layer(0), 0);
+  object.erase("sliding_window");
+  EXPECT_EQ(parse(object).window_of_layer(0), 4096);
+}
+
+TEST(HfConfig, QwenSlidesOnlyWhereAskedTo) {
+  json object = base_config("qwen3");
+  object["sliding_window"] = 16;
+  object["max_window_layers"] = 1;
+  object.erase("layer_types");
+  EXPECT_EQ(parse(object).window_of_layer(1), 0) << "use_sliding_window is false";
+  object["use_sliding_window"] = true;
+  const ModelConfig config = parse(object);
+  EXPECT_EQ(config.window_of_layer(0), 0);
+  EXPECT_EQ(config.window_of_layer(1), 16);
+  EXPECT_EQ(config, parse_hf_config(write_hf_config(config, DType::f32), "written"));
+  object["layer_types"] = {"sliding_attention", "full_attention"};
+  EXPECT_EQ(parse(object).window_of_layer(0), 16);
+  EXPECT_EQ(parse(object).window_of_layer(1), 0);
+  object["use_sliding_window"] = false;
+  EXPECT_NE(parse_error(object.dump()).find("layer_types"), std::string::npos);
+}
+
+TEST(HfConfig, ReadsLongrope) {
+  json object = base_config("llama");
+  object["rope_parameters"] = {{"rope_type", "longrope"},
+                               {"rope_theta", 10000.0},
+                               {"original_max_position_embeddings", 32},
+                               {"short_factor", {1, 1, 1, 1, 1, 1}},
+                               {"long_factor", {1, 1.5, 2, 3, 4, 5}}};
+  const ModelConfig config = parse(object);
+  EXPECT_EQ(config.rope.kind, RopeKind::longrope);
+  EXPECT_EQ(config.rope.factor, 4.0) << "context_length / original";
+  EXPECT_EQ(config.rope.long_factor[1], 1.5);
+  EXPECT_EQ(config, parse_hf_config(write_hf_config(config, DType::f32), "written"));
+  object["rope_parameters"]["long_factor"].push_back(6);
+  EXPECT_NE(parse_error(object.dump()).find("long_factor"), std::string::npos);
+}
+
+TEST(HfConfig, FrequencyDivisorsOfLlama3AreRecognised) {
+  ModelConfig config = parse(base_config("llama"));
+  config.head_dim = 64;
+  config.context_length = 131072;
+  RopeConfig llama3;
+  llama3.kind = RopeKind::llama3;
+  llama3.theta = 5e5;
+  llama3.factor = 32.0;
+  llama3.original_context_length = 8192;
+  config.rope.theta = 5e5;
+  config.rope.frequency_divisors = llama3_frequency_divisors(llama3, 64);
+  EXPECT_EQ(config.rope.frequency_divisors.front(), 1.0);
+  EXPECT_EQ(config.rope.frequency_divisors.back(), 32.0);
+  EXPECT_EQ(parse_hf_config(write_hf_config(config, DType::f32), "written").rope, llama3);
+
+  config.rope.frequency_divisors[3] = 1.25;
+  const RopeConfig other = parse_hf_config(write_hf_config(config, DType::f32), "written").rope;
+  EXPECT_EQ(other.kind, RopeKind::longrope);
+  EXPECT_EQ(other.short_factor, config.rope.frequency_divisors);
+  EXPECT_EQ(other.long_factor, config.rope.frequency_divisors);
+  EXPECT_EQ(other.attention_factor, 1.0);
+}
+
+TEST(HfConfig, NamesTheKnownArchitectures) {
+  const std::string message = parse_error(R"({"model_type": "mamba"})");
+  EXPECT_NE(message.find("mamba"), std::string::npos);
+  try {
+    parse_hf_config(R"({"model_type": "mamba"})", "config.json");
+    FAIL();
+  } catch (const Error& error) {
+    for (const char* known : {"llama", "mistral", "qwen2", "qwen3"}) {
+      EXPECT_NE(error.way_out().find(known), std::string::npos);
+    }
+  }
+}
+
+TEST(HfConfig, RefusesBrokenValues) {
+  EXPECT_NE(parse_error("{"), "");
+  EXPECT_NE(parse_error("[1]"), "");
+  EXPECT_NE(parse_error(std::string(100000, '[')), "");
+  const auto broken = [](const char* key, const json& value) {
+    json object = base_config("qwen3");
+    object[key] = value;
+    return parse_error(object.dump());
+  };
+  EXPECT_NE(broken("hidden_size", 0).find("hidden_size"), std::string::npos);
+  EXPECT_NE(broken("hidden_size", "48").find("hidden_size"), std::string::npos);
+  EXPECT_NE(broken("hidden_size", 1e30).find("hidden_size"), std::string::npos);
+  EXPECT_NE(broken("num_hidden_layers", int64_t{1} << 40).find("num_hidden_layers"), std::string::npos);
+  EXPECT_NE(broken("num_key_value_heads", 3).find("num_key_value_heads"), std::string::npos);
+  EXPECT_NE(broken("head_dim", 15).find("head_dim"), std::string::npos);
+  EXPECT_NE(broken("rms_norm_eps", nullptr), "nothing") << "null is absent";
+  EXPECT_NE(broken("rope_parameters", {{"rope_type", "spiral"}}).find("spiral"), std::string::npos);
+  EXPECT_NE(broken("rope_parameters", {{"rope_type", "linear"}}).find("factor"), std::string::npos);
+  EXPECT_NE(broken("rope_parameters", 3).find("rope_parameters"), std::string::npos);
+  EXPECT_NE(broken("dtype", "float4").find("float4"), std::string::npos);
+  EXPECT_NE(broken("eos_token_id", {1, "x"}).find("eos_token_id"), std::string::npos);
+  EXPECT_NE(broken("quantization_config", {{"quant_method", "gptq"}}).find("quantization_config"), std::string::npos);
+  EXPECT_NE(broken("layer_types", {"full_attention"}).find("layer_types"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace plimsoll

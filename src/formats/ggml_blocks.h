@@ -1,0 +1,18 @@
+// The block types of GGUF: groups of 32 or 256 values that share scales. Layouts after ggml-common.h of ggml; what
+// dequantize_blocks gives is bit-equal to ggml's own routine, and so are the bytes of quantize_blocks.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/dtype.h"
+
+namespace plimsoll {
+
+// `blocks` blocks at `in` (any alignment) → blocks * block_elements values. Requires is_block_type(dtype).
+void dequantize_blocks(DType dtype, const std::byte* in, int64_t blocks, float* out);
+
+// For q8_0, q4_0, q4_1, q5_0, q5_1. NaN and infinity give codes without meaning.
+void quantize_blocks(DType dtype, const float* in, int64_t blocks, std::byte* out);
+
+}  // namespace plimsoll

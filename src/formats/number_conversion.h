@@ -1,0 +1,24 @@
+// Runs of values between float and the types that files store. Every function is exact or rounds to nearest even, and
+// the loops vectorize; the scalar conversions of base/dtype.h give the same bits.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "base/dtype.h"
+
+namespace plimsoll {
+
+// Can decode_values read this type: f32, f64, f16, bf16 and the block types of GGUF.
+bool can_decode(DType dtype);
+// Can encode_values write it: f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1.
+bool can_encode(DType dtype);
+
+// `in` holds out.size() values of type `from` (a whole number of blocks), little-endian, at any alignment.
+void decode_values(DType from, const std::byte* in, std::span<float> out);
+
+// `out` holds dtype_bytes(to, in.size()) bytes, at any alignment; in.size() is a whole number of blocks.
+void encode_values(DType to, std::span<const float> in, std::byte* out);
+
+}  // namespace plimsoll

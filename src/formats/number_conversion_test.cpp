@@ -1,0 +1,79 @@
+#include "formats/number_conversion.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "formats/half.h"
+#include "formats/test_files.h"
+
+namespace plimsoll {
+namespace {
+
+std::span<const std::byte> bytes_of(const std::vector<uint8_t>& values) { return std::as_bytes(std::span(values)); }
+
+class GoldenBlocks : public testing::TestWithParam<const char*> {};
+
+TEST_P(GoldenBlocks, DequantizeBitForBit) {
+  const TensorIndex index = open_safetensors(golden_path("gguf/blocks/" + std::string(GetParam()) + ".safetensors"));
+  const DType dtype = *dtype_from_name(GetParam());
+  const auto stored = read_tensor_as<uint8_t>(index, "random_blocks");
+  const auto expected = read_tensor_as<float>(index, "random_blocks_dequantized");
+  std::vector<float> values(expected.size());
+  decode_values(dtype, bytes_of(stored).data(), values);
+  EXPECT_EQ(as_string(values), as_string(expected));
+}
+
+class GoldenQuantizers : public testing::TestWithParam<const char*> {};
+
+TEST_P(GoldenQuantizers, QuantizeBitForBit) {
+  const DType dtype = *dtype_from_name(GetParam());
+  ASSERT_TRUE(can_encode(dtype));
+  const TensorIndex index = open_safetensors(golden_path("gguf/blocks/" + std::string(GetParam()) + ".safetensors"));
+  const auto expected = read_tensor_as<uint8_t>(index, "gguf_py_bytes");
+  const auto input = read_tensor_as<float>(index, "input");
+  std::vector<uint8_t> stored(expected.size());
+  encode_values(dtype, input, std::as_writable_bytes(std::span(stored)).data());
+  EXPECT_EQ(as_string(stored), as_string(expected));
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, GoldenBlocks,
+                         testing::Values("bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k"));
+
+INSTANTIATE_TEST_SUITE_P(Types, GoldenQuantizers, testing::Values("bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0"));
+
+TEST(NumberConversion, SixteenBitPatternsAgreeWithTheScalarConversions) {
+  for (uint32_t bits = 0; bits < 65536; ++bits) {
+    const auto half = static_cast<uint16_t>(bits);
+    const float from_f16 = inline_half::from_f16(half), from_bf16 = inline_half::from_bf16(half);
+    ASSERT_EQ(std::bit_cast<uint32_t>(from_f16), std::bit_cast<uint32_t>(f16_to_f32(half))) << bits;
+    ASSERT_EQ(std::bit_cast<uint32_t>(from_bf16), std::bit_cast<uint32_t>(bf16_to_f32(half))) << bits;
+    ASSERT_TRUE(std::isnan(from_f16) || inline_half::to_f16(from_f16) == half);
+    ASSERT_TRUE(std::isnan(from_bf16) || inline_half::to_bf16(from_bf16) == half);
+  }
+}
+
+TEST(NumberConversion, RoundingAgreesWithTheScalarConversions) {
+  // Every upper half, with lower halves around the ties.
+  for (uint32_t upper = 0; upper < 65536; ++upper) {
+    for (const uint32_t lower : {0x0000U, 0x0001U, 0x0fffU, 0x1000U, 0x1001U, 0x7fffU, 0x8000U, 0x8001U, 0xf000U, 0xffffU}) {
+      const auto value = std::bit_cast<float>((upper << 16) | lower);
+      ASSERT_EQ(inline_half::to_f16(value), f32_to_f16(value)) << upper << " " << lower;
+      ASSERT_EQ(inline_half::to_bf16(value), f32_to_bf16(value)) << upper << " " << lower;
+    }
+  }
+}
+
+TEST(NumberConversion, QuantizersSurviveNanAndInfinity) {
+  std::vector<float> values(32, 1.0F);
+  values[3] = std::numeric_limits<float>::quiet_NaN();
+  values[4] = std::numeric_limits<float>::infinity();
+  std::vector<std::byte> out(64);
+  for (const DType dtype : {DType::q8_0, DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1}) {
+    encode_values(dtype, values, out.data());
+  }
+}
+
+}  // namespace
+}  // namespace plimsoll

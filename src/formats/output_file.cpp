@@ -1,0 +1,105 @@
+#include "formats/output_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <utility>
+
+#include "base/error.h"
+
+namespace plimsoll {
+namespace {
+
+std::string folder_of(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+std::string temporary_name(const std::string& path) {
+  static std::atomic<unsigned> counter{0};  // two writers of one process must not meet
+  return path + ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(counter++);
+}
+
+}  // namespace
+
+OutputFile::OutputFile(std::string path) : path_(std::move(path)), temporary_(temporary_name(path_)) {
+  buffer_.reserve(kBufferBytes);
+  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (fd_ < 0) throw world_error(path_, "cannot be written", "check that its folder exists and may be written to", errno);
+}
+
+OutputFile::~OutputFile() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(temporary_.c_str());
+}
+
+void OutputFile::fail(const char* problem, int errno_value) {
+  const char* way_out = errno_value == ENOSPC || errno_value == EDQUOT ? "free some space, or write to another disk"
+                                                                        : "check the disk that the file goes to";
+  throw world_error(path_, problem, way_out, errno_value);
+}
+
+void OutputFile::write_through(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t put = ::write(fd_, bytes.data(), bytes.size());
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) fail("cannot be written", errno);
+    bytes = bytes.subspan(static_cast<size_t>(put));
+  }
+}
+
+void OutputFile::flush() {
+  write_through(buffer_);
+  buffer_.clear();
+}
+
+void OutputFile::write(std::span<const std::byte> bytes) {
+  PLIMSOLL_CHECK(fd_ >= 0, "the file is finished");
+  written_bytes_ += static_cast<int64_t>(bytes.size());
+  if (buffer_.size() + bytes.size() > kBufferBytes) flush();
+  if (bytes.size() >= kBufferBytes) return write_through(bytes);
+  buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
+}
+
+void OutputFile::write_zeros(int64_t count) {
+  static constexpr std::array<std::byte, 256> kZeros{};
+  for (; count > 0; count -= static_cast<int64_t>(kZeros.size())) {
+    write(std::span(kZeros).first(static_cast<size_t>(std::min<int64_t>(count, kZeros.size()))));
+  }
+}
+
+void OutputFile::finish() {
+  PLIMSOLL_CHECK(fd_ >= 0, "the file is finished");
+  flush();
+  if (::fsync(fd_) != 0) fail("cannot be made durable", errno);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot be put into place", errno);
+  ::close(std::exchange(fd_, -1));
+  sync_folder(folder_of(path_));
+}
+
+void write_file_atomically(const std::string& path, std::string_view text) {
+  OutputFile file(path);
+  file.write(text);
+  file.finish();
+}
+
+void sync_folder(const std::string& folder) {
+  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) throw world_error(folder, "cannot be opened", "check that the folder exists", errno);
+  const int result = ::fsync(fd);
+  const int reason = errno;
+  ::close(fd);
+  // Some file systems cannot sync a folder; their renames are as durable as they get.
+  if (result != 0 && reason != EINVAL && reason != ENOTSUP) {
+    throw world_error(folder, "cannot be made durable", "check the disk", reason);
+  }
+}
+
+}  // namespace plimsoll

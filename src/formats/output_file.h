@@ -1,0 +1,48 @@
+// Files that are complete or absent: written beside the target under a temporary name, synced, then renamed into place.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace plimsoll {
+
+// Bytes go out through a buffer of kBufferBytes; large pieces go out directly. A destructor without finish() removes
+// the temporary file. Every failure (full disk, no permission, missing folder) is a world Error.
+class OutputFile {
+ public:
+  static constexpr int64_t kBufferBytes = 64 << 10;
+
+  explicit OutputFile(std::string path);
+  ~OutputFile();
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+
+  const std::string& path() const { return path_; }
+  int64_t written_bytes() const { return written_bytes_; }
+  void write(std::span<const std::byte> bytes);
+  void write(std::string_view text) { write(std::as_bytes(std::span(text.data(), text.size()))); }
+  void write_zeros(int64_t count);
+  // fsync, rename over the target, fsync of the folder. Nothing may be written afterwards.
+  void finish();
+
+ private:
+  void flush();
+  void write_through(std::span<const std::byte> bytes);
+  [[noreturn]] void fail(const char* problem, int errno_value);
+
+  std::string path_, temporary_;
+  int fd_ = -1;
+  int64_t written_bytes_ = 0;
+  std::vector<std::byte> buffer_;
+};
+
+void write_file_atomically(const std::string& path, std::string_view text);
+
+// Makes entries of a folder (new files, renames) durable. World Error when it cannot.
+void sync_folder(const std::string& folder);
+
+}  // namespace plimsoll

@@ -1,0 +1,93 @@
+#include "formats/output_file.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <csignal>
+
+#include "formats/test_files.h"
+#include "formats/text_file.h"
+
+namespace plimsoll {
+namespace {
+
+TEST(OutputFile, AppearsCompleteOrNotAtAll) {
+  const TestFolder folder;
+  folder.write("a.txt", "old");
+  {
+    OutputFile file(folder / "a.txt");
+    file.write("new, but not finished");
+  }
+  EXPECT_EQ(read_bytes(folder / "a.txt"), "old");
+  EXPECT_EQ(folder.files(), 1U);
+  std::string expected;
+  {
+    OutputFile file(folder / "a.txt");
+    const std::string large(200000, 'x');
+    for (const std::string& piece : {std::string("small"), large, std::string("tail")}) {
+      file.write(piece);
+      expected += piece;
+    }
+    file.write_zeros(1000);
+    expected += std::string(1000, '\0');
+    EXPECT_EQ(file.written_bytes(), static_cast<int64_t>(expected.size()));
+    EXPECT_EQ(read_bytes(folder / "a.txt"), "old");
+    file.finish();
+  }
+  EXPECT_EQ(read_bytes(folder / "a.txt"), expected);
+  EXPECT_EQ(folder.files(), 1U);
+}
+
+TEST(OutputFile, MissingFolderIsAWorldError) {
+  const TestFolder folder;
+  const Caught caught = catch_error([&] { write_file_atomically(folder / "absent/a.txt", "text"); });
+  EXPECT_EQ(caught.kind, ErrorKind::world);
+}
+
+// A limit on file size is the nearest thing to a full disk that a test may ask for.
+TEST(OutputFile, NothingIsLeftBehindWhenTheDiskRefuses) {
+  const TestFolder folder;
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit limited{4096, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limited), 0);
+  const Caught caught = catch_error([&] { write_file_atomically(folder / "a.txt", std::string(100000, 'x')); });
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, handler);
+  EXPECT_EQ(caught.kind, ErrorKind::world);
+  EXPECT_EQ(folder.files(), 0U);
+}
+
+TEST(OutputFile, FullDiskIsNamed) {
+  if (::access("/dev/full", W_OK) != 0) GTEST_SKIP() << "no /dev/full here";
+  const TestFolder folder;
+  // The temporary file of this name is a link to a device that is always full.
+  const std::string target = folder / "a.txt";
+  OutputFile first(target);
+  std::string temporary;
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path())) temporary = entry.path().string();
+  ASSERT_NE(temporary, "");
+  const size_t dash = temporary.rfind('-');
+  const std::string next = temporary.substr(0, dash + 1) + std::to_string(std::stoi(temporary.substr(dash + 1)) + 1);
+  std::filesystem::create_symlink("/dev/full", next);
+  const Caught caught = catch_error([&] { write_file_atomically(target, std::string(100000, 'x')); });
+  EXPECT_EQ(caught.kind, ErrorKind::world);
+  EXPECT_NE(caught.text.find("free some space"), std::string::npos) << caught.text;
+  EXPECT_FALSE(std::filesystem::is_symlink(next));
+}
+
+TEST(TextFile, HasALimit) {
+  const TestFolder folder;
+  folder.write("a.json", "12345");
+  EXPECT_EQ(read_text_file(folder / "a.json"), "12345");
+  expect_caller_error([&] { read_text_file(folder / "a.json", 4); }, "4 B");
+  expect_caller_error([&] { read_text_file(folder / "b.json"); }, "does not exist");
+  expect_caller_error([&] { read_text_file(folder.path()); }, "folder");
+  EXPECT_TRUE(file_exists(folder / "a.json"));
+  EXPECT_FALSE(file_exists(folder.path()));
+  EXPECT_TRUE(folder_exists(folder.path()));
+}
+
+}  // namespace
+}  // namespace plimsoll

@@ -1,0 +1,133 @@
+#include "formats/tensor_index.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "base/error.h"
+#include "formats/number_conversion.h"
+
+namespace plimsoll {
+
+InputFile::InputFile(std::string path) : path_(std::move(path)) {
+  // O_NONBLOCK: opening a pipe must not wait for a writer.
+  fd_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd_ < 0) {
+    if (errno == ENOENT || errno == ENOTDIR) throw caller_error(path_, "does not exist", "check the path");
+    throw world_error(path_, "cannot be opened", "check the permissions of the file", errno);
+  }
+  struct stat status {};
+  const bool known = ::fstat(fd_, &status) == 0;
+  if (!known || !S_ISREG(status.st_mode)) {
+    const int reason = errno;
+    ::close(fd_);
+    if (!known) throw world_error(path_, "cannot be examined", "check the file system", reason);
+    throw caller_error(path_, S_ISDIR(status.st_mode) ? "is a folder, not a file" : "is not a regular file",
+                       "give the path of a file");
+  }
+  size_ = status.st_size;
+}
+
+InputFile::~InputFile() { ::close(fd_); }
+
+void InputFile::read(int64_t offset, std::span<std::byte> out) const {
+  while (!out.empty()) {
+    const ssize_t got = ::pread(fd_, out.data(), out.size(), offset);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw world_error(path_, "cannot be read", "check the disk that holds it", errno);
+    if (got == 0) {
+      throw world_error(path_, "ends at byte " + std::to_string(offset) + ", before the data that was asked for",
+                        "the file is cut short or was changed meanwhile; fetch it again");
+    }
+    offset += got;
+    out = out.subspan(static_cast<size_t>(got));
+  }
+}
+
+const TensorEntry* TensorIndex::find(std::string_view name) const {
+  const auto at = std::lower_bound(entries.begin(), entries.end(), name,
+                                   [](const TensorEntry& entry, std::string_view wanted) { return entry.name < wanted; });
+  return at != entries.end() && at->name == name ? &*at : nullptr;
+}
+
+namespace {
+
+// Where row `row` of the file goes: heads are stored with rows 2i and 2i + 1 where Hugging Face has i and i + d/2.
+int64_t half_split_row(int64_t row, int64_t rows_per_head) {
+  const int64_t head = row / rows_per_head, within = row % rows_per_head;
+  return head * rows_per_head + (within % 2) * (rows_per_head / 2) + within / 2;
+}
+
+// Decodes `count` values and writes them as `target`, by way of a small array that stays in cache.
+void convert_values(DType from, const std::byte* in, int64_t count, DType target, std::byte* out) {
+  const DTypeInfo& stored = dtype_info(from);
+  if (target == DType::f32 && reinterpret_cast<uintptr_t>(out) % alignof(float) == 0) {
+    decode_values(from, in, {reinterpret_cast<float*>(out), static_cast<size_t>(count)});
+    return;
+  }
+  std::array<float, 1024> values;
+  const int64_t target_bytes = dtype_info(target).block_bytes;
+  for (int64_t done = 0; done < count;) {
+    const int64_t part = std::min<int64_t>(count - done, static_cast<int64_t>(values.size()));
+    const std::span<float> span(values.data(), static_cast<size_t>(part));
+    decode_values(from, in + done / stored.block_elements * stored.block_bytes, span);
+    encode_values(target, span, out + done * target_bytes);
+    done += part;
+  }
+}
+
+}  // namespace
+
+int64_t min_staging_bytes(const TensorEntry& entry) {
+  const DTypeInfo& stored = dtype_info(entry.dtype);
+  if (entry.interleaved_heads == 0) return stored.block_bytes;
+  return entry.shape.rank() < 1 ? 0 : entry.bytes / std::max<int64_t>(entry.shape[0], 1);
+}
+
+void load_tensor(const TensorIndex& index, const TensorEntry& entry, DType target, std::span<std::byte> out,
+                 std::span<std::byte> staging) {
+  PLIMSOLL_CHECK(target == DType::f32 || target == DType::bf16 || target == DType::f16, "not a type to load into");
+  const int64_t elements = entry.shape.elements();
+  const int64_t target_bytes = dtype_info(target).block_bytes;
+  PLIMSOLL_CHECK(static_cast<int64_t>(out.size()) == elements * target_bytes, "the buffer has another size: " + entry.name);
+  PLIMSOLL_CHECK(static_cast<int64_t>(staging.size()) >= min_staging_bytes(entry), "staging is too small");
+  const InputFile& file = *index.files[static_cast<size_t>(entry.file)];
+  if (!can_decode(entry.dtype)) {
+    throw caller_error(file.path(), "tensor " + entry.stored_name + " is stored as " + std::string(dtype_name(entry.dtype)) +
+                       ", which holds no weights that can be read", "use a file with F32, F16, BF16 or GGUF block types");
+  }
+  if (elements == 0) return;
+  if (entry.dtype == target && entry.interleaved_heads == 0) {
+    file.read(entry.offset, out);
+    return;
+  }
+
+  // Unit: what is converted in one go; a row where rows move, else a block.
+  const DTypeInfo& stored = dtype_info(entry.dtype);
+  const int64_t rows = entry.interleaved_heads != 0 ? entry.shape[0] : 0;
+  const int64_t unit_elements = rows != 0 ? elements / rows : stored.block_elements;
+  const int64_t unit_bytes = dtype_bytes(entry.dtype, unit_elements);
+  const int64_t units = elements / unit_elements;
+  const int64_t units_per_read = static_cast<int64_t>(staging.size()) / unit_bytes;
+  for (int64_t unit = 0; unit < units; unit += units_per_read) {
+    const int64_t count = std::min(units_per_read, units - unit);
+    file.read(entry.offset + unit * unit_bytes, staging.first(static_cast<size_t>(count * unit_bytes)));
+    if (rows == 0) {
+      convert_values(entry.dtype, staging.data(), count * unit_elements, target,
+                     out.data() + unit * unit_elements * target_bytes);
+      continue;
+    }
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t row = half_split_row(unit + i, rows / entry.interleaved_heads);
+      convert_values(entry.dtype, staging.data() + i * unit_bytes, unit_elements, target,
+                     out.data() + row * unit_elements * target_bytes);
+    }
+  }
+}
+
+}  // namespace plimsoll

@@ -1,0 +1,143 @@
+// The one representation that planning and execution read: a list of ops over values, in execution order.
+//
+// A value is written by at most one op (its producer). The exceptions are persistent values (weights, gradient
+// accumulators, optimizer state, caches): ops may update those in place, listed as `mutated` operands, and because the
+// ops are in a total order that is well defined. Graphs of different phases share persistent values by name.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/dtype.h"
+#include "base/shape.h"
+#include "config/model_config.h"
+
+namespace plimsoll {
+
+using ValueId = int32_t;
+inline constexpr ValueId kNoValue = -1;
+
+// What a value is for; the memory plan reports bytes by these.
+enum class ValueKind : uint8_t {
+  input,            // a batch: token ids, labels, positions; written by the host before the phase runs
+  constant,         // small tables computed once (rotary frequencies)
+  parameter,        // model weights as computed with
+  adapter,          // low-rank matrices: f32 master and compute copy
+  master_weights,   // f32 copies of trained parameters when compute is narrower
+  gradient,         // f32 accumulators of trained parameters
+  optimizer_state,
+  cache,            // keys and values of past tokens
+  activation,       // everything else: lives from its producer to its last use
+  io_staging,       // bytes on their way between disk and their place
+};
+bool is_persistent(ValueKind kind);  // lives across phases, at one place
+const char* name_of(ValueKind kind);
+
+struct Value {
+  std::string name;
+  DType dtype = DType::f32;
+  Shape shape;
+  ValueKind kind = ValueKind::activation;
+  int producer = -1;  // index into Graph::ops; -1: input or persistent
+
+  int64_t bytes() const { return dtype_bytes(dtype, shape.elements()); }
+};
+
+// An op has one name everywhere: here, ops/<name>.cpp, backend/cpu/<name>.cpp, the op test.
+enum class OpKind : uint8_t {
+  embedding, embedding_grad,
+  rms_norm, rms_norm_grad,
+  linear, linear_grad_weight, bias_grad,
+  rope_table, rope,
+  attention, attention_grad, cached_attention,
+  gated_activation, gated_activation_grad,
+  add,
+  linear_cross_entropy, linear_cross_entropy_grad,
+  gather_rows,
+  cast, fill_zero,
+  clip_coefficient, optimizer_update,
+  load_tensor, init_tensor, save_tensor,
+};
+inline constexpr int kOpKindCount = static_cast<int>(OpKind::save_tensor) + 1;
+
+// --- attributes, one struct for each op that has any ----------------------------------------------------------------
+
+struct EmbeddingAttrs { float scale = 1.0F; };
+struct RmsNormAttrs {
+  float eps = 1e-6F;
+  float weight_offset = 0.0F;  // 1: the weight is stored less one (Gemma)
+  bool operator==(const RmsNormAttrs&) const = default;
+};
+struct LinearAttrs {
+  float alpha = 1.0F;           // y = alpha · x wᵀ + bias + addend
+  bool transpose_weight = true; // true: w is (N, K), as Hugging Face stores it; false: w is (K, N)
+  bool has_bias = false;
+  bool has_addend = false;      // the last operand, same shape as y
+  std::optional<DType> result_dtype = {};  // empty: as x
+};
+struct RopeTableAttrs { float attention_scaling = 1.0F; };
+struct RopeAttrs {
+  int64_t heads = 0, head_dim = 0, rotary_dim = 0;
+  RopeStyle style = RopeStyle::half;
+  bool inverse = false;  // rotate by the negative angle: the gradient
+};
+struct AttentionAttrs {
+  int64_t batch = 0, query_length = 0, kv_length = 0, heads = 0, kv_heads = 0, head_dim = 0, window = 0;
+  float scale = 1.0F;
+};
+enum class Activation : uint8_t { silu, gelu_tanh, gelu_erf };
+struct GatedActivationAttrs { Activation activation = Activation::silu; };
+struct CrossEntropyAttrs { int64_t chunk_rows = 0; };
+enum class UpdateRule : uint8_t { adamw, adam, sgd };
+struct OptimizerAttrs {
+  UpdateRule rule = UpdateRule::adamw;
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0.0, momentum = 0.0;
+  double lr_scale = 1.0;
+};
+struct ClipAttrs { double max_norm = 0.0; };  // 0: only measure
+// Host ops name what they move; the executor's host services know where it lies.
+struct TransferAttrs {
+  std::string tensor;
+  int64_t staging_bytes = 0;
+  DType dtype = DType::f32;  // of a load's result
+  Shape shape = {};
+};
+enum class InitKind : uint8_t { zero, kaiming_uniform };
+struct InitAttrs { InitKind kind = InitKind::zero; uint64_t stream = 0; };  // stream: which random sequence, per tensor
+
+using OpAttrs = std::variant<std::monostate, EmbeddingAttrs, RmsNormAttrs, LinearAttrs, RopeTableAttrs, RopeAttrs,
+                             AttentionAttrs, GatedActivationAttrs, CrossEntropyAttrs, OptimizerAttrs, ClipAttrs,
+                             TransferAttrs, InitAttrs>;
+
+enum class OpRole : uint8_t { forward, backward, recompute, update, transfer };
+const char* name_of(OpRole role);
+
+struct Op {
+  OpKind kind = OpKind::add;
+  std::vector<ValueId> operands;  // kNoValue for an absent optional operand
+  std::vector<ValueId> results;
+  OpAttrs attrs;
+  OpRole role = OpRole::forward;
+  int layer = -1;          // decoder layer it belongs to; -1: outside
+  std::string name;        // "layers.12.mlp.gate_proj"
+
+  template <typename T>
+  const T& attributes() const { return std::get<T>(attrs); }
+};
+
+struct Graph {
+  std::string phase;
+  std::vector<Value> values;
+  std::vector<Op> ops;
+  std::vector<ValueId> outputs;  // read by the host after the phase; stay live to its end
+
+  const Value& value(ValueId id) const { return values[static_cast<size_t>(id)]; }
+  Value& value(ValueId id) { return values[static_cast<size_t>(id)]; }
+  ValueId find(std::string_view name) const;  // kNoValue when absent
+};
+
+}  // namespace plimsoll

@@ -1,0 +1,81 @@
+// attention(q (B·Tq, heads·D), k (B·Tk, kv_heads·D), v, segment_ids (B·Tk) i32, segment_start (B·Tk) i32)
+//   -> out (B·Tq, heads·D), log-sum-exp (B, heads, Tq) f32.
+// Query i sees key j when j ≤ i, both are in one segment (≥ 0), and i - j < window.
+// Saves: q, k, v, out and the log-sum-exp, never the Tq×Tk matrix (Dao et al. 2022, arXiv:2205.14135).
+#include <algorithm>
+
+#include "ops/gradient_builder.h"
+#include "ops/op_table.h"
+#include "ops/shape_check.h"
+
+namespace plimsoll {
+namespace {
+
+// Two matmuls over the causal half (or the window's band).
+double forward_flops(const Op& op) {
+  const auto& a = op.attributes<AttentionAttrs>();
+  const auto queries = static_cast<double>(a.query_length);
+  const auto keys = static_cast<double>(a.kv_length);
+  double pairs = queries * keys / 2;
+  if (a.window > 0) pairs = std::min(pairs, queries * static_cast<double>(a.window));
+  return 4.0 * static_cast<double>(a.batch * a.heads * a.head_dim) * pairs;
+}
+
+}  // namespace
+
+OpDef attention_def() {
+  return {.kind = OpKind::attention,
+          .name = "attention",
+          .infer = [](const Graph& graph, const Op& op) -> std::vector<Value> {
+            const auto& a = op.attributes<AttentionAttrs>();
+            const Value& q = operand(graph, op, 0);
+            expect(q.shape == Shape{a.batch * a.query_length, a.heads * a.head_dim}, op, "q is (B·Tq, heads·D)");
+            for (size_t i : {size_t{1}, size_t{2}})
+              expect(operand(graph, op, i).shape == Shape{a.batch * a.kv_length, a.kv_heads * a.head_dim}, op, "k, v are (B·Tk, kv_heads·D)");
+            expect(a.heads % a.kv_heads == 0, op, "kv_heads divides heads");
+            return {result_of("", q.dtype, q.shape), result_of("log_sum_exp", DType::f32, {a.batch, a.heads, a.query_length})};
+          },
+          .gradient =
+              [](GradientBuilder& builder, const Op& op) {
+                std::vector<ValueId> operands = {builder.gradient_of(op.results[0])};
+                operands.insert(operands.end(), op.operands.begin(), op.operands.begin() + 3);
+                operands.push_back(op.results[0]);
+                operands.push_back(op.results[1]);
+                operands.insert(operands.end(), op.operands.begin() + 3, op.operands.end());
+                const auto grads = builder.add(OpKind::attention_grad, operands, op.attrs, op, ".grad");
+                for (size_t i = 0; i < 3; ++i) builder.accumulate(op.operands[i], grads[i], op);
+              },
+          .flops = [](const Graph&, const Op& op) { return forward_flops(op); }};
+}
+
+// attention_grad(dout, q, k, v, out, log_sum_exp, segment_ids, segment_start) -> dq, dk, dv
+OpDef attention_grad_def() {
+  return {.kind = OpKind::attention_grad,
+          .name = "attention_grad",
+          .infer = [](const Graph& graph, const Op& op) -> std::vector<Value> {
+            std::vector<Value> results;
+            for (size_t i = 0; i < 3; ++i) {
+              const Value& source = operand(graph, op, 1 + i);
+              results.push_back(result_of(std::string(1, "qkv"[i]), source.dtype, source.shape));
+            }
+            return results;
+          },
+          .flops = [](const Graph&, const Op& op) { return 2.5 * forward_flops(op); }};
+}
+
+// cached_attention(q (n, heads·D), k (n, kv_heads·D), v, k_cache (capacity, kv_heads·D) updated, v_cache updated) -> out
+// Appends k and v at the run's past length, then attends over past and present.
+OpDef cached_attention_def() {
+  return {.kind = OpKind::cached_attention,
+          .name = "cached_attention",
+          .infer = [](const Graph& graph, const Op& op) -> std::vector<Value> {
+            const auto& a = op.attributes<AttentionAttrs>();
+            const Value& q = operand(graph, op, 0);
+            expect(operand(graph, op, 3).shape == Shape{a.kv_length, a.kv_heads * a.head_dim}, op, "the cache is (capacity, kv_heads·D)");
+            return {result_of("", q.dtype, q.shape)};
+          },
+          .flops = [](const Graph&, const Op& op) { return 2 * forward_flops(op); },
+          .mutates = [](const Op&, int index) { return index == 3 || index == 4; }};
+}
+
+}  // namespace plimsoll

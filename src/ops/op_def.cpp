@@ -1,0 +1,69 @@
+#include "ops/op_def.h"
+
+#include "base/error.h"
+#include "ops/op_table.h"
+
+namespace plimsoll {
+namespace {
+
+std::array<OpDef, kOpKindCount> build_table() {
+  const std::array<OpDef, kOpKindCount> table = {
+      embedding_def(),        embedding_grad_def(),
+      rms_norm_def(),         rms_norm_grad_def(),
+      linear_def(),           linear_grad_weight_def(),      bias_grad_def(),
+      rope_table_def(),       rope_def(),
+      attention_def(),        attention_grad_def(),          cached_attention_def(),
+      gated_activation_def(), gated_activation_grad_def(),
+      add_def(),
+      linear_cross_entropy_def(), linear_cross_entropy_grad_def(),
+      gather_rows_def(),
+      cast_def(),             fill_zero_def(),
+      clip_coefficient_def(), optimizer_update_def(),
+      load_tensor_def(),      init_tensor_def(),             save_tensor_def(),
+  };
+  for (int i = 0; i < kOpKindCount; ++i)
+    PLIMSOLL_CHECK(static_cast<int>(table[static_cast<size_t>(i)].kind) == i, "the op table follows the order of OpKind");
+  return table;
+}
+
+}  // namespace
+
+const OpDef& op_def(OpKind kind) {
+  static const std::array<OpDef, kOpKindCount> table = build_table();
+  return table[static_cast<size_t>(kind)];
+}
+
+OpCost op_cost(const Graph& graph, const Op& op) {
+  OpCost cost;
+  const OpDef& def = op_def(op.kind);
+  if (def.flops != nullptr) cost.flops = def.flops(graph, op);
+  for (const ValueId id : op.operands)
+    if (id != kNoValue) cost.bytes_accessed += graph.value(id).bytes();
+  for (const ValueId id : op.results) cost.bytes_accessed += graph.value(id).bytes();
+  return cost;
+}
+
+ValueId add_value(Graph& graph, Value value) {
+  graph.values.push_back(std::move(value));
+  return static_cast<ValueId>(graph.values.size() - 1);
+}
+
+std::vector<ValueId> add_op(Graph& graph, NewOp wanted) {
+  Op op;
+  op.kind = wanted.kind;
+  op.operands = std::move(wanted.operands);
+  op.attrs = std::move(wanted.attrs);
+  op.role = wanted.role;
+  op.layer = wanted.layer;
+  op.name = std::move(wanted.name);
+  const int index = static_cast<int>(graph.ops.size());
+  for (Value& value : op_def(op.kind).infer(graph, op)) {
+    value.name = value.name.empty() ? op.name : op.name + "." + value.name;
+    value.producer = index;
+    op.results.push_back(add_value(graph, std::move(value)));
+  }
+  graph.ops.push_back(std::move(op));
+  return graph.ops.back().results;
+}
+
+}  // namespace plimsoll

@@ -1,0 +1,42 @@
+// rope_table(positions (R) i32, inv_freq (D/2) f32) -> cos, sin (R, D/2) f32: one table serves every layer.
+// rope(x (R, heads · head_dim), cos, sin) -> y.   Su et al. 2021, arXiv:2104.09864.
+// Saves: nothing; the gradient is the rotation by the negative angle.
+#include "ops/gradient_builder.h"
+#include "ops/op_table.h"
+#include "ops/shape_check.h"
+
+namespace plimsoll {
+
+OpDef rope_table_def() {
+  return {.kind = OpKind::rope_table,
+          .name = "rope_table",
+          .infer = [](const Graph& graph, const Op& op) -> std::vector<Value> {
+            const Shape shape{operand(graph, op, 0).shape[0], operand(graph, op, 1).shape[0]};
+            return {result_of("cos", DType::f32, shape), result_of("sin", DType::f32, shape)};
+          }};
+}
+
+OpDef rope_def() {
+  return {.kind = OpKind::rope,
+          .name = "rope",
+          .infer = [](const Graph& graph, const Op& op) -> std::vector<Value> {
+            const auto& attrs = op.attributes<RopeAttrs>();
+            const Value& x = operand(graph, op, 0);
+            expect(x.shape == Shape{x.shape[0], attrs.heads * attrs.head_dim}, op, "x is (R, heads · head_dim)");
+            expect(operand(graph, op, 1).shape == Shape{x.shape[0], attrs.rotary_dim / 2}, op, "cos is (R, rotary_dim / 2)");
+            return {result_of("", x.dtype, x.shape)};
+          },
+          .gradient =
+              [](GradientBuilder& builder, const Op& op) {
+                if (!builder.needs(op.operands[0])) return;
+                RopeAttrs attrs = op.attributes<RopeAttrs>();
+                attrs.inverse = !attrs.inverse;
+                builder.accumulate(op.operands[0],
+                                   builder.add(OpKind::rope, {builder.gradient_of(op.results[0]), op.operands[1], op.operands[2]},
+                                               attrs, op, ".grad")[0],
+                                   op);
+              },
+          .reuse = [](const Op&, int) { return ReuseCandidates{0, -1}; }};
+}
+
+}  // namespace plimsoll

@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""Writes the seed inputs of the fuzzers into seeds/NAME/: small valid files of every shape that a parser has a branch
+for. Deterministic; run it again after a change and commit what it wrote.
+
+usage: make_seeds.py
+"""
+
+import json
+import struct
+from pathlib import Path
+
+SEEDS = Path(__file__).resolve().parent / "seeds"
+
+
+def write(name, content):
+    path = SEEDS / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def safetensors(tensors, metadata=None, padding=0):
+    """tensors: {name: (dtype, shape, bytes)}"""
+    header, data = {}, b""
+    if metadata is not None:
+        header["__metadata__"] = metadata
+    for name, (dtype, shape, content) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(content)]}
+        data += content
+    text = json.dumps(header, separators=(",", ":")).encode() + b" " * padding
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def gguf_string(text):
+    return struct.pack("<Q", len(text.encode())) + text.encode()
+
+
+def gguf_value(value):
+    """(type id, bytes) of a Python value: bool, int (u32), float (f32), str, or a list of one of them."""
+    if isinstance(value, bool):
+        return 7, struct.pack("<?", value)
+    if isinstance(value, int):
+        return 4, struct.pack("<I", value)
+    if isinstance(value, float):
+        return 6, struct.pack("<f", value)
+    if isinstance(value, str):
+        return 8, gguf_string(value)
+    items = [gguf_value(item) for item in value]
+    return 9, struct.pack("<IQ", items[0][0], len(items)) + b"".join(content for _, content in items)
+
+
+def gguf(metadata, tensors, version=3, alignment=32):
+    """tensors: {name: (type id, dimensions with the innermost first, bytes)}"""
+    out = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(metadata))
+    for key, value in metadata.items():
+        kind, content = gguf_value(value)
+        out += gguf_string(key) + struct.pack("<I", kind) + content
+    data = b""
+    for name, (kind, dimensions, content) in tensors.items():
+        out += gguf_string(name) + struct.pack("<I", len(dimensions)) + struct.pack(f"<{len(dimensions)}Q", *dimensions)
+        out += struct.pack("<IQ", kind, len(data))
+        data += content + b"\0" * (-len(content) % alignment)
+    return out + b"\0" * (-len(out) % alignment) + data
+
+
+def make_files():
+    f32 = struct.pack("<6f", *range(6))
+    write("safetensors/two_tensors", safetensors({"a.weight": ("F32", [2, 3], f32), "b": ("BF16", [4], f32[:8])}, {"format": "pt"}, 5))
+    write("safetensors/scalar_and_empty", safetensors({"s": ("F64", [], f32[:8]), "e": ("F16", [0, 4], b"")}))
+    write("safetensors/no_tensor", safetensors({}))
+    write("safetensors/other_types", safetensors({t: (t, [2], f32[: 2 * n]) for t, n in
+                                                  (("I64", 8), ("I32", 4), ("I16", 2), ("U8", 1), ("BOOL", 1), ("F8_E4M3", 1))}))
+    model = {
+        "general.architecture": "llama", "general.alignment": 32, "llama.block_count": 1, "llama.context_length": 64,
+        "llama.embedding_length": 32, "llama.feed_forward_length": 64, "llama.attention.head_count": 4,
+        "llama.attention.head_count_kv": 2, "llama.attention.layer_norm_rms_epsilon": 1e-5, "llama.rope.freq_base": 10000.0,
+        "llama.vocab_size": 4, "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "smollm",
+        "tokenizer.ggml.tokens": ["<s>", "a", "b", "ab"], "tokenizer.ggml.token_type": [3, 1, 1, 1],
+        "tokenizer.ggml.merges": ["a b"], "tokenizer.ggml.bos_token_id": 0, "tokenizer.ggml.add_bos_token": False,
+        "tokenizer.chat_template": "{{ messages[0].content }}",
+    }
+    block = bytes(range(128))
+    write("gguf/model", gguf(model, {"token_embd.weight": (2, [32, 4], block[:72]), "output_norm.weight": (0, [32], block)}))
+    write("gguf/quantized", gguf({"general.architecture": "llama"}, {
+        "a": (8, [32], block[:34]), "b": (3, [32, 2], block[:40]), "c": (30, [3], block[:6]), "d": (1, [2, 2, 2], block[:16])}))
+    write("gguf/empty", gguf({}, {}))
+    write("gguf/version_2", gguf({"general.name": "x", "n": [1.0, 2.0], "deep": [[1], [2, 3]]}, {}, version=2))
+
+
+def make_texts():
+    base = {"model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 256, "max_position_embeddings": 128,
+            "rms_norm_eps": 1e-5, "tie_word_embeddings": True}
+    llama3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+              "original_max_position_embeddings": 64}
+    yarn = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "beta_fast": 32, "beta_slow": 1}
+    write("hf_config/llama_new", json.dumps(base | {"rope_parameters": llama3 | {"rope_theta": 5e5}, "dtype": "bfloat16"}))
+    write("hf_config/llama_old", json.dumps(base | {"rope_theta": 1e4, "rope_scaling": yarn, "torch_dtype": "float32"}))
+    write("hf_config/mistral", json.dumps(base | {"model_type": "mistral", "sliding_window": 8, "head_dim": 16}))
+    write("hf_config/qwen3", json.dumps(base | {"model_type": "qwen3", "attention_bias": False, "head_dim": 32,
+                                                "layer_types": ["full_attention", "sliding_attention"],
+                                                "use_sliding_window": True, "sliding_window": 4}))
+    write("hf_config/broken_numbers", json.dumps(base | {"hidden_size": -1, "vocab_size": 1e300, "num_attention_heads": "4"}))
+
+    vocabulary = {"<s>": 0, "a": 1, "b": 2, "ab": 3, "Ġ": 4, "Ġa": 5}
+    added = [{"id": 0, "content": "<s>", "single_word": False, "lstrip": False, "rstrip": True, "normalized": False, "special": True}]
+    split = {"type": "Split", "pattern": {"Regex": "\\p{L}+|\\p{N}{1,3}|\\s+(?!\\S)|."}, "behavior": "Isolated", "invert": False}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    tokenizer = {"version": "1.0", "added_tokens": added, "normalizer": {"type": "NFC"},
+                 "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]},
+                 "post_processor": {"type": "TemplateProcessing", "single": [
+                     {"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}], "pair": [],
+                     "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}}},
+                 "decoder": {"type": "ByteLevel"},
+                 "model": {"type": "BPE", "vocab": vocabulary, "merges": [["a", "b"], ["Ġ", "a"]], "unk_token": None,
+                           "byte_fallback": False, "ignore_merges": False}}
+    write("tokenizer_json/byte_level_bpe", json.dumps(tokenizer))
+    tokenizer["model"]["merges"] = ["a b", "Ġ a"]
+    tokenizer["normalizer"] = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"},
+                               {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]}
+    tokenizer["pre_tokenizer"] = {"type": "Digits", "individual_digits": True}
+    write("tokenizer_json/old_merges", json.dumps(tokenizer))
+    write("tokenizer_json/unknown_model", json.dumps({"model": {"type": "Elsewhere"}}))
+
+    write("chat_template/loop", "{% for m in messages %}[{{ m.role }}] {{ m['content'] | trim }}{{ eos_token }}\n{% endfor %}"
+          "{% if add_generation_prompt %}[assistant] {% endif %}")
+    write("chat_template/control", "{%- set ns = namespace(found=false) -%}{% for m in messages if m.role != 'x' %}"
+          "{% if loop.first and not ns.found %}{% set ns.found = true %}{{ loop.index0 }}{% elif loop.last %}{% break %}"
+          "{% else %}{% continue %}{% endif %}{% else %}none{% endfor %}")
+    write("chat_template/macro", "{% macro show(x, y=1) %}{{ x ~ y }}{% endmacro %}{{ show('a') }}{{ [1, 2][-1] }}"
+          "{{ {'a': 1}.items() | list | tojson(indent=2) }}{{ 'x' if 1 is defined else 'y' }}")
+    write("chat_template/raises", "{{ raise_exception('no ' + messages[0].role) }}")
+    write("chat_template/slices", "{{ messages[1:][::-1] | length }}{{ 'a b'.split(' ') | join(',') }}{{ 7 // 2 ** 2 % 3 }}"
+          "{# note #}{% generation %}{{ strftime_now('%Y') }}{% endgeneration %}{% filter upper %}x{% endfilter %}")
+
+    chat = {"messages": [{"role": "user", "content": "What is it?"}, {"role": "assistant", "content": "A weakness — ü\n"}]}
+    write("jsonl/text", '{"text": "one"}\n{"text": "two \\u00e9 \\ud83d\\ude00"}\n')
+    write("jsonl/chat", json.dumps(chat) + "\n\n" + json.dumps(chat, ensure_ascii=False))
+    write("jsonl/ids", '{"input_ids": [1, 2, 3], "labels": [-100, 2, 3]}\r\n{"input_ids": [4]}\n')
+    write("jsonl/wrong", '{"text": 1}\n[]\n{"messages": [{"role": "user"}]}\n{"input_ids": [1e30, -1], "labels": []}\n')
+
+
+if __name__ == "__main__":
+    make_files()
+    make_texts()
