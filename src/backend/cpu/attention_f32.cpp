@@ -5,10 +5,11 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/attention_f32.cpp"
-// clang-format off: foreach_target comes first, and includes this file again for each target
-#include <hwy/contrib/math/math-inl.h>
+// foreach_target comes first: it includes this file again for each target.
+// clang-format off
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
+#include <hwy/contrib/math/math-inl.h>
 // clang-format on
 
 HWY_BEFORE_NAMESPACE();
