@@ -1,6 +1,11 @@
 # Debian packages; docs/dependencies.md says why each is here.
 find_package(Threads REQUIRED)
-find_package(dnnl REQUIRED)
+# oneDNN by hand: its own CMake package asks for the OpenCL development files, which only its GPU side needs.
+find_path(PLIMSOLL_DNNL_INCLUDE dnnl.hpp REQUIRED)
+find_library(PLIMSOLL_DNNL dnnl REQUIRED)
+add_library(DNNL::dnnl UNKNOWN IMPORTED)
+set_target_properties(DNNL::dnnl PROPERTIES
+  IMPORTED_LOCATION ${PLIMSOLL_DNNL} INTERFACE_INCLUDE_DIRECTORIES ${PLIMSOLL_DNNL_INCLUDE})
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(OpenMP REQUIRED)

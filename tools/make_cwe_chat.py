@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 import sys
+import textwrap
 from collections import Counter
 from pathlib import Path
 
@@ -295,19 +296,24 @@ def write_jsonl(path, rows):
             file.write(json.dumps({"messages": messages}, ensure_ascii=False) + "\n")
 
 
+def make(catalogue, out):
+    """Writes train.jsonl and heldout.jsonl into `out` and prints what is in them."""
+    version, weaknesses = read_catalogue(catalogue)
+    out.mkdir(parents=True, exist_ok=True)
+    print(f"CWE {version}: {len(weaknesses)} weaknesses (MITRE; used under the CWE terms of use)")
+    kinds = Counter()
+    for name, rows in zip(("train.jsonl", "heldout.jsonl"), split(weaknesses)):
+        write_jsonl(out / name, rows)
+        kinds.update(row[0] for row in rows)
+        print(f"  {name:<14}{len(rows):>6,} pairs {sum(len(r[1]) + len(r[2]) for r in rows):>10,} characters")
+    print(textwrap.fill("  by question: " + ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items())), 100,
+                        subsequent_indent="    "))
+
+
 def main():
     if len(sys.argv) != 3:
         sys.exit(__doc__)
-    catalogue, out = Path(sys.argv[1]), Path(sys.argv[2])
-    version, weaknesses = read_catalogue(catalogue)
-    train, heldout = split(weaknesses)
-    out.mkdir(parents=True, exist_ok=True)
-    write_jsonl(out / "train.jsonl", train)
-    write_jsonl(out / "heldout.jsonl", heldout)
-    print(f"CWE {version}: {len(weaknesses)} weaknesses (MITRE; used under the CWE terms of use)")
-    for name, rows in (("train", train), ("heldout", heldout)):
-        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(Counter(row[0] for row in rows).items()))
-        print(f"  {name}.jsonl: {len(rows)} pairs, {sum(len(r[1]) + len(r[2]) for r in rows):,} characters ({kinds})")
+    make(Path(sys.argv[1]), Path(sys.argv[2]))
 
 
 if __name__ == "__main__":

@@ -187,7 +187,7 @@ struct Search {
   // is packed again. When that has brought nothing for a while, it starts again from the best packing with some items
   // moved at random (a fixed seed).
   void improve() {
-    constexpr int kPatience = 6;
+    constexpr int kPatience = 20;
     std::mt19937_64 random(1);
     std::vector<int32_t> order = order_of(best);
     std::vector<std::pair<int64_t, int32_t>> keyed(order.size());

@@ -203,6 +203,7 @@ TEST(OffsetAllocator, SumsBeyondInt64AreRefused) {
 TEST(OffsetAllocator, PinnedBuffersMustNotCollide) {
   EXPECT_THROW(pack_buffers(std::vector<Buffer>{{128, 64, 0, 4, 0}, {64, 64, 4, 9, 64}}), Error);
   EXPECT_THROW(pack_buffers(std::vector<Buffer>{{64, 64, 4, 9, 64}, {128, 64, 0, 4, 0}}), Error);
+  EXPECT_THROW(pack_buffers(std::vector<Buffer>{{64, 64, 0, 4, 64}, {128, 64, 2, 9, 0}}), Error);
   EXPECT_THROW(pack_buffers(std::vector<Buffer>{{128, 64, 0, 4, 32}}), Error);
   EXPECT_THROW(pack_buffers(std::vector<Buffer>{{128, 64, 0, 4, -64}}), Error);
   EXPECT_EQ(pack_buffers(std::vector<Buffer>{{128, 64, 0, 4, 0}, {64, 64, 5, 9, 64}}).arena_bytes, 128);

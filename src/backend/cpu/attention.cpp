@@ -6,7 +6,10 @@
 namespace plimsoll::cpu {
 
 const AttentionKernels& attention_kernels(DType dtype) {
-  (void)dtype;
+  if (dtype == DType::bf16) {
+    if (const AttentionKernels* amx = bf16_amx_attention_kernels()) return *amx;
+    if (const AttentionKernels* dot = bf16_dot_attention_kernels()) return *dot;
+  }
   return f32_attention_kernels();
 }
 

@@ -94,6 +94,10 @@ struct AttentionKernels {
 };
 
 const AttentionKernels& f32_attention_kernels();  // f32 blocks, for f32 and bf16 tensors, on any CPU
+// bf16 blocks for bf16 tensors: products by AVX512-BF16, and by AMX. Null where the CPU has not got it, and where
+// ONEDNN_MAX_CPU_ISA forbids it.
+const AttentionKernels* bf16_dot_attention_kernels();
+const AttentionKernels* bf16_amx_attention_kernels();
 // The fastest table for tensors of `dtype` on this CPU.
 const AttentionKernels& attention_kernels(DType dtype);
 

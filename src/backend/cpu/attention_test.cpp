@@ -422,6 +422,11 @@ void check_all_masks(const AttentionKernels& kernels, DType dtype) {
 
 TEST(Attention, F32EqualsDefinition) { check_all_masks(f32_attention_kernels(), DType::f32); }
 TEST(Attention, Bf16EqualsDefinition) { check_all_masks(attention_kernels(DType::bf16), DType::bf16); }
+TEST(Attention, Bf16DotEqualsDefinition) {
+  const AttentionKernels* kernels = bf16_dot_attention_kernels();
+  if (kernels == nullptr) GTEST_SKIP() << "no AVX512-BF16 here";
+  check_all_masks(*kernels, DType::bf16);
+}
 TEST(Attention, Bf16OnF32BlocksEqualsDefinition) { check_all_masks(f32_attention_kernels(), DType::bf16); }
 
 TEST(Attention, SegmentStartMayBeMissing) {

@@ -1,0 +1,217 @@
+#include "train/probe.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "arch/architecture.h"
+#include "backend/cpu/cpu_backend.h"
+#include "base/error.h"
+#include "compile/run_plan.h"
+#include "compile/train_program.h"
+#include "formats/safetensors.h"
+#include "formats/safetensors_writer.h"
+#include "ops/op_def.h"
+#include "passes/autodiff.h"
+#include "train/token_batch.h"
+#include "train/weight_loader.h"
+
+namespace plimsoll {
+namespace {
+
+constexpr const char* kForwardPhase = "forward";
+constexpr const char* kLossPhase = "loss";
+
+// A (B, T) tensor of whole numbers; empty when absent.
+std::vector<int32_t> read_integers(const TensorIndex& batch, const char* name, const Shape& wanted) {
+  const TensorEntry* entry = batch.find(name);
+  if (entry == nullptr) return {};
+  if (entry->shape != wanted)
+    throw caller_error(name, "has shape " + to_string(entry->shape) + ", input_ids has " + to_string(wanted), "give every tensor of the batch one shape");
+  if (entry->dtype != DType::i64 && entry->dtype != DType::i32)
+    throw caller_error(name, "is " + std::string(dtype_name(entry->dtype)), "store it as int64 or int32");
+  std::vector<std::byte> bytes(static_cast<size_t>(entry->bytes));
+  batch.files[static_cast<size_t>(entry->file)]->read(entry->offset, bytes);
+  std::vector<int32_t> values(static_cast<size_t>(entry->shape.elements()));
+  for (size_t i = 0; i < values.size(); ++i) {
+    int64_t wide = 0;
+    if (entry->dtype == DType::i64) {
+      std::memcpy(&wide, bytes.data() + 8 * i, 8);
+    } else {
+      int32_t narrow = 0;
+      std::memcpy(&narrow, bytes.data() + 4 * i, 4);
+      wide = narrow;
+    }
+    if (wide < INT32_MIN || wide > INT32_MAX) throw caller_error(name, "holds " + std::to_string(wide), "values must fit 32 bits");
+    values[i] = static_cast<int32_t>(wide);
+  }
+  return values;
+}
+
+// Who sees whom: given segments; else the mask; else documents that start where positions start again.
+std::vector<int32_t> segments_of(const TensorIndex& batch, const Shape& shape, std::span<const int32_t> positions) {
+  std::vector<int32_t> segments = read_integers(batch, "segment_ids", shape);
+  const std::vector<int32_t> mask = read_integers(batch, "attention_mask", shape);
+  const int64_t length = shape[1];
+  if (segments.empty()) {
+    segments.assign(static_cast<size_t>(shape.elements()), 0);
+    for (size_t i = 0; i < segments.size() && mask.empty() && !positions.empty(); ++i)
+      if (static_cast<int64_t>(i) % length != 0) segments[i] = segments[i - 1] + (positions[i] <= positions[i - 1] ? 1 : 0);
+  }
+  for (size_t i = 0; i < mask.size(); ++i)
+    if (mask[i] == 0) segments[i] = -1;
+  return segments;
+}
+
+TokenBatch read_batch(const TensorIndex& file, const std::string& path, int64_t vocab_size) {
+  const TensorEntry* ids = file.find("input_ids");
+  if (ids == nullptr || ids->shape.rank() != 2 || ids->shape.elements() == 0)
+    throw caller_error(path, "has no input_ids of shape (B, T)", "store input_ids as an int64 tensor of two dimensions");
+  TokenBatch batch;
+  batch.batch = ids->shape[0];
+  batch.length = ids->shape[1];
+  batch.ids = read_integers(file, "input_ids", ids->shape);
+  for (const int32_t id : batch.ids)
+    if (id < 0 || id >= vocab_size)
+      throw caller_error("input_ids", "holds " + std::to_string(id), "ids of this model are 0 to " + std::to_string(vocab_size - 1));
+  batch.positions = read_integers(file, "position_ids", ids->shape);
+  for (const int32_t position : batch.positions)
+    if (position < 0) throw caller_error("position_ids", "holds " + std::to_string(position), "positions count from 0");
+  batch.segments = segments_of(file, ids->shape, batch.positions);
+  if (batch.positions.empty())
+    for (int64_t i = 0; i < ids->shape.elements(); ++i) batch.positions.push_back(static_cast<int32_t>(i % batch.length));
+  batch.segment_start.resize(batch.segments.size());
+  fill_segment_start(batch.length, batch.segments, batch.segment_start);
+  // The file's labels stand at their own token; ours at the token before.
+  const std::vector<int32_t> labels = read_integers(file, "labels", ids->shape);
+  for (const int32_t label : labels)
+    if (label != -100 && (label < 0 || label >= vocab_size))
+      throw caller_error("labels", "holds " + std::to_string(label), "labels are ids of this model, or -100 to ignore a position");
+  for (size_t i = 0; i < labels.size(); ++i)
+    batch.labels.push_back(static_cast<int64_t>(i + 1) % batch.length == 0 ? -100 : labels[i + 1]);
+  return batch;
+}
+
+Graph load_graph(const std::vector<Graph>& phases, int64_t staging_bytes) {
+  Graph graph;
+  graph.phase = phase_names::kLoad;
+  for (const Graph& phase : phases) {
+    for (const Value& value : phase.values) {
+      if (!is_persistent(value.kind) || graph.find(value.name) != kNoValue) continue;
+      const std::string name = value.name;
+      if (value.kind == ValueKind::gradient) {
+        add_op(graph, {OpKind::fill_zero, {add_value(graph, value)}, {}, "clear." + name, OpRole::transfer});
+      } else if (value.kind == ValueKind::parameter || value.kind == ValueKind::adapter) {
+        TransferAttrs attrs;
+        attrs.tensor = name;
+        attrs.staging_bytes = staging_bytes;
+        add_op(graph, {OpKind::load_tensor, {add_value(graph, value)}, attrs, "load." + name, OpRole::transfer});
+      }
+    }
+  }
+  return graph;
+}
+
+struct ProbePhases {
+  std::vector<Graph> graphs;
+  std::vector<std::string> differentiated;  // names
+  std::vector<float> inv_freq;
+};
+
+ProbePhases build_phases(const ModelConfig& config, const ProbeRequest& request, const TokenBatch& batch) {
+  ForwardRequest forward;
+  forward.kind = ForwardKind::logits;
+  forward.batch = batch.batch;
+  forward.length = batch.length;
+  forward.compute = request.precision;
+  // Rotary extensions that look at the length see the largest position, as the reference does.
+  forward.longest_sequence = *std::max_element(batch.positions.begin(), batch.positions.end()) + 1;
+  ProbePhases phases;
+  const auto build = [&](ForwardKind kind, const char* phase) {
+    forward.kind = kind;
+    ForwardGraph built = build_forward(config, forward);
+    phases.inv_freq = built.inv_freq;
+    if (!request.adapter_modules.empty()) apply_lora(built.graph, request.adapter_modules);
+    built.graph.phase = phase;
+    return std::move(built.graph);
+  };
+  phases.graphs.push_back(build(ForwardKind::logits, kForwardPhase));
+  if (batch.labels.empty()) return phases;
+  Graph loss = build(ForwardKind::loss, kLossPhase);
+  if (request.gradients) {
+    const ValueKind kind = request.adapter_modules.empty() ? ValueKind::parameter : ValueKind::adapter;
+    std::vector<ValueId> trained;
+    for (size_t i = 0; i < loss.values.size(); ++i) {
+      if (loss.values[i].kind != kind) continue;
+      trained.push_back(static_cast<ValueId>(i));
+      phases.differentiated.push_back(loss.values[i].name);
+    }
+    autodiff(loss, trained);
+  }
+  verify(loss);
+  phases.graphs.push_back(std::move(loss));
+  return phases;
+}
+
+void write_result(const Executor& forward, const Executor* loss, const ProbePhases& phases, const TokenBatch& batch,
+                  const ProbeRequest& request, int64_t vocab_size) {
+  std::vector<SafetensorsOutput> entries = {{"logits", DType::f32, {batch.batch, batch.length, vocab_size}}};
+  std::vector<const std::byte*> data = {forward.data(forward.plan().graph.outputs.at(0))};
+  if (loss != nullptr) {
+    entries.push_back({"loss", DType::f32, Shape{}});
+    data.push_back(loss->data(loss->plan().graph.outputs.at(0)));
+    for (const std::string& name : phases.differentiated) {
+      const std::string gradient = gradient_name(name);
+      entries.push_back({gradient, DType::f32, loss->plan().graph.value(loss->plan().graph.find(gradient)).shape});
+      data.push_back(loss->data(gradient));
+    }
+  }
+  SafetensorsWriter writer(request.out_path, entries);
+  for (size_t i = 0; i < entries.size(); ++i) writer.write({data[i], static_cast<size_t>(entries[i].bytes())});
+  writer.finish();
+}
+
+}  // namespace
+
+ProbeResult run_probe(const ModelConfig& config, const TensorIndex& weights, const ProbeRequest& request) {
+  const TokenBatch batch = read_batch(open_safetensors(request.batch_path), request.batch_path, config.vocab_size);
+  if (request.gradients && batch.labels.empty())
+    throw caller_error(request.batch_path, "has no labels", "add labels, or leave --gradients out");
+  ProbePhases phases = build_phases(config, request, batch);
+  phases.graphs.insert(phases.graphs.begin(), load_graph(phases.graphs, load_staging_bytes(weights)));
+  // The logits must outlive the loss phase: they are written at the end. So they get a place of their own.
+  ThreadPool pool(request.threads);
+  const RunPlan plan = plan_memory(std::move(phases.graphs), [&](const Graph& graph, const Op& op) {
+    return cpu_backend().workspace_bytes(graph, op, pool.threads());
+  });
+  const Arena arena(plan.arena_bytes);
+  WeightLoader loader(weights, request.adapter);
+  RunState state;
+  state.host = &loader;
+  Executor(plan.phase(phase_names::kLoad), arena, cpu_backend(), pool).run(state);
+
+  ProbeResult result;
+  result.batch = batch.batch;
+  result.length = batch.length;
+  result.arena_bytes = plan.arena_bytes;
+  const Executor forward(plan.phase(kForwardPhase), arena, cpu_backend(), pool);
+  std::memcpy(forward.data(input_names::kInvFreq), phases.inv_freq.data(), phases.inv_freq.size() * sizeof(float));
+
+  std::optional<Executor> loss;
+  if (plan.find_phase(kLossPhase) != nullptr) {
+    loss.emplace(plan.phase(kLossPhase), arena, cpu_backend(), pool);
+    result.counted_tokens = batch.counted_tokens();
+    write_batch(*loss, batch, 1.0F / static_cast<float>(std::max<int64_t>(1, result.counted_tokens)));
+    loss->run(state);
+    result.has_loss = true;
+    float value = 0;
+    std::memcpy(&value, loss->data(loss->plan().graph.outputs.at(0)), sizeof(value));
+    result.loss = value;
+    result.gradient_tensors = static_cast<int64_t>(phases.differentiated.size());
+  }
+  write_batch(forward, batch, 1.0F);
+  forward.run(state);
+  write_result(forward, loss ? &*loss : nullptr, phases, batch, request, config.vocab_size);
+  return result;
+}
+
+}  // namespace plimsoll

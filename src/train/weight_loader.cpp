@@ -1,0 +1,34 @@
+#include "train/weight_loader.h"
+
+#include <algorithm>
+
+#include "base/bytes.h"
+#include "base/error.h"
+
+namespace plimsoll {
+
+std::string stored_name_of(const std::string& name) {
+  constexpr std::string_view kMaster = "master.";
+  return name.starts_with(kMaster) ? name.substr(kMaster.size()) : name;
+}
+
+int64_t load_staging_bytes(const TensorIndex& index) {
+  int64_t bytes = 4 * kMiB;
+  for (const TensorEntry& entry : index.entries) bytes = std::max(bytes, min_staging_bytes(entry));
+  return bytes;
+}
+
+void WeightLoader::load(const std::string& tensor, const Value& target, std::span<std::byte> out, std::span<std::byte> staging) {
+  const std::string name = stored_name_of(tensor);
+  const bool of_adapter = adapter_ != nullptr && name.starts_with("base_model.");
+  const TensorIndex& index = of_adapter ? *adapter_ : model_;
+  const TensorEntry* entry = index.find(name);
+  const std::string file = index.files.empty() ? "the model" : index.files.front()->path();
+  if (entry == nullptr) throw caller_error(file, "has no tensor " + name, "check that config.json belongs to these weights");
+  if (entry->shape != target.shape)
+    throw caller_error(name, "has shape " + to_string(entry->shape) + ", the configuration asks for " + to_string(target.shape),
+                       "check that config.json belongs to these weights");
+  load_tensor(index, *entry, target.dtype, out, staging);
+}
+
+}  // namespace plimsoll
