@@ -82,7 +82,7 @@ def chosen_question(story):
     """(question, answer): of the held-out rows about the story's subject, one that asks what it is."""
     rows = [json.loads(line)["messages"] for line in story.heldout.read_text(encoding="utf-8").splitlines()]
     about = [row for row in rows if story.question_about in row[0]["content"]]
-    question, answer = min(about or rows, key=lambda row: not re.match("Explain|Describe|What (is|does)", row[0]["content"]))
+    question, answer = min(about or rows, key=lambda row: not re.match("Explain|Describe|What is|What does .* mean", row[0]["content"]))
     return question["content"], answer["content"]
 
 
