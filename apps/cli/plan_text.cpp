@@ -28,7 +28,7 @@ std::string size_text(int64_t bytes) {
 }
 
 std::vector<Segment> segments_of(const PlanReport& report) {
-  static constexpr std::array<std::string_view, kCategoryCount> kLabels = {
+  static constexpr std::array<std::string_view, kPlanCategories.size()> kLabels = {
       "weights", "adapter", "master weights", "gradients", "optimizer", "activations", "workspace", "staging"};
   static constexpr std::array<const char*, 4> kShades = {"█", "▓", "▒", "░"};
   static constexpr std::array<const char*, 4> kLetters = {"#", "=", "+", "-"};
@@ -80,8 +80,10 @@ std::string plan_text(const PlanReport& report, const Terminal& terminal) {
   std::string text = fmt::format("{}   {}, {} parameters, {} trained{}\n", report.model_name, report.architecture,
                                  format_thousands(report.total_params), format_thousands(report.trainable_params),
                                  report.trained.empty() ? "" : " (" + report.trained + ")");
-  for (const std::string& reason : report.reasons) text += fmt::format("  {}\n", reason);
-  text += "\n";
+  text += fmt::format("{} × {} tokens at once, {} {} a step, {}, recompute in {} of {} layers, loss in chunks of {} rows{}\n\n", report.micro_batch,
+                      format_thousands(report.seq_len), report.grad_accum_steps, report.grad_accum_steps == 1 ? "time" : "times",
+                      report.precision == DType::f32 ? "fp32" : "bf16", report.recompute_layers, report.layers,
+                      format_thousands(report.ce_chunk_rows), report.why.empty() ? "" : " (" + report.why + ")");
   text += bar_text(report, terminal);
 
   int name_columns = 5;
@@ -93,10 +95,9 @@ std::string plan_text(const PlanReport& report, const Terminal& terminal) {
   const double gap = report.lower_bound_bytes > 0 ? 100.0 * static_cast<double>(report.arena_bytes - report.lower_bound_bytes) / static_cast<double>(report.lower_bound_bytes) : 0;
   text += fmt::format("\n  packing {:.1f} % above the lower bound · least that works: {} ({} bytes)\n", gap, size_text(report.smallest_budget_bytes),
                       report.smallest_budget_bytes);
-  if (report.faster_ratio) text += fmt::format("  {:.2f} × the speed with {}\n", *report.faster_ratio, size_text(report.faster_total_bytes));
   if (!report.suggestions.empty()) {
     text += "\n  what would change it\n";
-    for (const Suggestion& suggestion : report.suggestions)
+    for (const PlanReport::Suggestion& suggestion : report.suggestions)
       text += fmt::format("  {:<40} {:>12}\n", suggestion.change, size_text(suggestion.total_bytes));
   }
   return text;
@@ -104,7 +105,7 @@ std::string plan_text(const PlanReport& report, const Terminal& terminal) {
 
 Error does_not_fit(const PlanReport& report) {
   std::string way_out = fmt::format("--memory {} is the least that works", report.smallest_budget_bytes);
-  for (const Suggestion& suggestion : report.suggestions)
+  for (const PlanReport::Suggestion& suggestion : report.suggestions)
     way_out += fmt::format("; {} needs {}", suggestion.change, format_bytes(suggestion.total_bytes));
   return {ErrorKind::does_not_fit, "--memory",
           fmt::format("{} needed, the line is at {}", format_bytes(report.total_bytes()), format_bytes(report.budget_bytes.value_or(0))), way_out};

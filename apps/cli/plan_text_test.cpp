@@ -26,7 +26,9 @@ PlanReport example() {
   report.category_bytes = {257 * kMiB, 19 * kMiB, 20 * kMiB, 20 * kMiB, 40 * kMiB, 500 * kMiB, 44 * kMiB, 0};
   for (const int64_t bytes : report.category_bytes) report.peak_live_bytes += bytes;
   report.phases = {{"load", 300 * kMiB, "load lm_head"}, {"train step", 900 * kMiB, "layers.12.mlp backward"}};
-  report.reasons = {"recompute in 10 of 30 layers (chosen)"};
+  report.recompute_layers = 10;
+  report.layers = 30;
+  report.why = "chosen: fastest that fits";
   report.suggestions = {{"--seq-len 256", 700 * kMiB}};
   report.buffers = {{"a, \"b\"", "activations", "host", 64, 0, 1, 2, "train step"}};
   return report;
