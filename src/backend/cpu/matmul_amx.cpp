@@ -256,17 +256,24 @@ PLIMSOLL_AMX void finish_block(const Finish& finish, const float* block, int64_t
 
 struct AmxMatmul final : Matmul::Kernel {
   explicit AmxMatmul(const MatmulSpec& s) : Kernel(s) {
-    const int64_t max_depth = s.transpose_a ? kMaxDepth / 2 : kMaxDepth;
+    // A long sum is cut along k so that all columns are in one panel, and A is read once.
+    int64_t max_depth = s.transpose_a ? kMaxDepth / 2 : kMaxDepth;
+    if (s.k > kMaxDepth) max_depth = std::clamp(kPanelBytes / 2 / s.n / kTileDepth * kTileDepth, kBlockDepth, max_depth);
     depth_step = std::min(round_up(s.k, kTileDepth), max_depth);
     const int64_t max_columns = std::max<int64_t>(s.transpose_a ? 576 : 256, kPanelBytes / 2 / depth_step / 32 * 32);
     column_step = round_up(ceil_div(s.n, ceil_div(s.n, max_columns)), 2 * kTileRows);
     const bool whole_depth = s.k <= depth_step;
     panel_bytes = depth_step * column_step * 2;
-    sum_bytes = !whole_depth && s.c == DType::bf16 ? round_up(s.m * column_step * 4, 64) : 0;
+    sum_bytes = !whole_depth && (s.c == DType::bf16 || s.consumed) ? round_up(s.m * column_step * 4, 64) : 0;
     const int64_t rows = task_rows(s.m);
     packed_bytes = rows * std::min(depth_step, kBlockDepth) * 2;
     const int64_t blocks = ceil_div(rows, 2 * kTileRows) * ceil_div(std::min(column_step, kSubColumns), 2 * kTileRows);
     slot_bytes = packed_bytes + (depth_step > kBlockDepth ? blocks * kBlockFloats * 4 : 0);
+    const int64_t row_tasks = ceil_div(s.m, rows);
+    column_tasks = std::min(ceil_div(column_step, 64), ceil_div(int64_t{8}, row_tasks));
+    task_columns = round_up(ceil_div(column_step, column_tasks), 64);
+    tile_bytes = s.consumed ? rows * task_columns * 4 : 0;
+    slot_bytes += tile_bytes;
   }
 
   // About 16 tasks where there are rows enough.
@@ -315,18 +322,23 @@ struct AmxMatmul final : Matmul::Kernel {
   }
 
   void multiply(ThreadPool& pool, const MatmulOperands& operands, const Panel& panel) const {
-    const int64_t each = task_rows(panel.m);
+    const int64_t each = task_rows(spec.m);
     const int64_t row_tasks = ceil_div(panel.m, each);
-    const int64_t column_tasks = std::min(ceil_div(panel.columns, 64), ceil_div(int64_t{8}, row_tasks));
-    const int64_t task_columns = round_up(ceil_div(panel.columns, column_tasks), 64);
     pool.parallel_for(row_tasks * column_tasks, [&](int64_t task, int thread) {
       const int64_t row = task % row_tasks * each;
       const int64_t column = task / row_tasks * task_columns;
       if (column >= panel.columns) return;
-      multiply_task({operands, panel, row, std::min(panel.m, row + each), operands.workspace + panel_bytes + sum_bytes + slot_bytes * thread},
-                    column, std::min(panel.columns, column + task_columns));
+      std::byte* const slot = operands.workspace + panel_bytes + sum_bytes + slot_bytes * thread;
+      const int64_t row_end = std::min(panel.m, row + each);
+      const int64_t column_end = std::min(panel.columns, column + task_columns);
+      auto* const tile = reinterpret_cast<float*>(slot + slot_bytes - tile_bytes);
+      multiply_task({operands, panel, row, row_end, slot, {tile, row, panel.column + column}}, column, column_end);
+      if (spec.consumed && panel.last)
+        operands.consume(operands.context, {tile, task_columns, row, panel.column + column, row_end - row, column_end - column,
+                                            panel.column / column_step * column_tasks + task / row_tasks});
     });
   }
+  int64_t column_tiles() const override { return ceil_div(spec.n, column_step) * column_tasks; }
 
   // Rows [row, row_end) of C with one panel.
   struct Task {
@@ -334,6 +346,10 @@ struct AmxMatmul final : Matmul::Kernel {
     const Panel& panel;
     int64_t row, row_end;
     std::byte* slot;
+    struct {
+      float* values;
+      int64_t row, column;  // of C, where the tile begins
+    } tile;  // of a consumed product
   };
 
   PLIMSOLL_AMX void multiply_task(const Task& task, int64_t column, int64_t column_end) const {
@@ -432,6 +448,7 @@ struct AmxMatmul final : Matmul::Kernel {
 
   // Asks for C's lines, to be there when the block is.
   void prefetch(const Task& task, const Block& block, int64_t columns) const {
+    if (spec.consumed) return;
     const int64_t size = spec.c == DType::f32 ? 4 : 2;
     const auto* line = static_cast<const char*>(task.operands.c) + (block.row * spec.ldc + task.panel.column + block.column) * size;
     for (int64_t i = 0; i < block.rows; ++i, line += spec.ldc * size)
@@ -450,6 +467,11 @@ struct AmxMatmul final : Matmul::Kernel {
           for (int64_t j = 0; j < block.columns; ++j)
             block.values[i * block.stride + j] += sums[(block.row + i) * column_step + block.column + j];
     }
+    if (spec.consumed) {
+      Block block_in_tile = block;
+      block_in_tile.row -= task.tile.row;
+      return finish({task.tile.values, task_columns, nullptr, false, 1.0F}, false, false, block_in_tile, panel.column + block.column - task.tile.column);
+    }
     const bool closes = sum_bytes > 0 || panel.first;  // the bias is added once
     const Finish to_c{task.operands.c, spec.ldc, spec.has_bias && closes ? task.operands.bias : nullptr, spec.bias == DType::bf16, spec.alpha};
     finish(to_c, spec.c == DType::bf16, spec.accumulate || (sum_bytes == 0 && !panel.first), block, panel.column + block.column);
@@ -463,7 +485,8 @@ struct AmxMatmul final : Matmul::Kernel {
 
   int64_t depth_step, column_step;
   int64_t panel_bytes, sum_bytes;    // shared
-  int64_t packed_bytes, slot_bytes;  // of one thread: packed rows of A, then sums over blocks of k
+  int64_t packed_bytes, tile_bytes, slot_bytes;  // of one thread: packed rows of A, sums over blocks of k, consumed tile of C
+  int64_t column_tasks, task_columns;            // of one panel
 };
 
 // The kernel gives a process the tile registers on request only. oneDNN's view of the CPU is asked so that its
