@@ -13,6 +13,7 @@
 // foreach_target comes first: it includes this file again for each target.
 // clang-format off
 #include <hwy/foreach_target.h>
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 #include "backend/cpu/attention_math-inl.h"
 // clang-format on
@@ -65,15 +66,26 @@ HWY_INLINE VF load_tail(const char* row, int64_t i, int64_t d) {
   return hn::Load(DF(), lanes);
 }
 
+// Rows of one head lie a whole token apart, too far for the hardware to guess the next: asks for a row in advance.
+HWY_INLINE void prefetch_row(const Chunk& c, const char* rows, int64_t stride_bytes, int64_t key, int64_t first_byte,
+                             int64_t bytes) {
+  constexpr int64_t kRowsAhead = 16;
+  if (key + kRowsAhead >= c.count) return;
+  const char* row = rows + c.keys[key + kRowsAhead] * stride_bytes + first_byte;
+  for (int64_t at = 0; at < bytes; at += 64) hwy::Prefetch(row + at);
+}
+
 // scores = q . k for kHeads heads from `head` on.
 template <DType kType, int kHeads>
 HWY_ATTR void score(const Chunk& c, int64_t head) {
   const DF df;
   const auto lanes = static_cast<int64_t>(hn::Lanes(df));
+  constexpr int64_t kBytes = kType == DType::bf16 ? 2 : 4;
   const int64_t whole = c.head_dim / lanes * lanes;
   const float* q = c.q + head * c.padded_dim;
   for (int64_t key = 0; key < c.count; ++key) {
     const char* row = c.k + c.keys[key] * c.k_stride_bytes;
+    prefetch_row(c, c.k, c.k_stride_bytes, key, 0, c.head_dim * kBytes);
     VF sums[kHeads];
     for (VF& sum : sums) sum = hn::Zero(df);
     for (int64_t i = 0; i < whole; i += lanes) {
@@ -92,6 +104,7 @@ HWY_ATTR void score(const Chunk& c, int64_t head) {
 template <DType kType, int kHeads>
 HWY_ATTR void weigh(const Chunk& c, int64_t head) {
   constexpr int kWidth = HWY_MAX_BYTES >= 64 ? 4 : 2;
+  constexpr int64_t kBytes = kType == DType::bf16 ? 2 : 4;
   const DF df;
   const auto lanes = static_cast<int64_t>(hn::Lanes(df));
   const float* p = c.scores + head * kChunkKeys;
@@ -103,6 +116,7 @@ HWY_ATTR void weigh(const Chunk& c, int64_t head) {
       for (VF& sum : row) sum = hn::Zero(df);
     for (int64_t key = 0; key < c.count; ++key) {
       const char* row = c.v + c.keys[key] * c.v_stride_bytes;
+      prefetch_row(c, c.v, c.v_stride_bytes, key, i * kBytes, kWidth * lanes * kBytes);
       VF v[kWidth];
       for (int w = 0; w < kWidth; ++w) v[w] = load_lanes<kType>(row, i + w * lanes);
       for (int h = 0; h < kHeads; ++h) {
@@ -228,12 +242,14 @@ void decode_forward(ThreadPool& pool, const AttentionShape& s, const void* q, co
     return partials + tile * plan.partial_floats + plan.group * plan.padded_dim;
   };
 
-  pool.parallel_for(s.batch * s.kv_heads * plan.chunks, [&](int64_t tile, int thread) {
-    const int64_t row = tile / plan.chunks, batch = row / s.kv_heads, kv_head = row % s.kv_heads;
+  pool.parallel_for(s.batch * s.kv_heads * plan.chunks, [&](int64_t index, int thread) {
+    // Heads of one chunk follow each other: they share pages.
+    const int64_t batch = index / (s.kv_heads * plan.chunks), chunk_index = index / s.kv_heads % plan.chunks;
+    const int64_t kv_head = index % s.kv_heads, tile = (batch * s.kv_heads + kv_head) * plan.chunks + chunk_index;
     const int32_t* ids = segment_ids == nullptr ? nullptr : segment_ids + batch * s.kv_len;
     int64_t lo = s.window > 0 ? std::max<int64_t>(0, position - s.window + 1) : 0;
     if (segment_start != nullptr) lo = std::max<int64_t>(lo, segment_start[batch * s.kv_len + position]);
-    const int64_t first = tile % plan.chunks * kChunkKeys;
+    const int64_t first = chunk_index * kChunkKeys;
     std::array<int32_t, kChunkKeys> keys;
     int64_t count = 0;
     for (int64_t key = std::max(first, lo); key <= std::min(position, first + kChunkKeys - 1); ++key)
