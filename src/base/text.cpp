@@ -98,7 +98,7 @@ std::string_view nearest_name(std::string_view name, std::span<const std::string
   std::string_view best;
   size_t best_distance = std::max<size_t>(1, name.size() * 2 / 5) + 1;
   for (const std::string_view candidate : candidates) {
-    const bool extends = name.size() >= 3 && candidate.substr(0, name.size()) == name;  // cut short: "--warm"
+    const bool extends = name.size() >= 2 && candidate.substr(0, name.size()) == name;  // cut short: "--warm"
     const size_t distance = extends ? 1 : edit_distance(name, candidate);
     if (distance < best_distance) {
       best_distance = distance;

@@ -212,13 +212,15 @@ class Chooser {
   int64_t persistent_bytes_ = -1;
 };
 
-void explain(TrainPlan& plan, const ModelConfig& config, const Recipe& recipe) {
-  const auto chosen = [](bool given) { return given ? "as asked" : "chosen"; };
-  plan.reasons.push_back(fmt::format("micro-batch {} × {} tokens, {} a step ({})", plan.choices.micro_batch, recipe.seq_len,
-                                     plan.grad_accum_steps, chosen(recipe.micro_batch.has_value())));
-  plan.reasons.push_back(fmt::format("recompute in {} of {} layers ({})", plan.choices.recompute_layers, config.layers,
-                                     chosen(recipe.recompute != RecomputeMode::automatic)));
-  plan.reasons.push_back(fmt::format("loss in chunks of {} rows ({})", plan.choices.ce_chunk_rows, chosen(recipe.ce_chunk_rows.has_value())));
+std::string explain(const TrainPlan& plan, const Recipe& recipe, bool searched) {
+  const bool free_choice = !recipe.micro_batch || recipe.recompute == RecomputeMode::automatic || !recipe.ce_chunk_rows;
+  if (!free_choice) return "as given";
+  if (!plan.fits) return "the least memory this recipe works in";
+  if (!recipe.memory_bytes) return "chosen: fastest, no line given";
+  if (!searched) return "chosen: the only one that fits";
+  if (plan.faster_ratio)
+    return fmt::format("chosen: fastest that fits; with {} it would be {:.2f} × as fast", format_bytes(plan.faster_total_bytes), *plan.faster_ratio);
+  return "chosen: fastest that fits";
 }
 
 struct Change {
@@ -276,17 +278,14 @@ TrainPlan choose_plan(const ModelConfig& config, const Recipe& recipe, const Tra
   TrainPlan plan = found ? std::move(*found) : std::move(smallest);
   plan.smallest_budget_bytes = smallest_budget;
   plan.fits = plan.total_bytes <= line;
-  explain(plan, config, recipe);
-  if (!plan.fits) {
-    suggest(plan, config, recipe, sources, target);
-    return plan;
-  }
-  if (recipe.memory_bytes && found) {
+  if (!plan.fits) suggest(plan, config, recipe, sources, target);
+  if (plan.fits && recipe.memory_bytes && found) {
     if (std::optional<TrainPlan> larger = chooser.fastest(line + line / 10); larger && larger->predicted_seconds < plan.predicted_seconds) {
       plan.faster_ratio = plan.predicted_seconds / larger->predicted_seconds;
       plan.faster_total_bytes = larger->total_bytes;
     }
   }
+  plan.why = explain(plan, recipe, found.has_value());
   return plan;
 }
 

@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "formats/half.h"
-#include "formats/test_files.h"
+#include "support/test_files.h"
 
 namespace plimsoll {
 namespace {

@@ -5,7 +5,7 @@
 
 #include <csignal>
 
-#include "formats/test_files.h"
+#include "support/test_files.h"
 #include "formats/text_file.h"
 
 namespace plimsoll {

@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "formats/safetensors_writer.h"
-#include "formats/test_files.h"
+#include "support/test_files.h"
 
 namespace plimsoll {
 namespace {

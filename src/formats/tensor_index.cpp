@@ -55,13 +55,12 @@ const TensorEntry* TensorIndex::find(std::string_view name) const {
   return at != entries.end() && at->name == name ? &*at : nullptr;
 }
 
-namespace {
-
-// Where row `row` of the file goes: heads are stored with rows 2i and 2i + 1 where Hugging Face has i and i + d/2.
 int64_t half_split_row(int64_t row, int64_t rows_per_head) {
   const int64_t head = row / rows_per_head, within = row % rows_per_head;
   return head * rows_per_head + (within % 2) * (rows_per_head / 2) + within / 2;
 }
+
+namespace {
 
 // Decodes `count` values and writes them as `target`, by way of a small array that stays in cache.
 void convert_values(DType from, const std::byte* in, int64_t count, DType target, std::byte* out) {

@@ -54,6 +54,9 @@ struct TensorIndex {
   const TensorEntry* find(std::string_view name) const;  // nullptr when absent
 };
 
+// The row of the model that row `row` of an interleaved tensor holds, heads being `rows_per_head` rows each.
+int64_t half_split_row(int64_t row, int64_t rows_per_head);
+
 // Reads a tensor, converted to `target` (f32, bf16 or f16; round to nearest even) in row-major order, into `out`
 // (exactly shape.elements() values). `staging` is the only scratch used (at least min_staging_bytes(entry)); larger is
 // faster. Thread rule: one caller per staging buffer.

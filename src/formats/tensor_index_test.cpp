@@ -6,7 +6,7 @@
 #include <numeric>
 
 #include "formats/number_conversion.h"
-#include "formats/test_files.h"
+#include "support/test_files.h"
 
 namespace plimsoll {
 namespace {

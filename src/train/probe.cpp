@@ -8,6 +8,9 @@
 #include "base/error.h"
 #include "compile/run_plan.h"
 #include "compile/train_program.h"
+#include "config/machine.h"
+#include "formats/model_files.h"
+#include "formats/peft.h"
 #include "formats/safetensors.h"
 #include "formats/safetensors_writer.h"
 #include "ops/op_def.h"
@@ -17,6 +20,13 @@
 
 namespace plimsoll {
 namespace {
+
+struct ProbeInputs {
+  std::string out_path;
+  bool gradients = false;
+  DType precision = DType::f32;
+  std::vector<LoraModule> adapter_modules;
+};
 
 constexpr const char* kForwardPhase = "forward";
 constexpr const char* kLossPhase = "loss";
@@ -117,7 +127,7 @@ struct ProbePhases {
   std::vector<float> inv_freq;
 };
 
-ProbePhases build_phases(const ModelConfig& config, const ProbeRequest& request, const TokenBatch& batch) {
+ProbePhases build_phases(const ModelConfig& config, const ProbeInputs& request, const TokenBatch& batch) {
   ForwardRequest forward;
   forward.kind = ForwardKind::logits;
   forward.batch = batch.batch;
@@ -152,13 +162,13 @@ ProbePhases build_phases(const ModelConfig& config, const ProbeRequest& request,
   return phases;
 }
 
-void write_result(const Executor& forward, const Executor* loss, const ProbePhases& phases, const TokenBatch& batch,
-                  const ProbeRequest& request, int64_t vocab_size) {
+void write_result(const Executor& forward, const Executor* loss, const float& loss_value, const ProbePhases& phases,
+                  const TokenBatch& batch, const ProbeInputs& request, int64_t vocab_size) {
   std::vector<SafetensorsOutput> entries = {{"logits", DType::f32, {batch.batch, batch.length, vocab_size}}};
   std::vector<const std::byte*> data = {forward.data(forward.plan().graph.outputs.at(0))};
   if (loss != nullptr) {
     entries.push_back({"loss", DType::f32, Shape{}});
-    data.push_back(loss->data(loss->plan().graph.outputs.at(0)));
+    data.push_back(reinterpret_cast<const std::byte*>(&loss_value));
     for (const std::string& name : phases.differentiated) {
       const std::string gradient = gradient_name(name);
       entries.push_back({gradient, DType::f32, loss->plan().graph.value(loss->plan().graph.find(gradient)).shape});
@@ -172,46 +182,40 @@ void write_result(const Executor& forward, const Executor* loss, const ProbePhas
 
 }  // namespace
 
-ProbeResult run_probe(const ModelConfig& config, const TensorIndex& weights, const ProbeRequest& request) {
-  const TokenBatch batch = read_batch(open_safetensors(request.batch_path), request.batch_path, config.vocab_size);
-  if (request.gradients && batch.labels.empty())
-    throw caller_error(request.batch_path, "has no labels", "add labels, or leave --gradients out");
-  ProbePhases phases = build_phases(config, request, batch);
-  phases.graphs.insert(phases.graphs.begin(), load_graph(phases.graphs, load_staging_bytes(weights)));
-  // The logits must outlive the loss phase: they are written at the end. So they get a place of their own.
-  ThreadPool pool(request.threads);
+void run_probe(const ProbeOptions& options) {
+  const ModelFiles model = open_runnable_model(options.model);
+  const ModelConfig& config = model.config;
+  const TokenBatch batch = read_batch(open_safetensors(options.batch), options.batch, config.vocab_size);
+  if (options.gradients && batch.labels.empty())
+    throw caller_error(options.batch, "has no labels", "add labels, or leave --gradients out");
+  AdapterSource adapter = open_adapter_source(options.adapter);
+
+  const ProbeInputs inputs{options.out, options.gradients, options.precision, adapter.modules};
+  ProbePhases phases = build_phases(config, inputs, batch);
+  phases.graphs.insert(phases.graphs.begin(), load_graph(phases.graphs, load_staging_bytes(model.tensors)));
+  ThreadPool pool(options.threads > 0 ? options.threads : inspect_machine().threads);
   const RunPlan plan = plan_memory(std::move(phases.graphs), [&](const Graph& graph, const Op& op) {
     return cpu_backend().workspace_bytes(graph, op, pool.threads());
   });
   const Arena arena(plan.arena_bytes);
-  WeightLoader loader(weights, request.adapter);
+  WeightLoader loader(model.tensors, adapter.tensors());
   RunState state;
   state.host = &loader;
   Executor(plan.phase(phase_names::kLoad), arena, cpu_backend(), pool).run(state);
 
-  ProbeResult result;
-  result.batch = batch.batch;
-  result.length = batch.length;
-  result.arena_bytes = plan.arena_bytes;
   const Executor forward(plan.phase(kForwardPhase), arena, cpu_backend(), pool);
   std::memcpy(forward.data(input_names::kInvFreq), phases.inv_freq.data(), phases.inv_freq.size() * sizeof(float));
-
   std::optional<Executor> loss;
+  float loss_value = 0;
   if (plan.find_phase(kLossPhase) != nullptr) {
     loss.emplace(plan.phase(kLossPhase), arena, cpu_backend(), pool);
-    result.counted_tokens = batch.counted_tokens();
-    write_batch(*loss, batch, 1.0F / static_cast<float>(std::max<int64_t>(1, result.counted_tokens)));
+    write_batch(*loss, batch, 1.0F / static_cast<float>(std::max<int64_t>(1, batch.counted_tokens())));
     loss->run(state);
-    result.has_loss = true;
-    float value = 0;
-    std::memcpy(&value, loss->data(loss->plan().graph.outputs.at(0)), sizeof(value));
-    result.loss = value;
-    result.gradient_tensors = static_cast<int64_t>(phases.differentiated.size());
+    std::memcpy(&loss_value, loss->data(loss->plan().graph.outputs.at(0)), sizeof(loss_value));
   }
   write_batch(forward, batch, 1.0F);
   forward.run(state);
-  write_result(forward, loss ? &*loss : nullptr, phases, batch, request, config.vocab_size);
-  return result;
+  write_result(forward, loss ? &*loss : nullptr, loss_value, phases, batch, inputs, config.vocab_size);
 }
 
 }  // namespace plimsoll

@@ -112,7 +112,7 @@ void differentiate(const Call& call, int64_t panel, const VisibleStrips& visible
   kernels.softmax_gradient({buffers.scores, buffers.products, strips, scale2,
                             s.softcap > 0.0F ? 1.0F / s.softcap : 0.0F, buffers.lse2 + panel * kAttentionBlock,
                             buffers.delta + panel * kAttentionBlock, buffers.p + a_offset, buffers.ds + a_offset,
-                            b.panels * b.block_bytes, buffers.ds_b, visible.masked ? &visible.mask : nullptr});
+                            b.panels * b.block_bytes, buffers.ds_b, &visible.mask});
   const bool same_blocks = buffers.ds_b == nullptr;
   kernels.gemm({buffers.dq + panel * b.depth * kAttentionBlockF32Bytes / 4, kAttentionBlockF32Bytes, 0,
                 buffers.keys_t + visible.first * b.block_bytes, b.strips * b.block_bytes, b.block_bytes,

@@ -175,9 +175,40 @@ PLIMSOLL_AMX void begin_amx() { _tile_loadconfig(&kTiles); }
 PLIMSOLL_AMX void end_amx() { _tile_release(); }
 void nothing() {}
 
+// One column of C blocks over a depth of two (head_dim up to 64), the scores' case: B stays in tiles 4-7.
+PLIMSOLL_AMX void gemm_amx_narrow(const AttentionGemm& g) {
+  constexpr int64_t kC = 2 * kRowBytes;
+  const char* b = static_cast<const char*>(g.b);
+  _tile_loadd(4, b, kRowBytes);
+  _tile_loadd(5, b + kHalfBytes, kRowBytes);
+  _tile_loadd(6, b + g.b_depth, kRowBytes);
+  _tile_loadd(7, b + g.b_depth + kHalfBytes, kRowBytes);
+  for (int64_t row = 0; row < g.rows; ++row) {
+    char* c = reinterpret_cast<char*>(g.c) + row * g.c_row;
+    const char* a = static_cast<const char*>(g.a) + row * g.a_row;
+    for (int64_t half = 0; half < 2; ++half, a += kHalfBytes, c += 16 * kC) {
+      _tile_zero(0);
+      _tile_zero(1);
+      _tile_loadd(2, a, kRowBytes);
+      _tile_dpbf16ps(0, 2, 4);
+      _tile_dpbf16ps(1, 2, 5);
+      _tile_loadd(3, a + g.a_depth, kRowBytes);
+      _tile_dpbf16ps(0, 3, 6);
+      _tile_dpbf16ps(1, 3, 7);
+      _tile_stored(0, c, kC);
+      _tile_stored(1, c + kRowBytes, kC);
+    }
+  }
+}
+
 PLIMSOLL_AMX void gemm_amx(const AttentionGemm& g) {
   constexpr int64_t kC = 2 * kRowBytes;  // bytes of a row of C
   asm volatile("" ::: "memory");         // the tile intrinsics of GCC don't say that they touch memory
+  if (g.cols == 1 && g.depth == 2 && !g.accumulate) {
+    gemm_amx_narrow(g);
+    asm volatile("" ::: "memory");
+    return;
+  }
   for (int64_t row = 0; row < g.rows; ++row)
     for (int64_t col = 0; col < g.cols; ++col) {
       char* c = reinterpret_cast<char*>(g.c) + row * g.c_row + col * g.c_col;
@@ -245,24 +276,49 @@ struct MaskColumns {
 };
 
 template <bool kMasked>
-PLIMSOLL_BF16_INLINE bool softmax_columns(const AttentionSoftmax& a) {
+PLIMSOLL_BF16_INLINE void highest_of_strip(const AttentionPanelMask& mask, const MaskColumns& columns, int64_t first,
+                                           const float* s, __m512* highest) {
+  for (int64_t row = first; row < first + kAttentionBlock; row += 4)
+    for (int64_t i = 0; i < 4; ++i) {
+      const __m512 value = _mm512_load_ps(s + (row + i) * kAttentionBlock);
+      if constexpr (kMasked)
+        highest[i] = _mm512_mask_max_ps(highest[i], columns.allows(mask, row + i), highest[i], value);
+      else
+        highest[i] = _mm512_max_ps(highest[i], value);
+    }
+}
+
+// Writes the strip's half of a B block of P^T.
+template <bool kMasked>
+PLIMSOLL_BF16_INLINE void exp_of_strip(const AttentionPanelMask& mask, const MaskColumns& columns, int64_t first,
+                                       const float* s, __m512 scale, __m512 maximum, __m512i order, char* to,
+                                       __m512* sums) {
+  for (int64_t row = first; row < first + kAttentionBlock; row += 2, to += kRowBytes) {
+    __m512 p[2];
+    for (int64_t i = 0; i < 2; ++i) {
+      p[i] = exp2(_mm512_fmsub_ps(_mm512_load_ps(s + (row + i) * kAttentionBlock), scale, maximum));
+      if constexpr (kMasked) p[i] = _mm512_maskz_mov_ps(columns.allows(mask, row + i), p[i]);
+      sums[i] = _mm512_add_ps(sums[i], p[i]);
+    }
+    _mm512_store_si512(to, _mm512_permutexvar_epi16(order, as_bits(_mm512_cvtne2ps_pbh(p[1], p[0]))));
+  }
+}
+
+PLIMSOLL_BF16 bool softmax(const AttentionSoftmax& a) {
   const __m512 scale = _mm512_set1_ps(a.scale2), none = _mm512_set1_ps(kNoScore), one = _mm512_set1_ps(1.0F);
-  const Interleave order = Interleave::indices();
-  const int64_t rows = a.strips * kAttentionBlock;
+  const __m512i order = Interleave::indices().halves;
+  const uint32_t masked = a.mask->masked_strips;
   bool rescaled = false;
   for (int64_t half = 0; half < 2; ++half) {
     const float* s = a.s + half * 16;
     MaskColumns columns;
-    if constexpr (kMasked) columns.load(*a.mask, half * 16);
+    columns.load(*a.mask, half * 16);
     __m512 highest[4] = {none, none, none, none};
-    for (int64_t row = 0; row < rows; row += 4)
-      for (int64_t i = 0; i < 4; ++i) {
-        const __m512 value = _mm512_load_ps(s + (row + i) * kAttentionBlock);
-        if constexpr (kMasked)
-          highest[i] = _mm512_mask_max_ps(highest[i], columns.allows(*a.mask, row + i), highest[i], value);
-        else
-          highest[i] = _mm512_max_ps(highest[i], value);
-      }
+    for (int64_t strip = 0; strip < a.strips; ++strip)
+      if (masked >> strip & 1)
+        highest_of_strip<true>(*a.mask, columns, strip * kAttentionBlock, s, highest);
+      else
+        highest_of_strip<false>(*a.mask, columns, strip * kAttentionBlock, s, highest);
     const __m512 block = _mm512_max_ps(_mm512_max_ps(highest[0], highest[1]), _mm512_max_ps(highest[2], highest[3]));
     const __m512 before = _mm512_load_ps(a.maximum + half * 16);
     // scale2 * kNoScore may be above kNoScore: only a real score may raise the maximum.
@@ -271,16 +327,12 @@ PLIMSOLL_BF16_INLINE bool softmax_columns(const AttentionSoftmax& a) {
     const __m512 rescale =
         _mm512_mask_mov_ps(exp2(_mm512_sub_ps(before, maximum)), _mm512_cmpeq_ps_mask(before, maximum), one);
     __m512 sums[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-    for (int64_t row = 0; row < rows; row += 2) {
-      __m512 p[2];
-      for (int64_t i = 0; i < 2; ++i) {
-        p[i] = exp2(_mm512_fmsub_ps(_mm512_load_ps(s + (row + i) * kAttentionBlock), scale, maximum));
-        if constexpr (kMasked) p[i] = _mm512_maskz_mov_ps(columns.allows(*a.mask, row + i), p[i]);
-        sums[i] = _mm512_add_ps(sums[i], p[i]);
-      }
-      const __m512i both = as_bits(_mm512_cvtne2ps_pbh(p[1], p[0]));
-      char* block_at = static_cast<char*>(a.p) + row / 32 * (2 * kHalfBytes) + half * kHalfBytes;
-      _mm512_store_si512(block_at + row % 32 / 2 * kRowBytes, _mm512_permutexvar_epi16(order.halves, both));
+    for (int64_t strip = 0; strip < a.strips; ++strip) {
+      char* to = static_cast<char*>(a.p) + strip * (2 * kHalfBytes) + half * kHalfBytes;
+      if (masked >> strip & 1)
+        exp_of_strip<true>(*a.mask, columns, strip * kAttentionBlock, s, scale, maximum, order, to, sums);
+      else
+        exp_of_strip<false>(*a.mask, columns, strip * kAttentionBlock, s, scale, maximum, order, to, sums);
     }
     const __m512 sum = _mm512_add_ps(sums[0], sums[1]);
     _mm512_store_ps(a.sum + half * 16, _mm512_fmadd_ps(_mm512_load_ps(a.sum + half * 16), rescale, sum));
@@ -291,15 +343,10 @@ PLIMSOLL_BF16_INLINE bool softmax_columns(const AttentionSoftmax& a) {
   return rescaled;
 }
 
-PLIMSOLL_BF16 bool softmax(const AttentionSoftmax& a) {
-  return a.mask == nullptr ? softmax_columns<false>(a) : softmax_columns<true>(a);
-}
-
 template <bool kMasked, bool kCapped>
-PLIMSOLL_BF16_INLINE void gradient_columns(const AttentionSoftmaxGradient& a) {
+PLIMSOLL_BF16_INLINE void gradient_of_strip(const AttentionSoftmaxGradient& a, const Interleave& order, int64_t strip) {
   const __m512 scale = _mm512_set1_ps(a.scale2), one = _mm512_set1_ps(1.0F);
   const __m512 inverse_cap = _mm512_set1_ps(a.inverse_softcap);
-  const Interleave order = Interleave::indices();
   MaskColumns columns[2];
   __m512 lse2[2], delta[2];
   for (int64_t half = 0; half < 2; ++half) {
@@ -307,42 +354,42 @@ PLIMSOLL_BF16_INLINE void gradient_columns(const AttentionSoftmaxGradient& a) {
     lse2[half] = _mm512_load_ps(a.lse2 + half * 16);
     delta[half] = _mm512_load_ps(a.delta + half * 16);
   }
-  for (int64_t strip = 0; strip < a.strips; ++strip) {
-    char* p_row = static_cast<char*>(a.p_a) + strip * a.strip_stride;
-    char* ds_row = static_cast<char*>(a.ds_a) + strip * a.strip_stride;
-    char* ds_pair = static_cast<char*>(a.ds_b) + strip * (2 * kHalfBytes);
-    for (int64_t r = 0; r < kAttentionBlock; r += 2, ds_pair += kRowBytes) {
-      __m512i ds_bits[2];
-      for (int64_t i = 0; i < 2; ++i, p_row += kRowBytes, ds_row += kRowBytes) {
-        const int64_t row = strip * kAttentionBlock + r + i;
-        __m512 p[2], ds[2];
-        for (int64_t half = 0; half < 2; ++half) {
-          const __m512 score = _mm512_load_ps(a.s + row * kAttentionBlock + half * 16);
-          p[half] = exp2(_mm512_fmsub_ps(score, scale, lse2[half]));
-          if constexpr (kMasked) p[half] = _mm512_maskz_mov_ps(columns[half].allows(*a.mask, row), p[half]);
-          const __m512 dp = _mm512_load_ps(a.dp + row * kAttentionBlock + half * 16);
-          ds[half] = _mm512_mul_ps(p[half], _mm512_sub_ps(dp, delta[half]));
-          if constexpr (kCapped) {
-            const __m512 t = _mm512_mul_ps(score, inverse_cap);
-            ds[half] = _mm512_mul_ps(ds[half], _mm512_fnmadd_ps(t, t, one));
-          }
+  char* p_row = static_cast<char*>(a.p_a) + strip * a.strip_stride;
+  char* ds_row = static_cast<char*>(a.ds_a) + strip * a.strip_stride;
+  char* ds_pair = static_cast<char*>(a.ds_b) + strip * (2 * kHalfBytes);
+  for (int64_t r = 0; r < kAttentionBlock; r += 2, ds_pair += kRowBytes) {
+    __m512i ds_bits[2];
+    for (int64_t i = 0; i < 2; ++i, p_row += kRowBytes, ds_row += kRowBytes) {
+      const int64_t row = strip * kAttentionBlock + r + i;
+      __m512 p[2], ds[2];
+      for (int64_t half = 0; half < 2; ++half) {
+        const __m512 score = _mm512_load_ps(a.s + row * kAttentionBlock + half * 16);
+        p[half] = exp2(_mm512_fmsub_ps(score, scale, lse2[half]));
+        if constexpr (kMasked) p[half] = _mm512_maskz_mov_ps(columns[half].allows(*a.mask, row), p[half]);
+        const __m512 dp = _mm512_load_ps(a.dp + row * kAttentionBlock + half * 16);
+        ds[half] = _mm512_mul_ps(p[half], _mm512_sub_ps(dp, delta[half]));
+        if constexpr (kCapped) {
+          const __m512 t = _mm512_mul_ps(score, inverse_cap);
+          ds[half] = _mm512_mul_ps(ds[half], _mm512_fnmadd_ps(t, t, one));
         }
-        _mm512_store_si512(p_row, as_bits(_mm512_cvtne2ps_pbh(p[1], p[0])));
-        ds_bits[i] = as_bits(_mm512_cvtne2ps_pbh(ds[1], ds[0]));
-        _mm512_store_si512(ds_row, ds_bits[i]);
       }
-      _mm512_store_si512(ds_pair, _mm512_permutex2var_epi16(ds_bits[0], order.low, ds_bits[1]));
-      _mm512_store_si512(ds_pair + kHalfBytes, _mm512_permutex2var_epi16(ds_bits[0], order.high, ds_bits[1]));
+      _mm512_store_si512(p_row, as_bits(_mm512_cvtne2ps_pbh(p[1], p[0])));
+      ds_bits[i] = as_bits(_mm512_cvtne2ps_pbh(ds[1], ds[0]));
+      _mm512_store_si512(ds_row, ds_bits[i]);
     }
+    _mm512_store_si512(ds_pair, _mm512_permutex2var_epi16(ds_bits[0], order.low, ds_bits[1]));
+    _mm512_store_si512(ds_pair + kHalfBytes, _mm512_permutex2var_epi16(ds_bits[0], order.high, ds_bits[1]));
   }
 }
 
 PLIMSOLL_BF16 void softmax_gradient(const AttentionSoftmaxGradient& a) {
+  const Interleave order = Interleave::indices();
   const bool capped = a.inverse_softcap != 0.0F;
-  if (a.mask == nullptr)
-    capped ? gradient_columns<false, true>(a) : gradient_columns<false, false>(a);
-  else
-    capped ? gradient_columns<true, true>(a) : gradient_columns<true, false>(a);
+  for (int64_t strip = 0; strip < a.strips; ++strip)
+    if (a.mask->masked_strips >> strip & 1)
+      capped ? gradient_of_strip<true, true>(a, order, strip) : gradient_of_strip<true, false>(a, order, strip);
+    else
+      capped ? gradient_of_strip<false, true>(a, order, strip) : gradient_of_strip<false, false>(a, order, strip);
 }
 
 // --- results
@@ -369,6 +416,20 @@ PLIMSOLL_BF16 void write_transposed(const float* c_blocks, const float* factors,
   }
 }
 
+PLIMSOLL_BF16 void write_rows(const float* c_blocks, float factor, char* const* rows, DType, int64_t d) {
+  const __m512 factors = _mm512_set1_ps(factor);
+  for (int64_t first = 0; first < d; first += kAttentionBlock, c_blocks += kAttentionBlock * kAttentionBlock) {
+    const int64_t width = std::min(d - first, kAttentionBlock);
+    const auto mask = static_cast<__mmask32>((uint64_t{1} << width) - 1);
+    for (int64_t r = 0; r < kAttentionBlock; ++r) {
+      if (rows[r] == nullptr) continue;
+      const __m512 low = _mm512_mul_ps(_mm512_load_ps(c_blocks + r * kAttentionBlock), factors);
+      const __m512 high = _mm512_mul_ps(_mm512_load_ps(c_blocks + r * kAttentionBlock + 16), factors);
+      _mm512_mask_storeu_epi16(rows[r] + first * 2, mask, as_bits(_mm512_cvtne2ps_pbh(high, low)));
+    }
+  }
+}
+
 AttentionKernels make_table(bool amx) {
   AttentionKernels table = f32_attention_kernels();  // for what is no inner loop
   table.element_bytes = 2;
@@ -382,6 +443,7 @@ AttentionKernels make_table(bool amx) {
   table.softmax = softmax;
   table.softmax_gradient = softmax_gradient;
   table.write_transposed = write_transposed;
+  table.write_rows = write_rows;
   return table;
 }
 

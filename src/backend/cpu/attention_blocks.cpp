@@ -112,14 +112,17 @@ VisibleStrips visible_strips(const QueryRange& range, const KeyBlock& keys, int6
   visible.first = std::max<int64_t>(0, (range.first_key - keys.first_key) / kAttentionBlock);
   visible.end = std::min(strips, ceil_div(std::max<int64_t>(0, range.end_key - keys.first_key), kAttentionBlock));
   visible.end = std::max(visible.end, visible.first);
-  const int64_t first_key = keys.first_key + visible.first * kAttentionBlock;
-  const int64_t end_key = keys.first_key + visible.end * kAttentionBlock;
-  visible.masked = range.highest_lo > first_key || range.lowest_hi < end_key - 1 || range.segment_low < 0 ||
-                   range.segment_low != range.segment_high;
-  for (auto strip = static_cast<size_t>(visible.first); strip < static_cast<size_t>(visible.end); ++strip)
-    visible.masked |= keys.segment_low[strip] != range.segment_low || keys.segment_high[strip] != range.segment_low;
-  visible.mask = {range.lo, range.hi, range.segment, keys.segment + visible.first * kAttentionBlock,
-                  static_cast<int32_t>(first_key)};
+  const auto first_key = static_cast<int32_t>(keys.first_key + visible.first * kAttentionBlock);
+  uint32_t masked = 0;
+  const bool one_segment = range.segment_low >= 0 && range.segment_low == range.segment_high;
+  for (int64_t strip = visible.first; strip < visible.end; ++strip) {
+    const auto at = static_cast<size_t>(strip);
+    const int64_t key = keys.first_key + strip * kAttentionBlock;
+    const bool open = one_segment && range.highest_lo <= key && range.lowest_hi >= key + kAttentionBlock - 1 &&
+                      keys.segment_low[at] == range.segment_low && keys.segment_high[at] == range.segment_low;
+    if (!open) masked |= uint32_t{1} << (strip - visible.first);
+  }
+  visible.mask = {range.lo, range.hi, range.segment, keys.segment + visible.first * kAttentionBlock, first_key, masked};
   return visible;
 }
 

@@ -54,7 +54,6 @@ void describe_keys(const AttentionShape& shape, const AttentionSegments& segment
 // The strips of a key block that a range of queries needs, and the mask there.
 struct VisibleStrips {
   int64_t first, end;
-  bool masked;
   AttentionPanelMask mask;
 };
 VisibleStrips visible_strips(const QueryRange& range, const KeyBlock& keys, int64_t strips);

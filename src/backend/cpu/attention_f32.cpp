@@ -5,8 +5,12 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/attention_f32.cpp"
+// foreach_target comes first: it includes this file again for each target.
+// clang-format off
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
+#include <hwy/contrib/math/math-inl.h>
+// clang-format on
 
 HWY_BEFORE_NAMESPACE();
 namespace plimsoll::cpu::HWY_NAMESPACE {
@@ -194,32 +198,53 @@ struct MaskColumns {
 };
 
 template <bool kMasked>
-HWY_ATTR bool softmax_columns(const AttentionSoftmax& a) {
+HWY_INLINE VF highest_of_strip(const AttentionSoftmax& a, const MaskColumns& columns, int64_t first, const float* s,
+                               VF highest) {
   const DF df;
-  const VF scale = hn::Set(df, a.scale2), one = hn::Set(df, 1.0F);
-  const int64_t rows = a.strips * kAttentionBlock;
+  for (int64_t row = first; row < first + kAttentionBlock; ++row) {
+    VF value = hn::Load(df, s + row * kAttentionBlock);
+    if constexpr (kMasked) value = hn::IfThenElse(columns.allows(*a.mask, row), value, hn::Set(df, kNoScore));
+    highest = hn::Max(highest, value);
+  }
+  return highest;
+}
+
+template <bool kMasked>
+HWY_INLINE VF exp_of_strip(const AttentionSoftmax& a, const MaskColumns& columns, int64_t first, float* s, VF maximum,
+                           VF sum) {
+  const DF df;
+  const VF scale = hn::Set(df, a.scale2);
+  for (int64_t row = first; row < first + kAttentionBlock; ++row) {
+    VF p = exp2(hn::MulSub(hn::Load(df, s + row * kAttentionBlock), scale, maximum));
+    if constexpr (kMasked) p = hn::IfThenElseZero(columns.allows(*a.mask, row), p);
+    sum = hn::Add(sum, p);
+    hn::Store(p, df, s + row * kAttentionBlock);
+  }
+  return sum;
+}
+
+HWY_ATTR bool softmax(const AttentionSoftmax& a) {
+  const DF df;
+  const VF one = hn::Set(df, 1.0F), none = hn::Set(df, kNoScore);
   bool rescaled = false;
   for (int64_t column = 0; column < kAttentionBlock; column += static_cast<int64_t>(hn::Lanes(df))) {
     float* s = a.s + column;
     const MaskColumns columns(*a.mask, column);
-    VF highest = hn::Set(df, kNoScore);
-    for (int64_t row = 0; row < rows; ++row) {
-      VF value = hn::Load(df, s + row * kAttentionBlock);
-      if constexpr (kMasked) value = hn::IfThenElse(columns.allows(*a.mask, row), value, hn::Set(df, kNoScore));
-      highest = hn::Max(highest, value);
-    }
+    VF highest = none;
+    for (int64_t strip = 0; strip < a.strips; ++strip)
+      highest = a.mask->masked_strips >> strip & 1
+                    ? highest_of_strip<true>(a, columns, strip * kAttentionBlock, s, highest)
+                    : highest_of_strip<false>(a, columns, strip * kAttentionBlock, s, highest);
     const VF before = hn::Load(df, a.maximum + column);
     // scale2 * kNoScore may be above kNoScore: only a real score may raise the maximum.
-    const VF scaled = hn::IfThenElse(hn::Eq(highest, hn::Set(df, kNoScore)), highest, hn::Mul(highest, scale));
+    const VF scaled = hn::IfThenElse(hn::Eq(highest, none), none, hn::Mul(highest, hn::Set(df, a.scale2)));
     const VF maximum = hn::Max(before, scaled);
     const VF rescale = hn::IfThenElse(hn::Eq(before, maximum), one, exp2(hn::Sub(before, maximum)));
     VF sum = hn::Zero(df);
-    for (int64_t row = 0; row < rows; ++row) {
-      VF p = exp2(hn::MulSub(hn::Load(df, s + row * kAttentionBlock), scale, maximum));
-      if constexpr (kMasked) p = hn::IfThenElseZero(columns.allows(*a.mask, row), p);
-      sum = hn::Add(sum, p);
-      hn::Store(p, df, s + row * kAttentionBlock);
-    }
+    for (int64_t strip = 0; strip < a.strips; ++strip)
+      sum = a.mask->masked_strips >> strip & 1
+                ? exp_of_strip<true>(a, columns, strip * kAttentionBlock, s, maximum, sum)
+                : exp_of_strip<false>(a, columns, strip * kAttentionBlock, s, maximum, sum);
     hn::Store(hn::MulAdd(hn::Load(df, a.sum + column), rescale, sum), df, a.sum + column);
     hn::Store(maximum, df, a.maximum + column);
     hn::Store(rescale, df, a.rescale + column);
@@ -228,49 +253,44 @@ HWY_ATTR bool softmax_columns(const AttentionSoftmax& a) {
   return rescaled;
 }
 
-constexpr int32_t kNobody[kAttentionBlock] = {};
-constexpr AttentionPanelMask kNoMask = {kNobody, kNobody, kNobody, kNobody, 0};
-
-HWY_ATTR bool softmax(const AttentionSoftmax& softmax) {
-  if (softmax.mask != nullptr) return softmax_columns<true>(softmax);
-  AttentionSoftmax open = softmax;
-  open.mask = &kNoMask;
-  return softmax_columns<false>(open);
-}
-
 template <bool kMasked>
-HWY_ATTR void gradient_columns(const AttentionSoftmaxGradient& a) {
+HWY_INLINE void gradient_of_strip(const AttentionSoftmaxGradient& a, int64_t column, int64_t strip) {
   const DF df;
   const VF scale = hn::Set(df, a.scale2), one = hn::Set(df, 1.0F), inverse_cap = hn::Set(df, a.inverse_softcap);
   const bool capped = a.inverse_softcap != 0.0F;
-  for (int64_t column = 0; column < kAttentionBlock; column += static_cast<int64_t>(hn::Lanes(df))) {
-    const MaskColumns columns(*a.mask, column);
-    const VF lse2 = hn::Load(df, a.lse2 + column), delta = hn::Load(df, a.delta + column);
-    for (int64_t strip = 0; strip < a.strips; ++strip) {
-      float* p_out = block_at(a.p_a, strip, a.strip_stride) + column;
-      float* ds_out = block_at(a.ds_a, strip, a.strip_stride) + column;
-      for (int64_t r = 0; r < kAttentionBlock; ++r) {
-        const int64_t row = strip * kAttentionBlock + r;
-        const VF score = hn::Load(df, a.s + row * kAttentionBlock + column);
-        VF p = exp2(hn::MulSub(score, scale, lse2));
-        if constexpr (kMasked) p = hn::IfThenElseZero(columns.allows(*a.mask, row), p);
-        VF ds = hn::Mul(p, hn::Sub(hn::Load(df, a.dp + row * kAttentionBlock + column), delta));
-        if (capped) {
-          const VF t = hn::Mul(score, inverse_cap);
-          ds = hn::Mul(ds, hn::NegMulAdd(t, t, one));
-        }
-        hn::Store(p, df, p_out + r * kAttentionBlock);
-        hn::Store(ds, df, ds_out + r * kAttentionBlock);
-      }
+  const MaskColumns columns(*a.mask, column);
+  const VF lse2 = hn::Load(df, a.lse2 + column), delta = hn::Load(df, a.delta + column);
+  float* p_out = block_at(a.p_a, strip, a.strip_stride) + column;
+  float* ds_out = block_at(a.ds_a, strip, a.strip_stride) + column;
+  for (int64_t r = 0; r < kAttentionBlock; ++r) {
+    const int64_t row = strip * kAttentionBlock + r;
+    const VF score = hn::Load(df, a.s + row * kAttentionBlock + column);
+    VF p = exp2(hn::MulSub(score, scale, lse2));
+    if constexpr (kMasked) p = hn::IfThenElseZero(columns.allows(*a.mask, row), p);
+    VF ds = hn::Mul(p, hn::Sub(hn::Load(df, a.dp + row * kAttentionBlock + column), delta));
+    if (capped) {
+      const VF t = hn::Mul(score, inverse_cap);
+      ds = hn::Mul(ds, hn::NegMulAdd(t, t, one));
     }
+    hn::Store(p, df, p_out + r * kAttentionBlock);
+    hn::Store(ds, df, ds_out + r * kAttentionBlock);
   }
 }
 
-HWY_ATTR void softmax_gradient(const AttentionSoftmaxGradient& gradient) {
-  if (gradient.mask != nullptr) return gradient_columns<true>(gradient);
-  AttentionSoftmaxGradient open = gradient;
-  open.mask = &kNoMask;
-  gradient_columns<false>(open);
+HWY_ATTR void softmax_gradient(const AttentionSoftmaxGradient& a) {
+  for (int64_t strip = 0; strip < a.strips; ++strip)
+    for (int64_t column = 0; column < kAttentionBlock; column += static_cast<int64_t>(hn::Lanes(DF())))
+      if (a.mask->masked_strips >> strip & 1)
+        gradient_of_strip<true>(a, column, strip);
+      else
+        gradient_of_strip<false>(a, column, strip);
+}
+
+HWY_ATTR void log_sums(const float* maximum, const float* sum, float* lse) {
+  const DF df;
+  for (int64_t column = 0; column < kAttentionBlock; column += static_cast<int64_t>(hn::Lanes(df)))
+    hn::Store(hn::MulAdd(hn::Load(df, maximum + column), hn::Set(df, kLn2), hn::Log(df, hn::Load(df, sum + column))),
+              df, lse + column);
 }
 
 HWY_ATTR void rescale_columns(float* c_blocks, int64_t blocks, const float* factors) {
@@ -328,9 +348,22 @@ HWY_ATTR void write_rows(const float* c_blocks, float factor, char* const* rows,
 void nothing() {}
 
 const AttentionKernels* kernels() {
-  static constexpr AttentionKernels kTable = {
-      4,       nothing, nothing,          pack_rows,       pack_rows, pack_transposed,  pack_transposed, gemm,
-      softcap, softmax, softmax_gradient, rescale_columns, dot,       write_transposed, write_rows};
+  static constexpr AttentionKernels kTable = {4,
+                                              nothing,
+                                              nothing,
+                                              pack_rows,
+                                              pack_rows,
+                                              pack_transposed,
+                                              pack_transposed,
+                                              gemm,
+                                              softcap,
+                                              softmax,
+                                              softmax_gradient,
+                                              rescale_columns,
+                                              log_sums,
+                                              dot,
+                                              write_transposed,
+                                              write_rows};
   return &kTable;
 }
 

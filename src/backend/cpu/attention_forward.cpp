@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstring>
 
 #include "backend/cpu/attention_blocks.h"
@@ -83,9 +82,9 @@ void attend(const Call& call, int64_t panel, const VisibleStrips& visible, bool 
     scale2 = kLog2E;
   }
   float* sums = buffers.sums + panel * b.depth * kAttentionBlockF32Bytes / 4;
-  const bool rescaled = call.kernels.softmax(
-      {buffers.scores, buffers.probabilities, strips, scale2, buffers.maximum + panel * kAttentionBlock,
-       buffers.total + panel * kAttentionBlock, buffers.rescale, visible.masked ? &visible.mask : nullptr});
+  const bool rescaled = call.kernels.softmax({buffers.scores, buffers.probabilities, strips, scale2,
+                                              buffers.maximum + panel * kAttentionBlock,
+                                              buffers.total + panel * kAttentionBlock, buffers.rescale, &visible.mask});
   if (rescaled && !first) call.kernels.rescale_columns(sums, b.depth, buffers.rescale);
   call.kernels.gemm({sums, kAttentionBlockF32Bytes, 0, buffers.values + visible.first * b.block_bytes,
                      b.strips * b.block_bytes, b.block_bytes, buffers.probabilities, b.block_bytes, 0, b.depth, 1,
@@ -103,7 +102,8 @@ void finish_panel(const Call& call, const QueryTile& tile, int64_t r, int64_t g,
   char* empty_row =
       call.out + ((tile.batch * s.q_len + first) * s.out_row_stride + head * s.head_dim) * b.element_bytes;
   float* lse = call.lse == nullptr ? nullptr : call.lse + (tile.batch * s.heads + head) * s.q_len + first;
-  alignas(64) float factors[kAttentionBlock] = {};
+  alignas(64) float factors[kAttentionBlock] = {}, logs[kAttentionBlock];
+  call.kernels.log_sums(maximum, total, logs);
   char* rows[kAttentionBlock];
   query_rows(call.out, s.out_row_stride, s, b, tile, r, g, rows);
   for (int64_t c = 0; c < kAttentionBlock && first + c < s.q_len;
@@ -114,7 +114,7 @@ void finish_panel(const Call& call, const QueryTile& tile, int64_t r, int64_t g,
       std::memset(empty_row, 0, static_cast<size_t>(s.head_dim * b.element_bytes));
     }
     factors[c] = sees ? 1.0F / total[c] : 0.0F;
-    if (lse != nullptr) lse[c] = sees ? maximum[c] * kLn2 + std::log(total[c]) : 0.0F;
+    if (lse != nullptr) lse[c] = sees ? logs[c] : 0.0F;
   }
   call.kernels.write_transposed(buffers.sums + panel * b.depth * kAttentionBlockF32Bytes / 4, factors, rows, s.dtype,
                                 s.head_dim);

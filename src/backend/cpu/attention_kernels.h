@@ -29,6 +29,7 @@ struct AttentionPanelMask {
   const int32_t* query_segment;  // [32]
   const int32_t* key_segment;    // one per row of S^T, from its first row on
   int32_t first_key;             // position of that row
+  uint32_t masked_strips;        // bit i: the mask cuts into block i; the others are seen by all 32 queries
 };
 
 // C (rows, cols) = or += A (rows, depth) * B (depth, cols). Sizes in blocks, strides in bytes from block to block.
@@ -50,7 +51,7 @@ struct AttentionSoftmax {
   int64_t strips;  // blocks
   float scale2;
   float *maximum, *sum, *rescale;  // [32]: running maximum (base 2) and sum; rescale: what earlier sums are worth now
-  const AttentionPanelMask* mask;  // null: every key is seen
+  const AttentionPanelMask* mask;
 };
 
 // P^T = 2^(S * scale2 - lse2), dS^T = P^T * (dP^T - delta) [* (1 - (S / softcap)^2)].
@@ -86,6 +87,8 @@ struct AttentionKernels {
   void (*softmax_gradient)(const AttentionSoftmaxGradient& gradient);
   void (*rescale_columns)(float* c_blocks, int64_t blocks, const float* factors);  // factors[32]
 
+  // lse[32] = maximum * ln 2 + ln(sum)
+  void (*log_sums)(const float* maximum, const float* sum, float* lse);
   float (*dot)(const void* x, const void* y, DType dtype, int64_t d);
   // rows[column][i] = C^T: C is (d, 32) in consecutive blocks; factors[32] multiply columns. Null rows are left out.
   void (*write_transposed)(const float* c_blocks, const float* factors, char* const* rows, DType dtype, int64_t d);

@@ -25,6 +25,7 @@ MatmulSpec with_strides(MatmulSpec spec) {
 
 std::shared_ptr<const Matmul::Kernel> make_kernel(const MatmulSpec& spec) {
   if (spec.m <= kMaxSkinnyRows && spec.transpose_b && !spec.transpose_a) return make_skinny_matmul(spec);
+  if (auto kernel = make_amx_matmul(spec)) return kernel;
   return make_onednn_matmul(spec);
 }
 
@@ -74,6 +75,12 @@ void Matmul::run(ThreadPool& pool, const void* a, const void* b, void* c, const 
   PLIMSOLL_CHECK(!kernel_->spec.has_bias || bias != nullptr, "a bias was promised");
   if (kernel_->spec.m == 0 || kernel_->spec.n == 0) return;
   kernel_->run(pool, {a, b, c, bias, static_cast<std::byte*>(workspace)});
+}
+
+void Matmul::run_part(ThreadPool& pool, int64_t m, int64_t k, const void* a, const void* b, void* c, void* workspace) const {
+  PLIMSOLL_CHECK(!kernel_->spec.has_bias && m <= kernel_->spec.m && k <= kernel_->spec.k, "a part of the product, without bias");
+  if (m == 0 || k == 0 || kernel_->spec.n == 0) return;
+  kernel_->run_part(pool, {a, b, c, nullptr, static_cast<std::byte*>(workspace)}, m, k);
 }
 
 }  // namespace plimsoll::cpu

@@ -42,6 +42,9 @@ class Matmul {
   // bias: null unless has_bias. workspace: matmul_workspace_bytes(spec, pool.threads()), aligned to 64. Operands must not
   // overlap C. Not two runs of one thread pool at a time; different pools may run one Matmul at once.
   void run(ThreadPool& pool, const void* a, const void* b, void* c, const void* bias, void* workspace) const;
+  // Only the first m rows and the first k terms are wanted; the rest of the operands is there and zero. Rows of C from m on
+  // hold nothing of use afterwards.
+  void run_part(ThreadPool& pool, int64_t m, int64_t k, const void* a, const void* b, void* c, void* workspace) const;
   int64_t workspace_bytes(int threads) const;
 
   struct Kernel;  // one way to compute it; matmul_kernel.h

@@ -21,6 +21,8 @@ struct Matmul::Kernel {
   virtual ~Kernel() = default;
   virtual int64_t workspace_bytes(int threads) const = 0;
   virtual void run(ThreadPool& pool, const MatmulOperands& operands) const = 0;
+  // Matmul::run_part; a kernel of fixed shapes computes everything.
+  virtual void run_part(ThreadPool& pool, const MatmulOperands& operands, int64_t /*m*/, int64_t /*k*/) const { run(pool, operands); }
 
   const MatmulSpec spec;  // lda, ldb, ldc filled in
 };
@@ -28,6 +30,9 @@ struct Matmul::Kernel {
 // m of 1 to kMaxSkinnyRows and weights (n,k): a pass over the weights at the speed of memory. No workspace.
 inline constexpr int64_t kMaxSkinnyRows = 4;
 std::shared_ptr<const Matmul::Kernel> make_skinny_matmul(const MatmulSpec& spec);
+
+// bf16 on Intel AMX tiles; null where the CPU has none or the types are others.
+std::shared_ptr<const Matmul::Kernel> make_amx_matmul(const MatmulSpec& spec);
 
 // oneDNN on tiles. For types it has no primitive for on this CPU, tiles are converted to f32 in the workspace.
 std::shared_ptr<const Matmul::Kernel> make_onednn_matmul(const MatmulSpec& spec);

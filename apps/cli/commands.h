@@ -1,0 +1,20 @@
+// One file per command: its options as a plain struct, its arguments as data, and a run_… that calls the library.
+#pragma once
+
+#include "cli/arguments.h"
+
+namespace plimsoll::cli {
+
+Command inspect_command();
+Command plan_command();
+Command train_command();
+Command generate_command();
+Command chat_command();
+Command eval_command();
+Command merge_command();
+Command tokenize_command();
+Command render_command();
+Command probe_command();
+Command help_recipe_command();  // hidden: docs/recipes.md
+
+}  // namespace plimsoll::cli

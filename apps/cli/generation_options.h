@@ -1,0 +1,22 @@
+// What `generate` and `chat` share.
+#pragma once
+
+#include <vector>
+
+#include "cli/arguments.h"
+#include "cli/output.h"
+#include "train/generate.h"
+
+namespace plimsoll::cli {
+
+struct GenerationOptions {
+  std::string model, adapter;
+  SamplingOptions sampling;
+  int64_t threads = 0;
+};
+
+std::vector<Argument> generation_arguments(GenerationOptions& options);
+
+Json generate_json(const GenerateReport& report);
+
+}  // namespace plimsoll::cli

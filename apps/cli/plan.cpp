@@ -1,0 +1,61 @@
+#include <unistd.h>
+
+#include <memory>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "cli/commands.h"
+#include "cli/output.h"
+#include "cli/plan_text.h"
+#include "cli/recipe_options.h"
+#include "cli/small_file.h"
+#include "train/trainer.h"
+
+namespace plimsoll::cli {
+namespace {
+
+struct PlanOptions {
+  std::vector<std::string> sources;  // MODEL, RECIPE.toml, or both
+  std::vector<RecipeFlag> flags;
+  std::string buffers;
+  bool json = false;
+};
+
+Recipe recipe_of(const PlanOptions& options) {
+  std::string model, file;
+  for (const std::string& source : options.sources) {
+    std::string& place = is_recipe_file(source) ? file : model;
+    if (!place.empty()) throw caller_error(one_line(source, 80), "a second model or recipe", "give one MODEL, and at most one RECIPE.toml");
+    place = source;
+  }
+  Recipe recipe = load_recipe(file, options.flags);
+  if (!model.empty()) recipe.model = model;
+  if (recipe.model.empty()) throw caller_error("MODEL", "is missing", "for example: plimsoll plan SmolLM2-135M-Instruct.gguf --memory 1GiB");
+  return recipe;
+}
+
+int run_plan(const PlanOptions& options) {
+  const Recipe recipe = recipe_of(options);
+  const PlanReport report = plan_training(recipe, !options.buffers.empty());
+  if (!options.buffers.empty()) write_file(options.buffers, plan_buffers_csv(report));
+  write_result(options.json ? plan_report_json(report) : plan_text(report, inspect_terminal(STDOUT_FILENO)));
+  if (report.fits) return 0;
+  throw does_not_fit(report);
+}
+
+}  // namespace
+
+Command plan_command() {
+  auto options = std::make_shared<PlanOptions>();
+  return {.name = "plan",
+          .summary = "what a run needs, byte by byte, without running",
+          .examples = {"plimsoll plan SmolLM2-135M-Instruct.gguf --memory 1GiB",
+                       "plimsoll plan Llama-3.2-1B/config.json --method full --seq-len 1024 --buffers buffers.csv --json"},
+          .arguments = {{.name = "[MODEL]", .value_name = "MODEL…", .help = "folder, .gguf file, config.json, catalogue name or hub id; a RECIPE.toml can stand here too", .target = &options->sources},
+                        {.name = "--buffers", .value_name = "FILE.csv", .help = "write one row a buffer: name, category, place, life", .target = &options->buffers}},
+          .recipe_flags = &options->flags,
+          .json = &options->json,
+          .run = [options] { return run_plan(*options); }};
+}
+
+}  // namespace plimsoll::cli

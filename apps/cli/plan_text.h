@@ -1,0 +1,17 @@
+// A plan as people read it: the bar against the line, the phases, the choices.
+#pragma once
+
+#include <string>
+
+#include "base/error.h"
+#include "cli/terminal.h"
+#include "compile/plan_report.h"
+
+namespace plimsoll::cli {
+
+std::string plan_text(const PlanReport& report, const Terminal& terminal);
+
+// The refusal: the smallest budget that works and the cheapest change that would fit. Exit code 3.
+Error does_not_fit(const PlanReport& report);
+
+}  // namespace plimsoll::cli

@@ -1,0 +1,28 @@
+// What stdout or stderr can show.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace plimsoll::cli {
+
+struct Terminal {
+  bool is_terminal = false;
+  bool color = false;    // a terminal, no NO_COLOR, TERM not dumb
+  bool unicode = true;   // the locale is not plainly an ASCII one
+  int width = 100;       // columns; of the terminal, else 100
+};
+
+Terminal inspect_terminal(int file_descriptor);
+
+// `filled` of `width` columns: "██████░░░░". Out-of-range shares are clamped.
+std::string bar(double share, int width, const Terminal& terminal);
+
+// Columns of UTF-8 text, counting one a character.
+int text_columns(std::string_view text);
+
+// Cut to at most `width` columns, between characters.
+std::string fit_columns(std::string_view text, int width);
+
+}  // namespace plimsoll::cli

@@ -1,0 +1,152 @@
+#include "checkpoint/checkpoint.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "base/error.h"
+#include "formats/output_file.h"
+#include "formats/safetensors.h"
+#include "formats/safetensors_writer.h"
+#include "formats/text_file.h"
+
+namespace plimsoll {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kPrefix = "checkpoint-";
+constexpr std::string_view kPartial = ".partial";
+
+std::string state_path(const std::string& folder) { return folder + "/state.safetensors"; }
+std::string progress_path(const std::string& folder) { return folder + "/progress.json"; }
+
+// Tensors go out in the order in which the save phase names them.
+class StateWriter : public HostServices {
+ public:
+  StateWriter(const std::string& path, const std::vector<SafetensorsOutput>& entries) : writer_(path, entries) {}
+  void save(const std::string&, const Value&, std::span<const std::byte> data, std::span<std::byte>) override { writer_.write(data); }
+  void finish() { writer_.finish(); }
+
+ private:
+  SafetensorsWriter writer_;
+};
+
+class StateReader : public HostServices {
+ public:
+  explicit StateReader(const std::string& path) : path_(path), index_(open_safetensors(path)) {}
+  void load(const std::string& tensor, const Value& target, std::span<std::byte> out, std::span<std::byte>) override {
+    const TensorEntry* entry = index_.find(tensor);
+    if (entry == nullptr || entry->dtype != target.dtype || entry->shape != target.shape)
+      throw caller_error(path_, "does not hold " + tensor + " as " + to_string(target.shape), "resume with the recipe that made the checkpoint");
+    index_.files[static_cast<size_t>(entry->file)]->read(entry->offset, out);
+  }
+
+ private:
+  std::string path_;
+  TensorIndex index_;
+};
+
+// Swaps in `host` while a phase runs.
+void run_with_host(const Executor& phase, RunState& state, HostServices& host) {
+  HostServices* const before = std::exchange(state.host, &host);
+  try {
+    phase.run(state);
+  } catch (...) {
+    state.host = before;
+    throw;
+  }
+  state.host = before;
+}
+
+// Steps of the complete checkpoints in `out`, ascending.
+std::vector<int64_t> list_checkpoints(const std::string& out) {
+  std::vector<int64_t> steps;
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(out, error)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(kPrefix)) continue;
+    int64_t step = 0;
+    const char* end = name.data() + name.size();
+    const auto [stop, status] = std::from_chars(name.data() + kPrefix.size(), end, step);
+    if (status == std::errc{} && stop == end) steps.push_back(step);
+  }
+  std::sort(steps.begin(), steps.end());
+  return steps;
+}
+
+}  // namespace
+
+std::string checkpoint_folder(const std::string& out, int64_t step) { return fmt::format("{}/{}{}", out, kPrefix, step); }
+
+void save_checkpoint(const std::string& out, const CheckpointProgress& progress, const Executor& save_phase, RunState& state) {
+  const std::string folder = checkpoint_folder(out, progress.step);
+  const std::string partial = folder + std::string(kPartial);
+  std::error_code error;
+  fs::remove_all(partial, error);
+  if (!fs::create_directories(partial, error) && error)
+    throw world_error(partial, "cannot be made", "check the folder and its permissions", error.value());
+  try {
+    std::vector<SafetensorsOutput> entries;
+    for (const Op& op : save_phase.plan().graph.ops) {
+      const Value& value = save_phase.plan().graph.value(op.operands[0]);
+      entries.push_back({value.name, value.dtype, value.shape});
+    }
+    StateWriter writer(state_path(partial), entries);
+    run_with_host(save_phase, state, writer);
+    writer.finish();
+    const nlohmann::ordered_json json = {{"step", progress.step},
+                                         {"micro_batch", progress.micro_batch},
+                                         {"recompute_layers", progress.recompute_layers},
+                                         {"ce_chunk_rows", progress.ce_chunk_rows},
+                                         {"train_seconds", progress.train_seconds}};
+    write_file_atomically(progress_path(partial), json.dump(2) + "\n");
+  } catch (...) {
+    fs::remove_all(partial, error);
+    throw;
+  }
+  fs::remove_all(folder, error);
+  fs::rename(partial, folder, error);
+  if (error) throw world_error(folder, "cannot be put in place", "check the folder and its permissions", error.value());
+  sync_folder(out);
+}
+
+void prune_checkpoints(const std::string& out, int64_t keep) {
+  std::error_code error;
+  std::vector<int64_t> steps = list_checkpoints(out);
+  for (size_t i = 0; i + static_cast<size_t>(keep) < steps.size(); ++i) fs::remove_all(checkpoint_folder(out, steps[i]), error);
+  for (const fs::directory_entry& entry : fs::directory_iterator(out, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(kPrefix) && name.ends_with(kPartial)) fs::remove_all(entry.path(), error);
+  }
+}
+
+std::optional<CheckpointProgress> find_checkpoint(const std::string& out) {
+  const std::vector<int64_t> steps = list_checkpoints(out);
+  if (steps.empty()) return std::nullopt;
+  const std::string path = progress_path(checkpoint_folder(out, steps.back()));
+  const auto json = nlohmann::json::parse(read_text_file(path), nullptr, false);
+  CheckpointProgress progress;
+  const auto read = [&](const char* key, auto& target) {
+    if (!json.is_object() || !json.contains(key) || !json[key].is_number())
+      throw caller_error(path, std::string("has no number '") + key + "'", "remove this checkpoint folder to go on from the one before");
+    json[key].get_to(target);
+  };
+  read("step", progress.step);
+  read("micro_batch", progress.micro_batch);
+  read("recompute_layers", progress.recompute_layers);
+  read("ce_chunk_rows", progress.ce_chunk_rows);
+  read("train_seconds", progress.train_seconds);
+  return progress;
+}
+
+void load_checkpoint(const std::string& out, int64_t step, const Executor& resume_phase, RunState& state) {
+  StateReader reader(state_path(checkpoint_folder(out, step)));
+  run_with_host(resume_phase, state, reader);
+}
+
+}  // namespace plimsoll

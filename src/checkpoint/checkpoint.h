@@ -1,0 +1,35 @@
+// Saved state of a training run, complete or absent: a folder checkpoint-N with state.safetensors (f32 masters and
+// optimizer state, as they lie in the arena) and progress.json. Written as checkpoint-N.partial and renamed when every
+// byte is on disk, so a run that is killed at any moment leaves only complete checkpoints.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "runtime/executor.h"
+
+namespace plimsoll {
+
+// What a resumed run must agree on to end with the same bytes.
+struct CheckpointProgress {
+  int64_t step = 0;  // optimizer steps done
+  int64_t micro_batch = 0, recompute_layers = 0, ce_chunk_rows = 0;
+  double train_seconds = 0;
+};
+
+std::string checkpoint_folder(const std::string& out, int64_t step);
+
+// Runs the save phase into a new checkpoint of `out`. World Error when the disk is full; nothing partial is left.
+void save_checkpoint(const std::string& out, const CheckpointProgress& progress, const Executor& save_phase, RunState& state);
+
+// Removes all but the newest `keep` checkpoints, and what an interrupted save left.
+void prune_checkpoints(const std::string& out, int64_t keep);
+
+// The newest complete checkpoint of `out`; nullopt when there is none. A damaged one is a caller Error.
+std::optional<CheckpointProgress> find_checkpoint(const std::string& out);
+
+// Runs the resume phase from checkpoint-N.
+void load_checkpoint(const std::string& out, int64_t step, const Executor& resume_phase, RunState& state);
+
+}  // namespace plimsoll

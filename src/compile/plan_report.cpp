@@ -1,0 +1,55 @@
+#include "compile/plan_report.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+namespace plimsoll {
+namespace {
+
+std::string csv_cell(const std::string& text) {
+  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+  std::string quoted = "\"";
+  for (const char c : text) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
+  return quoted + "\"";
+}
+
+}  // namespace
+
+std::string plan_report_json(const PlanReport& report) {
+  using Json = nlohmann::ordered_json;
+  Json json;
+  json["fits"] = report.fits;
+  json["budget_bytes"] = report.budget_bytes ? Json(*report.budget_bytes) : Json();
+  json["total_bytes"] = report.total_bytes();
+  json["arena_bytes"] = report.arena_bytes;
+  json["lower_bound_bytes"] = report.lower_bound_bytes;
+  json["runtime_overhead_bytes"] = report.runtime_overhead_bytes;
+  json["peak"] = {{"phase", report.peak_phase}, {"op", report.peak_op}, {"bytes", report.peak_live_bytes}};
+  json["phases"] = Json::array();
+  for (const PlanReport::Phase& phase : report.phases)
+    json["phases"].push_back({{"name", phase.name}, {"bytes", phase.bytes}, {"op", phase.op}});
+  for (size_t i = 0; i < kPlanCategories.size(); ++i) json["categories"][std::string(kPlanCategories[i])] = report.category_bytes[i];
+  json["choices"] = {{"micro_batch", report.micro_batch},       {"grad_accum_steps", report.grad_accum_steps},
+                     {"recompute", report.recompute_layers},    {"ce_chunk_rows", report.ce_chunk_rows},
+                     {"seq_len", report.seq_len},               {"why", report.why},
+                     {"precision", report.precision == DType::f32 ? "fp32" : "bf16"}};
+  json["smallest_budget_bytes"] = report.smallest_budget_bytes;
+  json["suggestions"] = Json::array();
+  for (const PlanReport::Suggestion& suggestion : report.suggestions)
+    json["suggestions"].push_back({{"change", suggestion.change}, {"total_bytes", suggestion.total_bytes}});
+  json["trainable_params"] = report.trainable_params;
+  json["params"] = report.total_params;
+  json["architecture"] = report.architecture;
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+std::string plan_buffers_csv(const PlanReport& report) {
+  std::string csv = "name,category,memory_space,size_bytes,offset,first,last,phase\n";
+  for (const PlanReport::BufferRow& row : report.buffers)
+    csv += fmt::format("{},{},{},{},{},{},{},{}\n", csv_cell(row.name), csv_cell(row.category), csv_cell(row.memory_space), row.size_bytes,
+                       row.offset, row.first, row.last, csv_cell(row.phase));
+  return csv;
+}
+
+}  // namespace plimsoll

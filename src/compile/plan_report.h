@@ -1,0 +1,59 @@
+// What `plimsoll plan` prints and a run writes to plan.json.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "config/recipe.h"
+
+namespace plimsoll {
+
+inline constexpr std::array<std::string_view, 8> kPlanCategories = {
+    "parameters", "adapters", "master_weights", "gradients", "optimizer_state", "activations", "workspace", "io_staging"};
+
+struct PlanReport {
+  struct Phase {
+    std::string name;   // "load", "train step", "evaluate", "save", …
+    int64_t bytes = 0;  // arena bytes it needs
+    std::string op;     // where its peak is
+  };
+  struct Suggestion {
+    std::string change;  // "--recompute all"
+    int64_t total_bytes = 0;
+  };
+  struct BufferRow {  // --buffers
+    std::string name, category, memory_space;
+    int64_t size_bytes = 0, offset = 0, first = 0, last = 0;
+    std::string phase;
+  };
+
+  std::string model_name, architecture;
+  int64_t total_params = 0, trainable_params = 0;
+  std::string trained;  // "LoRA r=16 on all linear layers"
+
+  bool fits = true;
+  std::optional<int64_t> budget_bytes;
+  int64_t arena_bytes = 0, runtime_overhead_bytes = 0, lower_bound_bytes = 0, smallest_budget_bytes = 0;
+  std::string peak_phase, peak_op;
+  int64_t peak_live_bytes = 0;  // sum of category_bytes
+  std::vector<Phase> phases;
+  std::array<int64_t, kPlanCategories.size()> category_bytes{};
+
+  int64_t micro_batch = 0, grad_accum_steps = 0, seq_len = 0, ce_chunk_rows = 0;
+  int64_t recompute_layers = 0, layers = 0;
+  DType precision = DType::bf16;
+  std::string why;  // "chosen: fastest that fits", "as given"
+  std::vector<Suggestion> suggestions;
+  std::vector<BufferRow> buffers;
+
+  int64_t total_bytes() const { return arena_bytes + runtime_overhead_bytes; }
+};
+
+std::string plan_report_json(const PlanReport& report);       // the document of the contract, without the buffers
+std::string plan_buffers_csv(const PlanReport& report);       // header and one row a buffer
+
+}  // namespace plimsoll

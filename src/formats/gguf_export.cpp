@@ -1,0 +1,216 @@
+#include "formats/gguf_export.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "formats/gguf_model.h"
+#include "formats/number_conversion.h"
+
+namespace plimsoll {
+namespace {
+
+Error cannot_express(const std::string& what) {
+  return caller_error("GGUF", "has no way to hold " + what, "write a Hugging Face folder instead");
+}
+
+// LLAMA_FTYPE: what most of the file is.
+int64_t file_type(DType type) {
+  switch (type) {
+    case DType::f16:
+      return 1;
+    case DType::q8_0:
+      return 7;
+    case DType::bf16:
+      return 32;
+    default:
+      return 0;
+  }
+}
+
+void add_rope(const ModelConfig& config, const std::string& prefix, GgufExport& out) {
+  const RopeConfig& rope = config.rope;
+  const auto rotary_dim = static_cast<int64_t>(static_cast<double>(config.head_dim) * rope.partial_rotary_factor);
+  out.metadata[prefix + "rope.freq_base"] = gguf_f32(rope.theta);
+  out.metadata[prefix + "rope.dimension_count"] = gguf_u32(rotary_dim);
+  const auto add_scaling = [&](const char* type) {
+    out.metadata[prefix + "rope.scaling.type"] = gguf_text(type);
+    out.metadata[prefix + "rope.scaling.factor"] = gguf_f32(rope.factor);
+    if (rope.original_context_length > 0) {
+      out.metadata[prefix + "rope.scaling.original_context_length"] = gguf_u32(rope.original_context_length);
+    }
+  };
+  const auto add_divisors = [&](const char* name, const std::vector<double>& divisors) {
+    GgufExportTensor tensor;
+    tensor.output = {name, DType::f32, {static_cast<int64_t>(divisors.size())}};
+    tensor.values.assign(divisors.begin(), divisors.end());
+    out.tensors.push_back(std::move(tensor));
+  };
+  if (!rope.frequency_divisors.empty()) add_divisors("rope_freqs.weight", rope.frequency_divisors);
+  switch (rope.kind) {
+    case RopeKind::standard:
+      break;
+    case RopeKind::linear:
+      add_scaling("linear");
+      break;
+    case RopeKind::llama3:
+      add_divisors("rope_freqs.weight", llama3_frequency_divisors(rope, rotary_dim));
+      break;
+    case RopeKind::yarn: {
+      if (!rope.truncate) throw cannot_express("yarn scaling without truncation");
+      add_scaling("yarn");
+      if (rope.beta_fast != 32.0) out.metadata[prefix + "rope.scaling.yarn_beta_fast"] = gguf_f32(rope.beta_fast);
+      if (rope.beta_slow != 1.0) out.metadata[prefix + "rope.scaling.yarn_beta_slow"] = gguf_f32(rope.beta_slow);
+      // llama.cpp multiplies by 1 + 0.1 ln(factor) itself; the key holds what is on top of that.
+      const double log_factor = rope.factor > 1 ? std::log(rope.factor) : 0.0;
+      const double derived = 1.0 + 0.1 * log_factor;
+      double wanted = rope.attention_factor.value_or(derived);
+      if (!rope.attention_factor && rope.mscale.value_or(0) != 0 && rope.mscale_all_dim.value_or(0) != 0) {
+        wanted = (1.0 + 0.1 * *rope.mscale * log_factor) / (1.0 + 0.1 * *rope.mscale_all_dim * log_factor);
+      }
+      if (wanted != derived) out.metadata[prefix + "rope.scaling.attn_factor"] = gguf_f32(wanted / derived);
+      break;
+    }
+    case RopeKind::longrope: {
+      add_scaling("longrope");
+      const double original = static_cast<double>(rope.original_context_length);
+      const double derived = rope.factor > 1 ? std::sqrt(1 + std::log(rope.factor) / std::log(original)) : 1.0;
+      out.metadata[prefix + "rope.scaling.attn_factor"] = gguf_f32(rope.attention_factor.value_or(derived));
+      add_divisors("rope_factors_long.weight", rope.long_factor);
+      add_divisors("rope_factors_short.weight", rope.short_factor);
+      break;
+    }
+    case RopeKind::dynamic:
+      throw cannot_express("dynamic rope scaling");
+  }
+}
+
+void add_sliding_window(const ModelConfig& config, const std::string& prefix, GgufMetadata& metadata) {
+  if (config.layer_slides.empty()) return;
+  metadata[prefix + "attention.sliding_window"] = gguf_u32(config.sliding_window);
+  if (std::find(config.layer_slides.begin(), config.layer_slides.end(), false) != config.layer_slides.end()) {
+    GgufArray pattern;
+    pattern.type = GgufType::boolean;
+    pattern.count = config.layers;
+    for (const bool slides : config.layer_slides) pattern.numbers.push_back(static_cast<std::byte>(slides));
+    GgufValue value;
+    value.type = GgufType::array;
+    value.value = std::move(pattern);
+    metadata[prefix + "attention.sliding_window_pattern"] = std::move(value);
+  }
+  log_warning(fmt::format("llama.cpp ignores the sliding window of this architecture: it will differ on texts of more "
+                          "than {} tokens", config.sliding_window));
+}
+
+void add_config(const ModelConfig& config, const std::string& prefix, GgufMetadata& metadata) {
+  metadata[prefix + "block_count"] = gguf_u32(config.layers);
+  metadata[prefix + "context_length"] = gguf_u32(std::min<int64_t>(config.context_length, UINT32_MAX));
+  metadata[prefix + "embedding_length"] = gguf_u32(config.hidden_size);
+  metadata[prefix + "feed_forward_length"] = gguf_u32(config.intermediate_size);
+  metadata[prefix + "attention.head_count"] = gguf_u32(config.heads);
+  metadata[prefix + "attention.head_count_kv"] = gguf_u32(config.kv_heads);
+  metadata[prefix + "attention.key_length"] = gguf_u32(config.head_dim);
+  metadata[prefix + "attention.value_length"] = gguf_u32(config.head_dim);
+  metadata[prefix + "attention.layer_norm_rms_epsilon"] = gguf_f32(config.norm_eps);
+  metadata[prefix + "vocab_size"] = gguf_u32(config.vocab_size);
+}
+
+GgufExportTensor plan_tensor(const ModelConfig& config, const NamedShape& tensor, DType type) {
+  GgufExportTensor out;
+  out.hf_name = tensor.name;
+  out.output.name = gguf_name_of_hf(tensor.name);
+  out.output.shape = tensor.shape;
+  if (out.output.name.empty() || tensor.shape.rank() < 1 || tensor.shape.rank() > 2) {
+    throw cannot_express(fmt::format("tensor {} of shape {}", tensor.name, to_string(tensor.shape)));
+  }
+  out.interleaved_heads = interleaved_heads(config, tensor.name);
+  PLIMSOLL_CHECK(out.interleaved_heads == 0 || tensor.shape[0] == out.interleaved_heads * config.head_dim,
+                 "rows of " + tensor.name + " are not heads * head_dim");
+  out.output.dtype = tensor.shape.rank() == 1 ? DType::f32 : type;
+  if (tensor.shape[-1] % dtype_info(out.output.dtype).block_elements != 0) out.output.dtype = DType::f16;
+  return out;
+}
+
+int64_t model_row(const GgufExportTensor& tensor, int64_t row) {
+  return tensor.interleaved_heads == 0 ? row : half_split_row(row, tensor.output.shape[0] / tensor.interleaved_heads);
+}
+
+int64_t row_elements(const GgufExportTensor& tensor) {
+  if (tensor.output.shape.rank() == 2) return tensor.output.shape[1];
+  return tensor.interleaved_heads != 0 ? 1 : tensor.output.shape[0];
+}
+
+}  // namespace
+
+std::vector<GgufOutput> GgufExport::outputs() const {
+  std::vector<GgufOutput> out;
+  for (const GgufExportTensor& tensor : tensors) out.push_back(tensor.output);
+  return out;
+}
+
+GgufMetadata tokenizer_keys(const GgufMetadata& metadata) {
+  GgufMetadata out;
+  for (const auto& [key, value] : metadata) {
+    if (key.starts_with("tokenizer.")) out.emplace(key, value);
+  }
+  return out;
+}
+
+GgufExport plan_gguf_export(const ModelConfig& config, const std::vector<NamedShape>& tensors, DType type,
+                            const GgufMetadata& tokenizer, const std::string& model_name) {
+  if (type != DType::f32 && type != DType::f16 && type != DType::bf16 && type != DType::q8_0) {
+    throw caller_error("GGUF", fmt::format("cannot be written as {}", dtype_name(type)), "use f32, f16, bf16 or q8_0");
+  }
+  const std::string architecture = config.architecture == "mistral" ? "llama" : config.architecture;
+  if (architecture != "llama" && architecture != "qwen2" && architecture != "qwen3") {
+    throw cannot_express("architecture " + architecture);
+  }
+  // llama.cpp knows no bias of the MLP without gate and up having it too, and none on o alone; it reads these of llama.
+  if ((config.mlp_bias || config.attention_output_bias) && architecture != "llama") throw cannot_express("these biases");
+
+  GgufExport out;
+  out.metadata = tokenizer;
+  if (tokenizer.empty()) out.metadata["tokenizer.ggml.model"] = gguf_text("no_vocab");
+  out.metadata["general.architecture"] = gguf_text(architecture);
+  out.metadata["general.type"] = gguf_text("model");
+  out.metadata["general.name"] = gguf_text(model_name);
+  out.metadata["general.file_type"] = gguf_u32(file_type(type));
+  out.metadata["general.quantization_version"] = gguf_u32(2);
+  const std::string prefix = architecture + ".";
+  add_config(config, prefix, out.metadata);
+  add_rope(config, prefix, out);
+  add_sliding_window(config, prefix, out.metadata);
+  for (const NamedShape& tensor : tensors) {
+    if (config.tied_embeddings && tensor.name == "lm_head.weight") continue;
+    out.tensors.push_back(plan_tensor(config, tensor, type));
+  }
+  return out;
+}
+
+int64_t gguf_staging_bytes(const GgufExportTensor& tensor) {
+  const int64_t elements = row_elements(tensor);
+  return elements * static_cast<int64_t>(sizeof(float)) + dtype_bytes(tensor.output.dtype, elements);
+}
+
+void write_gguf_tensor(GgufWriter& writer, const GgufExportTensor& tensor, const ReadRow& read_row,
+                       std::span<std::byte> staging) {
+  if (!tensor.values.empty()) return writer.write(std::as_bytes(std::span(tensor.values)));
+  PLIMSOLL_CHECK(static_cast<int64_t>(staging.size()) >= gguf_staging_bytes(tensor) &&
+                     reinterpret_cast<uintptr_t>(staging.data()) % alignof(float) == 0,
+                 "staging is too small or not aligned");
+  const auto elements = static_cast<size_t>(row_elements(tensor));
+  const std::span<float> row(reinterpret_cast<float*>(staging.data()), elements);
+  const auto encoded = staging.subspan(row.size_bytes(),
+                                       static_cast<size_t>(dtype_bytes(tensor.output.dtype, static_cast<int64_t>(elements))));
+  const int64_t rows = elements == 0 ? 0 : tensor.output.shape.elements() / static_cast<int64_t>(elements);
+  for (int64_t i = 0; i < rows; ++i) {
+    read_row(model_row(tensor, i), row);
+    encode_values(tensor.output.dtype, row, encoded.data());
+    writer.write(encoded);
+  }
+}
+
+}  // namespace plimsoll

@@ -1,0 +1,52 @@
+// A language model as a GGUF file that llama.cpp loads: which tensors under which names and types, and the metadata.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "config/model_config.h"
+#include "formats/gguf_writer.h"
+
+namespace plimsoll {
+
+struct NamedShape {
+  std::string name;  // Hugging Face's
+  Shape shape;
+};
+
+struct GgufExportTensor {
+  std::string hf_name;  // empty: a tensor that only GGUF has, its content in `values`
+  GgufOutput output;
+  int64_t interleaved_heads = 0;  // rows of q and k are written in the order of llama.cpp
+  std::vector<float> values;
+};
+
+struct GgufExport {
+  GgufMetadata metadata;
+  std::vector<GgufExportTensor> tensors;  // in the order in which they must be written
+
+  std::vector<GgufOutput> outputs() const;
+};
+
+// `tensors` of the model (lm_head of a tied model is left out), matrices in `type` (f32, f16, bf16 or q8_0; q8_0 falls
+// back to f16 where rows are no multiple of 32), vectors in f32. `tokenizer` is the tokenizer.* part of the metadata:
+// gguf_tokenizer_metadata, or tokenizer_keys of a GGUF source; empty writes a model without vocabulary. Throws a caller
+// Error for what GGUF cannot express (dynamic rope, biases without a counterpart, unknown tensors).
+GgufExport plan_gguf_export(const ModelConfig& config, const std::vector<NamedShape>& tensors, DType type,
+                            const GgufMetadata& tokenizer, const std::string& model_name);
+
+// The keys of a GGUF file that hold its tokenizer and chat template.
+GgufMetadata tokenizer_keys(const GgufMetadata& metadata);
+
+// Writes one tensor. `read_row` fills one row in Hugging Face's order (a vector is one row of all its values, except
+// that interleaved vectors are rows of one value); rows come in any order. `staging`: at least
+// gguf_staging_bytes(tensor). Not called for tensors with `values`.
+using ReadRow = std::function<void(int64_t row, std::span<float> out)>;
+void write_gguf_tensor(GgufWriter& writer, const GgufExportTensor& tensor, const ReadRow& read_row,
+                       std::span<std::byte> staging);
+int64_t gguf_staging_bytes(const GgufExportTensor& tensor);
+
+}  // namespace plimsoll

@@ -1,0 +1,283 @@
+#include "formats/gguf_tokenizer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "formats/text_file.h"
+
+namespace plimsoll {
+namespace {
+
+using nlohmann::json;
+
+// Kinds of tokens as llama.cpp numbers them.
+constexpr int32_t kNormal = 1, kControl = 3, kUserDefined = 4, kUnused = 5;
+
+constexpr std::string_view kLlama3Split =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kQwen2Split =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+struct Vocabulary {
+  GgufTexts texts;           // in order of appearance
+  std::vector<int64_t> ids;  // of each
+  GgufTexts merges;          // "a b"
+  json rest;                 // the document without model.vocab and model.merges
+};
+
+// Parses tokenizer.json while keeping its two large parts out of the tree: they go into compact arrays as they come.
+class VocabularyParser {
+ public:
+  VocabularyParser(std::string_view text, const std::string& source) : source_(source) {
+    out_.rest = json::parse(
+        text.begin(), text.end(),
+        [this](int depth, json::parse_event_t event, json& parsed) { return keep(depth, event, parsed); }, false);
+    if (out_.rest.is_discarded() || !out_.rest.is_object()) fail("is not valid JSON");
+  }
+
+  Vocabulary take() { return std::move(out_); }
+
+ private:
+  enum class Part { none, vocabulary, merges };
+
+  [[noreturn]] void fail(const std::string& problem) const {
+    throw caller_error(source_, problem, "use the tokenizer.json that belongs to the model");
+  }
+
+  // Depth counts the containers around an event: 1 in the document, 2 in "model", 3 in its vocabulary or merges.
+  bool keep(int depth, json::parse_event_t event, json& parsed) {
+    using Event = json::parse_event_t;
+    if (event == Event::key) {
+      const auto& name = parsed.get_ref<const std::string&>();
+      if (depth == 1) in_model_ = name == "model";
+      if (depth <= 2) part_ = Part::none;
+      if (depth == 2 && in_model_ && name == "vocab") part_ = Part::vocabulary;
+      if (depth == 2 && in_model_ && name == "merges") part_ = Part::merges;
+      if (depth == 3 && part_ == Part::vocabulary) {
+        out_.texts.push_back(name);
+        return false;
+      }
+      return true;
+    }
+    if (depth < 3 || part_ == Part::none) return true;
+    if (part_ == Part::vocabulary) return take_id(depth, event, parsed);
+    return take_merge(depth, event, parsed);
+  }
+
+  bool take_id(int depth, json::parse_event_t event, const json& parsed) {
+    if (depth != 3 || event != json::parse_event_t::value || !parsed.is_number_unsigned()) fail("has a vocabulary with broken ids");
+    out_.ids.push_back(parsed.get<int64_t>());
+    return true;  // its key was refused already
+  }
+
+  // "a b", or ["a", "b"].
+  bool take_merge(int depth, json::parse_event_t event, const json& parsed) {
+    using Event = json::parse_event_t;
+    if (event == Event::value && parsed.is_string() && (depth == 3 || depth == 4)) {
+      const auto& text = parsed.get_ref<const std::string&>();
+      if (depth == 3) {
+        out_.merges.push_back(text);
+      } else {
+        if (text.find(' ') != std::string::npos) fail("has a merge with a space inside a token, which GGUF cannot hold");
+        if (merge_parts_++ > 0) out_.merges.append(" ");
+        out_.merges.append(text);
+      }
+    } else if (depth == 3 && event == Event::array_start) {
+      merge_parts_ = 0;
+      return true;
+    } else if (depth == 3 && event == Event::array_end) {
+      if (merge_parts_ != 2) fail("has a merge that does not join two tokens");
+      out_.merges.close();
+    } else {
+      fail("has broken merges");
+    }
+    return false;
+  }
+
+  std::string source_;
+  Vocabulary out_;
+  bool in_model_ = false;
+  Part part_ = Part::none;
+  int merge_parts_ = 0;
+};
+
+// A member of an object, null when it or the object is not there.
+const json& member(const json& object, const char* key) {
+  static const json kNull;
+  if (!object.is_object()) return kNull;
+  const auto found = object.find(key);
+  return found == object.end() ? kNull : *found;
+}
+
+bool is_type(const json& object, std::string_view type) {
+  const json& value = member(object, "type");
+  return value.is_string() && value.get_ref<const std::string&>() == type;
+}
+
+bool flag(const json& object, const char* key, bool otherwise) {
+  const json& value = member(object, key);
+  return value.is_boolean() ? value.get<bool>() : otherwise;
+}
+
+bool is_byte_level(const json& step, bool use_regex) {
+  return is_type(step, "ByteLevel") && !flag(step, "add_prefix_space", true) && flag(step, "use_regex", true) == use_regex;
+}
+
+bool is_split(const json& step, std::string_view regex) {
+  const json& pattern = member(member(step, "pattern"), "Regex");
+  const json& behavior = member(step, "behavior");
+  return is_type(step, "Split") && pattern.is_string() && pattern.get_ref<const std::string&>() == regex &&
+         behavior.is_string() && behavior.get_ref<const std::string&>() == "Isolated" && !flag(step, "invert", false);
+}
+
+// llama.cpp's name for the way that text is split before merging; empty when it has none.
+std::string recognise_splitting(const json& document) {
+  const json& step = member(document, "pre_tokenizer");
+  const bool ignore_merges = flag(member(document, "model"), "ignore_merges", false);
+  const bool plain = member(document, "normalizer").is_null();
+  if (is_byte_level(step, true)) return plain && !ignore_merges ? "gpt-2" : "";
+  const json& steps = member(step, "pretokenizers");
+  if (!is_type(step, "Sequence") || !steps.is_array() || steps.size() != 2) return "";
+  const json &first = steps[0], &second = steps[1];
+  if (is_type(first, "Digits") && flag(first, "individual_digits", false) && is_byte_level(second, true)) {
+    return plain && !ignore_merges ? "smollm" : "";
+  }
+  if (!is_byte_level(second, false)) return "";
+  // The same expression stands under two names, one for tokenizers that take whole words from the vocabulary first.
+  if (is_split(first, kLlama3Split) && plain) return ignore_merges ? "llama-bpe" : "dbrx";
+  const bool nfc = is_type(member(document, "normalizer"), "NFC");
+  if (is_split(first, kQwen2Split) && (plain || nfc) && !ignore_merges) return "qwen2";
+  return "";
+}
+
+struct TokenTable {
+  GgufTexts texts;
+  std::vector<int32_t> kinds;
+  std::map<std::string, int64_t, std::less<>> added;  // content → id
+};
+
+TokenTable build_table(const Vocabulary& vocabulary, const ModelConfig& config, const std::string& source) {
+  const auto fail = [&](const std::string& problem) {
+    return caller_error(source, problem, "use the tokenizer.json that belongs to the model");
+  };
+  TokenTable table;
+  std::vector<int64_t> slot(static_cast<size_t>(config.vocab_size), -1);  // index into vocabulary.texts
+  const auto check_id = [&](int64_t id, std::string_view text) {
+    if (id < 0 || id >= config.vocab_size) {
+      throw fail(fmt::format("gives token '{}' the id {}, but the model has {} tokens", text.substr(0, 40), id, config.vocab_size));
+    }
+  };
+  for (int64_t i = 0; i < vocabulary.texts.size(); ++i) {
+    const int64_t id = vocabulary.ids[static_cast<size_t>(i)];
+    check_id(id, vocabulary.texts[i]);
+    if (slot[static_cast<size_t>(id)] >= 0) throw fail(fmt::format("gives two tokens the id {}", id));
+    slot[static_cast<size_t>(id)] = i;
+  }
+  std::map<int64_t, std::pair<std::string, bool>> added;  // id → content, control
+  const json& added_tokens = member(vocabulary.rest, "added_tokens");
+  for (const json& token : added_tokens.is_array() ? added_tokens : json::array()) {
+    const json &content = member(token, "content"), &id = member(token, "id");
+    if (!content.is_string() || !id.is_number_unsigned()) throw fail("has a broken list of added tokens");
+    const auto text = content.get<std::string>();
+    check_id(id.get<int64_t>(), text);
+    const bool looks_special = text.starts_with("<|") && text.ends_with("|>");
+    table.added[text] = id.get<int64_t>();
+    added[id.get<int64_t>()] = {text, flag(token, "special", false) || looks_special};
+  }
+  table.texts.reserve(config.vocab_size, vocabulary.texts.pool_bytes());
+  for (int64_t id = 0; id < config.vocab_size; ++id) {
+    const int64_t at = slot[static_cast<size_t>(id)];
+    if (const auto found = added.find(id); found != added.end()) {
+      table.texts.push_back(found->second.first);
+      table.kinds.push_back(found->second.second ? kControl : kUserDefined);
+    } else if (at >= 0) {
+      table.texts.push_back(vocabulary.texts[at]);
+      table.kinds.push_back(kNormal);
+    } else {  // embedding rows beyond the vocabulary
+      table.texts.push_back(fmt::format("[PAD{}]", id));
+      table.kinds.push_back(kUnused);
+    }
+  }
+  return table;
+}
+
+// Does the template that the post-processor puts around a text begin (or end) with a special token?
+struct Surround {
+  bool begins = false, ends = false;
+};
+Surround find_surround(const json& processor) {
+  Surround out;
+  if (is_type(processor, "Sequence")) {
+    const json& steps = member(processor, "processors");
+    for (const json& step : steps.is_array() ? steps : json::array()) {
+      const Surround inner = find_surround(step);
+      out.begins = out.begins || inner.begins;
+      out.ends = out.ends || inner.ends;
+    }
+  } else if (is_type(processor, "TemplateProcessing")) {
+    const json& single = member(processor, "single");
+    if (single.is_array() && !single.empty()) {
+      out.begins = !member(single.front(), "SpecialToken").is_null();
+      out.ends = !member(single.back(), "SpecialToken").is_null();
+    }
+  }
+  return out;
+}
+
+// tokenizer_config.json names special tokens by their text, as such or as {"content": …}.
+std::optional<int64_t> named_token(const json& tokenizer_config, const char* key, const TokenTable& table) {
+  const json& entry = member(tokenizer_config, key);
+  const json& text = entry.is_object() ? member(entry, "content") : entry;
+  if (!text.is_string()) return std::nullopt;
+  const auto found = table.added.find(text.get_ref<const std::string&>());
+  return found == table.added.end() ? std::nullopt : std::optional(found->second);
+}
+
+}  // namespace
+
+GgufMetadata gguf_tokenizer_metadata(const std::string& tokenizer_json, const std::string& tokenizer_config_json,
+                                     std::string_view chat_template, const ModelConfig& config) {
+  const Vocabulary vocabulary = VocabularyParser(read_text_file(tokenizer_json), tokenizer_json).take();
+  const json& model = member(vocabulary.rest, "model");
+  const bool byte_level_bpe = is_type(model, "BPE") && !flag(model, "byte_fallback", false) &&
+                              is_type(member(vocabulary.rest, "decoder"), "ByteLevel");
+  const std::string splitting = byte_level_bpe ? recognise_splitting(vocabulary.rest) : "";
+  if (splitting.empty()) {
+    throw caller_error(tokenizer_json, byte_level_bpe ? "splits text in a way for which llama.cpp has no name known here"
+                                                      : "is not a byte-level BPE tokenizer",
+                       "write a Hugging Face folder, and convert it with llama.cpp's own converter");
+  }
+  if (vocabulary.ids.empty() || vocabulary.ids.size() != static_cast<size_t>(vocabulary.texts.size())) {
+    throw caller_error(tokenizer_json, "has no vocabulary", "use the tokenizer.json that belongs to the model");
+  }
+  const TokenTable table = build_table(vocabulary, config, tokenizer_json);
+  const json tokenizer_config =
+      tokenizer_config_json.empty() ? json::object() : json::parse(read_text_file(tokenizer_config_json), nullptr, false);
+
+  GgufMetadata out;
+  out["tokenizer.ggml.model"] = gguf_text("gpt2");
+  out["tokenizer.ggml.pre"] = gguf_text(splitting);
+  out["tokenizer.ggml.tokens"] = gguf_texts(table.texts);
+  out["tokenizer.ggml.token_type"] = gguf_i32s(table.kinds);
+  out["tokenizer.ggml.merges"] = gguf_texts(vocabulary.merges);
+  const Surround surround = find_surround(member(vocabulary.rest, "post_processor"));
+  out["tokenizer.ggml.add_bos_token"] = gguf_bool(surround.begins);
+  out["tokenizer.ggml.add_eos_token"] = gguf_bool(surround.ends);
+  out["tokenizer.ggml.add_space_prefix"] = gguf_bool(false);
+  const auto add_id = [&](const char* name, const char* key, std::optional<int64_t> otherwise) {
+    std::optional<int64_t> id = named_token(tokenizer_config, key, table);
+    if (!id) id = otherwise;
+    if (id && *id < config.vocab_size) out[fmt::format("tokenizer.ggml.{}_token_id", name)] = gguf_u32(*id);
+  };
+  add_id("bos", "bos_token", config.bos_token_id);
+  add_id("eos", "eos_token", config.eos_token_ids.empty() ? std::nullopt : std::optional(config.eos_token_ids.front()));
+  add_id("padding", "pad_token", config.pad_token_id);
+  add_id("unknown", "unk_token", std::nullopt);
+  if (!chat_template.empty()) out["tokenizer.chat_template"] = gguf_text(std::string(chat_template));
+  return out;
+}
+
+}  // namespace plimsoll

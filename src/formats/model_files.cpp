@@ -1,0 +1,187 @@
+#include "formats/model_files.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "formats/gguf_model.h"
+#include "formats/safetensors.h"
+#include "formats/text_file.h"
+
+namespace plimsoll {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kMaxConfigBytes = 4 * kMiB;
+
+std::string path_if_exists(const std::string& folder, const char* name) {
+  const std::string path = folder + "/" + name;
+  return file_exists(path) ? path : "";
+}
+
+void find_neighbours(const std::string& folder, ModelFiles& out) {
+  out.tokenizer_json = path_if_exists(folder, "tokenizer.json");
+  out.tokenizer_config_json = path_if_exists(folder, "tokenizer_config.json");
+  out.generation_config_json = path_if_exists(folder, "generation_config.json");
+  out.chat_template_jinja = path_if_exists(folder, "chat_template.jinja");
+}
+
+// Weights of a folder: with an index, in one file, or all the folder's files together.
+TensorIndex open_folder_weights(const std::string& folder) {
+  if (const std::string index = path_if_exists(folder, "model.safetensors.index.json"); !index.empty()) {
+    return open_sharded_safetensors(index);
+  }
+  if (const std::string single = path_if_exists(folder, "model.safetensors"); !single.empty()) return open_safetensors(single);
+  std::vector<std::string> paths;
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    const bool other = name.starts_with("adapter_") || name.starts_with("consolidated");  // of PEFT, of the first release
+    if (name.ends_with(".safetensors") && !other && file_exists(at->path().string())) paths.push_back(at->path().string());
+  }
+  std::sort(paths.begin(), paths.end());
+  return open_safetensors_files(paths);
+}
+
+ModelFiles open_folder(const std::string& folder) {
+  ModelFiles out;
+  out.path = folder;
+  const std::string config = path_if_exists(folder, "config.json");
+  if (config.empty()) {
+    const bool adapter = !path_if_exists(folder, "adapter_config.json").empty();
+    throw caller_error(folder, adapter ? "is a PEFT adapter, not a model" : "has no config.json",
+                       adapter ? "give the base model here, and this folder with --adapter"
+                               : "give a Hugging Face folder, a .gguf file or a config.json");
+  }
+  out.config = parse_hf_config(read_text_file(config, kMaxConfigBytes), config);
+  find_neighbours(folder, out);
+  out.tensors = open_folder_weights(folder);
+  out.has_weights = !out.tensors.entries.empty();
+  out.kind = out.has_weights ? ModelFiles::Kind::hf_folder : ModelFiles::Kind::config_only;
+  if (!out.has_weights && !path_if_exists(folder, "pytorch_model.bin").empty()) {
+    throw caller_error(folder, "has its weights in pytorch_model.bin only, which can run code when it is opened",
+                       "convert it with save_pretrained of transformers, which writes safetensors");
+  }
+  return out;
+}
+
+ModelFiles open_gguf(const std::string& path) {
+  ModelFiles out;
+  out.kind = ModelFiles::Kind::gguf;
+  out.path = path;
+  auto file = std::make_shared<InputFile>(path);
+  out.gguf = read_gguf(*file);
+  const ReadAt read = [&](int64_t offset, std::span<std::byte> bytes) { file->read(offset, bytes); };
+  out.config = gguf_model_config(*out.gguf, read, path);
+  out.tensors = gguf_tensor_index(*out.gguf, file, out.config);
+  out.has_weights = true;
+  return out;
+}
+
+bool begins_with_magic(const std::string& path) {
+  const InputFile file(path);
+  std::array<char, 4> magic{};
+  if (file.size() >= 4) file.read(0, std::as_writable_bytes(std::span(magic)));
+  return std::string_view(magic.data(), 4) == "GGUF";
+}
+
+ModelFiles open_file(const std::string& path) {
+  if (begins_with_magic(path) || path.ends_with(".gguf")) return open_gguf(path);
+  if (path.ends_with(".safetensors")) {
+    throw caller_error(path, "is one weights file, which alone does not say what model it is", "give its folder instead");
+  }
+  if (!path.ends_with(".json")) {
+    throw caller_error(path, "is neither a .gguf file nor a config.json", "give a Hugging Face folder, a .gguf file or a config.json");
+  }
+  ModelFiles out;
+  out.path = path;
+  out.config = parse_hf_config(read_text_file(path, kMaxConfigBytes), path);
+  const size_t slash = path.rfind('/');
+  find_neighbours(slash == std::string::npos ? "." : path.substr(0, slash), out);
+  return out;
+}
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : "";
+}
+
+std::string hub_cache_folder() {
+  if (const std::string cache = environment("HF_HUB_CACHE"); !cache.empty()) return cache;
+  if (const std::string home = environment("HF_HOME"); !home.empty()) return home + "/hub";
+  if (const std::string cache = environment("XDG_CACHE_HOME"); !cache.empty()) return cache + "/huggingface/hub";
+  return environment("HOME") + "/.cache/huggingface/hub";
+}
+
+// "org/name" as the hub allows it: letters, digits, '-', '_' and '.', and nothing that is a way out of the folder.
+bool is_hub_id(const std::string& text) {
+  const size_t slash = text.find('/');
+  if (slash == std::string::npos || slash == 0 || slash + 1 == text.size()) return false;
+  if (text.find('/', slash + 1) != std::string::npos || text.find("..") != std::string::npos || text.front() == '.') return false;
+  return std::all_of(text.begin(), text.end(), [](unsigned char c) {
+    return (c < 128 && std::isalnum(c) != 0) || c == '-' || c == '_' || c == '.' || c == '/';
+  });
+}
+
+// The snapshot of branch main in the cache; empty when it is not there.
+std::string find_in_hub_cache(const std::string& id) {
+  const std::string folder = hub_cache_folder() + "/models--" + std::string(id).replace(id.find('/'), 1, "--");
+  const std::string reference = folder + "/refs/main";
+  if (!file_exists(reference)) return "";
+  std::string revision = read_text_file(reference, 1024);
+  while (!revision.empty() && (revision.back() == '\n' || revision.back() == ' ')) revision.pop_back();
+  if (revision.empty() || revision.find('/') != std::string::npos || revision.starts_with(".")) return "";
+  const std::string snapshot = folder + "/snapshots/" + revision;
+  return folder_exists(snapshot) ? snapshot : "";
+}
+
+std::string template_of_tokenizer_config(const std::string& path) {
+  const nlohmann::json document = nlohmann::json::parse(read_text_file(path), nullptr, false);
+  const auto found = document.is_object() ? document.find("chat_template") : document.end();
+  if (!document.is_object() || found == document.end()) return "";
+  if (found->is_string()) return found->get<std::string>();
+  std::string first;
+  for (const auto& entry : found->is_array() ? *found : nlohmann::json::array()) {
+    if (!entry.is_object() || !entry.contains("template") || !entry["template"].is_string()) continue;
+    const auto text = entry["template"].get<std::string>();
+    if (entry.contains("name") && entry["name"].is_string() && entry["name"].get<std::string>() == "default") return text;
+    if (first.empty()) first = text;
+  }
+  return first;
+}
+
+}  // namespace
+
+ModelFiles open_model(const std::string& model) {
+  if (model.empty()) throw caller_error("model", "is not given", "give a Hugging Face folder, a .gguf file or a config.json");
+  if (folder_exists(model)) return open_folder(model);
+  std::error_code ignored;
+  if (fs::exists(model, ignored)) return open_file(model);
+  const bool looks_like_path = model.front() == '/' || model.front() == '.' || model.ends_with(".gguf") || model.ends_with(".json");
+  if (looks_like_path) throw caller_error(model, "does not exist", "check the path");
+  if (!is_hub_id(model)) {
+    throw caller_error(model, "is no file, no folder and no model of the hub", "give a path, or a hub id like org/name");
+  }
+  const std::string snapshot = find_in_hub_cache(model);
+  if (snapshot.empty()) {
+    throw caller_error(model, fmt::format("is not on this machine: no such path, and not in the cache {}", hub_cache_folder()),
+                       fmt::format("fetch it with: hf download {}", model));
+  }
+  return open_folder(snapshot);
+}
+
+std::string read_chat_template(const ModelFiles& files) {
+  if (!files.chat_template_jinja.empty()) return read_text_file(files.chat_template_jinja, kMaxConfigBytes);
+  if (!files.tokenizer_config_json.empty()) return template_of_tokenizer_config(files.tokenizer_config_json);
+  if (!files.gguf) return "";
+  const GgufValue* value = files.gguf->find("tokenizer.chat_template");
+  return value != nullptr && value->text() != nullptr ? *value->text() : "";
+}
+
+}  // namespace plimsoll

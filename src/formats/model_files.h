@@ -1,0 +1,35 @@
+// What a user names as MODEL: a Hugging Face folder, a .gguf file, a bare config.json, or a hub id in the local cache.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "config/model_config.h"
+#include "formats/gguf.h"
+#include "formats/tensor_index.h"
+
+namespace plimsoll {
+
+struct ModelFiles {
+  enum class Kind { hf_folder, gguf, config_only };
+
+  Kind kind = Kind::config_only;
+  std::string path;  // as found: the folder or the file
+  ModelConfig config;
+  bool has_weights = false;
+  TensorIndex tensors;           // empty without weights
+  std::optional<GgufFile> gguf;  // structure and metadata of a GGUF file, its tokenizer among them
+  // Paths of what a Hugging Face folder (or the folder of a config.json) has beside the weights; empty where absent.
+  std::string tokenizer_json, tokenizer_config_json, generation_config_json, chat_template_jinja;
+};
+
+// Opens and checks; reads no weights. A folder without weights is planned from its config alone. A name that is no path
+// is looked for in the local Hugging Face cache (HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME, ~/.cache/huggingface). Throws a
+// caller Error that says what was found instead.
+ModelFiles open_model(const std::string& model);
+
+// The text of the model's chat template, or empty: chat_template.jinja, else the one of tokenizer_config.json (the one
+// named "default" where there are several), else the GGUF file's.
+std::string read_chat_template(const ModelFiles& files);
+
+}  // namespace plimsoll

@@ -1,0 +1,90 @@
+#include "formats/model_files.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "formats/safetensors_writer.h"
+#include "formats/text_file.h"
+#include "support/test_files.h"
+
+namespace plimsoll {
+namespace {
+
+void write_weights(const std::string& path, const std::string& name) {
+  SafetensorsWriter writer(path, {{name, DType::f32, {1}}});
+  const float value = 1;
+  writer.write(std::as_bytes(std::span(&value, 1)));
+  writer.finish();
+}
+
+std::string golden_config() { return read_bytes(golden_path("models/llama/config.json")); }
+
+TEST(OpenModel, FolderWithAndWithoutWeights) {
+  const TestFolder folder;
+  folder.write("m/config.json", golden_config());
+  folder.write("m/tokenizer.json", "{}");
+  ModelFiles files = open_model(folder / "m");
+  EXPECT_EQ(files.kind, ModelFiles::Kind::config_only);
+  EXPECT_FALSE(files.has_weights);
+  EXPECT_EQ(files.config.hidden_size, 48);
+  EXPECT_EQ(files.tokenizer_json, folder / "m/tokenizer.json");
+  EXPECT_EQ(files.chat_template_jinja, "");
+  EXPECT_EQ(open_model(folder / "m/config.json").tokenizer_json, folder / "m/tokenizer.json");
+
+  write_weights(folder / "m/part-a.safetensors", "a");
+  write_weights(folder / "m/part-b.safetensors", "b");
+  write_weights(folder / "m/adapter_model.safetensors", "c");
+  files = open_model(folder / "m");
+  EXPECT_EQ(files.kind, ModelFiles::Kind::hf_folder);
+  EXPECT_EQ(files.tensors.entries.size(), 2U);
+  write_weights(folder / "m/model.safetensors", "d");
+  EXPECT_EQ(open_model(folder / "m").tensors.entries.size(), 1U);
+}
+
+TEST(OpenModel, SaysWhatWasFoundInstead) {
+  const TestFolder folder;
+  folder.write("adapter/adapter_config.json", "{}");
+  folder.write("pickle/config.json", golden_config());
+  folder.write("pickle/pytorch_model.bin", "x");
+  folder.write("a.txt", "hello");
+  folder.write("a.gguf", "hello");
+  expect_caller_error([&] { open_model(""); }, "not given");
+  expect_caller_error([&] { open_model(folder.path()); }, "no config.json");
+  expect_caller_error([&] { open_model(folder / "adapter"); }, "--adapter");
+  expect_caller_error([&] { open_model(folder / "pickle"); }, "pytorch_model.bin");
+  expect_caller_error([&] { open_model(folder / "absent"); }, "does not exist");
+  expect_caller_error([&] { open_model(folder / "a.txt"); }, "neither");
+  expect_caller_error([&] { open_model(folder / "a.gguf"); }, "GGUF");
+  expect_caller_error([&] { open_model("no such thing"); }, "no file");
+}
+
+TEST(OpenModel, LooksIntoTheHubCache) {
+  const TestFolder folder;
+  const std::string base = "hub/models--org--some-model_1.0/";
+  folder.write(base + "refs/main", "abc123\n");
+  folder.write(base + "snapshots/abc123/config.json", golden_config());
+  folder.write("hub/models--org--evil/refs/main", "../../..");
+  ::unsetenv("HF_HUB_CACHE");
+  ::setenv("HF_HOME", folder.path().c_str(), 1);
+  EXPECT_EQ(open_model("org/some-model_1.0").config.hidden_size, 48);
+  expect_caller_error([&] { open_model("org/other"); }, "hf download org/other");
+  expect_caller_error([&] { open_model("org/evil"); }, "not on this machine");
+  expect_caller_error([&] { open_model("org/a/b"); }, "no file");
+  ::unsetenv("HF_HOME");
+}
+
+TEST(ReadChatTemplate, HasAnOrder) {
+  const TestFolder folder;
+  folder.write("config.json", golden_config());
+  EXPECT_EQ(read_chat_template(open_model(folder.path())), "");
+  folder.write("tokenizer_config.json", R"({"chat_template":[{"name":"tool","template":"t"},{"name":"default","template":"d"}]})");
+  EXPECT_EQ(read_chat_template(open_model(folder.path())), "d");
+  folder.write("tokenizer_config.json", R"({"chat_template":"plain"})");
+  EXPECT_EQ(read_chat_template(open_model(folder.path())), "plain");
+  folder.write("chat_template.jinja", "jinja");
+  EXPECT_EQ(read_chat_template(open_model(folder.path())), "jinja");
+}
+
+}  // namespace
+}  // namespace plimsoll

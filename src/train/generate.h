@@ -1,0 +1,51 @@
+// Text from a model and an optional adapter.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace plimsoll {
+
+struct SamplingOptions {
+  int64_t max_tokens = 256;
+  double temperature = 0;  // 0: greedy
+  double top_p = 1;
+  int64_t top_k = 0;  // 0: all
+  int64_t seed = 0;
+};
+
+struct GenerateReport {
+  std::string text;
+  std::vector<int32_t> token_ids;
+  int64_t prompt_tokens = 0, generated_tokens = 0;
+  double prefill_tokens_per_second = 0, decode_tokens_per_second = 0, time_to_first_token_seconds = 0;
+  int64_t peak_resident_bytes = 0;
+};
+
+struct ChatMessage {
+  std::string role, content;
+};
+
+// Pieces of text as they come, whole UTF-8 characters.
+using OnText = std::function<void(std::string_view piece)>;
+
+class Generator {
+ public:
+  Generator(const std::string& model, const std::string& adapter, int64_t threads);
+  ~Generator();
+  Generator(const Generator&) = delete;
+  Generator& operator=(const Generator&) = delete;
+
+  GenerateReport complete(const std::string& prompt, const SamplingOptions& sampling, const OnText& on_text);
+  GenerateReport reply(const std::vector<ChatMessage>& conversation, const SamplingOptions& sampling, const OnText& on_text);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace plimsoll

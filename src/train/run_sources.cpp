@@ -1,0 +1,51 @@
+#include "train/run_sources.h"
+
+#include "backend/cpu/cpu_backend.h"
+#include "base/bytes.h"
+#include "base/thread_pool.h"
+#include "config/machine.h"
+#include "train/weight_loader.h"
+
+namespace plimsoll {
+namespace {
+
+// Fitted on runs of SmolLM2-135M and smaller models; runtime_overhead_test checks that no run exceeds the sum.
+constexpr int64_t kCodeAndLibraries = 52 * kMiB;  // program, C++ runtime, matmul library and its generated kernels
+constexpr int64_t kPerThread = 1 * kMiB;          // touched stack, library thread state, scratch of the tokenizer
+constexpr int64_t kPerToken = 220;                // tokenizer: texts, lookup tables, merges
+constexpr int64_t kPerLayer = 160 * kKiB;         // graphs and their plan
+
+}  // namespace
+
+RunSources open_run_sources(const Recipe& recipe) {
+  RunSources sources;
+  sources.recipe = recipe;
+  sources.model = open_model(recipe.model);
+  sources.adapter = open_adapter_source(recipe.adapter);
+  if (sources.adapter.files) {
+    sources.recipe.rank = sources.adapter.files->config.rank;
+    sources.recipe.alpha = sources.adapter.files->config.alpha;
+    sources.recipe.rslora = sources.adapter.files->config.rslora;
+  }
+  sources.train.adapter_modules = sources.adapter.modules;
+  sources.train.load_staging_bytes = load_staging_bytes(sources.model.tensors);
+  sources.threads = recipe.threads > 0 ? static_cast<int>(recipe.threads) : inspect_machine().threads;
+  return sources;
+}
+
+int64_t runtime_overhead_bytes(const ModelConfig& config, int threads) {
+  return kCodeAndLibraries + kPerThread * threads + kPerToken * config.vocab_size + kPerLayer * config.layers;
+}
+
+TrainPlan plan_run(const RunSources& sources) {
+  PlanTarget target;
+  target.workspace_bytes = [threads = sources.threads](const Graph& graph, const Op& op) {
+    return cpu_backend().workspace_bytes(graph, op, threads);
+  };
+  target.runtime_overhead_bytes = runtime_overhead_bytes(sources.model.config, sources.threads);
+  target.flops_per_second = (sources.recipe.precision == DType::bf16 ? 1.0e12 : 1.2e11) * sources.threads;
+  target.bytes_per_second = 1.0e10;
+  return choose_plan(sources.model.config, sources.recipe, sources.train, target);
+}
+
+}  // namespace plimsoll

@@ -1,0 +1,27 @@
+// The model and adapter that a run starts from, opened and checked.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "formats/model_files.h"
+#include "formats/peft.h"
+#include "passes/lora.h"
+
+namespace plimsoll {
+
+// As open_model, and the model must have weights: a caller Error otherwise.
+ModelFiles open_runnable_model(const std::string& model);
+
+struct AdapterSource {
+  std::optional<PeftAdapter> files;  // none: no adapter
+  std::vector<LoraModule> modules;
+
+  const TensorIndex* tensors() const { return files ? &files->tensors : nullptr; }
+};
+
+// `folder` empty: no adapter.
+AdapterSource open_adapter_source(const std::string& folder);
+
+}  // namespace plimsoll

@@ -1,0 +1,44 @@
+// Plan a run, then run it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "compile/plan_report.h"
+#include "config/recipe.h"
+
+namespace plimsoll {
+
+// Called after every step, on the calling thread; must not throw.
+struct TrainProgress {
+  int64_t step = 0, steps = 0;
+  double loss = 0;
+  double tokens_per_second = 0;
+  int64_t resident_bytes = 0;
+  int64_t memory_bytes = 0;  // the line; 0: none
+  double seconds_left = 0;
+};
+
+struct TrainOptions {
+  Recipe recipe;
+  std::string out;
+  bool resume = false;
+  std::function<void(const PlanReport&)> on_plan;  // before anything is allocated
+  std::function<void(const TrainProgress&)> on_progress;
+};
+
+struct TrainReport {
+  int64_t steps = 0;
+  double final_loss = 0;
+  std::optional<double> eval_loss;
+  double tokens_per_second = 0;
+  int64_t arena_bytes = 0, planned_total_bytes = 0, peak_resident_bytes = 0;
+  std::string output;  // adapter/ or model/ in the output folder
+};
+
+PlanReport plan_training(const Recipe& recipe, bool with_buffers);
+TrainReport run_training(const TrainOptions& options);
+
+}  // namespace plimsoll
