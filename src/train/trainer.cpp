@@ -51,7 +51,8 @@ int64_t rows_per_step(const TrainPlan& plan) { return plan.choices.micro_batch *
 class Run {
  public:
   Run(const TrainOptions& options, RunSources& sources, const TrainData& data, const TrainPlan& plan)
-      : options_(options),
+      : peak_flops_(measure_matmul_peak(sources.threads, sources.recipe.precision)),  // before the arena is there
+        options_(options),
         sources_(sources),
         recipe_(sources.recipe),
         data_(data),
@@ -69,7 +70,6 @@ class Run {
       load_checkpoint(options_.out, resumed->step, session_.phase(phase_names::kResume), session_.state());
       progress_ = *resumed;
     }
-    peak_flops_ = measure_matmul_peak(session_.pool(), recipe_.precision);
     MetricsFile metrics(options_.out + "/metrics.jsonl", progress_.step);
     while (progress_.step < report_.steps) train_one_step(metrics);
     if (data_.eval && !report_.eval_loss) report_.eval_loss = session_.evaluate(*data_.eval, recipe_, data_.pad_id);
@@ -114,6 +114,7 @@ class Run {
                             static_cast<double>(report_.steps - progress_.step) * progress_.train_seconds / static_cast<double>(progress_.step)});
   }
 
+  double peak_flops_;
   const TrainOptions& options_;
   RunSources& sources_;
   const Recipe& recipe_;
@@ -125,7 +126,6 @@ class Run {
   CheckpointProgress progress_;
   TrainReport report_;
   std::vector<double> speeds_;
-  double peak_flops_ = 0;
 };
 
 std::string model_name(const std::string& model) {
