@@ -1,5 +1,8 @@
 // The head matmul and the loss in one: nll of softmax(hidden · weightᵀ) without the (R, V) matrix of logits.
-// Rows with a label are gathered and handled chunk_rows at a time; only a chunk's logits exist, in the workspace.
+// Rows with a label are gathered and handled chunk_rows at a time. Of a chunk only exp(logit - r) is kept, in the type of the
+// activations (workspace: chunk_rows · V of these and little else; without gradients not even that), written tile by tile as
+// the logits are made. r is the label's own logit, so tiles need no second pass: 1/sum and the loss scale go to the rows of
+// d_hidden and hidden, and the label's own term is added apart, in full precision.
 #pragma once
 
 #include <cstdint>

@@ -120,6 +120,24 @@ TEST(LinearCrossEntropy, OddShapesTypesAndThreads) {
     }
 }
 
+// The label's logit is far below others, in several tiles: exponentials relative to it would overflow.
+TEST(LinearCrossEntropy, HopelessLabels) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const int64_t vocab = 3000;
+    std::vector<float> weight(static_cast<size_t>(vocab), 0);
+    weight[0] = -200, weight[1500] = 190, weight[1600] = 200, weight[2900] = 200;
+    const LinearCrossEntropySpec spec{.rows = 2, .width = 1, .vocab = vocab, .chunk_rows = 2, .dtype = dtype};
+    const Result r = run(spec, Typed(dtype, {1, 1}), Typed(dtype, weight), {0, 2900}, 0.5F, 2);
+    EXPECT_NEAR(r.nll[0], 400 + std::log(2), 1e-3);
+    EXPECT_NEAR(r.nll[1], std::log(2), 1e-3);
+    EXPECT_NEAR(r.d_weight[0], -0.5F, 2e-3);
+    EXPECT_NEAR(r.d_weight[1600], 0.5F, 2e-3);
+    EXPECT_NEAR(r.d_weight[2900], 0.0F, 2e-3);
+    EXPECT_NEAR(r.d_hidden.values()[0], 0.5F * 400, 1);
+    EXPECT_NEAR(r.d_hidden.values()[1], 0, 0.2F);
+  }
+}
+
 TEST(LinearCrossEntropy, NothingCounted) {
   const LinearCrossEntropySpec spec{.rows = 3, .width = 4, .vocab = 5, .chunk_rows = 2};
   const Typed hidden(DType::f32, random_values(12, 1)), weight(DType::f32, random_values(20, 2));

@@ -20,11 +20,13 @@ MatmulSpec with_strides(MatmulSpec spec) {
   fill(spec.lda, spec.transpose_a ? spec.m : spec.k);
   fill(spec.ldb, spec.transpose_b ? spec.k : spec.n);
   fill(spec.ldc, spec.n);
+  PLIMSOLL_CHECK(!spec.consumed || (spec.c == DType::f32 && !spec.accumulate && spec.alpha == 1 && !spec.has_bias && spec.m * spec.n * spec.k > 0),
+                 "a consumed product is plain");
   return spec;
 }
 
 std::shared_ptr<const Matmul::Kernel> make_kernel(const MatmulSpec& spec) {
-  if (spec.m <= kMaxSkinnyRows && spec.transpose_b && !spec.transpose_a) return make_skinny_matmul(spec);
+  if (!spec.consumed && spec.m <= kMaxSkinnyRows && spec.transpose_b && !spec.transpose_a) return make_skinny_matmul(spec);
   if (auto kernel = make_amx_matmul(spec)) return kernel;
   return make_onednn_matmul(spec);
 }
@@ -82,5 +84,14 @@ void Matmul::run_part(ThreadPool& pool, int64_t m, int64_t k, const void* a, con
   if (m == 0 || k == 0 || kernel_->spec.n == 0) return;
   kernel_->run_part(pool, {a, b, c, nullptr, static_cast<std::byte*>(workspace)}, m, k);
 }
+
+void Matmul::run_tiles(ThreadPool& pool, int64_t m, const void* a, const void* b, void* workspace,
+                       void (*consume)(void*, const MatmulTile&), void* context) const {
+  PLIMSOLL_CHECK(kernel_->spec.consumed && m <= kernel_->spec.m, "a product that is planned to be consumed");
+  if (m == 0) return;
+  kernel_->run_part(pool, {a, b, nullptr, nullptr, static_cast<std::byte*>(workspace), consume, context}, m, kernel_->spec.k);
+}
+
+int64_t Matmul::column_tiles() const { return kernel_->column_tiles(); }
 
 }  // namespace plimsoll::cpu

@@ -14,6 +14,8 @@ struct MatmulOperands {
   void* c;
   const void* bias;
   std::byte* workspace;
+  void (*consume)(void* context, const MatmulTile& tile) = nullptr;  // of a consumed product
+  void* context = nullptr;
 };
 
 struct Matmul::Kernel {
@@ -23,6 +25,8 @@ struct Matmul::Kernel {
   virtual void run(ThreadPool& pool, const MatmulOperands& operands) const = 0;
   // Matmul::run_part; a kernel of fixed shapes computes everything.
   virtual void run_part(ThreadPool& pool, const MatmulOperands& operands, int64_t /*m*/, int64_t /*k*/) const { run(pool, operands); }
+
+  virtual int64_t column_tiles() const { return 1; }
 
   const MatmulSpec spec;  // lda, ldb, ldc filled in
 };

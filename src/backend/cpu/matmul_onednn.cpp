@@ -123,12 +123,17 @@ struct OneDnnMatmul final : Matmul::Kernel {
       for (int j = 0; j < 2; ++j) {
         if ((i == 1 && !rows.has_short()) || (j == 1 && !columns.has_short())) continue;
         auto& product = products[static_cast<size_t>(2 * i + j)];
-        product = make_product(spec, {rows.length(i == 1 ? rows.count - 1 : 0), columns.length(j == 1 ? columns.count - 1 : 0), spec.k});
+        MatmulSpec part = spec;
+        if (spec.consumed) part.ldc = tile.n;
+        product = make_product(part, {rows.length(i == 1 ? rows.count - 1 : 0), columns.length(j == 1 ? columns.count - 1 : 0), spec.k});
         slot_bytes = std::max(slot_bytes, round_up(static_cast<int64_t>(product.scratchpad.get_size()), 64));
       }
   }
 
-  int64_t workspace_bytes(int threads) const override { return slot_bytes * threads; }
+  // A thread's scratchpad, and its tile of a consumed C.
+  int64_t tile_bytes() const { return spec.consumed ? round_up(tile.m * tile.n * 4, 64) : 0; }
+  int64_t workspace_bytes(int threads) const override { return (slot_bytes + tile_bytes()) * threads; }
+  int64_t column_tiles() const override { return columns.count; }
 
   void run(ThreadPool& pool, const MatmulOperands& operands) const override {
     const int64_t ab = element_bytes(spec.a);
@@ -139,13 +144,15 @@ struct OneDnnMatmul final : Matmul::Kernel {
       const int64_t column = columns.begin(j);
       const auto* const a = static_cast<const std::byte*>(operands.a) + row * (spec.transpose_a ? 1 : spec.lda) * ab;
       const auto* const b = static_cast<const std::byte*>(operands.b) + column * (spec.transpose_b ? spec.ldb : 1) * ab;
-      auto* const c = static_cast<std::byte*>(operands.c) + (row * spec.ldc + column) * element_bytes(spec.c);
+      std::byte* const slot = operands.workspace + (slot_bytes + tile_bytes()) * thread;
+      auto* const c = spec.consumed ? slot + slot_bytes : static_cast<std::byte*>(operands.c) + (row * spec.ldc + column) * element_bytes(spec.c);
       const auto* bias = static_cast<const std::byte*>(spec.has_bias ? operands.bias : nullptr);
       if (bias != nullptr) bias += column * element_bytes(spec.bias);
       guarded([&] {
-        run_product(products[static_cast<size_t>(2 * rows.is_short(i) + columns.is_short(j))], a, b, c, bias,
-                    operands.workspace + slot_bytes * thread);
+        run_product(products[static_cast<size_t>(2 * rows.is_short(i) + columns.is_short(j))], a, b, c, bias, slot);
       });
+      if (spec.consumed)
+        operands.consume(operands.context, {reinterpret_cast<const float*>(c), tile.n, row, column, rows.length(i), columns.length(j), j});
     });
   }
 
@@ -212,9 +219,11 @@ struct WideningMatmul final : Matmul::Kernel {
         const auto& product = products[static_cast<size_t>(8 * rows.is_short(i) + 4 * columns.is_short(j) + 2 * depths.is_short(l) + (l == 0))];
         guarded([&] { run_product(product, a, b, c, nullptr, slot + slot_bytes() - scratchpad_bytes); });
       }
-      store_matmul_tile(spec, c, width, row, column, height, width, operands);
+      if (spec.consumed) operands.consume(operands.context, {c, width, row, column, height, width, j});
+      else store_matmul_tile(spec, c, width, row, column, height, width, operands);
     });
   }
+  int64_t column_tiles() const override { return columns.count; }
 
   TileShape tile;
   Pieces rows, columns, depths;

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/text.h"
 #include "data/jinja/methods.h"
 #include "data/jinja/unicode.h"
 

@@ -1,4 +1,4 @@
-// UTF-8 text seen as Python sees a str: by code points. All input must be valid UTF-8 (is_valid_utf8).
+// UTF-8 text seen as Python sees a str: by code points. All input must be valid UTF-8 (base/text.h: is_valid_utf8).
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,6 @@
 
 namespace plimsoll::jinja {
 
-bool is_valid_utf8(std::string_view text);
 bool is_ascii(std::string_view text);
 
 // The code point at `position`, which moves behind it.
