@@ -17,6 +17,7 @@
 #include "train/lr_schedule.h"
 #include "train/matmul_peak.h"
 #include "train/metrics.h"
+#include "train/report_plan.h"
 #include "train/result_writer.h"
 #include "train/run_sources.h"
 #include "train/train_session.h"
@@ -109,8 +110,8 @@ class Run {
       prune_checkpoints(options_.out, kKeptCheckpoints);
     }
     if (options_.on_progress)
-      options_.on_progress({progress_.step, report_.steps, result.loss, speed, read_resident_memory().resident_bytes,
-                            recipe_.memory_bytes.value_or(0),
+      options_.on_progress({progress_.step, report_.steps, result.loss, speed,
+                            read_resident_memory().value_or(ResidentMemory{}).now_bytes, recipe_.memory_bytes.value_or(0),
                             static_cast<double>(report_.steps - progress_.step) * progress_.train_seconds / static_cast<double>(progress_.step)});
   }
 
@@ -128,16 +129,11 @@ class Run {
   std::vector<double> speeds_;
 };
 
-std::string model_name(const std::string& model) {
-  const fs::path path(model);
-  return path.has_filename() ? path.filename().string() : path.parent_path().filename().string();
-}
-
 }  // namespace
 
 PlanReport plan_training(const Recipe& recipe, bool with_buffers) {
   const RunSources sources = open_run_sources(recipe);
-  return make_plan_report(sources.model.config, sources.recipe, plan_run(sources), model_name(recipe.model), with_buffers);
+  return report_plan(sources, plan_run(sources), with_buffers);
 }
 
 TrainReport run_training(const TrainOptions& options) {
@@ -148,7 +144,7 @@ TrainReport run_training(const TrainOptions& options) {
     if (resumed) pin_choices(sources.recipe, *resumed);
     return plan_run(sources);
   }();
-  const PlanReport report = make_plan_report(sources.model.config, sources.recipe, plan, model_name(options.recipe.model), false);
+  const PlanReport report = report_plan(sources, plan, false);
   if (options.on_plan) options.on_plan(report);
   if (!plan.fits) throw does_not_fit(report);
 
