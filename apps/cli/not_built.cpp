@@ -3,7 +3,6 @@
 #include "train/evaluate.h"
 #include "train/generate.h"
 #include "train/merge.h"
-#include "train/trainer.h"
 
 namespace plimsoll {
 namespace {
@@ -12,7 +11,6 @@ Error not_built(const char* command) {
 }
 }  // namespace
 
-TrainReport run_training(const TrainOptions&) { throw not_built("train"); }
 struct Generator::State {};
 Generator::Generator(const std::string&, const std::string&, int64_t) { throw not_built("generate"); }
 Generator::~Generator() = default;
