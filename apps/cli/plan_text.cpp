@@ -103,12 +103,4 @@ std::string plan_text(const PlanReport& report, const Terminal& terminal) {
   return text;
 }
 
-Error does_not_fit(const PlanReport& report) {
-  std::string way_out = fmt::format("--memory {} is the least that works", report.smallest_budget_bytes);
-  for (const PlanReport::Suggestion& suggestion : report.suggestions)
-    way_out += fmt::format("; {} needs {}", suggestion.change, format_bytes(suggestion.total_bytes));
-  return {ErrorKind::does_not_fit, "--memory",
-          fmt::format("{} needed, the line is at {}", format_bytes(report.total_bytes()), format_bytes(report.budget_bytes.value_or(0))), way_out};
-}
-
 }  // namespace plimsoll::cli

@@ -1,5 +1,6 @@
-// A seeded sequence of random numbers, and shuffles and draws from it. Everything is stated, so that the same seed gives
-// the same order with any compiler, library and thread count (std::shuffle and the std distributions promise nothing).
+// A seeded sequence of random numbers, and shuffles and draws from it. Everything is stated, so that the same seed
+// gives the same order with any compiler, library and thread count (std::shuffle and the std distributions promise
+// nothing).
 #pragma once
 
 #include <cstdint>
@@ -14,9 +15,9 @@ class Random {
  public:
   explicit Random(uint64_t seed, uint64_t stream = 0);
 
-  uint64_t next();                    // 64 uniform bits
-  uint64_t below(uint64_t bound);     // uniform in [0, bound), without bias (Lemire 2019, arXiv:1805.10941). bound > 0
-  double uniform();                   // [0, 1), 53 bits
+  uint64_t next();                 // 64 uniform bits
+  uint64_t below(uint64_t bound);  // uniform in [0, bound), without bias (Lemire 2019, arXiv:1805.10941). bound > 0
+  double uniform();                // [0, 1), 53 bits
 
  private:
   uint64_t state_[4];

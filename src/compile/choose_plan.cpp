@@ -212,18 +212,15 @@ class Chooser {
   int64_t persistent_bytes_ = -1;
 };
 
-std::vector<std::string> explain(const TrainPlan& plan, const Recipe& recipe, int64_t layers, bool searched) {
-  const auto how = [&](bool given) -> std::string_view {
-    if (given) return "as given";
-    if (!plan.fits) return "least memory";
-    if (!recipe.memory_bytes) return "fastest, no line given";
-    return searched ? "fastest that fits" : "the only one that fits";
-  };
-  return {fmt::format("micro-batch {} × {} tokens, {} of them a step: {}", plan.choices.micro_batch, recipe.seq_len,
-                      plan.grad_accum_steps, how(recipe.micro_batch.has_value())),
-          fmt::format("recompute in {} of {} layers: {}", plan.choices.recompute_layers, layers,
-                      how(recipe.recompute != RecomputeMode::automatic)),
-          fmt::format("loss in chunks of {} rows: {}", plan.choices.ce_chunk_rows, how(recipe.ce_chunk_rows.has_value()))};
+std::string explain(const TrainPlan& plan, const Recipe& recipe, bool searched) {
+  const bool free_choice = !recipe.micro_batch || recipe.recompute == RecomputeMode::automatic || !recipe.ce_chunk_rows;
+  if (!free_choice) return "as given";
+  if (!plan.fits) return "the least memory this recipe works in";
+  if (!recipe.memory_bytes) return "chosen: fastest, no line given";
+  if (!searched) return "chosen: the only one that fits";
+  if (plan.faster_ratio)
+    return fmt::format("chosen: fastest that fits; with {} it would be {:.2f} × as fast", format_bytes(plan.faster_total_bytes), *plan.faster_ratio);
+  return "chosen: fastest that fits";
 }
 
 struct Change {
@@ -288,7 +285,7 @@ TrainPlan choose_plan(const ModelConfig& config, const Recipe& recipe, const Tra
       plan.faster_total_bytes = larger->total_bytes;
     }
   }
-  plan.reasons = explain(plan, recipe, config.layers, found.has_value());
+  plan.why = explain(plan, recipe, found.has_value());
   return plan;
 }
 

@@ -34,7 +34,7 @@ struct TrainPlan {
   bool fits = true;                   // total_bytes ≤ the recipe's line
   int64_t smallest_budget_bytes = 0;  // the least line that works with this recipe
   double predicted_seconds = 0;       // of a step; a ranking, not a promise
-  std::vector<std::string> reasons;   // what was chosen and why, a sentence each
+  std::string why;                    // what was chosen and why, in one phrase
   std::vector<Suggestion> suggestions;  // cheapest changes first; when it does not fit, changes that would
   // The next faster plan that did not fit, if any: how much faster and what it needs.
   std::optional<double> faster_ratio;

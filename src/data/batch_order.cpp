@@ -9,8 +9,8 @@ namespace plimsoll {
 namespace {
 
 // One example into the row from column `start`. Returns the labels that count.
-int64_t place_example(std::span<int32_t> ids, std::span<int32_t> labels, int32_t segment, size_t start, std::span<int32_t> positions,
-                      std::span<int32_t> segments, std::span<int32_t> starts) {
+int64_t place_example(std::span<int32_t> ids, std::span<int32_t> labels, int32_t segment, size_t start,
+                      std::span<int32_t> positions, std::span<int32_t> segments, std::span<int32_t> starts) {
   int64_t counted = 0;
   size_t first = ids.size();  // first position that is not masked
   for (size_t t = 0; t < ids.size(); ++t) {
@@ -37,7 +37,8 @@ void pad(std::span<int32_t> ids, std::span<int32_t> labels, size_t start, int32_
 
 }  // namespace
 
-BatchOrder::BatchOrder(int64_t examples, std::function<int64_t(int64_t)> length, const PackingOptions& options, int64_t rows_per_step)
+BatchOrder::BatchOrder(int64_t examples, std::function<int64_t(int64_t)> length, const PackingOptions& options,
+                       int64_t rows_per_step)
     : examples_(examples), length_(std::move(length)), options_(options), rows_per_step_(rows_per_step) {
   PLIMSOLL_CHECK(examples > 0 && rows_per_step > 0, "an order needs examples and rows");
 }
@@ -76,7 +77,8 @@ double BatchOrder::epoch_at(int64_t step) {
   const int64_t row = step * rows_per_step_;
   int64_t epoch = 0;
   while (first_row(epoch + 1) <= row) ++epoch;
-  return static_cast<double>(epoch) + static_cast<double>(row - first_row(epoch)) / static_cast<double>(rows_of_epoch(epoch));
+  return static_cast<double>(epoch) +
+         static_cast<double>(row - first_row(epoch)) / static_cast<double>(rows_of_epoch(epoch));
 }
 
 void BatchOrder::rows_of_step(int64_t step, StepRows& rows) {
@@ -101,14 +103,15 @@ int64_t BatchOrder::bytes() const {
 
 int64_t BatchOrder::peak_bytes(int64_t examples) {
   const int64_t order = examples * 4, plan = examples * 4 + examples * 2 * 8;  // row_begin grows by doubling
-  constexpr int64_t kWindowBytes = kPackingWindow * 160;                      // rows and the tree of one window
+  constexpr int64_t kWindowBytes = kPackingWindow * 160;                       // rows and the tree of one window
   return order + plan + kWindowBytes;
 }
 
 int64_t fill_batch(const TokenizedDataset& dataset, const StepRows& rows, int64_t first, int64_t count, int64_t seq_len,
                    int32_t pad_id, const BatchView& batch) {
   const auto values = static_cast<size_t>(count * seq_len);
-  for (const auto& array : {batch.input_ids, batch.labels, batch.position_ids, batch.segment_ids, batch.segment_start}) {
+  for (const auto& array :
+       {batch.input_ids, batch.labels, batch.position_ids, batch.segment_ids, batch.segment_start}) {
     PLIMSOLL_CHECK(array.size() == values, "an array of the batch has another size");
   }
   const auto width = static_cast<size_t>(seq_len);
@@ -118,14 +121,15 @@ int64_t fill_batch(const TokenizedDataset& dataset, const StepRows& rows, int64_
     size_t at = 0;
     const auto part = [&](std::span<int32_t> array, size_t length) { return array.subspan(row_start + at, length); };
     int32_t segment = 0;
-    const std::span<const int32_t> examples = first + r < rows.rows() ? rows.row(first + r) : std::span<const int32_t>();
+    const std::span<const int32_t> examples =
+        first + r < rows.rows() ? rows.row(first + r) : std::span<const int32_t>();
     for (const int32_t example : examples) {
       const auto length = static_cast<size_t>(dataset.length(example));
       PLIMSOLL_CHECK(at + length <= width, "the examples of a row are longer than the row");
       const auto ids = part(batch.input_ids, length), labels = part(batch.labels, length);
       dataset.read(example, ids, labels);
-      counted += place_example(ids, labels, segment++, at, part(batch.position_ids, length), part(batch.segment_ids, length),
-                               part(batch.segment_start, length));
+      counted += place_example(ids, labels, segment++, at, part(batch.position_ids, length),
+                               part(batch.segment_ids, length), part(batch.segment_start, length));
       at += length;
     }
     const size_t rest = width - at;

@@ -29,7 +29,8 @@ struct StepRows {
 // One thread at a time.
 class BatchOrder {
  public:
-  BatchOrder(int64_t examples, std::function<int64_t(int64_t)> length, const PackingOptions& options, int64_t rows_per_step);
+  BatchOrder(int64_t examples, std::function<int64_t(int64_t)> length, const PackingOptions& options,
+             int64_t rows_per_step);
 
   // Steps until `epochs` epochs are seen, at least 1: the last step may reach into the epoch behind.
   int64_t steps_of_epochs(double epochs);
@@ -66,8 +67,8 @@ struct BatchView {
   std::span<int32_t> segment_start;  // index in the row of the first token of the token's segment; in padding its own
 };
 
-// Fills `batch` with the rows [first, first + count) of `rows`; rows that do not exist, and what examples leave free, are
-// padding (input_ids `pad_id`). The last position of an example has no label. A ready row's positions with
+// Fills `batch` with the rows [first, first + count) of `rows`; rows that do not exist, and what examples leave free,
+// are padding (input_ids `pad_id`). The last position of an example has no label. A ready row's positions with
 // attention_mask 0 are padding too (segment -1, no label), but keep their place: positions count on through them, as in
 // Hugging Face without position_ids. Returns the labels that count. Allocates nothing.
 int64_t fill_batch(const TokenizedDataset& dataset, const StepRows& rows, int64_t first, int64_t count, int64_t seq_len,

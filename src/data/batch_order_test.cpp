@@ -15,12 +15,14 @@ namespace {
 std::vector<int64_t> random_lengths(int64_t count, int64_t seq_len) {
   Random random(3);
   std::vector<int64_t> lengths;
-  for (int64_t i = 0; i < count; ++i) lengths.push_back(1 + static_cast<int64_t>(random.below(static_cast<uint64_t>(seq_len))));
+  for (int64_t i = 0; i < count; ++i)
+    lengths.push_back(1 + static_cast<int64_t>(random.below(static_cast<uint64_t>(seq_len))));
   return lengths;
 }
 
 RowPlan plan_of(const std::vector<int64_t>& lengths, const PackingOptions& options, int64_t epoch = 0) {
-  return plan_rows(static_cast<int64_t>(lengths.size()), [&](int64_t i) { return lengths[static_cast<size_t>(i)]; }, options, epoch);
+  return plan_rows(
+      static_cast<int64_t>(lengths.size()), [&](int64_t i) { return lengths[static_cast<size_t>(i)]; }, options, epoch);
 }
 
 TEST(Packing, EveryExampleOnceAndNoRowTooLong) {
@@ -90,7 +92,8 @@ TEST(BatchOrder, AnyStepAloneGivesTheSameRows) {
   const std::vector<int64_t> lengths = random_lengths(103, 32);
   for (const bool packing : {false, true}) {
     const auto make = [&] {
-      return BatchOrder(103, [&](int64_t i) { return lengths[static_cast<size_t>(i)]; }, {32, packing, true, 5}, 4);
+      return BatchOrder(
+          103, [&](int64_t i) { return lengths[static_cast<size_t>(i)]; }, {32, packing, true, 5}, 4);
     };
     BatchOrder whole = make();
     const auto steps = steps_of(whole, 0, 90);
@@ -104,7 +107,8 @@ TEST(BatchOrder, AnyStepAloneGivesTheSameRows) {
 }
 
 TEST(BatchOrder, StepsAreFullAndRunOverEpochs) {
-  BatchOrder order(10, [](int64_t) { return 1; }, {8, false, true, 0}, 4);
+  BatchOrder order(
+      10, [](int64_t) { return 1; }, {8, false, true, 0}, 4);
   EXPECT_EQ(order.steps_of_epochs(1), 3);
   EXPECT_EQ(order.steps_of_epochs(2), 5);
   EXPECT_EQ(order.steps_of_epochs(0.4), 1);
@@ -119,7 +123,8 @@ TEST(BatchOrder, StepsAreFullAndRunOverEpochs) {
 }
 
 TEST(FillBatch, ShiftsLabelsAndSeparatesSegments) {
-  const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / ("fill" + std::to_string(::getpid()) + ".jsonl");
+  const std::filesystem::path path =
+      std::filesystem::path(testing::TempDir()) / ("fill" + std::to_string(::getpid()) + ".jsonl");
   std::ofstream(path) << R"({"input_ids": [10, 11, 12]}
 {"input_ids": [20, 21], "labels": [-100, 21]}
 {"input_ids": [7, 30, 31, 9], "attention_mask": [0, 1, 1, 0]}
@@ -140,11 +145,15 @@ TEST(FillBatch, ShiftsLabelsAndSeparatesSegments) {
   EXPECT_EQ(fill_batch(dataset, rows, 0, 3, 6, 99, batch), 4);  // the third row does not exist
   using Row = std::vector<int32_t>;
   EXPECT_EQ(arrays[0], (Row{10, 11, 12, 20, 21, 99, 7, 30, 31, 9, 99, 99, 99, 99, 99, 99, 99, 99}));
-  EXPECT_EQ(arrays[1], (Row{11, 12, -100, 21, -100, -100, -100, 31, -100, -100, -100, -100, -100, -100, -100, -100, -100, -100}));
+  EXPECT_EQ(arrays[1],
+            (Row{11, 12, -100, 21, -100, -100, -100, 31, -100, -100, -100, -100, -100, -100, -100, -100, -100, -100}));
   EXPECT_EQ(arrays[2], (Row{0, 1, 2, 0, 1, 0, 0, 1, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0}));
   EXPECT_EQ(arrays[3], (Row{0, 0, 0, 1, 1, -1, -1, 0, 0, -1, -1, -1, -1, -1, -1, -1, -1, -1}));
   EXPECT_EQ(arrays[4], (Row{0, 0, 0, 3, 3, 5, 0, 1, 1, 3, 4, 5, 0, 1, 2, 3, 4, 5}));
-  EXPECT_EQ(fill_batch(dataset, rows, 1, 1, 6, 99, {std::span(arrays[0]).first(6), std::span(arrays[1]).first(6), std::span(arrays[2]).first(6), std::span(arrays[3]).first(6), std::span(arrays[4]).first(6)}), 1);
+  EXPECT_EQ(fill_batch(dataset, rows, 1, 1, 6, 99,
+                       {std::span(arrays[0]).first(6), std::span(arrays[1]).first(6), std::span(arrays[2]).first(6),
+                        std::span(arrays[3]).first(6), std::span(arrays[4]).first(6)}),
+            1);
   EXPECT_EQ(arrays[0][1], 30);
 }
 

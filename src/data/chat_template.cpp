@@ -42,7 +42,8 @@ Value prepared(const Value& message) {
 }
 
 void check_dicts(const Value& list, const char* what) {
-  const bool fits = list.is_list() && std::all_of(list.items().begin(), list.items().end(), [](const Value& v) { return v.is_dict(); });
+  const bool fits = list.is_list() &&
+                    std::all_of(list.items().begin(), list.items().end(), [](const Value& v) { return v.is_dict(); });
   if (!fits) throw caller_error(what, "is not a list of objects", std::string("write [{…}, …]"));
 }
 
@@ -82,7 +83,8 @@ ChatTemplate& ChatTemplate::operator=(ChatTemplate&&) noexcept = default;
 
 bool ChatTemplate::has_generation_blocks() const { return parsed_->program.has_generation; }
 
-RenderedChat ChatTemplate::render_messages(const ChatRequest& request, const Value& messages, bool generation_prompt) const {
+RenderedChat ChatTemplate::render_messages(const ChatRequest& request, const Value& messages,
+                                           bool generation_prompt) const {
   check_dicts(messages, "messages");
   if (!request.documents.is_none()) check_dicts(request.documents, "documents");
   try {
@@ -102,7 +104,8 @@ RenderedChat ChatTemplate::render_messages(const ChatRequest& request, const Val
     return {std::move(rendered.text), std::move(rendered.generation_spans)};
   } catch (const jinja::RenderFailure& failure) {
     const std::string place = name_ + ":" + std::to_string(failure.line);
-    if (failure.raised) throw caller_error(place, failure.what(), "the template refuses this conversation: change its messages");
+    if (failure.raised)
+      throw caller_error(place, failure.what(), "the template refuses this conversation: change its messages");
     throw caller_error(place, one_line(failure.what()), "correct the template, or the messages it is given");
   } catch (const jinja::Failure& failure) {
     throw caller_error(name_, one_line(failure.what()), "give smaller messages");
@@ -124,8 +127,9 @@ RenderedChat ChatTemplate::render_for_training(const ChatRequest& request) const
 
 std::vector<ByteSpan> ChatTemplate::spans_by_prefixes(const ChatRequest& request, const std::string& text) const {
   const auto fail = [&](size_t message, const std::string& why) {
-    return caller_error(name_, "loss on assistant tokens is not possible with this template: message " +
-                                   std::to_string(message + 1) + " cannot be told apart, " + why,
+    return caller_error(name_,
+                        "loss on assistant tokens is not possible with this template: message " +
+                            std::to_string(message + 1) + " cannot be told apart, " + why,
                         "use --loss-on all, or mark the assistant's text in the template with {% generation %}");
   };
   const auto prefix = [&](size_t message, size_t count, bool generation_prompt) -> std::string {
@@ -152,7 +156,8 @@ std::vector<ByteSpan> ChatTemplate::spans_by_prefixes(const ChatRequest& request
 
 std::tm parse_local_time(std::string_view text, std::string_view flag) {
   const auto fail = [&] {
-    return caller_error(std::string(flag), "'" + one_line(text, 60) + "' is not a time", "write it as 2031-02-03T04:05:06");
+    return caller_error(std::string(flag), "'" + one_line(text, 60) + "' is not a time",
+                        "write it as 2031-02-03T04:05:06");
   };
   std::array<int, 6> parts{};  // year, month, day, hour, minute, second
   static constexpr std::array<size_t, 6> kWidth = {4, 2, 2, 2, 2, 2};
@@ -165,7 +170,9 @@ std::tm parse_local_time(std::string_view text, std::string_view flag) {
     }
     const std::string_view digits = rest.substr(0, kWidth[count]);
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), parts[count]);
-    if (digits.size() != kWidth[count] || error != std::errc() || end != digits.data() + digits.size() || digits[0] == '-') throw fail();
+    if (digits.size() != kWidth[count] || error != std::errc() || end != digits.data() + digits.size() ||
+        digits[0] == '-')
+      throw fail();
     rest.remove_prefix(digits.size());
     if (count + 1 == parts.size() && !rest.empty()) throw fail();
   }

@@ -23,9 +23,9 @@ struct ChatRequest {
   jinja::Value messages;          // a list of dicts
   jinja::Value tools, documents;  // lists, or none
   bool add_generation_prompt = false;
-  std::optional<std::string> bos_token, eos_token;                // undefined in the template when empty
-  std::vector<std::pair<std::string, jinja::Value>> variables;    // further ones; they win over those above
-  std::optional<std::tm> now;                                     // what strftime_now sees; empty: the local time
+  std::optional<std::string> bos_token, eos_token;              // undefined in the template when empty
+  std::vector<std::pair<std::string, jinja::Value>> variables;  // further ones; they win over those above
+  std::optional<std::tm> now;                                   // what strftime_now sees; empty: the local time
 };
 
 struct RenderedChat {
@@ -72,8 +72,8 @@ std::tm parse_local_time(std::string_view text, std::string_view flag);
 // --- where a template comes from ------------------------------------------------------------------------------------
 
 struct ChatTemplateSources {
-  std::string jinja_file;        // path of chat_template.jinja; empty or missing file: none
-  std::string tokenizer_config;  // path of tokenizer_config.json; empty or missing file: none
+  std::string jinja_file;           // path of chat_template.jinja; empty or missing file: none
+  std::string tokenizer_config;     // path of tokenizer_config.json; empty or missing file: none
   std::optional<std::string> gguf;  // metadata tokenizer.chat_template
 };
 

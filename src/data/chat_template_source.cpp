@@ -24,14 +24,18 @@ std::string text_of(const Value* value, const std::string& path, const char* wha
 std::optional<std::string> pick_named(const std::vector<Value>& entries, const std::string& path, bool with_tools) {
   std::optional<std::string> standard, tool_use;
   for (const Value& entry : entries) {
-    if (!entry.is_dict()) throw caller_error(path, "chat_template has an entry that is not an object", "write it as [{\"name\": …, \"template\": …}]");
+    if (!entry.is_dict())
+      throw caller_error(path, "chat_template has an entry that is not an object",
+                         "write it as [{\"name\": …, \"template\": …}]");
     const std::string name = text_of(entry.as_dict().find(std::string_view("name")), path, "name");
     std::string text = text_of(entry.as_dict().find(std::string_view("template")), path, "template");
     if (name == "default") standard = std::move(text);
     else if (name == "tool_use") tool_use = std::move(text);
   }
   if (with_tools && tool_use) return tool_use;
-  if (!standard) throw caller_error(path, "chat_template has several templates, none of them named \"default\"", "name one of them \"default\"");
+  if (!standard)
+    throw caller_error(path, "chat_template has several templates, none of them named \"default\"",
+                       "name one of them \"default\"");
   return standard;
 }
 

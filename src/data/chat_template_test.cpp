@@ -34,7 +34,8 @@ ChatRequest request_of(const ordered_json& c, const ordered_json& all) {
     else if (key == "tools") request.tools = jinja::from_json(value);
     else if (key == "documents") request.documents = jinja::from_json(value);
     else if (key == "add_generation_prompt") request.add_generation_prompt = value.get<bool>();
-    else if (key != "name" && key != "expected" && key != "error" && key != "error_type" && key != "ids" && key != "assistant_mask" && key != "assistant_spans") {
+    else if (key != "name" && key != "expected" && key != "error" && key != "error_type" && key != "ids" &&
+             key != "assistant_mask" && key != "assistant_spans") {
       request.variables.emplace_back(key, jinja::from_json(value));
     }
   }

@@ -5,8 +5,8 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "data/dataset_row.h"
 #include "data/dataset_reader.h"
+#include "data/dataset_row.h"
 #include "data/jinja/json.h"
 
 namespace plimsoll {
@@ -39,7 +39,8 @@ TokenizedRow tokenize_line(std::string_view line, const std::string& place, cons
 }  // namespace
 
 TokenizedDataset TokenizedDataset::from_files(std::span<const std::string> paths, const DatasetOptions& options) {
-  PLIMSOLL_CHECK(options.seq_len > 0 && options.vocab_size > 0 && options.encode, "the dataset's options are not complete");
+  PLIMSOLL_CHECK(options.seq_len > 0 && options.vocab_size > 0 && options.encode,
+                 "the dataset's options are not complete");
   TokenizedDataset dataset{TokenCache(temporary_folder(options))};
   DatasetReport& report = dataset.report_;
   for (const std::string& path : paths) {

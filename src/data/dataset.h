@@ -3,7 +3,8 @@
 // A row is a JSON object with one of
 //   input_ids            ready ids, with optional `labels` (Hugging Face: not shifted, -100 is ignored) and
 //                        `attention_mask` (zeros only at the ends); loss_on does not change ready labels
-//   messages             a chat, with optional `tools`, `documents`, `chat_template_kwargs`; rendered by the chat template
+//   messages             a chat, with optional `tools`, `documents`, `chat_template_kwargs`; rendered by the chat
+//   template
 //                        and tokenized without adding special tokens
 //   prompt, completion   two strings, or two lists of messages (then it is a chat)
 //   text                 a document
@@ -44,7 +45,7 @@ struct DatasetOptions {
   std::function<std::vector<int32_t>(std::string_view text, bool add_special)> encode;
   // Needed for LossOn::assistant; gives the same ids as `encode`.
   std::function<EncodedText(std::string_view text, bool add_special)> encode_with_offsets;
-  const ChatTemplate* chat_template = nullptr;  // needed for chats
+  const ChatTemplate* chat_template = nullptr;      // needed for chats
   std::optional<std::string> bos_token, eos_token;  // what the template sees
   std::optional<std::tm> now;
   std::string cache_folder;  // of the temporary file; empty: $TMPDIR, else /tmp
@@ -55,8 +56,8 @@ struct DatasetReport {
   int64_t tokens = 0;          // of them
   int64_t counted_tokens = 0;  // labels that are a target once shifted
   int64_t truncated_rows = 0;
-  int64_t truncated_tokens = 0;      // cut off
-  int64_t rows_without_target = 0;   // left out
+  int64_t truncated_tokens = 0;     // cut off
+  int64_t rows_without_target = 0;  // left out
 };
 
 // "3,000 rows, 401,233 tokens (120,010 counted); 12 rows cut to 512 tokens, 3 rows left out: nothing to learn in them"
@@ -72,7 +73,9 @@ class TokenizedDataset {
   int64_t length(int64_t example) const { return cache_.length(example); }  // tokens, 1 … seq_len
   // ids and labels (not shifted) of an example, each of length(example). An id below zero stands for the id -1 - id at
   // a position whose attention_mask is 0. Thread-safe. A failing disk is a world Error.
-  void read(int64_t example, std::span<int32_t> ids, std::span<int32_t> labels) const { cache_.read(example, ids, labels); }
+  void read(int64_t example, std::span<int32_t> ids, std::span<int32_t> labels) const {
+    cache_.read(example, ids, labels);
+  }
 
   int64_t bytes() const { return cache_.bytes(); }            // resident: 8 a row
   int64_t disk_bytes() const { return cache_.disk_bytes(); }  // of the temporary file: 8 a token

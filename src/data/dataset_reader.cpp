@@ -10,7 +10,8 @@ namespace {
 constexpr int64_t kReadBytes = 1 << 20;
 }
 
-LineReader::LineReader(std::string path, int64_t max_line_bytes) : file_(std::move(path)), max_line_bytes_(max_line_bytes) {}
+LineReader::LineReader(std::string path, int64_t max_line_bytes)
+    : file_(std::move(path)), max_line_bytes_(max_line_bytes) {}
 
 std::string LineReader::place() const { return file_.path() + ":" + std::to_string(line_number_); }
 
@@ -33,7 +34,8 @@ bool LineReader::next(std::string_view& line) {
     const size_t left = buffer_.size() - begin_;
     const void* newline = left > searched ? std::memchr(start + searched, '\n', left - searched) : nullptr;
     searched = left;
-    const bool too_long = static_cast<int64_t>(newline ? static_cast<const char*>(newline) - start : left) > max_line_bytes_;
+    const bool too_long =
+        static_cast<int64_t>(newline ? static_cast<const char*>(newline) - start : left) > max_line_bytes_;
     if (too_long) {
       ++line_number_;
       throw caller_error(place(), "the line is longer than " + std::to_string(max_line_bytes_) + " bytes",

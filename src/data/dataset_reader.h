@@ -16,9 +16,9 @@ class LineReader {
  public:
   LineReader(std::string path, int64_t max_line_bytes);
 
-  bool next(std::string_view& line);                  // false at the end; `line` is valid until the next call
+  bool next(std::string_view& line);                    // false at the end; `line` is valid until the next call
   int64_t line_number() const { return line_number_; }  // of the line last given, from 1
-  std::string place() const;                          // "FILE:LINE"
+  std::string place() const;                            // "FILE:LINE"
 
  private:
   bool fill();  // reads more behind what is left; false at the end of the file

@@ -25,15 +25,17 @@ const Value& list_field(const Value& value, const std::string& place, const char
 void check_ids(std::span<const int32_t> ids, const std::string& place, int64_t vocab_size) {
   for (const int32_t id : ids) {
     if (id < 0 || id >= vocab_size) {
-      throw caller_error(place, "token id " + std::to_string(id) + " is outside the vocabulary of " + std::to_string(vocab_size),
-                         "use the tokenizer that belongs to the model");
+      throw caller_error(
+          place, "token id " + std::to_string(id) + " is outside the vocabulary of " + std::to_string(vocab_size),
+          "use the tokenizer that belongs to the model");
     }
   }
 }
 
 // --- ready ids ------------------------------------------------------------------------------------------------------
 
-std::vector<int32_t> integers(const Value& value, const std::string& place, const char* name, int64_t low, int64_t high, bool ignored) {
+std::vector<int32_t> integers(const Value& value, const std::string& place, const char* name, int64_t low, int64_t high,
+                              bool ignored) {
   std::vector<int32_t> out;
   const std::vector<Value>& items = list_field(value, place, name).items();
   out.reserve(items.size());
@@ -41,9 +43,11 @@ std::vector<int32_t> integers(const Value& value, const std::string& place, cons
     const bool integer = items[i].is_integer();
     const jinja::Int number = integer ? items[i].as_integer() : 0;
     if (!integer || !((number >= low && number <= high) || (ignored && number == kIgnoredLabel))) {
-      const std::string found = integer || items[i].kind() == jinja::Kind::real ? jinja::to_text(items[i]) : jinja::type_name(items[i]);
-      throw caller_error(place, std::string(name) + "[" + std::to_string(i) + "] is " + found + ", not an integer from " +
-                                    std::to_string(low) + " to " + std::to_string(high) + (ignored ? " or -100" : ""),
+      const std::string found =
+          integer || items[i].kind() == jinja::Kind::real ? jinja::to_text(items[i]) : jinja::type_name(items[i]);
+      throw caller_error(place,
+                         std::string(name) + "[" + std::to_string(i) + "] is " + found + ", not an integer from " +
+                             std::to_string(low) + " to " + std::to_string(high) + (ignored ? " or -100" : ""),
                          "tokenize the data with the tokenizer that belongs to the model");
     }
     out.push_back(static_cast<int32_t>(number));
@@ -58,7 +62,9 @@ TokenizedRow ready_row(const Value& row, const std::string& place, const Dataset
   if (out.ids.empty()) throw caller_error(place, "input_ids is empty", "leave the row out");
   const auto same_length = [&](const std::vector<int32_t>& values, const char* name) {
     if (values.size() == out.ids.size()) return;
-    throw caller_error(place, std::string(name) + " has " + std::to_string(values.size()) + " values and input_ids " + std::to_string(out.ids.size()),
+    throw caller_error(place,
+                       std::string(name) + " has " + std::to_string(values.size()) + " values and input_ids " +
+                           std::to_string(out.ids.size()),
                        "give both the same length");
   };
   const Value* labels = field(row, "labels");
@@ -84,7 +90,8 @@ TokenizedRow ready_row(const Value& row, const std::string& place, const Dataset
 // --- text -----------------------------------------------------------------------------------------------------------
 
 // Ids of a text, and labels where a token overlaps one of the spans.
-TokenizedRow encode_spans(const std::string& text, bool add_special, std::span<const ByteSpan> spans, const DatasetOptions& options) {
+TokenizedRow encode_spans(const std::string& text, bool add_special, std::span<const ByteSpan> spans,
+                          const DatasetOptions& options) {
   PLIMSOLL_CHECK(options.encode_with_offsets, "loss on assistant tokens needs a tokenizer with offsets");
   EncodedText encoded = options.encode_with_offsets(text, add_special);
   PLIMSOLL_CHECK(encoded.ids.size() == encoded.byte_offsets.size(), "the tokenizer gave ids without offsets");
@@ -92,7 +99,9 @@ TokenizedRow encode_spans(const std::string& text, bool add_special, std::span<c
   out.labels.assign(encoded.ids.size(), kIgnoredLabel);
   for (size_t i = 0; i < encoded.ids.size(); ++i) {
     const auto [begin, end] = encoded.byte_offsets[i];
-    const bool inside = std::any_of(spans.begin(), spans.end(), [&](const ByteSpan& s) { return begin < end && begin < s.second && end > s.first; });
+    const bool inside = std::any_of(spans.begin(), spans.end(), [&](const ByteSpan& s) {
+      return begin < end && begin < s.second && end > s.first;
+    });
     if (inside) out.labels[i] = encoded.ids[i];
   }
   out.ids = std::move(encoded.ids);
@@ -114,14 +123,16 @@ void append_eos(TokenizedRow& row, const DatasetOptions& options) {
   }
 }
 
-TokenizedRow chat_row(const Value& row, const Value& messages, const std::string& place, const DatasetOptions& options) {
+TokenizedRow chat_row(const Value& row, const Value& messages, const std::string& place,
+                      const DatasetOptions& options) {
   if (options.chat_template == nullptr) {
     throw caller_error(place, "the row is a chat, and the model has no chat template",
                        "put a chat_template.jinja into the model's folder, or give rows with `text`");
   }
   ChatRequest request;
   request.messages = messages;
-  if (messages.is_list() && messages.items().empty()) throw caller_error(place, "messages is empty", "leave the row out");
+  if (messages.is_list() && messages.items().empty())
+    throw caller_error(place, "messages is empty", "leave the row out");
   if (const Value* tools = field(row, "tools")) request.tools = list_field(*tools, place, "tools");
   if (const Value* documents = field(row, "documents")) request.documents = list_field(*documents, place, "documents");
   if (const Value* more = field(row, "chat_template_kwargs")) {
@@ -136,7 +147,8 @@ TokenizedRow chat_row(const Value& row, const Value& messages, const std::string
   return encode_spans(chat.text, false, chat.assistant_spans, options);
 }
 
-TokenizedRow completion_row(const Value& row, const Value& prompt, const Value& completion, const std::string& place, const DatasetOptions& options) {
+TokenizedRow completion_row(const Value& row, const Value& prompt, const Value& completion, const std::string& place,
+                            const DatasetOptions& options) {
   if (prompt.is_list() && completion.is_list()) {
     std::vector<Value> messages = prompt.items();
     messages.insert(messages.end(), completion.items().begin(), completion.items().end());
@@ -147,7 +159,8 @@ TokenizedRow completion_row(const Value& row, const Value& prompt, const Value& 
   }
   const std::string text = prompt.text() + completion.text();
   const ByteSpan span{static_cast<int64_t>(prompt.text().size()), static_cast<int64_t>(text.size())};
-  TokenizedRow out = options.loss_on == LossOn::all ? encode_all(text, true, options) : encode_spans(text, true, {&span, 1}, options);
+  TokenizedRow out =
+      options.loss_on == LossOn::all ? encode_all(text, true, options) : encode_spans(text, true, {&span, 1}, options);
   append_eos(out, options);
   return out;
 }
@@ -171,7 +184,8 @@ TokenizedRow tokenize_row(const Value& row, const std::string& place, const Data
   TokenizedRow out;
   if (const Value* messages = field(row, "messages")) {
     out = chat_row(row, *messages, place, options);
-  } else if (const Value *prompt = field(row, "prompt"), *completion = field(row, "completion"); prompt != nullptr && completion != nullptr) {
+  } else if (const Value* prompt = field(row, "prompt"), *completion = field(row, "completion");
+             prompt != nullptr && completion != nullptr) {
     out = completion_row(row, *prompt, *completion, place, options);
   } else if (const Value* text = field(row, "text")) {
     out = text_row(*text, place, options);
@@ -180,7 +194,8 @@ TokenizedRow tokenize_row(const Value& row, const std::string& place, const Data
     for (const auto& [key, value] : row.as_dict().entries) {
       if (keys.size() < 80) keys += (keys.empty() ? "" : ", ") + one_line(key.text(), 40);
     }
-    throw caller_error(place, "the row has none of the known keys, only: " + (keys.empty() ? "none at all" : keys), kShapes);
+    throw caller_error(place, "the row has none of the known keys, only: " + (keys.empty() ? "none at all" : keys),
+                       kShapes);
   }
   check_ids(out.ids, place, options.vocab_size);
   return out;

@@ -27,7 +27,8 @@ EncodedText encode_bytes_with_offsets(std::string_view text, bool add_special) {
 }
 
 const char* const kTemplate =
-    "{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor %}{% if add_generation_prompt %}<assistant>{% "
+    "endif %}";
 
 class DatasetTest : public testing::Test {
  protected:
@@ -75,7 +76,10 @@ class DatasetTest : public testing::Test {
     std::string out;
     for (size_t i = 0; i < labels.size(); ++i) {
       EXPECT_TRUE(labels[i] == kIgnoredLabel || labels[i] == ids[i]);
-      out += labels[i] == kIgnoredLabel ? '.' : labels[i] == 1 ? '^' : labels[i] == 2 ? '$' : static_cast<char>(labels[i] - 3);
+      out += labels[i] == kIgnoredLabel ? '.'
+             : labels[i] == 1           ? '^'
+             : labels[i] == 2           ? '$'
+                                        : static_cast<char>(labels[i] - 3);
     }
     return out;
   }
@@ -103,25 +107,31 @@ TEST_F(DatasetTest, LineEndsBlankLinesAndByteOrderMark) {
 }
 
 TEST_F(DatasetTest, ChatLearnsAllOrOnlyTheAssistant) {
-  const std::string row = R"({"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}, {"role": "user", "content": "q"}, {"role": "assistant", "content": "é"}]})";
+  const std::string row =
+      R"({"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}, {"role": "user", "content": "q"}, {"role": "assistant", "content": "é"}]})";
   EXPECT_EQ(learned(load(row), 0), "<user>hi</><assistant>yo</><user>q</><assistant>é</>");
   options_.loss_on = LossOn::assistant;
   EXPECT_EQ(learned(load(row), 0), std::string(22, '.') + "yo</>" + std::string(21, '.') + "é</>");
 }
 
 TEST_F(DatasetTest, AssistantSpansFromGenerationBlocks) {
-  const ChatTemplate marked("{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}</>{% endfor %}");
+  const ChatTemplate marked(
+      "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% "
+      "endgeneration %}{% else %}{{ m.content }}{% endif %}</>{% endfor %}");
   options_.chat_template = &marked;
   options_.loss_on = LossOn::assistant;
-  EXPECT_EQ(learned(load(R"({"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]})"), 0),
-            std::string(22, '.') + "yo...");
+  EXPECT_EQ(
+      learned(load(R"({"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]})"), 0),
+      std::string(22, '.') + "yo...");
 }
 
 TEST_F(DatasetTest, TemplateThatRewritesThePastIsRefusedForAssistantLoss) {
-  const ChatTemplate shifting("{{ messages | length }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}");
+  const ChatTemplate shifting(
+      "{{ messages | length }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}");
   options_.chat_template = &shifting;
   options_.loss_on = LossOn::assistant;
-  const std::string error = error_of(R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}]})");
+  const std::string error = error_of(
+      R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}]})");
   EXPECT_NE(error.find("loss on assistant tokens is not possible with this template"), std::string::npos) << error;
 }
 
@@ -130,8 +140,12 @@ TEST_F(DatasetTest, PromptAndCompletion) {
   EXPECT_EQ(learned(load(row), 0), "^2+2=4$");
   options_.loss_on = LossOn::assistant;
   EXPECT_EQ(learned(load(row), 0), ".....4$");
-  EXPECT_EQ(learned(load(R"({"prompt": [{"role": "user", "content": "hi"}], "completion": [{"role": "assistant", "content": "yo"}]})"), 0),
-            std::string(22, '.') + "yo</>");
+  EXPECT_EQ(
+      learned(
+          load(
+              R"({"prompt": [{"role": "user", "content": "hi"}], "completion": [{"role": "assistant", "content": "yo"}]})"),
+          0),
+      std::string(22, '.') + "yo</>");
 }
 
 TEST_F(DatasetTest, ReadyRows) {
@@ -162,7 +176,8 @@ TEST_F(DatasetTest, LongRowsAreCutAndCounted) {
 TEST_F(DatasetTest, RowsWithNothingToLearnAreLeftOut) {
   options_.seq_len = 10;
   options_.loss_on = LossOn::assistant;  // the cut takes all of the first answer
-  const TokenizedDataset dataset = load(R"({"messages": [{"role": "user", "content": "a long question"}, {"role": "assistant", "content": "b"}]}
+  const TokenizedDataset dataset =
+      load(R"({"messages": [{"role": "user", "content": "a long question"}, {"role": "assistant", "content": "b"}]}
 {"prompt": "a", "completion": "b"})");
   EXPECT_EQ(dataset.size(), 1);
   EXPECT_EQ(dataset.report().rows_without_target, 1);
@@ -198,7 +213,8 @@ TEST_F(DatasetTest, BadRowsNameFileLineAndReason) {
       {"{\"text\": " + std::string(500, '[') + std::string(500, ']') + "}", "2: JSON is nested more than 128 deep"},
   };
   for (const auto& [row, problem] : cases) {
-    EXPECT_TRUE(error_of(good + row + "\n").starts_with(problem)) << row.substr(0, 80) << "\n  " << error_of(good + row + "\n");
+    EXPECT_TRUE(error_of(good + row + "\n").starts_with(problem))
+        << row.substr(0, 80) << "\n  " << error_of(good + row + "\n");
   }
 }
 
@@ -207,9 +223,11 @@ TEST_F(DatasetTest, TokensOutsideTheVocabularyAndMissingParts) {
   EXPECT_EQ(error_of("{\"text\": \"~\"}"), "1: token id 129 is outside the vocabulary of 100");
   options_.vocab_size = 300;
   options_.chat_template = nullptr;
-  EXPECT_EQ(error_of(R"({"messages": [{"role": "user", "content": "a"}]})"), "1: the row is a chat, and the model has no chat template");
+  EXPECT_EQ(error_of(R"({"messages": [{"role": "user", "content": "a"}]})"),
+            "1: the row is a chat, and the model has no chat template");
   options_.loss_on = LossOn::assistant;
-  EXPECT_EQ(error_of("{\"text\": \"a\"}"), "1: the row is plain text, and the loss is asked for on assistant tokens only");
+  EXPECT_EQ(error_of("{\"text\": \"a\"}"),
+            "1: the row is plain text, and the loss is asked for on assistant tokens only");
 }
 
 TEST_F(DatasetTest, MissingFilesAndFolders) {

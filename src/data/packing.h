@@ -27,8 +27,8 @@ struct PackingOptions {
   uint64_t seed = 0;
 };
 
-// Examples are shuffled in windows of this many before they are packed: large enough that little is wasted, small enough
-// that what shares a row is random.
+// Examples are shuffled in windows of this many before they are packed: large enough that little is wasted, small
+// enough that what shares a row is random.
 inline constexpr int64_t kPackingWindow = 4096;
 
 // The rows of an epoch; every example stands in exactly one. A pure function of its arguments.
@@ -39,6 +39,7 @@ inline constexpr int64_t kPackingWindow = 4096;
 //   packing             in order: a row takes examples as long as they fit
 //   neither             one example a row, in order
 // `length(i)` is 1 … seq_len. Throws an internal Error otherwise. At most 2^31 - 1 examples.
-RowPlan plan_rows(int64_t examples, const std::function<int64_t(int64_t)>& length, const PackingOptions& options, int64_t epoch);
+RowPlan plan_rows(int64_t examples, const std::function<int64_t(int64_t)>& length, const PackingOptions& options,
+                  int64_t epoch);
 
 }  // namespace plimsoll

@@ -27,7 +27,9 @@ int open_unnamed(const std::string& folder) {
 
 TokenCache::TokenCache(std::string folder) : folder_(std::move(folder)) {
   fd_ = open_unnamed(folder_);
-  if (fd_ < 0) throw world_error(folder_, "the temporary file for tokens cannot be created", "set TMPDIR to a folder with room", errno);
+  if (fd_ < 0)
+    throw world_error(folder_, "the temporary file for tokens cannot be created", "set TMPDIR to a folder with room",
+                      errno);
 }
 
 TokenCache::~TokenCache() {
@@ -55,7 +57,9 @@ void TokenCache::flush() {
   for (size_t left = buffer_.size() * sizeof(int32_t); left > 0;) {
     const ssize_t written = ::write(fd_, data, left);
     if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) throw world_error(folder_, "the temporary file for tokens cannot be written", "set TMPDIR to a folder with room", errno);
+    if (written <= 0)
+      throw world_error(folder_, "the temporary file for tokens cannot be written", "set TMPDIR to a folder with room",
+                        errno);
     data += written;
     left -= static_cast<size_t>(written);
   }
@@ -78,7 +82,9 @@ void TokenCache::read(int64_t example, std::span<int32_t> ids, std::span<int32_t
     for (size_t left = part.size_bytes(); left > 0;) {
       const ssize_t got = ::pread(fd_, out, left, offset);
       if (got < 0 && errno == EINTR) continue;
-      if (got <= 0) throw world_error(folder_, "the temporary file for tokens cannot be read", "check the disk", got < 0 ? errno : 0);
+      if (got <= 0)
+        throw world_error(folder_, "the temporary file for tokens cannot be read", "check the disk",
+                          got < 0 ? errno : 0);
       out += got;
       offset += got;
       left -= static_cast<size_t>(got);

@@ -5,11 +5,13 @@
 
 #include "backend/cpu/matmul.h"
 #include "base/bytes.h"
+#include "base/thread_pool.h"
 #include "runtime/executor.h"
 
 namespace plimsoll {
 
-double measure_matmul_peak(ThreadPool& pool, DType dtype) {
+double measure_matmul_peak(int threads, DType dtype) {
+  ThreadPool pool(threads);
   constexpr int64_t kSize = 1024;
   constexpr int kRounds = 6;
   cpu::MatmulSpec spec;

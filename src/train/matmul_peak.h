@@ -2,12 +2,11 @@
 #pragma once
 
 #include "base/dtype.h"
-#include "base/thread_pool.h"
 
 namespace plimsoll {
 
-// Best of a few products of 1024 cubed in `dtype` (f32 or bf16) with all threads of the pool, flop/s. About 30 ms, and
+// Best of a few products of 1024 cubed in `dtype` (f32 or bf16) with so many threads, flop/s. About 30 ms, and
 // 10 MiB that are given back.
-double measure_matmul_peak(ThreadPool& pool, DType dtype);
+double measure_matmul_peak(int threads, DType dtype);
 
 }  // namespace plimsoll

@@ -15,6 +15,7 @@
 #include "formats/safetensors_writer.h"
 #include "ops/op_def.h"
 #include "passes/autodiff.h"
+#include "train/sources.h"
 #include "train/token_batch.h"
 #include "train/weight_loader.h"
 

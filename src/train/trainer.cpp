@@ -17,6 +17,7 @@
 #include "train/lr_schedule.h"
 #include "train/matmul_peak.h"
 #include "train/metrics.h"
+#include "train/report_plan.h"
 #include "train/result_writer.h"
 #include "train/run_sources.h"
 #include "train/train_session.h"
@@ -51,7 +52,8 @@ int64_t rows_per_step(const TrainPlan& plan) { return plan.choices.micro_batch *
 class Run {
  public:
   Run(const TrainOptions& options, RunSources& sources, const TrainData& data, const TrainPlan& plan)
-      : options_(options),
+      : peak_flops_(measure_matmul_peak(sources.threads, sources.recipe.precision)),  // before the arena is there
+        options_(options),
         sources_(sources),
         recipe_(sources.recipe),
         data_(data),
@@ -69,7 +71,6 @@ class Run {
       load_checkpoint(options_.out, resumed->step, session_.phase(phase_names::kResume), session_.state());
       progress_ = *resumed;
     }
-    peak_flops_ = measure_matmul_peak(session_.pool(), recipe_.precision);
     MetricsFile metrics(options_.out + "/metrics.jsonl", progress_.step);
     while (progress_.step < report_.steps) train_one_step(metrics);
     if (data_.eval && !report_.eval_loss) report_.eval_loss = session_.evaluate(*data_.eval, recipe_, data_.pad_id);
@@ -109,11 +110,12 @@ class Run {
       prune_checkpoints(options_.out, kKeptCheckpoints);
     }
     if (options_.on_progress)
-      options_.on_progress({progress_.step, report_.steps, result.loss, speed, read_resident_memory().resident_bytes,
-                            recipe_.memory_bytes.value_or(0),
+      options_.on_progress({progress_.step, report_.steps, result.loss, speed,
+                            read_resident_memory().value_or(ResidentMemory{}).now_bytes, recipe_.memory_bytes.value_or(0),
                             static_cast<double>(report_.steps - progress_.step) * progress_.train_seconds / static_cast<double>(progress_.step)});
   }
 
+  double peak_flops_;
   const TrainOptions& options_;
   RunSources& sources_;
   const Recipe& recipe_;
@@ -125,19 +127,13 @@ class Run {
   CheckpointProgress progress_;
   TrainReport report_;
   std::vector<double> speeds_;
-  double peak_flops_ = 0;
 };
-
-std::string model_name(const std::string& model) {
-  const fs::path path(model);
-  return path.has_filename() ? path.filename().string() : path.parent_path().filename().string();
-}
 
 }  // namespace
 
 PlanReport plan_training(const Recipe& recipe, bool with_buffers) {
   const RunSources sources = open_run_sources(recipe);
-  return make_plan_report(sources.model.config, sources.recipe, plan_run(sources), model_name(recipe.model), with_buffers);
+  return report_plan(sources, plan_run(sources), with_buffers);
 }
 
 TrainReport run_training(const TrainOptions& options) {
@@ -148,7 +144,7 @@ TrainReport run_training(const TrainOptions& options) {
     if (resumed) pin_choices(sources.recipe, *resumed);
     return plan_run(sources);
   }();
-  const PlanReport report = make_plan_report(sources.model.config, sources.recipe, plan, model_name(options.recipe.model), false);
+  const PlanReport report = report_plan(sources, plan, false);
   if (options.on_plan) options.on_plan(report);
   if (!plan.fits) throw does_not_fit(report);
 

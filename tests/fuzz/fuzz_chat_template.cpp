@@ -21,7 +21,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const plimsoll::ChatTemplate source(input.substr(0, nul));
     plimsoll::ChatRequest request;
     request.messages = parse_json(messages);
-    request.tools = parse_json(R"([{"type": "function", "function": {"name": "f", "parameters": {"items": {"a": 1}}}}])");
+    request.tools =
+        parse_json(R"([{"type": "function", "function": {"name": "f", "parameters": {"items": {"a": 1}}}}])");
     request.bos_token = "<s>";
     request.eos_token = "</s>";
     request.now = std::tm{};

@@ -11,7 +11,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   // What follows a NUL byte is a text to encode; without one, a fixed text.
   const std::string_view input(reinterpret_cast<const char*>(data), size);
   const size_t split = input.find('\0');
-  const std::string_view text = split == std::string_view::npos ? "The caf\xc3\xa9's 42 \xe4\xb8\x96\xe7\x95\x8c <s>\xff\n\n  x" : input.substr(split + 1);
+  const std::string_view text = split == std::string_view::npos
+                                    ? "The caf\xc3\xa9's 42 \xe4\xb8\x96\xe7\x95\x8c <s>\xff\n\n  x"
+                                    : input.substr(split + 1);
   try {
     const Tokenizer tokenizer = load_tokenizer_json(input.substr(0, split), "fuzz");
     const auto ids = tokenizer.encode(text, true);

@@ -67,12 +67,12 @@ class Includes(Tree):
 class TreeRules(Tree):
     def test_long_files_and_wide_folders(self):
         self.write("src/base/long.cpp", "x\n" * 901)
-        for i in range(26):
+        for i in range(31):
             self.write(f"src/memory/f{i}.h", "")
         self.assertEqual(len(self.tree_errors()), 2)
 
     def test_header_source_and_test_are_one_subject(self):
-        for i in range(24):
+        for i in range(30):
             for name in (f"f{i}.h", f"f{i}.cpp", f"f{i}_test.cpp"):
                 self.write(f"src/memory/{name}", "")
         self.assertEqual(self.tree_errors(), [])

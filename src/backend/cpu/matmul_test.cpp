@@ -117,6 +117,62 @@ TEST(Matmul, RowsMayLieApart) {
     }
 }
 
+// Longer and wider than one packed panel, with sums that wait between panels.
+TEST(Matmul, ManyPanels) {
+  for (const DType c : {DType::f32, DType::bf16})
+    for (const int transposes : {0, 1, 2, 3}) {
+      MatmulSpec s{.m = 70, .n = 40, .k = 4500, .a = DType::bf16, .b = DType::bf16, .c = c};
+      s.transpose_a = transposes & 1;
+      s.transpose_b = transposes & 2;
+      s.has_bias = true;
+      s.alpha = 0.5F;
+      check(s);
+      s.accumulate = true;
+      check(s);
+      s.m = 33, s.n = 2000, s.k = 90;
+      check(s);
+      s.m = 140, s.n = 700, s.k = 1300;
+      check(s);
+    }
+}
+
+TEST(Matmul, PartsOfRowsAndTerms) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const MatmulSpec s{.m = 100, .n = 50, .k = 80, .a = dtype, .b = dtype, .transpose_a = true, .accumulate = true};
+    Buffers buffers = make_buffers(s);
+    auto a = buffers.a.values(), b = buffers.b.values();
+    std::fill(a.begin() + 37 * 100, a.end(), 0.0F);  // terms from 37 on are zero
+    std::fill(b.begin() + 37 * 50, b.end(), 0.0F);
+    buffers.a = Typed(dtype, a);
+    buffers.b = Typed(dtype, b);
+    ThreadPool pool(2);
+    std::vector<float> workspace(static_cast<size_t>(matmul_workspace_bytes(s, 2)) / 4 + 16), c = buffers.c.wide;
+    Matmul(s).run_part(pool, 100, 37, buffers.a.data(), buffers.b.data(), c.data(),
+                       reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(workspace.data()) + 63) / 64 * 64));
+    expect_close(c, naive(s, buffers), 1e-5);
+  }
+}
+
+TEST(Matmul, ConsumedTilesCoverTheProductOnce) {
+  for (const DType dtype : {DType::f32, DType::bf16})
+    for (const MatmulSpec& shape : {MatmulSpec{.m = 300, .n = 1700, .k = 64}, {.m = 5, .n = 3, .k = 9}, {.m = 40, .n = 130, .k = 2500}}) {
+      MatmulSpec s = shape;
+      s.a = s.b = dtype;
+      s.transpose_b = s.consumed = true;
+      const Buffers buffers = make_buffers(s);
+      const Matmul matmul(s);
+      ThreadPool pool(3);
+      std::vector<float> workspace(static_cast<size_t>(matmul.workspace_bytes(3)) / 4 + 16), c(static_cast<size_t>(s.m * s.n), 0);
+      matmul.run_tiles(pool, s.m, buffers.a.data(), buffers.b.data(), reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(workspace.data()) + 63) / 64 * 64),
+                       [&](const MatmulTile& tile) {
+                         EXPECT_LT(tile.column_tile, matmul.column_tiles());
+                         for (int64_t i = 0; i < tile.rows; ++i)
+                           for (int64_t j = 0; j < tile.columns; ++j) c[static_cast<size_t>((tile.row + i) * s.n + tile.column + j)] += tile.values[i * tile.stride + j];
+                       });
+      expect_close(c, naive(s, buffers), 1e-5);
+    }
+}
+
 TEST(Matmul, NothingToMultiply) {
   check({.m = 3, .n = 5, .k = 0});
   check({.m = 30, .n = 5, .k = 0, .has_bias = true});

@@ -31,7 +31,7 @@ bool is_numeric(char32_t code_point);
 bool is_printable(char32_t code_point);
 std::string to_upper(std::string_view text);
 std::string to_lower(std::string_view text);
-std::string to_title(std::string_view text);       // str.title
+std::string to_title(std::string_view text);  // str.title
 std::string to_capitalized(std::string_view text);
 std::string to_swapped_case(std::string_view text);
 

@@ -62,9 +62,12 @@ TEST(Tokenizer, InvalidUtf8CountsAsReplacementCharacters) {
   json["model"]["vocab"]["\xef\xbf\xbd"] = 7;
   json["added_tokens"][0]["id"] = 8;
   const Tokenizer tokenizer = load(json);
-  EXPECT_EQ(tokenizer.encode("a\xff\xfe" "b", false), (Ids{1, 7, 7, 2}));
-  EXPECT_EQ(tokenizer.encode("a\xe4\xb8", false), (Ids{1, 7}));             // cut off: one
-  EXPECT_EQ(tokenizer.encode("\xed\xa0\x80", false), (Ids{7, 7, 7}));       // a surrogate: three
+  EXPECT_EQ(tokenizer.encode("a\xff\xfe"
+                             "b",
+                             false),
+            (Ids{1, 7, 7, 2}));
+  EXPECT_EQ(tokenizer.encode("a\xe4\xb8", false), (Ids{1, 7}));        // cut off: one
+  EXPECT_EQ(tokenizer.encode("\xed\xa0\x80", false), (Ids{7, 7, 7}));  // a surrogate: three
 }
 
 TEST(Tokenizer, LongRunsGiveTheSameAsShortOnes) {
@@ -77,10 +80,13 @@ TEST(Tokenizer, LongRunsGiveTheSameAsShortOnes) {
 }
 
 TEST(Tokenizer, MegabytesOfOneCharacterDoNotTakeForever) {
-  for (const char* name : {"llama3_split", "gemma_spm", "unigram_byte_fallback", "added_token_flags", "qwen2_split_nfc"}) {
-    const Tokenizer tokenizer = load_tokenizer_file(std::string(PLIMSOLL_TEST_DATA) + "/golden/tokenizer/" + name + "/tokenizer.json");
-    for (const std::string& unit : {std::string("a"), std::string(" "), std::string("\n"), std::string("\xf0\x9f\x98\x80"), std::string("\xcc\x81"),
-                                    std::string("\xcc\x81\xcc\xa7"), std::string("<s>"), std::string("7")}) {
+  for (const char* name :
+       {"llama3_split", "gemma_spm", "unigram_byte_fallback", "added_token_flags", "qwen2_split_nfc"}) {
+    const Tokenizer tokenizer =
+        load_tokenizer_file(std::string(PLIMSOLL_TEST_DATA) + "/golden/tokenizer/" + name + "/tokenizer.json");
+    for (const std::string& unit :
+         {std::string("a"), std::string(" "), std::string("\n"), std::string("\xf0\x9f\x98\x80"),
+          std::string("\xcc\x81"), std::string("\xcc\x81\xcc\xa7"), std::string("<s>"), std::string("7")}) {
       std::string text;
       while (text.size() < (1 << 20)) text += unit;
       EXPECT_FALSE(tokenizer.encode(text, false).empty()) << name;
@@ -89,20 +95,24 @@ TEST(Tokenizer, MegabytesOfOneCharacterDoNotTakeForever) {
 }
 
 TEST(Tokenizer, EncodesInManyThreadsAtOnce) {
-  const Tokenizer tokenizer = load_tokenizer_file(std::string(PLIMSOLL_TEST_DATA) + "/golden/tokenizer/llama3_split/tokenizer.json");
+  const Tokenizer tokenizer =
+      load_tokenizer_file(std::string(PLIMSOLL_TEST_DATA) + "/golden/tokenizer/llama3_split/tokenizer.json");
   const std::string text = "The harbor lantern counted 12345 gradients, didn't it? \xe4\xb8\x96\xe7\x95\x8c";
   const Ids expected = tokenizer.encode(text, true);
   std::vector<std::thread> threads;
   std::atomic<int> wrong = 0;
   for (int i = 0; i < 6; ++i) {
-    threads.emplace_back([&] { for (int round = 0; round < 200; ++round) wrong += tokenizer.encode(text, true) != expected; });
+    threads.emplace_back([&] {
+      for (int round = 0; round < 200; ++round) wrong += tokenizer.encode(text, true) != expected;
+    });
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(wrong, 0);
 }
 
 TEST(StreamDecoder, GivesOnlyWholeCharacters) {
-  const Tokenizer tokenizer = load_tokenizer_file(std::string(PLIMSOLL_TEST_DATA) + "/golden/tokenizer/llama2_spm/tokenizer.json");
+  const Tokenizer tokenizer =
+      load_tokenizer_file(std::string(PLIMSOLL_TEST_DATA) + "/golden/tokenizer/llama2_spm/tokenizer.json");
   const std::string text = "a \xf0\x9f\x98\x80 \xe4\xb8\x96 b";
   const Ids ids = tokenizer.encode(text, false);
   StreamDecoder stream(tokenizer, false);
@@ -119,7 +129,8 @@ TEST(StreamDecoder, GivesOnlyWholeCharacters) {
 }
 
 TEST(StreamDecoder, DoesNotWaitForeverForBytesThatNeverEnd) {
-  const Tokenizer tokenizer = load_tokenizer_file(std::string(PLIMSOLL_TEST_DATA) + "/golden/tokenizer/llama2_spm/tokenizer.json");
+  const Tokenizer tokenizer =
+      load_tokenizer_file(std::string(PLIMSOLL_TEST_DATA) + "/golden/tokenizer/llama2_spm/tokenizer.json");
   const int32_t byte = tokenizer.id_of("<0xFF>").value();
   StreamDecoder stream(tokenizer, false);
   std::string all;
@@ -132,33 +143,42 @@ TEST(StreamDecoder, DoesNotWaitForeverForBytesThatNeverEnd) {
 
 TEST(TokenizerJson, RefusesWhatContradictsItself) {
   EXPECT_EQ(refusal(small_bpe().dump()), "");
-  EXPECT_NE(refusal_with("/model/vocab/abab", 3), "");                       // one id, two tokens
+  EXPECT_NE(refusal_with("/model/vocab/abab", 3), "");  // one id, two tokens
   EXPECT_NE(refusal_with("/model/vocab/abab", -1), "");
   EXPECT_NE(refusal_with("/model/vocab/abab", 4194304), "");
   EXPECT_NE(refusal_with("/model/vocab/abab", Json::parse("123456789012345678901")), "");
   EXPECT_NE(refusal_with("/model/vocab/abab", 1.5), "");
   EXPECT_NE(refusal_with("/model/vocab/abab", "4"), "");
   EXPECT_NE(refusal_with("/model/vocab", Json::array()), "");
-  EXPECT_NE(refusal_with("/model/merges/0", "a c"), "");                     // no token c
-  EXPECT_NE(refusal_with("/model/merges/0", "b a"), "");                     // no token ba
+  EXPECT_NE(refusal_with("/model/merges/0", "a c"), "");  // no token c
+  EXPECT_NE(refusal_with("/model/merges/0", "b a"), "");  // no token ba
   EXPECT_NE(refusal_with("/model/merges/0", "ab"), "");
   EXPECT_NE(refusal_with("/model/merges/0", Json::array({"a", "b", "a"})), "");
   EXPECT_NE(refusal_with("/model/merges/0", 7), "");
   EXPECT_NE(refusal_with("/model/unk_token", "nope"), "");
   EXPECT_NE(refusal_with("/model/type", "WordPiece"), "");
-  EXPECT_NE(refusal_with("/added_tokens/0/id", 3), "");                      // another token's
+  EXPECT_NE(refusal_with("/added_tokens/0/id", 3), "");  // another token's
   EXPECT_NE(refusal_with("/added_tokens/0/id", 99999999), "");
   EXPECT_NE(refusal_with("/added_tokens/0/content", std::string(5000, 'x')), "");
   EXPECT_NE(refusal_with("/pre_tokenizer", {{"type", "Nope"}}), "");
   EXPECT_NE(refusal_with("/normalizer", {{"kind", "NFC"}}), "");
   EXPECT_NE(refusal_with("/decoder", Json::array()), "");
-  EXPECT_NE(refusal_with("/post_processor", Json::parse(R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}], "pair": []})")), "");
-  EXPECT_NE(refusal_with("/post_processor", Json::parse(R"({"type": "BertProcessing", "sep": ["x", 7], "cls": ["y", 0]})")), "");
+  EXPECT_NE(
+      refusal_with(
+          "/post_processor",
+          Json::parse(
+              R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}], "pair": []})")),
+      "");
+  EXPECT_NE(
+      refusal_with("/post_processor", Json::parse(R"({"type": "BertProcessing", "sep": ["x", 7], "cls": ["y", 0]})")),
+      "");
 }
 
 TEST(TokenizerJson, RefusesTextThatIsNotJson) {
-  for (const char* text : {"", " ", "{", "[]", "null", "{}", "{\"model\"", "{\"model\": {}}", "{\"model\": {\"vocab\": {\"a\" 1}}}", "{\"model\": {\"vocab\": {\"a\": 1,}}}",
-                           "{\"model\": {\"vocab\": {\"\\ud800\": 1}}}", "{\"model\": {\"vocab\": {\"a\": 1}}} x", "{\"model\": {\"vocab\": {\"a\": 1]}}", "{\"model\": {\"vocab\": {\"a\n\": 1}}}", "\xff"}) {
+  for (const char* text : {"", " ", "{", "[]", "null", "{}", "{\"model\"", "{\"model\": {}}",
+                           "{\"model\": {\"vocab\": {\"a\" 1}}}", "{\"model\": {\"vocab\": {\"a\": 1,}}}",
+                           "{\"model\": {\"vocab\": {\"\\ud800\": 1}}}", "{\"model\": {\"vocab\": {\"a\": 1}}} x",
+                           "{\"model\": {\"vocab\": {\"a\": 1]}}", "{\"model\": {\"vocab\": {\"a\n\": 1}}}", "\xff"}) {
     EXPECT_NE(refusal(text), "") << text;
   }
   EXPECT_EQ(refusal("{\"model\": {\"vocab\": {\"a\": 1}}}"), "");
@@ -177,7 +197,8 @@ TEST(TokenizerJson, RefusesDeepNesting) {
 TEST(TokenizerJson, AHostilePatternEndsInAnError) {
   Json json = small_bpe();
   const auto with_pattern = [&](const std::string& regex) {
-    json["pre_tokenizer"] = {{"type", "Split"}, {"pattern", {{"Regex", regex}}}, {"behavior", "Isolated"}, {"invert", false}};
+    json["pre_tokenizer"] = {
+        {"type", "Split"}, {"pattern", {{"Regex", regex}}}, {"behavior", "Isolated"}, {"invert", false}};
     return json;
   };
   EXPECT_THROW(load(with_pattern("(")), Error);
@@ -188,9 +209,11 @@ TEST(TokenizerJson, AHostilePatternEndsInAnError) {
 }
 
 TEST(TokenizerConfig, NamesTheSpecialTokensAndAddsTokens) {
-  const TokenizerConfig config = parse_tokenizer_config(R"({"bos_token": "a", "eos_token": {"content": "<e>", "lstrip": false}, "pad_token": null,
+  const TokenizerConfig config =
+      parse_tokenizer_config(R"({"bos_token": "a", "eos_token": {"content": "<e>", "lstrip": false}, "pad_token": null,
     "add_bos_token": true, "chat_template": [{"name": "tool_use", "template": "T"}, {"name": "default", "template": "D"}],
-    "added_tokens_decoder": {"7": {"content": "<new>", "special": true, "rstrip": true}}})", "tokenizer_config.json");
+    "added_tokens_decoder": {"7": {"content": "<new>", "special": true, "rstrip": true}}})",
+                             "tokenizer_config.json");
   EXPECT_EQ(config.chat_template, "D");
   EXPECT_EQ(config.add_bos_token, true);
   EXPECT_EQ(config.add_eos_token, std::nullopt);

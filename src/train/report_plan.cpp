@@ -1,0 +1,71 @@
+#include "train/report_plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+namespace plimsoll {
+namespace {
+
+std::string describe_method(const Recipe& recipe) {
+  if (recipe.method == Method::full) return "all parameters";
+  return fmt::format("LoRA r={} on {}", recipe.rank, recipe.targets == "all-linear" ? "all linear layers" : recipe.targets);
+}
+
+std::string op_name(const ExecutionPlan& phase) {
+  if (phase.peak_op < 0 || phase.graph.ops.empty()) return "";
+  const Op& op = phase.graph.ops[static_cast<size_t>(std::min<int64_t>(phase.peak_op, static_cast<int64_t>(phase.graph.ops.size()) - 1))];
+  return op.name;
+}
+
+void add_rows(PlanReport& report, const std::vector<PlannedBuffer>& buffers, const std::string& phase, int64_t last) {
+  for (const PlannedBuffer& buffer : buffers)
+    report.buffers.push_back({buffer.name, name_of(buffer.category), "host", buffer.size_bytes, buffer.offset, buffer.first,
+                              last >= 0 ? last : buffer.last, phase});
+}
+
+}  // namespace
+
+PlanReport report_plan(const RunSources& sources, const TrainPlan& plan, bool with_buffers) {
+  const Recipe& recipe = sources.recipe;
+  PlanReport report;
+  std::filesystem::path path(recipe.model);
+  report.model_name = path.has_filename() ? path.filename().string() : path.parent_path().filename().string();
+  report.architecture = sources.model.config.architecture;
+  for (const ParameterSpec& spec : plan.program.parameters) report.total_params += spec.shape.elements();
+  for (const TrainedParameter& parameter : plan.program.trained) report.trainable_params += parameter.shape.elements();
+  report.trained = describe_method(recipe);
+  report.fits = plan.fits;
+  report.budget_bytes = recipe.memory_bytes;
+  report.arena_bytes = plan.run.arena_bytes;
+  report.runtime_overhead_bytes = plan.overhead_bytes;
+  report.lower_bound_bytes = plan.run.lower_bound_bytes;
+  report.smallest_budget_bytes = plan.smallest_budget_bytes;
+  const ExecutionPlan& peak = plan.run.peak_phase();
+  report.peak_phase = peak.name();
+  report.peak_op = op_name(peak);
+  for (int category = 0; category < kCategoryCount; ++category) {
+    report.category_bytes[static_cast<size_t>(category)] = peak.at_peak[static_cast<size_t>(category)];
+    report.peak_live_bytes += peak.at_peak[static_cast<size_t>(category)];
+  }
+  for (const ExecutionPlan& phase : plan.run.phases) report.phases.push_back({phase.name(), phase.arena_bytes, op_name(phase)});
+  report.micro_batch = plan.choices.micro_batch;
+  report.grad_accum_steps = plan.grad_accum_steps;
+  report.seq_len = recipe.seq_len;
+  report.ce_chunk_rows = plan.choices.ce_chunk_rows;
+  report.recompute_layers = plan.choices.recompute_layers;
+  report.layers = sources.model.config.layers;
+  report.precision = recipe.precision;
+  report.why = plan.why;
+  for (const Suggestion& suggestion : plan.suggestions) report.suggestions.push_back({suggestion.change, suggestion.total_bytes});
+  if (with_buffers) {
+    for (const ExecutionPlan& phase : plan.run.phases) {
+      add_rows(report, plan.run.persistent, phase.name(), std::max<int64_t>(0, static_cast<int64_t>(phase.graph.ops.size()) - 1));
+      add_rows(report, phase.buffers, phase.name(), -1);
+    }
+  }
+  return report;
+}
+
+}  // namespace plimsoll
