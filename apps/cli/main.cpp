@@ -93,7 +93,7 @@ int run(const std::vector<std::string>& words) {
 }
 
 int report(ErrorKind kind, std::string_view thing, std::string_view problem, std::string_view way_out) {
-  fmt::print(stderr, "plimsoll: error: {}: {}\n  try: {}\n", one_line(thing), one_line(problem, 1000), one_line(way_out, 1000));
+  fmt::print(stderr, "plimsoll: error: {}: {}\n  try: {}\n", thing.empty() ? "''" : one_line(thing), one_line(problem, 1000), one_line(way_out, 1000));
   return static_cast<int>(kind);
 }
 
