@@ -1,14 +1,14 @@
 #include "backend/cpu/elementwise_targets.h"
 
+// The order matters.
+// clang-format off
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/linear_cross_entropy.cpp"
-#include <hwy/foreach_target.h>  // must come before highway.h
-
+#include <hwy/foreach_target.h>
 #include <hwy/highway.h>
-
 #include "backend/cpu/elementwise_simd-inl.h"
-
 #include <hwy/contrib/math/math-inl.h>
+// clang-format on
 
 #include <algorithm>
 #include <cmath>
@@ -50,14 +50,19 @@ HWY_INLINE float exp_span(const float* logits, float reference, T* out, int64_t 
   }
   float total = sum_of_lanes(sum);
   if (i < n) {
-    const auto e = hn::IfThenElseZero(hn::FirstN(d, static_cast<size_t>(n - i)), hn::Exp(d, hn::Sub(load_some(logits + i, static_cast<size_t>(n - i)), shift)));
+    const auto e = hn::IfThenElseZero(hn::FirstN(d, static_cast<size_t>(n - i)),
+                                      hn::Exp(d, hn::Sub(load_some(logits + i, static_cast<size_t>(n - i)), shift)));
     total += sum_of_lanes(e);
     if (out != nullptr) store_some(e, out + i, static_cast<size_t>(n - i));
   }
   return total;
 }
-float exp_f32(const float* logits, float reference, float* out, int64_t n) { return exp_span(logits, reference, out, n); }
-float exp_bf16(const float* logits, float reference, uint16_t* out, int64_t n) { return exp_span(logits, reference, out, n); }
+float exp_f32(const float* logits, float reference, float* out, int64_t n) {
+  return exp_span(logits, reference, out, n);
+}
+float exp_bf16(const float* logits, float reference, uint16_t* out, int64_t n) {
+  return exp_span(logits, reference, out, n);
+}
 
 template <typename T>
 HWY_INLINE float dot_span(const T* a, const T* b, int64_t n) {
@@ -82,21 +87,29 @@ HWY_INLINE void combine_span(float factor, const A* a, float extra, const T* b, 
   });
 }
 void combine(DType dtype, float factor, const float* a, float extra, const void* b, void* out, int64_t n) {
-  if (dtype == DType::f32) combine_span(factor, a, extra, static_cast<const float*>(b), static_cast<float*>(out), n);
-  else combine_span(factor, a, extra, static_cast<const uint16_t*>(b), static_cast<uint16_t*>(out), n);
+  if (dtype == DType::f32)
+    combine_span(factor, a, extra, static_cast<const float*>(b), static_cast<float*>(out), n);
+  else
+    combine_span(factor, a, extra, static_cast<const uint16_t*>(b), static_cast<uint16_t*>(out), n);
 }
 void scale_row(DType dtype, float factor, void* row, int64_t n) {
-  if (dtype == DType::f32) combine_span<float, float>(factor, static_cast<float*>(row), 0, nullptr, static_cast<float*>(row), n);
-  else combine_span<uint16_t, uint16_t>(factor, static_cast<uint16_t*>(row), 0, nullptr, static_cast<uint16_t*>(row), n);
+  if (dtype == DType::f32)
+    combine_span<float, float>(factor, static_cast<float*>(row), 0, nullptr, static_cast<float*>(row), n);
+  else
+    combine_span<uint16_t, uint16_t>(factor, static_cast<uint16_t*>(row), 0, nullptr, static_cast<uint16_t*>(row), n);
 }
 
 // sum += factor · a
 void add_row(DType dtype, float factor, const void* a, float* sum, int64_t n) {
   const auto f = hn::Set(Floats(), factor);
   if (dtype == DType::f32)
-    for_vectors(n, [&](int64_t i, auto lane) { lane.put(hn::MulAdd(f, lane.get(static_cast<const float*>(a) + i), lane.get(sum + i)), sum + i); });
+    for_vectors(n, [&](int64_t i, auto lane) {
+      lane.put(hn::MulAdd(f, lane.get(static_cast<const float*>(a) + i), lane.get(sum + i)), sum + i);
+    });
   else
-    for_vectors(n, [&](int64_t i, auto lane) { lane.put(hn::MulAdd(f, lane.get(static_cast<const uint16_t*>(a) + i), lane.get(sum + i)), sum + i); });
+    for_vectors(n, [&](int64_t i, auto lane) {
+      lane.put(hn::MulAdd(f, lane.get(static_cast<const uint16_t*>(a) + i), lane.get(sum + i)), sum + i);
+    });
 }
 
 }  // namespace plimsoll::cpu::HWY_NAMESPACE
@@ -123,13 +136,20 @@ int64_t chunk_of(const LinearCrossEntropySpec& spec) {
 }
 
 MatmulSpec logits_spec(const LinearCrossEntropySpec& s) {  // hidden · weightᵀ
-  return {.m = chunk_of(s), .n = s.vocab, .k = s.width, .a = s.dtype, .b = s.dtype, .transpose_b = true, .consumed = true};
+  return {
+      .m = chunk_of(s), .n = s.vocab, .k = s.width, .a = s.dtype, .b = s.dtype, .transpose_b = true, .consumed = true};
 }
 MatmulSpec d_hidden_spec(const LinearCrossEntropySpec& s) {  // exponentials · weight
   return {.m = chunk_of(s), .n = s.width, .k = s.vocab, .a = s.dtype, .b = s.dtype};
 }
 MatmulSpec d_weight_spec(const LinearCrossEntropySpec& s) {  // exponentialsᵀ · hidden
-  return {.m = s.vocab, .n = s.width, .k = chunk_of(s), .a = s.dtype, .b = s.dtype, .transpose_a = true, .accumulate = true};
+  return {.m = s.vocab,
+          .n = s.width,
+          .k = chunk_of(s),
+          .a = s.dtype,
+          .b = s.dtype,
+          .transpose_a = true,
+          .accumulate = true};
 }
 
 // One row of logits within one tile of columns.
@@ -140,11 +160,11 @@ struct TileSum {
 };
 
 struct Row {
-  int32_t row;    // of hidden
+  int32_t row;  // of hidden
   int32_t label;
-  float guess;      // the label's logit, near enough: the reference of all tiles that it suits
-  float at_label;   // the label's logit as the product gave it
-  float factor;     // gradient of a logit = factor · exponential ...
+  float guess;              // the label's logit, near enough: the reference of all tiles that it suits
+  float at_label;           // the label's logit as the product gave it
+  float factor;             // gradient of a logit = factor · exponential ...
   float at_label_gradient;  // ... but this at the label, whose exponential is stored as zero
 };
 
@@ -189,8 +209,12 @@ struct Chunk {
   Row* rows = nullptr;
   int64_t count = 0;
 
-  std::byte* exponential(int64_t row, int64_t column) const { return exponentials + (row * spec.vocab + column) * element_size(spec.dtype); }
-  const std::byte* weight_row(int64_t id) const { return static_cast<const std::byte*>(tensors.weight) + id * row_bytes; }
+  std::byte* exponential(int64_t row, int64_t column) const {
+    return exponentials + (row * spec.vocab + column) * element_size(spec.dtype);
+  }
+  const std::byte* weight_row(int64_t id) const {
+    return static_cast<const std::byte*>(tensors.weight) + id * row_bytes;
+  }
 
   template <typename Body>
   void for_rows(Body&& body) const {
@@ -201,13 +225,16 @@ struct Chunk {
 
   void gather() const {
     for_rows([&](int64_t i) {
-      std::memcpy(hidden + i * row_bytes, static_cast<const std::byte*>(tensors.hidden) + rows[i].row * row_bytes, static_cast<size_t>(row_bytes));
-      rows[i].guess = HWY_DYNAMIC_DISPATCH(dot)(spec.dtype, hidden + i * row_bytes, weight_row(rows[i].label), spec.width);
+      std::memcpy(hidden + i * row_bytes, static_cast<const std::byte*>(tensors.hidden) + rows[i].row * row_bytes,
+                  static_cast<size_t>(row_bytes));
+      rows[i].guess =
+          HWY_DYNAMIC_DISPATCH(dot)(spec.dtype, hidden + i * row_bytes, weight_row(rows[i].label), spec.width);
       std::fill_n(tile_sums + i * tiles, tiles, TileSum{rows[i].guess, 0, 0, 0});
     });
     const int64_t idle = chunk_of(spec) - count;  // the last chunk is filled up with rows of zeros
     std::memset(hidden + count * row_bytes, 0, static_cast<size_t>(idle * row_bytes));
-    if (exponentials != nullptr) std::memset(exponential(count, 0), 0, static_cast<size_t>(idle * spec.vocab * element_size(spec.dtype)));
+    if (exponentials != nullptr)
+      std::memset(exponential(count, 0), 0, static_cast<size_t>(idle * spec.vocab * element_size(spec.dtype)));
   }
 
   // Turns a tile of logits into exponentials while it is in cache.
@@ -218,14 +245,17 @@ struct Chunk {
       const float top = HWY_DYNAMIC_DISPATCH(largest)(logits, tile.columns);
       const float reference = top > row.guess + kMaxExponent ? top : row.guess;
       std::byte* const out = exponentials == nullptr ? nullptr : exponential(tile.row + i, tile.column);
-      const float sum = spec.dtype == DType::f32
-                            ? HWY_DYNAMIC_DISPATCH(exp_f32)(logits, reference, reinterpret_cast<float*>(out), tile.columns)
-                            : HWY_DYNAMIC_DISPATCH(exp_bf16)(logits, reference, reinterpret_cast<uint16_t*>(out), tile.columns);
-      tile_sums[(tile.row + i) * tiles + tile.column_tile] = {reference, sum, static_cast<int32_t>(tile.column), static_cast<int32_t>(tile.columns)};
+      const float sum =
+          spec.dtype == DType::f32
+              ? HWY_DYNAMIC_DISPATCH(exp_f32)(logits, reference, reinterpret_cast<float*>(out), tile.columns)
+              : HWY_DYNAMIC_DISPATCH(exp_bf16)(logits, reference, reinterpret_cast<uint16_t*>(out), tile.columns);
+      tile_sums[(tile.row + i) * tiles + tile.column_tile] = {reference, sum, static_cast<int32_t>(tile.column),
+                                                              static_cast<int32_t>(tile.columns)};
       const int64_t label = row.label - tile.column;
       if (label < 0 || label >= tile.columns) continue;
       row.at_label = logits[label];
-      if (out != nullptr) std::memset(out + label * element_size(spec.dtype), 0, static_cast<size_t>(element_size(spec.dtype)));
+      if (out != nullptr)
+        std::memset(out + label * element_size(spec.dtype), 0, static_cast<size_t>(element_size(spec.dtype)));
     }
   }
 
@@ -241,8 +271,8 @@ struct Chunk {
       for (const TileSum& tile : sums) {
         const double lag = std::exp(static_cast<double>(tile.reference) - static_cast<double>(reference));
         total += static_cast<double>(tile.sum) * lag;
-        if (exponentials != nullptr && tile.reference != reference)
-          HWY_DYNAMIC_DISPATCH(scale_row)(spec.dtype, static_cast<float>(lag), exponential(i, tile.column), tile.columns);
+        if (exponentials != nullptr && tile.reference != reference) HWY_DYNAMIC_DISPATCH(scale_row)
+        (spec.dtype, static_cast<float>(lag), exponential(i, tile.column), tile.columns);
       }
       const double above = static_cast<double>(reference) - static_cast<double>(row.at_label);
       nll[i] = std::log(total) + above;
@@ -252,16 +282,18 @@ struct Chunk {
   }
 
   void add_d_weight() const {
-    // Labels by rows first: hidden is scaled afterwards. Columns are shared out, so that each sum keeps the order of the rows.
+    // Labels by rows first: hidden is scaled afterwards. Columns are shared out, so that each sum keeps the order of
+    // the rows.
     constexpr int64_t kColumns = 64;
     pool.parallel_for(ceil_div(spec.width, kColumns), [&](int64_t tile, int) {
       const int64_t column = tile * kColumns;
-      for (int64_t i = 0; i < count; ++i)
-        HWY_DYNAMIC_DISPATCH(add_row)
-        (spec.dtype, rows[i].at_label_gradient, hidden + i * row_bytes + column * element_size(spec.dtype),
-         tensors.d_weight + rows[i].label * spec.width + column, std::min(kColumns, spec.width - column));
+      for (int64_t i = 0; i < count; ++i) HWY_DYNAMIC_DISPATCH(add_row)
+      (spec.dtype, rows[i].at_label_gradient, hidden + i * row_bytes + column * element_size(spec.dtype),
+       tensors.d_weight + rows[i].label * spec.width + column, std::min(kColumns, spec.width - column));
     });
-    for_rows([&](int64_t i) { HWY_DYNAMIC_DISPATCH(scale_row)(spec.dtype, rows[i].factor, hidden + i * row_bytes, spec.width); });
+    for_rows([&](int64_t i) {
+      HWY_DYNAMIC_DISPATCH(scale_row)(spec.dtype, rows[i].factor, hidden + i * row_bytes, spec.width);
+    });
     Matmul(d_weight_spec(spec)).run_part(pool, spec.vocab, count, exponentials, hidden, tensors.d_weight, workspace);
   }
 
@@ -281,9 +313,12 @@ int64_t linear_cross_entropy_workspace_bytes(const LinearCrossEntropySpec& spec,
   return Layout(spec, Matmul(logits_spec(spec)), threads).total;
 }
 
-void prepare_linear_cross_entropy(const LinearCrossEntropySpec& spec) { (void)linear_cross_entropy_workspace_bytes(spec, 1); }
+void prepare_linear_cross_entropy(const LinearCrossEntropySpec& spec) {
+  (void)linear_cross_entropy_workspace_bytes(spec, 1);
+}
 
-void linear_cross_entropy(ThreadPool& pool, const LinearCrossEntropySpec& spec, const LinearCrossEntropyTensors& t, void* workspace) {
+void linear_cross_entropy(ThreadPool& pool, const LinearCrossEntropySpec& spec, const LinearCrossEntropyTensors& t,
+                          void* workspace) {
   PLIMSOLL_CHECK(spec.dtype == DType::f32 || spec.dtype == DType::bf16, "activations are f32 or bf16");
   const bool gradients = t.d_hidden != nullptr || t.d_weight != nullptr;
   PLIMSOLL_CHECK(!gradients || spec.gradients, "planned without gradients");
@@ -292,9 +327,17 @@ void linear_cross_entropy(ThreadPool& pool, const LinearCrossEntropySpec& spec, 
   const Layout layout(spec, logits, pool.threads());
   auto* const base = static_cast<std::byte*>(workspace);
   auto* const rows = reinterpret_cast<Row*>(base + layout.counted);
-  Chunk chunk{pool, spec, t, layout.tiles, gradients ? base + layout.exponentials : nullptr, base + layout.hidden,
-              reinterpret_cast<float*>(base + layout.d_hidden), reinterpret_cast<TileSum*>(base + layout.tile_sums),
-              reinterpret_cast<double*>(base + layout.nll), base + layout.matmul, spec.width * element_size(spec.dtype)};
+  Chunk chunk{pool,
+              spec,
+              t,
+              layout.tiles,
+              gradients ? base + layout.exponentials : nullptr,
+              base + layout.hidden,
+              reinterpret_cast<float*>(base + layout.d_hidden),
+              reinterpret_cast<TileSum*>(base + layout.tile_sums),
+              reinterpret_cast<double*>(base + layout.nll),
+              base + layout.matmul,
+              spec.width * element_size(spec.dtype)};
   const auto for_ignored = [&](auto&& body) {
     for (int64_t row = 0; row < spec.rows; ++row)
       if (t.labels[row] == kIgnoredLabel) body(row);
@@ -311,7 +354,8 @@ void linear_cross_entropy(ThreadPool& pool, const LinearCrossEntropySpec& spec, 
     chunk.rows = rows + begin;
     chunk.count = std::min(chunk_of(spec), counted - begin);
     chunk.gather();
-    logits.run_tiles(pool, chunk.count, chunk.hidden, t.weight, chunk.workspace, [&](const MatmulTile& tile) { chunk.consume(tile); });
+    logits.run_tiles(pool, chunk.count, chunk.hidden, t.weight, chunk.workspace,
+                     [&](const MatmulTile& tile) { chunk.consume(tile); });
     chunk.reduce();
     for (int64_t i = 0; i < chunk.count; ++i) {
       nll_sum += chunk.nll[i];
@@ -322,7 +366,8 @@ void linear_cross_entropy(ThreadPool& pool, const LinearCrossEntropySpec& spec, 
   }
   for_ignored([&](int64_t row) {
     if (t.nll != nullptr) t.nll[row] = 0;
-    if (t.d_hidden != nullptr) std::memset(static_cast<std::byte*>(t.d_hidden) + row * chunk.row_bytes, 0, static_cast<size_t>(chunk.row_bytes));
+    if (t.d_hidden != nullptr)
+      std::memset(static_cast<std::byte*>(t.d_hidden) + row * chunk.row_bytes, 0, static_cast<size_t>(chunk.row_bytes));
   });
   *t.loss_sum += static_cast<float>(nll_sum * static_cast<double>(*t.loss_scale));
 }

@@ -1,7 +1,7 @@
 // C (m,n) {=,+=} alpha · op(A) · op(B) [+ bias], row-major, f32 or bf16 operands, f32 accumulation.
 //
-// The work is cut into tiles by shape only; free threads take tiles, and each is a short single-threaded computation, so a
-// busy neighbour on one core delays one tile and no more, and the result is the same bits for any thread count.
+// The work is cut into tiles by shape only; free threads take tiles, and each is a short single-threaded computation,
+// so a busy neighbour on one core delays one tile and no more, and the result is the same bits for any thread count.
 #pragma once
 
 #include <cstdint>
@@ -48,18 +48,20 @@ class Matmul {
   Matmul& operator=(Matmul&&) noexcept;
 
   const MatmulSpec& spec() const;
-  // bias: null unless has_bias. workspace: matmul_workspace_bytes(spec, pool.threads()), aligned to 64. Operands must not
-  // overlap C. Not two runs of one thread pool at a time; different pools may run one Matmul at once.
+  // bias: null unless has_bias. workspace: matmul_workspace_bytes(spec, pool.threads()), aligned to 64. Operands must
+  // not overlap C. Not two runs of one thread pool at a time; different pools may run one Matmul at once.
   void run(ThreadPool& pool, const void* a, const void* b, void* c, const void* bias, void* workspace) const;
-  // Only the first m rows and the first k terms are wanted; the rest of the operands is there and zero. Rows of C from m on
-  // hold nothing of use afterwards.
+  // Only the first m rows and the first k terms are wanted; the rest of the operands is there and zero. Rows of C from
+  // m on hold nothing of use afterwards.
   void run_part(ThreadPool& pool, int64_t m, int64_t k, const void* a, const void* b, void* c, void* workspace) const;
-  // For a `consumed` spec: calls consume(tile) for parts that cover the first m rows of C once (and maybe rows after them),
-  // from any thread, while they are in that thread's cache.
+  // For a `consumed` spec: calls consume(tile) for parts that cover the first m rows of C once (and maybe rows after
+  // them), from any thread, while they are in that thread's cache.
   template <typename Consume>
   void run_tiles(ThreadPool& pool, int64_t m, const void* a, const void* b, void* workspace, Consume&& consume) const {
     using Plain = std::remove_reference_t<Consume>;
-    run_tiles(pool, m, a, b, workspace, [](void* context, const MatmulTile& tile) { (*static_cast<Plain*>(context))(tile); }, &consume);
+    run_tiles(
+        pool, m, a, b, workspace, [](void* context, const MatmulTile& tile) { (*static_cast<Plain*>(context))(tile); },
+        &consume);
   }
   int64_t column_tiles() const;
   int64_t workspace_bytes(int threads) const;
@@ -67,8 +69,8 @@ class Matmul {
   struct Kernel;  // one way to compute it; matmul_kernel.h
 
  private:
-  void run_tiles(ThreadPool& pool, int64_t m, const void* a, const void* b, void* workspace, void (*consume)(void*, const MatmulTile&),
-                 void* context) const;
+  void run_tiles(ThreadPool& pool, int64_t m, const void* a, const void* b, void* workspace,
+                 void (*consume)(void*, const MatmulTile&), void* context) const;
   std::shared_ptr<const Kernel> kernel_;
 };
 

@@ -20,7 +20,8 @@ Buffers make_buffers(const MatmulSpec& s) {
   const int64_t ldc = stride_or(s.ldc, s.n);
   return {Typed(s.a, random_values(static_cast<size_t>((s.transpose_a ? s.k : s.m) * lda), 1)),
           Typed(s.b, random_values(static_cast<size_t>((s.transpose_b ? s.n : s.k) * ldb), 2)),
-          Typed(s.c, random_values(static_cast<size_t>(s.m * ldc), 3)), Typed(s.bias, random_values(static_cast<size_t>(s.n), 4))};
+          Typed(s.c, random_values(static_cast<size_t>(s.m * ldc), 3)),
+          Typed(s.bias, random_values(static_cast<size_t>(s.n), 4))};
 }
 
 std::vector<double> naive(const MatmulSpec& s, const Buffers& buffers) {
@@ -38,7 +39,8 @@ std::vector<double> naive(const MatmulSpec& s, const Buffers& buffers) {
         sum += static_cast<double>(x) * static_cast<double>(y);
       }
       double& to = out[static_cast<size_t>(i * ldc + j)];
-      to = static_cast<double>(s.alpha) * sum + (s.accumulate ? to : 0) + (s.has_bias ? static_cast<double>(bias[static_cast<size_t>(j)]) : 0);
+      to = static_cast<double>(s.alpha) * sum + (s.accumulate ? to : 0) +
+           (s.has_bias ? static_cast<double>(bias[static_cast<size_t>(j)]) : 0);
     }
   return out;
 }
@@ -52,14 +54,15 @@ Typed run(const MatmulSpec& s, const Buffers& buffers, int threads) {
   auto* const workspace = reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64);
   Typed c = buffers.c;
   matmul.run(pool, buffers.a.data(), buffers.b.data(), c.data(), s.has_bias ? buffers.bias.data() : nullptr, workspace);
-  for (const uint8_t* p = workspace + bytes; p < memory.data() + memory.size(); ++p) EXPECT_EQ(*p, 0xa5) << "workspace overrun";
+  for (const uint8_t* p = workspace + bytes; p < memory.data() + memory.size(); ++p)
+    EXPECT_EQ(*p, 0xa5) << "workspace overrun";
   return c;
 }
 
 void check(const MatmulSpec& s) {
-  SCOPED_TRACE(testing::Message() << s.m << 'x' << s.n << 'x' << s.k << " ta " << s.transpose_a << " tb " << s.transpose_b << " acc "
-                                  << s.accumulate << " alpha " << s.alpha << " bias " << s.has_bias << ' ' << dtype_name(s.a) << "->"
-                                  << dtype_name(s.c));
+  SCOPED_TRACE(testing::Message() << s.m << 'x' << s.n << 'x' << s.k << " ta " << s.transpose_a << " tb "
+                                  << s.transpose_b << " acc " << s.accumulate << " alpha " << s.alpha << " bias "
+                                  << s.has_bias << ' ' << dtype_name(s.a) << "->" << dtype_name(s.c));
   const Buffers buffers = make_buffers(s);
   const Typed one = run(s, buffers, 1);
   expect_close(one.values(), naive(s, buffers), s.c == DType::f32 ? 1e-5 : 5e-3);
@@ -67,9 +70,10 @@ void check(const MatmulSpec& s) {
 }
 
 const MatmulSpec kShapes[] = {
-    {.m = 1, .n = 1, .k = 1},     {.m = 3, .n = 70, .k = 37},    {.m = 4, .n = 64, .k = 64},    {.m = 5, .n = 17, .k = 33},
-    {.m = 70, .n = 16, .k = 100}, {.m = 65, .n = 100, .k = 16},  {.m = 16, .n = 200, .k = 130}, {.m = 257, .n = 129, .k = 65},
-    {.m = 300, .n = 600, .k = 8}, {.m = 96, .n = 48, .k = 1100},
+    {.m = 1, .n = 1, .k = 1},      {.m = 3, .n = 70, .k = 37},    {.m = 4, .n = 64, .k = 64},
+    {.m = 5, .n = 17, .k = 33},    {.m = 70, .n = 16, .k = 100},  {.m = 65, .n = 100, .k = 16},
+    {.m = 16, .n = 200, .k = 130}, {.m = 257, .n = 129, .k = 65}, {.m = 300, .n = 600, .k = 8},
+    {.m = 96, .n = 48, .k = 1100},
 };
 
 TEST(Matmul, EveryFormAgreesWithTheDefinition) {
@@ -155,19 +159,24 @@ TEST(Matmul, PartsOfRowsAndTerms) {
 
 TEST(Matmul, ConsumedTilesCoverTheProductOnce) {
   for (const DType dtype : {DType::f32, DType::bf16})
-    for (const MatmulSpec& shape : {MatmulSpec{.m = 300, .n = 1700, .k = 64}, {.m = 5, .n = 3, .k = 9}, {.m = 40, .n = 130, .k = 2500}}) {
+    for (const MatmulSpec& shape :
+         {MatmulSpec{.m = 300, .n = 1700, .k = 64}, {.m = 5, .n = 3, .k = 9}, {.m = 40, .n = 130, .k = 2500}}) {
       MatmulSpec s = shape;
       s.a = s.b = dtype;
       s.transpose_b = s.consumed = true;
       const Buffers buffers = make_buffers(s);
       const Matmul matmul(s);
       ThreadPool pool(3);
-      std::vector<float> workspace(static_cast<size_t>(matmul.workspace_bytes(3)) / 4 + 16), c(static_cast<size_t>(s.m * s.n), 0);
-      matmul.run_tiles(pool, s.m, buffers.a.data(), buffers.b.data(), reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(workspace.data()) + 63) / 64 * 64),
+      std::vector<float> workspace(static_cast<size_t>(matmul.workspace_bytes(3)) / 4 + 16),
+          c(static_cast<size_t>(s.m * s.n), 0);
+      matmul.run_tiles(pool, s.m, buffers.a.data(), buffers.b.data(),
+                       reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(workspace.data()) + 63) / 64 * 64),
                        [&](const MatmulTile& tile) {
                          EXPECT_LT(tile.column_tile, matmul.column_tiles());
                          for (int64_t i = 0; i < tile.rows; ++i)
-                           for (int64_t j = 0; j < tile.columns; ++j) c[static_cast<size_t>((tile.row + i) * s.n + tile.column + j)] += tile.values[i * tile.stride + j];
+                           for (int64_t j = 0; j < tile.columns; ++j)
+                             c[static_cast<size_t>((tile.row + i) * s.n + tile.column + j)] +=
+                                 tile.values[i * tile.stride + j];
                        });
       expect_close(c, naive(s, buffers), 1e-5);
     }
@@ -191,9 +200,11 @@ TEST(Matmul, LinearWithBiasAsTorch) {
     Matmul(s).run(pool, a.data(), b.data(), c.data(), add.empty() ? nullptr : add.data(), workspace);
     return c;
   };
-  expect_close(run_f32({.m = 6, .n = 24, .k = 32, .transpose_b = true, .has_bias = true}, x, w, bias), g.f32("out.out"), 5e-6);
+  expect_close(run_f32({.m = 6, .n = 24, .k = 32, .transpose_b = true, .has_bias = true}, x, w, bias), g.f32("out.out"),
+               5e-6);
   expect_close(run_f32({.m = 6, .n = 32, .k = 24}, dy, w, {}), g.f32("grad.x"), 5e-6);
-  expect_close(run_f32({.m = 24, .n = 32, .k = 6, .transpose_a = true, .accumulate = true}, dy, x, {}), g.f32("grad.weight"), 5e-6);
+  expect_close(run_f32({.m = 24, .n = 32, .k = 6, .transpose_a = true, .accumulate = true}, dy, x, {}),
+               g.f32("grad.weight"), 5e-6);
 }
 
 }  // namespace
