@@ -14,8 +14,12 @@ Error not_built(const char* command) {
 struct Generator::State {};
 Generator::Generator(const std::string&, const std::string&, int64_t) { throw not_built("generate"); }
 Generator::~Generator() = default;
-GenerateReport Generator::complete(const std::string&, const SamplingOptions&, const OnText&) { throw not_built("generate"); }
-GenerateReport Generator::reply(const std::vector<ChatMessage>&, const SamplingOptions&, const OnText&) { throw not_built("chat"); }
+GenerateReport Generator::complete(const std::string&, const SamplingOptions&, const OnText&) {
+  throw not_built("generate");
+}
+GenerateReport Generator::reply(const std::vector<ChatMessage>&, const SamplingOptions&, const OnText&) {
+  throw not_built("chat");
+}
 EvaluateReport run_evaluation(const Recipe&) { throw not_built("eval"); }
 void run_merge(const MergeOptions&) { throw not_built("merge"); }
 

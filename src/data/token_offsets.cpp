@@ -7,7 +7,6 @@
 #include <optional>
 #include <string>
 
-
 namespace plimsoll {
 namespace {
 
@@ -29,9 +28,12 @@ size_t character_bytes(std::string_view text) {
 // Case and normal form taken away.
 std::string folded(std::string_view text) {
   utf8proc_uint8_t* mapped = nullptr;
-  const auto options = static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_COMPAT | UTF8PROC_CASEFOLD | UTF8PROC_STABLE);
-  const utf8proc_ssize_t length = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()), &mapped, options);
-  std::string result = length >= 0 ? std::string(reinterpret_cast<const char*>(mapped), static_cast<size_t>(length)) : std::string(text);
+  const auto options =
+      static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_COMPAT | UTF8PROC_CASEFOLD | UTF8PROC_STABLE);
+  const utf8proc_ssize_t length = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                                               static_cast<utf8proc_ssize_t>(text.size()), &mapped, options);
+  std::string result =
+      length >= 0 ? std::string(reinterpret_cast<const char*>(mapped), static_cast<size_t>(length)) : std::string(text);
   std::free(mapped);
   return result;
 }
@@ -60,7 +62,8 @@ std::optional<Match> match_piece(std::string_view rest, std::string_view piece) 
   const std::string_view bare = without_leading_blanks(piece);
   if (const auto used = prefix_bytes(rest, bare)) return Match{0, *used};
   const size_t skipped = rest.size() - without_leading_blanks(rest).size();
-  if (skipped > 0 && rest.substr(skipped).starts_with(bare) && !bare.empty()) return Match{skipped, skipped + bare.size()};
+  if (skipped > 0 && rest.substr(skipped).starts_with(bare) && !bare.empty())
+    return Match{skipped, skipped + bare.size()};
   const std::string wanted = folded(bare);
   if (wanted.empty()) return std::nullopt;
   std::optional<Match> found;
@@ -95,7 +98,9 @@ EncodedText encode_with_offsets(const Tokenizer& tokenizer, std::string_view tex
   for (size_t i = 0; i < encoded.ids.size(); ++i) {
     const std::string piece = decoder.put(encoded.ids[i]);
     const std::string_view rest = text.substr(position);
-    const std::optional<Match> match = piece.empty() ? std::nullopt : lost ? find_piece(rest, piece) : match_piece(rest, piece);
+    const std::optional<Match> match = piece.empty() ? std::nullopt
+                                       : lost        ? find_piece(rest, piece)
+                                                     : match_piece(rest, piece);
     if (match) {
       const size_t begin = position + match->begin, end = position + match->end;
       // Parts of one character share it; what could not be matched shares all that was passed over.
@@ -126,7 +131,12 @@ std::vector<int32_t> token_mask(const EncodedText& encoded, const std::vector<By
   std::vector<int32_t> mask;
   mask.reserve(encoded.ids.size());
   for (const auto& [begin, end] : encoded.byte_offsets)
-    mask.push_back(begin < end && std::any_of(spans.begin(), spans.end(), [begin = begin, end = end](const ByteSpan& span) { return begin < span.second && end > span.first; }) ? 1 : 0);
+    mask.push_back(begin < end && std::any_of(spans.begin(), spans.end(),
+                                              [begin = begin, end = end](const ByteSpan& span) {
+                                                return begin < span.second && end > span.first;
+                                              })
+                       ? 1
+                       : 0);
   return mask;
 }
 

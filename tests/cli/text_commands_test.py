@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import unittest
 
-from program import GOLDEN, ProgramTest, run
+from program import GOLDEN, ProgramTest
 
 
 def golden(*parts):
