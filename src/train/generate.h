@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/dtype.h"
+
 namespace plimsoll {
 
 struct SamplingOptions {
@@ -35,7 +37,8 @@ using OnText = std::function<void(std::string_view piece)>;
 
 class Generator {
  public:
-  Generator(const std::string& model, const std::string& adapter, int64_t threads);
+  // `precision` of weights and arithmetic: f32 gives the very tokens of a reference in f32, bf16 half the bytes.
+  Generator(const std::string& model, const std::string& adapter, int64_t threads, DType precision = DType::f32);
   ~Generator();
   Generator(const Generator&) = delete;
   Generator& operator=(const Generator&) = delete;

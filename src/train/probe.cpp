@@ -4,20 +4,14 @@
 #include <cstring>
 
 #include "arch/architecture.h"
-#include "backend/cpu/cpu_backend.h"
 #include "base/error.h"
-#include "compile/run_plan.h"
-#include "compile/train_program.h"
-#include "config/machine.h"
-#include "formats/model_files.h"
-#include "formats/peft.h"
 #include "formats/safetensors.h"
 #include "formats/safetensors_writer.h"
 #include "ops/op_def.h"
 #include "passes/autodiff.h"
+#include "train/inference.h"
 #include "train/sources.h"
 #include "train/token_batch.h"
-#include "train/weight_loader.h"
 
 namespace plimsoll {
 namespace {
@@ -102,26 +96,6 @@ TokenBatch read_batch(const TensorIndex& file, const std::string& path, int64_t 
   return batch;
 }
 
-Graph load_graph(const std::vector<Graph>& phases, int64_t staging_bytes) {
-  Graph graph;
-  graph.phase = phase_names::kLoad;
-  for (const Graph& phase : phases) {
-    for (const Value& value : phase.values) {
-      if (!is_persistent(value.kind) || graph.find(value.name) != kNoValue) continue;
-      const std::string name = value.name;
-      if (value.kind == ValueKind::gradient) {
-        add_op(graph, {OpKind::fill_zero, {add_value(graph, value)}, {}, "clear." + name, OpRole::transfer});
-      } else if (value.kind == ValueKind::parameter || value.kind == ValueKind::adapter) {
-        TransferAttrs attrs;
-        attrs.tensor = name;
-        attrs.staging_bytes = staging_bytes;
-        add_op(graph, {OpKind::load_tensor, {add_value(graph, value)}, attrs, "load." + name, OpRole::transfer});
-      }
-    }
-  }
-  return graph;
-}
-
 struct ProbePhases {
   std::vector<Graph> graphs;
   std::vector<std::string> differentiated;  // names
@@ -189,20 +163,15 @@ void run_probe(const ProbeOptions& options) {
   const TokenBatch batch = read_batch(open_safetensors(options.batch), options.batch, config.vocab_size);
   if (options.gradients && batch.labels.empty())
     throw caller_error(options.batch, "has no labels", "add labels, or leave --gradients out");
-  AdapterSource adapter = open_adapter_source(options.adapter);
+  const AdapterSource adapter = open_adapter_source(options.adapter);
 
   const ProbeInputs inputs{options.out, options.gradients, options.precision, adapter.modules};
   ProbePhases phases = build_phases(config, inputs, batch);
-  phases.graphs.insert(phases.graphs.begin(), load_graph(phases.graphs, load_staging_bytes(model.tensors)));
-  ThreadPool pool(options.threads > 0 ? options.threads : inspect_machine().threads);
-  const RunPlan plan = plan_memory(std::move(phases.graphs), [&](const Graph& graph, const Op& op) {
-    return cpu_backend().workspace_bytes(graph, op, pool.threads());
-  });
+  ThreadPool pool(threads_or_all(options.threads));
+  const RunPlan plan = plan_inference(std::move(phases.graphs), model.tensors, pool.threads());
   const Arena arena(plan.arena_bytes);
-  WeightLoader loader(model.tensors, adapter.tensors());
+  load_weights(plan, arena, pool, model, adapter);
   RunState state;
-  state.host = &loader;
-  Executor(plan.phase(phase_names::kLoad), arena, cpu_backend(), pool).run(state);
 
   const Executor forward(plan.phase(kForwardPhase), arena, cpu_backend(), pool);
   write_inv_freq(forward, phases.inv_freq);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "train/evaluate.h"
 #include "train/weight_loader.h"
 
 namespace plimsoll {
@@ -60,23 +61,7 @@ TrainSession::StepResult TrainSession::step(const TrainData& data, const StepRow
 }
 
 double TrainSession::evaluate(const TokenizedDataset& dataset, const Recipe& recipe, int32_t pad_id) {
-  const Executor& evaluate = phase(phase_names::kEvaluate);
-  const PackingOptions packing{recipe.seq_len, recipe.packing, false, 0};
-  BatchOrder order(dataset.size(), [&](int64_t i) { return dataset.length(i); }, packing, plan_.choices.micro_batch);
-  const int64_t row_count = order.rows_of_epoch(0);
-  double sum = 0;
-  int64_t counted = 0;
-  StepRows rows;
-  for (int64_t first = 0; first < row_count; first += batch_.batch) {
-    order.rows_of_step(first / batch_.batch, rows);
-    const int64_t count = std::min(batch_.batch, row_count - first);  // the last step runs into the next epoch
-    if (count < batch_.batch) rows.row_begin.resize(static_cast<size_t>(count) + 1);
-    counted += fill_batch(dataset, rows, 0, batch_.batch, batch_.length, pad_id, batch_.view());
-    write_batch(evaluate, batch_, 1.0F);
-    evaluate.run(state_);
-    sum += read_loss(evaluate);
-  }
-  return counted > 0 ? sum / static_cast<double>(counted) : 0.0;
+  return evaluate_dataset(phase(phase_names::kEvaluate), dataset, recipe.packing, pad_id, batch_).mean();
 }
 
 int64_t TrainSession::used_arena_bytes() const {

@@ -1,0 +1,176 @@
+#include "train/merge.h"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <unordered_map>
+
+#include "arch/architecture.h"
+#include "base/bytes.h"
+#include "base/error.h"
+#include "compile/run_plan.h"
+#include "formats/gguf_export.h"
+#include "formats/gguf_tokenizer.h"
+#include "ops/op_def.h"
+#include "train/inference.h"
+#include "train/model_folder.h"
+#include "train/weight_loader.h"
+
+namespace plimsoll {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kMergePhase = "merge";
+constexpr int64_t kStagingBytes = 4 << 20;
+
+// One tensor after another, in the order of the target: load, add s · B A where the adapter has it, save. Every tensor dies
+// before the next one is loaded, so the phase needs the bytes of the largest.
+Graph build_merge_phase(const std::vector<NamedShape>& order, const AdapterSource& adapter, int64_t load_staging, int64_t save_staging) {
+  Graph graph;
+  graph.phase = kMergePhase;
+  std::unordered_map<std::string, const LoraModule*> modules;
+  for (const LoraModule& module : adapter.modules) modules[module.path + ".weight"] = &module;
+  const auto load = [&](const std::string& name, const Shape& shape) {
+    return add_op(graph, {OpKind::load_tensor, {}, TransferAttrs{name, load_staging, DType::f32, shape}, "load." + name, OpRole::transfer})[0];
+  };
+  for (const NamedShape& tensor : order) {
+    ValueId weight = load(tensor.name, tensor.shape);
+    if (const auto found = modules.find(tensor.name); found != modules.end()) {
+      const LoraModule& module = *found->second;
+      const ValueId a = load(lora_a_name(module.path), {module.rank, tensor.shape[1]});
+      const ValueId b = load(lora_b_name(module.path), {tensor.shape[0], module.rank});
+      LinearAttrs attrs;
+      attrs.alpha = module.scale;
+      attrs.transpose_weight = false;
+      attrs.has_addend = true;
+      weight = add_op(graph, {OpKind::linear, {b, a, weight}, attrs, "merge." + tensor.name, OpRole::transfer})[0];
+      modules.erase(found);
+    }
+    add_op(graph, {OpKind::save_tensor, {weight}, TransferAttrs{tensor.name, save_staging, DType::f32, {}}, "save." + tensor.name, OpRole::transfer});
+  }
+  if (!modules.empty())
+    throw caller_error("--adapter", "adapts " + modules.begin()->second->path + ", which the model does not have", "check that the adapter belongs to this model");
+  return graph;
+}
+
+// Reads from the model and the adapter, writes to the target.
+class MergeHost : public HostServices {
+ public:
+  MergeHost(WeightLoader& loader, HostServices& target) : loader_(loader), target_(target) {}
+  void load(const std::string& tensor, const Value& value, std::span<std::byte> out, std::span<std::byte> staging) override {
+    loader_.load(tensor, value, out, staging);
+  }
+  void save(const std::string& tensor, const Value& value, std::span<const std::byte> data, std::span<std::byte> staging) override {
+    target_.save(tensor, value, data, staging);
+  }
+
+ private:
+  WeightLoader& loader_;
+  HostServices& target_;
+};
+
+class GgufTarget : public HostServices {
+ public:
+  GgufTarget(const std::string& path, const GgufExport& plan) : plan_(plan), writer_(path, plan.metadata, plan.outputs()) { write_own(); }
+
+  void save(const std::string& tensor, const Value& value, std::span<const std::byte> data, std::span<std::byte> staging) override {
+    const GgufExportTensor& target = plan_.tensors[next_];
+    PLIMSOLL_CHECK(target.hf_name == tensor, "tensors come in the order of the export");
+    const auto* values = reinterpret_cast<const float*>(data.data());
+    const int64_t width = value.shape.rank() > 1 ? value.shape[-1] : (target.interleaved_heads > 0 ? 1 : value.shape.elements());
+    write_gguf_tensor(writer_, target, [&](int64_t row, std::span<float> out) {
+      std::memcpy(out.data(), values + row * width, out.size_bytes());
+    }, staging);
+    ++next_;
+    write_own();
+  }
+  void finish() { writer_.finish(); }
+
+ private:
+  // Tensors that only GGUF has lie between the model's own.
+  void write_own() {
+    while (next_ < plan_.tensors.size() && plan_.tensors[next_].hf_name.empty()) {
+      writer_.write(std::as_bytes(std::span(plan_.tensors[next_].values)));
+      ++next_;
+    }
+  }
+
+  const GgufExport& plan_;
+  GgufWriter writer_;
+  size_t next_ = 0;
+};
+
+struct MergeRun {
+  ModelFiles model;
+  AdapterSource adapter;
+  ThreadPool pool;
+
+  explicit MergeRun(const MergeOptions& options)
+      : model(open_runnable_model(options.model)), adapter(open_adapter_source(options.adapter)), pool(threads_or_all(0)) {}
+
+  void run(const std::vector<NamedShape>& order, int64_t save_staging, HostServices& target) {
+    std::vector<Graph> phases;
+    phases.push_back(build_merge_phase(order, adapter, load_staging_bytes(model.tensors), save_staging));
+    verify(phases.front());
+    const RunPlan plan = plan_memory(std::move(phases), [this](const Graph& graph, const Op& op) {
+      return cpu_backend().workspace_bytes(graph, op, pool.threads());
+    });
+    const Arena arena(plan.arena_bytes);
+    WeightLoader loader(model.tensors, adapter.tensors());
+    MergeHost host(loader, target);
+    RunState state;
+    state.host = &host;
+    Executor(plan.phase(kMergePhase), arena, cpu_backend(), pool).run(state);
+  }
+};
+
+std::vector<NamedShape> model_tensors(const ModelConfig& config) {
+  std::vector<NamedShape> tensors;
+  for (const ParameterSpec& spec : list_parameters(config)) tensors.push_back({spec.name, spec.shape});
+  return tensors;
+}
+
+GgufMetadata tokenizer_of(const ModelFiles& model) {
+  if (model.gguf) return tokenizer_keys(model.gguf->metadata);
+  if (model.tokenizer_json.empty()) return {};
+  return gguf_tokenizer_metadata(model.tokenizer_json, model.tokenizer_config_json, read_chat_template(model), model.config);
+}
+
+void merge_to_gguf(MergeRun& run, const MergeOptions& options) {
+  const GgufExport plan = plan_gguf_export(run.model.config, model_tensors(run.model.config), options.type, tokenizer_of(run.model),
+                                           fs::path(options.target).stem().string());
+  std::vector<NamedShape> order;
+  int64_t staging = 0;
+  std::unordered_map<std::string, Shape> shapes;
+  for (const NamedShape& tensor : model_tensors(run.model.config)) shapes[tensor.name] = tensor.shape;
+  for (const GgufExportTensor& tensor : plan.tensors) {
+    if (tensor.hf_name.empty()) continue;
+    order.push_back({tensor.hf_name, shapes.at(tensor.hf_name)});
+    staging = std::max(staging, gguf_staging_bytes(tensor));
+  }
+  GgufTarget target(options.target, plan);
+  run.run(order, staging, target);
+  target.finish();
+}
+
+void merge_to_folder(MergeRun& run, const MergeOptions& options) {
+  std::vector<SafetensorsOutput> entries;
+  const std::vector<NamedShape> order = model_tensors(run.model.config);
+  for (const NamedShape& tensor : order) entries.push_back({tensor.name, options.type, tensor.shape});
+  make_folder(options.target);
+  SafetensorsTarget target(options.target + "/model.safetensors", entries, options.type);
+  run.run(order, kStagingBytes, target);
+  target.finish();
+  write_model_companions(run.model, options.type, options.target);
+}
+
+}  // namespace
+
+void run_merge(const MergeOptions& options) {
+  MergeRun run(options);
+  if (options.target.ends_with(".gguf")) merge_to_gguf(run, options);
+  else merge_to_folder(run, options);
+}
+
+}  // namespace plimsoll

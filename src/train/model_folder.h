@@ -1,0 +1,31 @@
+// Writing a model as a Hugging Face folder.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "formats/model_files.h"
+#include "formats/safetensors_writer.h"
+#include "runtime/executor.h"
+
+namespace plimsoll {
+
+// Writes f32 tensors, in the order of `entries`, as `dtype`: narrowed piece by piece through the op's staging.
+class SafetensorsTarget : public HostServices {
+ public:
+  SafetensorsTarget(const std::string& path, const std::vector<SafetensorsOutput>& entries, DType dtype)
+      : writer_(path, entries), dtype_(dtype) {}
+  void save(const std::string& tensor, const Value& value, std::span<const std::byte> data, std::span<std::byte> staging) override;
+  void finish() { writer_.finish(); }
+
+ private:
+  SafetensorsWriter writer_;
+  DType dtype_;
+};
+
+std::string make_folder(const std::string& path);  // and returns it; World Error when it cannot
+
+// config.json, and the tokenizer, generation config and chat template that the model came with.
+void write_model_companions(const ModelFiles& model, DType dtype, const std::string& folder);
+
+}  // namespace plimsoll
