@@ -25,7 +25,8 @@ bool takes_rest(const Argument& argument) { return argument.value_name.find("…
 std::string see_help(const Command& command) { return fmt::format("plimsoll {} --help lists the flags", command.name); }
 
 std::string usage_of(const Argument& argument) {
-  return argument.value_name.empty() ? std::string(argument.name) : fmt::format("{} {}", argument.name, argument.value_name);
+  return argument.value_name.empty() ? std::string(argument.name)
+                                     : fmt::format("{} {}", argument.name, argument.value_name);
 }
 
 // `--betas 0.9 0.95` is one value for us.
@@ -44,7 +45,8 @@ template <typename Number>
 Number number_in_range(const Argument& argument, const std::string& text, std::optional<Number> value) {
   const bool whole = std::is_same_v<Number, int64_t>;
   if (!value)
-    throw caller_error(std::string(argument.name), fmt::format("'{}' is not a {}number", one_line(text, 80), whole ? "whole " : ""),
+    throw caller_error(std::string(argument.name),
+                       fmt::format("'{}' is not a {}number", one_line(text, 80), whole ? "whole " : ""),
                        fmt::format("write it like {}", usage_of(argument)));
   const auto number = static_cast<double>(*value);
   if (!(number >= argument.min && number <= argument.max))
@@ -58,7 +60,8 @@ bool switch_value(std::string_view name, const std::vector<std::string>& texts) 
   const std::string text = texts.empty() ? "true" : texts.back();
   if (text == "true" || text == "on" || text == "1") return true;
   if (text == "false" || text == "off" || text == "0") return false;
-  throw caller_error(std::string(name), fmt::format("'{}' is not on or off", one_line(text, 80)), fmt::format("write {0} or {0}=off", name));
+  throw caller_error(std::string(name), fmt::format("'{}' is not on or off", one_line(text, 80)),
+                     fmt::format("write {0} or {0}=off", name));
 }
 
 void fill(const Argument& argument, const std::vector<std::string>& texts) {
@@ -67,8 +70,10 @@ void fill(const Argument& argument, const std::vector<std::string>& texts) {
       [&](auto* target) {
         using Target = std::remove_pointer_t<decltype(target)>;
         if constexpr (std::is_same_v<Target, bool>) *target = switch_value(argument.name, texts);
-        else if constexpr (std::is_same_v<Target, int64_t>) *target = number_in_range(argument, last, parse_integer(last));
-        else if constexpr (std::is_same_v<Target, double>) *target = number_in_range(argument, last, parse_number(last));
+        else if constexpr (std::is_same_v<Target, int64_t>)
+          *target = number_in_range(argument, last, parse_integer(last));
+        else if constexpr (std::is_same_v<Target, double>)
+          *target = number_in_range(argument, last, parse_number(last));
         else if constexpr (std::is_same_v<Target, std::vector<std::string>>) *target = texts;
         else *target = last;
       },
@@ -77,7 +82,8 @@ void fill(const Argument& argument, const std::vector<std::string>& texts) {
 
 Error unknown_argument(const Command& command, const std::string& given, const std::vector<std::string_view>& globals) {
   if (given.size() < 2 || given.front() != '-')
-    return caller_error(one_line(given, 80), fmt::format("one argument more than plimsoll {} takes", command.name), see_help(command));
+    return caller_error(one_line(given, 80), fmt::format("one argument more than plimsoll {} takes", command.name),
+                        see_help(command));
   std::vector<std::string> names(globals.begin(), globals.end());
   for (const Argument& argument : command.arguments)
     if (is_flag(argument.name)) names.emplace_back(argument.name);
@@ -86,7 +92,8 @@ Error unknown_argument(const Command& command, const std::string& given, const s
   std::vector<std::string_view> bare;
   for (const std::string& name : names) bare.push_back(std::string_view(name).substr(2));
   const std::string flag = given.substr(0, given.find('='));
-  const std::string_view near = nearest_name(std::string_view(flag).substr(std::min(flag.find_first_not_of('-'), flag.size())), bare);
+  const std::string_view near =
+      nearest_name(std::string_view(flag).substr(std::min(flag.find_first_not_of('-'), flag.size())), bare);
   return caller_error(one_line(flag, 80), fmt::format("plimsoll {} has no such flag", command.name),
                       near.empty() ? see_help(command) : fmt::format("did you mean --{}?", near));
 }
@@ -95,9 +102,11 @@ Error unknown_argument(const Command& command, const std::string& given, const s
 Error from_parser(const Command& command, const CLI::ParseError& error) {
   const std::string what = one_line(error.what());
   const size_t colon = what.find(": ");
-  if (colon == std::string::npos) return caller_error(fmt::format("plimsoll {}", command.name), what, see_help(command));
+  if (colon == std::string::npos)
+    return caller_error(fmt::format("plimsoll {}", command.name), what, see_help(command));
   const std::string name = what.substr(0, colon);
-  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) == nullptr) return caller_error(name, what.substr(colon + 2), see_help(command));
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) == nullptr)
+    return caller_error(name, what.substr(colon + 2), see_help(command));
   std::string way_out = see_help(command);
   for (const Argument& argument : command.arguments)
     if (argument.name == name) way_out = fmt::format("write it like {}", usage_of(argument));
@@ -108,7 +117,8 @@ Error from_parser(const Command& command, const CLI::ParseError& error) {
 
 }  // namespace
 
-Parsed parse_arguments(const Command& command, std::vector<std::string> arguments, std::vector<std::string_view> globals) {
+Parsed parse_arguments(const Command& command, std::vector<std::string> arguments,
+                       std::vector<std::string_view> globals) {
   CLI::App app;
   app.set_help_flag("");
   app.allow_extras();
@@ -124,7 +134,8 @@ Parsed parse_arguments(const Command& command, std::vector<std::string> argument
       if (takes_rest(argument)) option->expected(1, CLI::detail::expected_max_vector_size)->allow_extra_args();
       else option->expected(1);
     }
-    if (!std::holds_alternative<std::vector<std::string>*>(argument.target)) option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    if (!std::holds_alternative<std::vector<std::string>*>(argument.target))
+      option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     else option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     options.emplace_back(&argument, option);
   }
@@ -132,13 +143,17 @@ Parsed parse_arguments(const Command& command, std::vector<std::string> argument
     for (const RecipeField& field : recipe_fields()) {
       const std::string name = fmt::format("--{}", field.name);
       CLI::Option* option = field.kind == FieldKind::flag ? app.add_flag(name) : app.add_option(name);
-      if (field.kind == FieldKind::texts) option->expected(1, CLI::detail::expected_max_vector_size)->allow_extra_args()->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+      if (field.kind == FieldKind::texts)
+        option->expected(1, CLI::detail::expected_max_vector_size)
+            ->allow_extra_args()
+            ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
       else option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
       recipe_options.emplace_back(&field, option);
     }
   }
   std::map<std::string_view, CLI::Option*> switches;
-  for (const std::string_view name : globals) switches[name] = app.add_flag(name == "--help" ? "-h,--help" : std::string(name));
+  for (const std::string_view name : globals)
+    switches[name] = app.add_flag(name == "--help" ? "-h,--help" : std::string(name));
 
   join_pairs(command, arguments);
   std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back
@@ -148,7 +163,9 @@ Parsed parse_arguments(const Command& command, std::vector<std::string> argument
     if (switches["--help"]->count() > 0) return Parsed::show_help;
     throw from_parser(command, error);
   }
-  const auto is_on = [&](std::string_view name) { return switches[name]->count() > 0 && switch_value(name, switches[name]->results()); };
+  const auto is_on = [&](std::string_view name) {
+    return switches[name]->count() > 0 && switch_value(name, switches[name]->results());
+  };
   if (is_on("--help")) return Parsed::show_help;
   const std::vector<std::string> extras = app.remaining();
   for (const std::string& extra : extras)
@@ -160,7 +177,8 @@ Parsed parse_arguments(const Command& command, std::vector<std::string> argument
   for (const auto& [argument, option] : options) {
     if (option->count() > 0) fill(*argument, option->results());
     else if (argument->required)
-      throw caller_error(std::string(argument->name), "is missing", fmt::format("for example: {}", command.examples.front()));
+      throw caller_error(std::string(argument->name), "is missing",
+                         fmt::format("for example: {}", command.examples.front()));
   }
   for (const auto& [field, option] : recipe_options)
     if (option->count() > 0) command.recipe_flags->emplace_back(field, option->results());

@@ -40,7 +40,8 @@ struct Command {
 enum class Parsed { run, show_help };
 
 // Fills the command's targets from `arguments` (what follows the command's name). Throws a caller Error.
-Parsed parse_arguments(const Command& command, std::vector<std::string> arguments, std::vector<std::string_view> globals);
+Parsed parse_arguments(const Command& command, std::vector<std::string> arguments,
+                       std::vector<std::string_view> globals);
 
 std::string command_help(const Command& command);
 

@@ -54,14 +54,16 @@ int run_chat(const ChatOptions& options) {
 
 Command chat_command() {
   auto options = std::make_shared<ChatOptions>();
-  Command command{.name = "chat",
-                  .summary = "a conversation, one line of stdin a turn",
-                  .examples = {"plimsoll chat SmolLM2-135M-Instruct.gguf",
-                               "echo \"What is CWE-79?\" | plimsoll chat SmolLM2-135M-Instruct.gguf --adapter run/adapter --json"},
-                  .arguments = generation_arguments(options->shared),
-                  .json = &options->json,
-                  .run = [options] { return run_chat(*options); }};
-  command.arguments.push_back({.name = "--system", .value_name = "TEXT", .help = "first message, from the system", .target = &options->system});
+  Command command{
+      .name = "chat",
+      .summary = "a conversation, one line of stdin a turn",
+      .examples = {"plimsoll chat SmolLM2-135M-Instruct.gguf",
+                   "echo \"What is CWE-79?\" | plimsoll chat SmolLM2-135M-Instruct.gguf --adapter run/adapter --json"},
+      .arguments = generation_arguments(options->shared),
+      .json = &options->json,
+      .run = [options] { return run_chat(*options); }};
+  command.arguments.push_back(
+      {.name = "--system", .value_name = "TEXT", .help = "first message, from the system", .target = &options->system});
   return command;
 }
 

@@ -22,7 +22,8 @@ struct EvalOptions {
 Recipe recipe_of(const EvalOptions& options) {
   Recipe recipe;
   recipe.shuffle = false;
-  std::vector<RecipeFlag> flags = {{find_recipe_field("model"), {options.model}}, {find_recipe_field("data"), options.data}};
+  std::vector<RecipeFlag> flags = {{find_recipe_field("model"), {options.model}},
+                                   {find_recipe_field("data"), options.data}};
   const auto add = [&](std::string_view name, const std::string& text) {
     if (!text.empty()) flags.emplace_back(find_recipe_field(name), std::vector<std::string>{text});
   };
@@ -49,7 +50,8 @@ int run_eval(const EvalOptions& options) {
     json["peak_resident_bytes"] = report.peak_resident_bytes;
     write_json(json);
   } else {
-    write_result(fmt::format("loss {:.4f}, perplexity {:.2f} over {} tokens\n", report.loss, report.perplexity, format_thousands(report.tokens)));
+    write_result(fmt::format("loss {:.4f}, perplexity {:.2f} over {} tokens\n", report.loss, report.perplexity,
+                             format_thousands(report.tokens)));
   }
   return 0;
 }
@@ -66,12 +68,26 @@ Command eval_command() {
           .summary = "mean negative log-likelihood and perplexity on a data file",
           .examples = {"plimsoll eval SmolLM2-135M-Instruct.gguf --data held_out.jsonl",
                        "plimsoll eval model/ --adapter run/adapter --data held_out.jsonl --loss-on assistant --json"},
-          .arguments = {{.name = "MODEL", .value_name = "MODEL", .help = "Hugging Face folder, .gguf file or hub id", .target = &options->model, .required = true},
-                        {.name = "--data", .value_name = "FILE…", .help = "JSONL files: text, chat messages, or input_ids with labels", .target = &options->data, .required = true},
-                        {.name = "--adapter", .value_name = "DIR", .help = "PEFT adapter to use with the model", .target = &options->adapter},
-                        recipe_argument("--seq-len", options->seq_len), recipe_argument("--packing", options->packing),
-                        recipe_argument("--loss-on", options->loss_on), recipe_argument("--precision", options->precision),
-                        recipe_argument("--micro-batch", options->micro_batch), recipe_argument("--memory", options->memory),
+          .arguments = {{.name = "MODEL",
+                         .value_name = "MODEL",
+                         .help = "Hugging Face folder, .gguf file or hub id",
+                         .target = &options->model,
+                         .required = true},
+                        {.name = "--data",
+                         .value_name = "FILE…",
+                         .help = "JSONL files: text, chat messages, or input_ids with labels",
+                         .target = &options->data,
+                         .required = true},
+                        {.name = "--adapter",
+                         .value_name = "DIR",
+                         .help = "PEFT adapter to use with the model",
+                         .target = &options->adapter},
+                        recipe_argument("--seq-len", options->seq_len),
+                        recipe_argument("--packing", options->packing),
+                        recipe_argument("--loss-on", options->loss_on),
+                        recipe_argument("--precision", options->precision),
+                        recipe_argument("--micro-batch", options->micro_batch),
+                        recipe_argument("--memory", options->memory),
                         recipe_argument("--threads", options->threads)},
           .json = &options->json,
           .run = [options] { return run_eval(*options); }};

@@ -27,22 +27,58 @@ int run_generate(const GenerateOptions& options) {
     return 0;
   }
   write_result("\n");
-  log_note(fmt::format("{} + {} tokens, first after {:.2f} s, then {:.1f} tokens/s", report.prompt_tokens, report.generated_tokens,
-                       report.time_to_first_token_seconds, report.decode_tokens_per_second));
+  log_note(fmt::format("{} + {} tokens, first after {:.2f} s, then {:.1f} tokens/s", report.prompt_tokens,
+                       report.generated_tokens, report.time_to_first_token_seconds, report.decode_tokens_per_second));
   return 0;
 }
 
 }  // namespace
 
 std::vector<Argument> generation_arguments(GenerationOptions& options) {
-  return {{.name = "MODEL", .value_name = "MODEL", .help = "Hugging Face folder, .gguf file or hub id", .target = &options.model, .required = true},
-          {.name = "--adapter", .value_name = "DIR", .help = "PEFT adapter to use with the model", .target = &options.adapter},
-          {.name = "--max-tokens", .value_name = "N", .help = "most tokens to generate [256]", .target = &options.sampling.max_tokens, .min = 1, .max = 1 << 24},
-          {.name = "--temperature", .value_name = "X", .help = "0 takes the likeliest token (greedy) [0]", .target = &options.sampling.temperature, .min = 0, .max = 100},
-          {.name = "--top-p", .value_name = "X", .help = "sample from the likeliest tokens that have this probability together [1]", .target = &options.sampling.top_p, .min = 0, .max = 1},
-          {.name = "--top-k", .value_name = "N", .help = "sample from the N likeliest tokens; 0: all [0]", .target = &options.sampling.top_k, .min = 0, .max = 1 << 24},
-          {.name = "--seed", .value_name = "N", .help = "seed of the sampling [0]", .target = &options.sampling.seed, .min = 0},
-          {.name = "--threads", .value_name = "N", .help = "threads that compute; 0: all that this process may use [0]", .target = &options.threads, .min = 0, .max = 1024}};
+  return {{.name = "MODEL",
+           .value_name = "MODEL",
+           .help = "Hugging Face folder, .gguf file or hub id",
+           .target = &options.model,
+           .required = true},
+          {.name = "--adapter",
+           .value_name = "DIR",
+           .help = "PEFT adapter to use with the model",
+           .target = &options.adapter},
+          {.name = "--max-tokens",
+           .value_name = "N",
+           .help = "most tokens to generate [256]",
+           .target = &options.sampling.max_tokens,
+           .min = 1,
+           .max = 1 << 24},
+          {.name = "--temperature",
+           .value_name = "X",
+           .help = "0 takes the likeliest token (greedy) [0]",
+           .target = &options.sampling.temperature,
+           .min = 0,
+           .max = 100},
+          {.name = "--top-p",
+           .value_name = "X",
+           .help = "sample from the likeliest tokens that have this probability together [1]",
+           .target = &options.sampling.top_p,
+           .min = 0,
+           .max = 1},
+          {.name = "--top-k",
+           .value_name = "N",
+           .help = "sample from the N likeliest tokens; 0: all [0]",
+           .target = &options.sampling.top_k,
+           .min = 0,
+           .max = 1 << 24},
+          {.name = "--seed",
+           .value_name = "N",
+           .help = "seed of the sampling [0]",
+           .target = &options.sampling.seed,
+           .min = 0},
+          {.name = "--threads",
+           .value_name = "N",
+           .help = "threads that compute; 0: all that this process may use [0]",
+           .target = &options.threads,
+           .min = 0,
+           .max = 1024}};
 }
 
 Json generate_json(const GenerateReport& report) {
@@ -60,14 +96,21 @@ Json generate_json(const GenerateReport& report) {
 
 Command generate_command() {
   auto options = std::make_shared<GenerateOptions>();
-  Command command{.name = "generate",
-                  .summary = "text that goes on from a prompt",
-                  .examples = {"plimsoll generate SmolLM2-135M-Instruct.gguf --prompt \"The capital of France is\" --max-tokens 16",
-                               "plimsoll generate model/ --adapter run/adapter --prompt \"Once upon a time\" --temperature 0.8 --seed 7 --json"},
-                  .arguments = generation_arguments(options->shared),
-                  .json = &options->json,
-                  .run = [options] { return run_generate(*options); }};
-  command.arguments.insert(command.arguments.begin() + 2, {.name = "--prompt", .value_name = "TEXT", .help = "text to go on from, taken as it is (no chat template)", .target = &options->prompt, .required = true});
+  Command command{
+      .name = "generate",
+      .summary = "text that goes on from a prompt",
+      .examples = {"plimsoll generate SmolLM2-135M-Instruct.gguf --prompt \"The capital of France is\" --max-tokens 16",
+                   "plimsoll generate model/ --adapter run/adapter --prompt \"Once upon a time\" --temperature 0.8 "
+                   "--seed 7 --json"},
+      .arguments = generation_arguments(options->shared),
+      .json = &options->json,
+      .run = [options] { return run_generate(*options); }};
+  command.arguments.insert(command.arguments.begin() + 2,
+                           {.name = "--prompt",
+                            .value_name = "TEXT",
+                            .help = "text to go on from, taken as it is (no chat template)",
+                            .target = &options->prompt,
+                            .required = true});
   return command;
 }
 

@@ -51,10 +51,13 @@ std::string command_help(const Command& command) {
   for (const Argument& argument : command.arguments)
     if (argument.name.front() != '-') page += fmt::format(" {}", argument.name);
   for (const Argument& argument : command.arguments)
-    if (argument.name.front() == '-' && argument.required) page += fmt::format(" {}", left_of(argument.name, argument.value_name));
+    if (argument.name.front() == '-' && argument.required)
+      page += fmt::format(" {}", left_of(argument.name, argument.value_name));
   page += command.recipe_flags != nullptr ? " [recipe] [flags]\n\n" : " [flags]\n\n";
   for (const Argument& argument : command.arguments)
-    add_row(page, argument.name.front() == '-' ? left_of(argument.name, argument.value_name) : std::string(argument.name), argument.help);
+    add_row(page,
+            argument.name.front() == '-' ? left_of(argument.name, argument.value_name) : std::string(argument.name),
+            argument.help);
   if (command.json != nullptr) add_row(page, "--json", "one JSON document on stdout");
   add_row(page, "--quiet, --verbose", "fewer or more notes on stderr");
   add_row(page, "-h, --help", "this page");

@@ -8,10 +8,11 @@ Command help_recipe_command() {
   return {.name = "help-recipe",
           .summary = "docs/recipes.md, from the list of recipe fields",
           .examples = {"plimsoll help-recipe", "plimsoll help-recipe > docs/recipes.md"},
-          .run = [] {
-            write_result(recipe_fields_markdown());
-            return 0;
-          },
+          .run =
+              [] {
+                write_result(recipe_fields_markdown());
+                return 0;
+              },
           .hidden = true};
 }
 

@@ -74,7 +74,8 @@ bool LineReader::next(std::string& line) {
     begin_ = 0;
     searched = ahead_.size();
     if (static_cast<int64_t>(ahead_.size()) > kMaxLineBytes)
-      throw caller_error(fmt::format("{} line {}", path_, line_number_ + 1), fmt::format("is longer than {}", format_bytes(kMaxLineBytes)), "write one object a line");
+      throw caller_error(fmt::format("{} line {}", path_, line_number_ + 1),
+                         fmt::format("is longer than {}", format_bytes(kMaxLineBytes)), "write one object a line");
     at_end_ = !read_piece(descriptor_, path_, ahead_);
   }
 }

@@ -43,7 +43,8 @@ void add_stored(InspectReport& report, const ModelFiles& files) {
     report.stored_bytes = dtype_bytes(report.config.stored_dtype, report.params.total);
     dtypes.insert(dtype_name(report.config.stored_dtype));
   }
-  for (const std::string_view name : dtypes) report.stored_dtypes += (report.stored_dtypes.empty() ? "" : ", ") + std::string(name);
+  for (const std::string_view name : dtypes)
+    report.stored_dtypes += (report.stored_dtypes.empty() ? "" : ", ") + std::string(name);
 }
 
 int run_inspect(const InspectOptions& options) {
@@ -64,12 +65,17 @@ int run_inspect(const InspectOptions& options) {
 
 Command inspect_command() {
   auto options = std::make_shared<InspectOptions>();
-  return {.name = "inspect",
-          .summary = "architecture, parameters, bytes and tokenizer of a model",
-          .examples = {"plimsoll inspect SmolLM2-135M-Instruct.gguf", "plimsoll inspect Llama-3.2-1B/config.json --json"},
-          .arguments = {{.name = "MODEL", .value_name = "MODEL", .help = "Hugging Face folder, .gguf file, config.json or hub id", .target = &options->model, .required = true}},
-          .json = &options->json,
-          .run = [options] { return run_inspect(*options); }};
+  return {
+      .name = "inspect",
+      .summary = "architecture, parameters, bytes and tokenizer of a model",
+      .examples = {"plimsoll inspect SmolLM2-135M-Instruct.gguf", "plimsoll inspect Llama-3.2-1B/config.json --json"},
+      .arguments = {{.name = "MODEL",
+                     .value_name = "MODEL",
+                     .help = "Hugging Face folder, .gguf file, config.json or hub id",
+                     .target = &options->model,
+                     .required = true}},
+      .json = &options->json,
+      .run = [options] { return run_inspect(*options); }};
 }
 
 }  // namespace plimsoll::cli

@@ -34,11 +34,21 @@ ParameterCounts count_parameters(const std::vector<ParameterSpec>& parameters) {
     const int64_t count = parameter.shape.elements();
     counts.total += count;
     switch (parameter.part) {
-      case ParameterPart::embedding: counts.embedding += count; break;
-      case ParameterPart::attention: counts.attention += count; break;
-      case ParameterPart::mlp: counts.mlp += count; break;
-      case ParameterPart::norm: counts.norm += count; break;
-      case ParameterPart::head: counts.head += count; break;
+      case ParameterPart::embedding:
+        counts.embedding += count;
+        break;
+      case ParameterPart::attention:
+        counts.attention += count;
+        break;
+      case ParameterPart::mlp:
+        counts.mlp += count;
+        break;
+      case ParameterPart::norm:
+        counts.norm += count;
+        break;
+      case ParameterPart::head:
+        counts.head += count;
+        break;
     }
   }
   counts.active = counts.total;
@@ -50,8 +60,9 @@ Json inspect_json(const InspectReport& report) {
   const ParameterCounts& params = report.params;
   Json json;
   json["architecture"] = config.architecture;
-  json["params"] = {{"total", params.total}, {"active", params.active}, {"embedding", params.embedding}, {"attention", params.attention},
-                    {"mlp", params.mlp},     {"norm", params.norm},     {"head", params.head},           {"other", params.other}};
+  json["params"] = {{"total", params.total},         {"active", params.active}, {"embedding", params.embedding},
+                    {"attention", params.attention}, {"mlp", params.mlp},       {"norm", params.norm},
+                    {"head", params.head},           {"other", params.other}};
   json["bytes"]["stored"] = report.stored_bytes;
   for (const NamedBits& type : kTypes) json["bytes"][type.name] = bytes_at(params.total, type.bits);
   for (const NamedBits& type : kTypes)
@@ -69,7 +80,9 @@ Json inspect_json(const InspectReport& report) {
   json["stored_dtypes"] = report.stored_dtypes;
   json["tokenizer"] = nullptr;
   if (report.tokenizer)
-    json["tokenizer"] = {{"tokens", report.tokenizer->tokens}, {"bos", report.tokenizer->bos}, {"eos", report.tokenizer->eos},
+    json["tokenizer"] = {{"tokens", report.tokenizer->tokens},
+                         {"bos", report.tokenizer->bos},
+                         {"eos", report.tokenizer->eos},
                          {"chat_template", report.tokenizer->chat_template}};
   return json;
 }
@@ -77,31 +90,42 @@ Json inspect_json(const InspectReport& report) {
 std::string inspect_text(const InspectReport& report, const Terminal& terminal) {
   const ModelConfig& config = report.config;
   const ParameterCounts& params = report.params;
-  std::string text = fmt::format("{}\n{}, {} parameters, context {} tokens\n\n", one_line(report.source), config.architecture,
-                                 format_thousands(params.total), format_thousands(config.context_length));
+  std::string text =
+      fmt::format("{}\n{}, {} parameters, context {} tokens\n\n", one_line(report.source), config.architecture,
+                  format_thousands(params.total), format_thousands(config.context_length));
   text += fmt::format("  {} layers, hidden {}, mlp {}, {} heads of {} ({}), vocabulary {}{}\n", config.layers,
-                      format_thousands(config.hidden_size), format_thousands(config.intermediate_size), config.heads, config.head_dim,
-                      attention_kind(config), format_thousands(config.vocab_size), config.tied_embeddings ? ", head tied to the embedding" : "");
-  if (!config.layer_slides.empty()) text += fmt::format("  sliding attention over {} tokens\n", format_thousands(config.sliding_window));
+                      format_thousands(config.hidden_size), format_thousands(config.intermediate_size), config.heads,
+                      config.head_dim, attention_kind(config), format_thousands(config.vocab_size),
+                      config.tied_embeddings ? ", head tied to the embedding" : "");
+  if (!config.layer_slides.empty())
+    text += fmt::format("  sliding attention over {} tokens\n", format_thousands(config.sliding_window));
 
   text += fmt::format("\n  {:<12}{:>20}{:>10}\n", "part", "parameters", "share");
-  const std::array<std::pair<const char*, int64_t>, 6> parts = {{{"embedding", params.embedding}, {"attention", params.attention},
-      {"mlp", params.mlp}, {"norm", params.norm}, {"head", params.head}, {"other", params.other}}};
+  const std::array<std::pair<const char*, int64_t>, 6> parts = {{{"embedding", params.embedding},
+                                                                 {"attention", params.attention},
+                                                                 {"mlp", params.mlp},
+                                                                 {"norm", params.norm},
+                                                                 {"head", params.head},
+                                                                 {"other", params.other}}};
   for (const auto& [name, count] : parts) {
     if (count == 0) continue;
     const double share = static_cast<double>(count) / static_cast<double>(params.total);
-    text += fmt::format("  {:<12}{:>20}{:>8.1f} %  {}\n", name, format_thousands(count), 100 * share, bar(share, 30, terminal));
+    text += fmt::format("  {:<12}{:>20}{:>8.1f} %  {}\n", name, format_thousands(count), 100 * share,
+                        bar(share, 30, terminal));
   }
   text += fmt::format("\n  {:<12}", "bytes");
   text += report.has_weights ? fmt::format("stored {} ({})", format_bytes(report.stored_bytes), report.stored_dtypes)
-                             : fmt::format("no weights here; {} in its own {}", format_bytes(report.stored_bytes), report.stored_dtypes);
-  for (const NamedBits& type : kTypes) text += fmt::format(" · {} {}", type.name, format_bytes(bytes_at(params.total, type.bits)));
+                             : fmt::format("no weights here; {} in its own {}", format_bytes(report.stored_bytes),
+                                           report.stored_dtypes);
+  for (const NamedBits& type : kTypes)
+    text += fmt::format(" · {} {}", type.name, format_bytes(bytes_at(params.total, type.bits)));
   text += fmt::format("\n  {:<12}", "KV cache");
   for (const NamedBits& type : kTypes)
     if (type.bits >= 8 && type.bits != 32)
       text += fmt::format("{}{} {} bytes a token", type.bits == 16 && type.name[0] == 'f' ? "" : " · ", type.name,
                           format_thousands(bytes_at(kv_values_per_token(config), type.bits)));
-  text += fmt::format(" · {} for the whole context in bf16\n", format_bytes(bytes_at(kv_values_per_token(config), 16) * config.context_length));
+  text += fmt::format(" · {} for the whole context in bf16\n",
+                      format_bytes(bytes_at(kv_values_per_token(config), 16) * config.context_length));
   if (report.tokenizer) {
     text += fmt::format("  {:<12}{} tokens", "tokenizer", format_thousands(report.tokenizer->tokens));
     if (!report.tokenizer->bos.empty()) text += fmt::format(", begins with {}", one_line(report.tokenizer->bos, 40));

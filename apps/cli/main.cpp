@@ -24,13 +24,15 @@ constexpr std::string_view kVersion = PLIMSOLL_VERSION;
 const std::vector<std::string_view> kGlobals = {"--json", "--help", "--quiet", "--verbose"};
 
 std::vector<Command> all_commands() {
-  return {inspect_command(), plan_command(),  train_command(),    generate_command(), chat_command(),       eval_command(),
-          merge_command(),   tokenize_command(), render_command(), probe_command(),    help_recipe_command()};
+  return {inspect_command(), plan_command(),  train_command(),      generate_command(),
+          chat_command(),    eval_command(),  merge_command(),      tokenize_command(),
+          render_command(),  probe_command(), help_recipe_command()};
 }
 
 std::string program_help(const std::vector<Command>& commands) {
   std::string page =
-      "plimsoll: plan and fine-tune language models inside a byte budget\n\nusage: plimsoll COMMAND [arguments] [--json]\n\n";
+      "plimsoll: plan and fine-tune language models inside a byte budget\n\nusage: plimsoll COMMAND [arguments] "
+      "[--json]\n\n";
   for (const Command& command : commands)
     if (!command.hidden) page += fmt::format("  {:<10}{}\n", command.name, command.summary);
   return page +
@@ -56,12 +58,14 @@ int run_without_command(const std::vector<std::string>& words, const std::vector
   for (const std::string& word : words)
     if (std::find(kGlobals.begin(), kGlobals.end(), word) == kGlobals.end())
       throw caller_error(one_line(word, 80), "no such flag before the command", "plimsoll --help lists the commands");
-  throw caller_error("plimsoll", "a command is missing", "plimsoll --help lists the commands; for example: plimsoll inspect MODEL");
+  throw caller_error("plimsoll", "a command is missing",
+                     "plimsoll --help lists the commands; for example: plimsoll inspect MODEL");
 }
 
 int run(const std::vector<std::string>& words) {
   const std::vector<Command> commands = all_commands();
-  const auto first = std::find_if(words.begin(), words.end(), [](const std::string& word) { return word.empty() || word.front() != '-'; });
+  const auto first = std::find_if(words.begin(), words.end(),
+                                  [](const std::string& word) { return word.empty() || word.front() != '-'; });
   std::vector<std::string> before(words.begin(), first);
   const bool asks = std::any_of(before.begin(), before.end(), [](const std::string& word) {
     return word == "--version" || std::find(kGlobals.begin(), kGlobals.end(), word) == kGlobals.end();
@@ -76,14 +80,16 @@ int run(const std::vector<std::string>& words) {
     name = rest.front();
     rest = {"--help"};
   }
-  const auto command = std::find_if(commands.begin(), commands.end(), [&](const Command& candidate) { return candidate.name == name; });
+  const auto command =
+      std::find_if(commands.begin(), commands.end(), [&](const Command& candidate) { return candidate.name == name; });
   if (command == commands.end()) {
     std::vector<std::string_view> names;
     for (const Command& candidate : commands)
       if (!candidate.hidden) names.push_back(candidate.name);
     const std::string_view near = nearest_name(name, names);
-    throw caller_error(one_line(name, 80), "no such command",
-                       near.empty() ? "plimsoll --help lists the commands" : fmt::format("did you mean plimsoll {}?", near));
+    throw caller_error(
+        one_line(name, 80), "no such command",
+        near.empty() ? "plimsoll --help lists the commands" : fmt::format("did you mean plimsoll {}?", near));
   }
   if (parse_arguments(*command, rest, kGlobals) == Parsed::show_help) {
     write_result(command_help(*command));
@@ -93,7 +99,8 @@ int run(const std::vector<std::string>& words) {
 }
 
 int report(ErrorKind kind, std::string_view thing, std::string_view problem, std::string_view way_out) {
-  fmt::print(stderr, "plimsoll: error: {}: {}\n  try: {}\n", one_line(thing), one_line(problem, 1000), one_line(way_out, 1000));
+  fmt::print(stderr, "plimsoll: error: {}: {}\n  try: {}\n", thing.empty() ? "''" : one_line(thing),
+             one_line(problem, 1000), one_line(way_out, 1000));
   return static_cast<int>(kind);
 }
 
@@ -105,13 +112,16 @@ int run_main(Body&& body) {
   } catch (const Error& error) {
     return report(error.kind(), error.thing(), error.problem(), error.way_out());
   } catch (const std::bad_alloc&) {
-    return report(ErrorKind::world, "memory", "the system gives no more of it", "close other programs, or give a smaller --memory");
+    return report(ErrorKind::world, "memory", "the system gives no more of it",
+                  "close other programs, or give a smaller --memory");
   } catch (const std::filesystem::filesystem_error& error) {
-    return report(ErrorKind::world, error.path1().string(), error.code().message(), "check the path, its permissions and the disk");
+    return report(ErrorKind::world, error.path1().string(), error.code().message(),
+                  "check the path, its permissions and the disk");
   } catch (const std::exception& error) {
     return report(ErrorKind::internal, "plimsoll", error.what(), "please report this line, it is a bug in Plimsoll");
   } catch (...) {
-    return report(ErrorKind::internal, "plimsoll", "an unknown failure", "please report this line, it is a bug in Plimsoll");
+    return report(ErrorKind::internal, "plimsoll", "an unknown failure",
+                  "please report this line, it is a bug in Plimsoll");
   }
 }
 

@@ -31,8 +31,9 @@ MergeOptions checked(const MergeCommandOptions& options) {
   }
   const DType type = *dtype_from_name(options.type);
   if (is_block_type(type) && !options.out.ends_with(".gguf"))
-    throw caller_error("--type", fmt::format("{} exists in GGUF only, and '{}' is a folder", options.type, one_line(options.out, 80)),
-                       "give --out a name that ends in .gguf, or --type bf16");
+    throw caller_error(
+        "--type", fmt::format("{} exists in GGUF only, and '{}' is a folder", options.type, one_line(options.out, 80)),
+        "give --out a name that ends in .gguf, or --type bf16");
   return {options.model, options.adapter, options.out, type};
 }
 
@@ -51,10 +52,25 @@ Command merge_command() {
           .summary = "fold an adapter into its model's weights",
           .examples = {"plimsoll merge SmolLM2-135M-Instruct.gguf --adapter run/adapter --out merged.gguf --type q8_0",
                        "plimsoll merge model/ --adapter run/adapter --out merged/"},
-          .arguments = {{.name = "MODEL", .value_name = "MODEL", .help = "the model that the adapter was trained on", .target = &options->model, .required = true},
-                        {.name = "--adapter", .value_name = "DIR", .help = "PEFT adapter", .target = &options->adapter, .required = true},
-                        {.name = "--out", .value_name = "TARGET", .help = "a .gguf file, or a folder in Hugging Face's layout", .target = &options->out, .required = true},
-                        {.name = "--type", .value_name = "TYPE", .help = "of the weights written: f32, bf16, f16; q8_0 in GGUF [bf16]", .target = &options->type}},
+          .arguments = {{.name = "MODEL",
+                         .value_name = "MODEL",
+                         .help = "the model that the adapter was trained on",
+                         .target = &options->model,
+                         .required = true},
+                        {.name = "--adapter",
+                         .value_name = "DIR",
+                         .help = "PEFT adapter",
+                         .target = &options->adapter,
+                         .required = true},
+                        {.name = "--out",
+                         .value_name = "TARGET",
+                         .help = "a .gguf file, or a folder in Hugging Face's layout",
+                         .target = &options->out,
+                         .required = true},
+                        {.name = "--type",
+                         .value_name = "TYPE",
+                         .help = "of the weights written: f32, bf16, f16; q8_0 in GGUF [bf16]",
+                         .target = &options->type}},
           .json = &options->json,
           .run = [options] { return run_merge_command(*options); }};
 }

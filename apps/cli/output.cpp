@@ -18,12 +18,17 @@ void write_result(std::string_view text) {
     if (written < 0 && errno == EINTR) continue;
     const int reason = written < 0 ? errno : ENOSPC;
     throw world_error("standard output", "the result cannot be written",
-                      reason == EPIPE ? "keep the reading program open" : "write to a place that is open and has room", reason);
+                      reason == EPIPE ? "keep the reading program open" : "write to a place that is open and has room",
+                      reason);
   }
 }
 
-void write_json(const Json& document) { write_result(document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"); }
+void write_json(const Json& document) {
+  write_result(document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+}
 
-void write_json_line(const Json& document) { write_result(document.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"); }
+void write_json_line(const Json& document) {
+  write_result(document.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+}
 
 }  // namespace plimsoll::cli

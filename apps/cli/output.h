@@ -11,7 +11,8 @@ using Json = nlohmann::ordered_json;  // keeps the order in which fields are set
 
 // Throws a world Error when stdout is closed, full or gone.
 void write_result(std::string_view text);
-void write_json(const Json& document);  // one document and a newline; text that is not UTF-8 gets replacement characters
+void write_json(
+    const Json& document);  // one document and a newline; text that is not UTF-8 gets replacement characters
 
 // As write_json, for one line of JSON Lines.
 void write_json_line(const Json& document);

@@ -25,12 +25,15 @@ Recipe recipe_of(const PlanOptions& options) {
   std::string model, file;
   for (const std::string& source : options.sources) {
     std::string& place = is_recipe_file(source) ? file : model;
-    if (!place.empty()) throw caller_error(one_line(source, 80), "a second model or recipe", "give one MODEL, and at most one RECIPE.toml");
+    if (!place.empty())
+      throw caller_error(one_line(source, 80), "a second model or recipe",
+                         "give one MODEL, and at most one RECIPE.toml");
     place = source;
   }
   Recipe recipe = load_recipe(file, options.flags);
   if (!model.empty()) recipe.model = model;
-  if (recipe.model.empty()) throw caller_error("MODEL", "is missing", "for example: plimsoll plan SmolLM2-135M-Instruct.gguf --memory 1GiB");
+  if (recipe.model.empty())
+    throw caller_error("MODEL", "is missing", "for example: plimsoll plan SmolLM2-135M-Instruct.gguf --memory 1GiB");
   return recipe;
 }
 
@@ -47,15 +50,23 @@ int run_plan(const PlanOptions& options) {
 
 Command plan_command() {
   auto options = std::make_shared<PlanOptions>();
-  return {.name = "plan",
-          .summary = "what a run needs, byte by byte, without running",
-          .examples = {"plimsoll plan SmolLM2-135M-Instruct.gguf --memory 1GiB",
-                       "plimsoll plan Llama-3.2-1B/config.json --method full --seq-len 1024 --buffers buffers.csv --json"},
-          .arguments = {{.name = "[MODEL]", .value_name = "MODEL…", .help = "folder, .gguf file, config.json, catalogue name or hub id; a RECIPE.toml can stand here too", .target = &options->sources},
-                        {.name = "--buffers", .value_name = "FILE.csv", .help = "write one row a buffer: name, category, place, life", .target = &options->buffers}},
-          .recipe_flags = &options->flags,
-          .json = &options->json,
-          .run = [options] { return run_plan(*options); }};
+  return {
+      .name = "plan",
+      .summary = "what a run needs, byte by byte, without running",
+      .examples = {"plimsoll plan SmolLM2-135M-Instruct.gguf --memory 1GiB",
+                   "plimsoll plan Llama-3.2-1B/config.json --method full --seq-len 1024 --buffers buffers.csv --json"},
+      .arguments = {{.name = "[MODEL]",
+                     .value_name = "MODEL…",
+                     .help =
+                         "folder, .gguf file, config.json, catalogue name or hub id; a RECIPE.toml can stand here too",
+                     .target = &options->sources},
+                    {.name = "--buffers",
+                     .value_name = "FILE.csv",
+                     .help = "write one row a buffer: name, category, place, life",
+                     .target = &options->buffers}},
+      .recipe_flags = &options->flags,
+      .json = &options->json,
+      .run = [options] { return run_plan(*options); }};
 }
 
 }  // namespace plimsoll::cli

@@ -32,12 +32,14 @@ std::vector<Segment> segments_of(const PlanReport& report) {
       "weights", "adapter", "master weights", "gradients", "optimizer", "activations", "workspace", "staging"};
   static constexpr std::array<const char*, 4> kShades = {"█", "▓", "▒", "░"};
   static constexpr std::array<const char*, 4> kLetters = {"#", "=", "+", "-"};
-  static constexpr std::array<const char*, 6> kColors = {"\033[34m", "\033[36m", "\033[32m", "\033[33m", "\033[35m", "\033[31m"};
+  static constexpr std::array<const char*, 6> kColors = {"\033[34m", "\033[36m", "\033[32m",
+                                                         "\033[33m", "\033[35m", "\033[31m"};
   std::vector<Segment> segments;
   const auto add = [&](std::string label, int64_t bytes) {
     if (bytes <= 0) return;
     const size_t i = segments.size();
-    segments.push_back({std::move(label), bytes, kShades[i % kShades.size()], kLetters[i % kLetters.size()], kColors[i % kColors.size()]});
+    segments.push_back({std::move(label), bytes, kShades[i % kShades.size()], kLetters[i % kLetters.size()],
+                        kColors[i % kColors.size()]});
   };
   for (size_t i = 0; i < report.category_bytes.size(); ++i) add(std::string(kLabels[i]), report.category_bytes[i]);
   add("gaps", report.arena_bytes - report.peak_live_bytes);
@@ -62,15 +64,18 @@ std::string bar_text(const PlanReport& report, const Terminal& terminal) {
   for (const Segment& segment : segments) {
     sum += segment.bytes;
     if (terminal.color) text += segment.color;
-    for (const int end = column_of(sum); column < end; ++column) text += column == line ? mark : terminal.unicode ? segment.unicode : segment.ascii;
+    for (const int end = column_of(sum); column < end; ++column)
+      text += column == line ? mark : terminal.unicode ? segment.unicode : segment.ascii;
     if (terminal.color) text += "\033[0m";
   }
   if (line >= column) text += std::string(static_cast<size_t>(line - column), ' ') + mark;
   text += "\n";
   for (const Segment& segment : segments)
-    text += fmt::format("  {} {:<14} {:>12}\n", terminal.unicode ? segment.unicode : segment.ascii, segment.label, size_text(segment.bytes));
+    text += fmt::format("  {} {:<14} {:>12}\n", terminal.unicode ? segment.unicode : segment.ascii, segment.label,
+                        size_text(segment.bytes));
   text += fmt::format("    {:<14} {:>12}", "in all", size_text(report.total_bytes()));
-  if (report.budget_bytes) text += fmt::format(" of {}{}", size_text(*report.budget_bytes), report.fits ? "" : ": over the line");
+  if (report.budget_bytes)
+    text += fmt::format(" of {}{}", size_text(*report.budget_bytes), report.fits ? "" : ": over the line");
   return text + "\n";
 }
 
@@ -80,10 +85,12 @@ std::string plan_text(const PlanReport& report, const Terminal& terminal) {
   std::string text = fmt::format("{}   {}, {} parameters, {} trained{}\n", report.model_name, report.architecture,
                                  format_thousands(report.total_params), format_thousands(report.trainable_params),
                                  report.trained.empty() ? "" : " (" + report.trained + ")");
-  text += fmt::format("{} × {} tokens at once, {} {} a step, {}, recompute in {} of {} layers, loss in chunks of {} rows{}\n\n", report.micro_batch,
-                      format_thousands(report.seq_len), report.grad_accum_steps, report.grad_accum_steps == 1 ? "time" : "times",
-                      report.precision == DType::f32 ? "fp32" : "bf16", report.recompute_layers, report.layers,
-                      format_thousands(report.ce_chunk_rows), report.why.empty() ? "" : " (" + report.why + ")");
+  text += fmt::format(
+      "{} × {} tokens at once, {} {} a step, {}, recompute in {} of {} layers, loss in chunks of {} rows{}\n\n",
+      report.micro_batch, format_thousands(report.seq_len), report.grad_accum_steps,
+      report.grad_accum_steps == 1 ? "time" : "times", report.precision == DType::f32 ? "fp32" : "bf16",
+      report.recompute_layers, report.layers, format_thousands(report.ce_chunk_rows),
+      report.why.empty() ? "" : " (" + report.why + ")");
   text += bar_text(report, terminal);
 
   int name_columns = 5;
@@ -92,9 +99,12 @@ std::string plan_text(const PlanReport& report, const Terminal& terminal) {
   for (const PlanReport::Phase& phase : report.phases)
     text += fmt::format("  {:<{}}  {:>12}   {}\n", phase.name, name_columns, size_text(phase.bytes), phase.op);
 
-  const double gap = report.lower_bound_bytes > 0 ? 100.0 * static_cast<double>(report.arena_bytes - report.lower_bound_bytes) / static_cast<double>(report.lower_bound_bytes) : 0;
-  text += fmt::format("\n  packing {:.1f} % above the lower bound · least that works: {} ({} bytes)\n", gap, size_text(report.smallest_budget_bytes),
-                      report.smallest_budget_bytes);
+  const double gap = report.lower_bound_bytes > 0
+                         ? 100.0 * static_cast<double>(report.arena_bytes - report.lower_bound_bytes) /
+                               static_cast<double>(report.lower_bound_bytes)
+                         : 0;
+  text += fmt::format("\n  packing {:.1f} % above the lower bound · least that works: {} ({} bytes)\n", gap,
+                      size_text(report.smallest_budget_bytes), report.smallest_budget_bytes);
   if (!report.suggestions.empty()) {
     text += "\n  what would change it\n";
     for (const PlanReport::Suggestion& suggestion : report.suggestions)

@@ -11,5 +11,4 @@ namespace plimsoll::cli {
 
 std::string plan_text(const PlanReport& report, const Terminal& terminal);
 
-
 }  // namespace plimsoll::cli

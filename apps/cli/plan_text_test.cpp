@@ -48,8 +48,9 @@ TEST(PlanText, TheBarEndsAtTheLine) {
 
 TEST(PlanText, NamesWhatMatters) {
   const std::string text = plan_text(example(), Terminal{});
-  for (const char* part : {"134,515,008 parameters", "4,884,480 trained", "recompute in 10 of 30", "weights", "257 MiB", "950 MiB of 1,024 MiB",
-                           "train step", "layers.12.mlp backward", "0.0 % above the lower bound", "391 MiB", "--seq-len 256"})
+  for (const char* part : {"134,515,008 parameters", "4,884,480 trained", "recompute in 10 of 30", "weights", "257 MiB",
+                           "950 MiB of 1,024 MiB", "train step", "layers.12.mlp backward",
+                           "0.0 % above the lower bound", "391 MiB", "--seq-len 256"})
     EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
   EXPECT_EQ(text.find('\033'), std::string::npos);
   EXPECT_NE(plan_text(example(), Terminal{.color = true}).find('\033'), std::string::npos);
@@ -68,8 +69,9 @@ TEST(PlanText, ARefusalNamesTheLeastBudget) {
 
 TEST(PlanReport, JsonHasTheContractsFields) {
   const auto json = nlohmann::json::parse(plan_report_json(example()));
-  for (const char* field : {"fits", "budget_bytes", "total_bytes", "arena_bytes", "lower_bound_bytes", "runtime_overhead_bytes", "peak", "phases",
-                            "categories", "choices", "smallest_budget_bytes", "suggestions", "trainable_params"})
+  for (const char* field :
+       {"fits", "budget_bytes", "total_bytes", "arena_bytes", "lower_bound_bytes", "runtime_overhead_bytes", "peak",
+        "phases", "categories", "choices", "smallest_budget_bytes", "suggestions", "trainable_params"})
     EXPECT_TRUE(json.contains(field)) << field;
   EXPECT_EQ(json["total_bytes"], 950 * kMiB);
   int64_t sum = 0;
@@ -81,7 +83,8 @@ TEST(PlanReport, JsonHasTheContractsFields) {
 
 TEST(PlanReport, BuffersQuoteTheirNames) {
   EXPECT_EQ(plan_buffers_csv(example()),
-            "name,category,memory_space,size_bytes,offset,first,last,phase\n\"a, \"\"b\"\"\",activations,host,64,0,1,2,train step\n");
+            "name,category,memory_space,size_bytes,offset,first,last,phase\n\"a, "
+            "\"\"b\"\"\",activations,host,64,0,1,2,train step\n");
 }
 
 }  // namespace

@@ -21,9 +21,11 @@ struct ProbeCommandOptions {
 
 int run_probe_command(ProbeCommandOptions options) {
   if (options.quant)
-    throw caller_error("--quant", fmt::format("{} is not available yet", one_line(*options.quant, 40)), "leave it out: the base is computed in --precision fp32 or bf16");
+    throw caller_error("--quant", fmt::format("{} is not available yet", one_line(*options.quant, 40)),
+                       "leave it out: the base is computed in --precision fp32 or bf16");
   if (options.precision != "fp32" && options.precision != "bf16")
-    throw caller_error("--precision", fmt::format("'{}' is not fp32 or bf16", one_line(options.precision, 40)), "give --precision fp32 or --precision bf16");
+    throw caller_error("--precision", fmt::format("'{}' is not fp32 or bf16", one_line(options.precision, 40)),
+                       "give --precision fp32 or --precision bf16");
   options.probe.precision = options.precision == "fp32" ? DType::f32 : DType::bf16;
   run_probe(options.probe);
   if (options.json) write_json(Json{{"output", options.probe.out}});
@@ -39,14 +41,39 @@ Command probe_command() {
   return {.name = "probe",
           .summary = "one forward and backward on given tensors, to compare with other engines",
           .examples = {"plimsoll probe model/ --batch batch.safetensors --out out.safetensors",
-                       "plimsoll probe model/ --batch batch.safetensors --out out.safetensors --gradients --adapter run/adapter --precision bf16"},
-          .arguments = {{.name = "MODEL", .value_name = "MODEL", .help = "Hugging Face folder, .gguf file or hub id", .target = &probe.model, .required = true},
-                        {.name = "--batch", .value_name = "FILE", .help = "safetensors with input_ids, and perhaps labels, attention_mask, position_ids", .target = &probe.batch, .required = true},
-                        {.name = "--out", .value_name = "FILE", .help = "safetensors to write: logits, loss, and grad.NAME", .target = &probe.out, .required = true},
-                        {.name = "--gradients", .value_name = "", .help = "backward too; with an adapter, its gradients", .target = &probe.gradients},
-                        {.name = "--adapter", .value_name = "DIR", .help = "PEFT adapter to use with the model", .target = &probe.adapter},
-                        {.name = "--precision", .value_name = "fp32|bf16", .help = "compute in [fp32]", .target = &options->precision},
-                        {.name = "--quant", .value_name = "TYPE", .help = "quantize the base first (not available yet)", .target = &options->quant}},
+                       "plimsoll probe model/ --batch batch.safetensors --out out.safetensors --gradients --adapter "
+                       "run/adapter --precision bf16"},
+          .arguments = {{.name = "MODEL",
+                         .value_name = "MODEL",
+                         .help = "Hugging Face folder, .gguf file or hub id",
+                         .target = &probe.model,
+                         .required = true},
+                        {.name = "--batch",
+                         .value_name = "FILE",
+                         .help = "safetensors with input_ids, and perhaps labels, attention_mask, position_ids",
+                         .target = &probe.batch,
+                         .required = true},
+                        {.name = "--out",
+                         .value_name = "FILE",
+                         .help = "safetensors to write: logits, loss, and grad.NAME",
+                         .target = &probe.out,
+                         .required = true},
+                        {.name = "--gradients",
+                         .value_name = "",
+                         .help = "backward too; with an adapter, its gradients",
+                         .target = &probe.gradients},
+                        {.name = "--adapter",
+                         .value_name = "DIR",
+                         .help = "PEFT adapter to use with the model",
+                         .target = &probe.adapter},
+                        {.name = "--precision",
+                         .value_name = "fp32|bf16",
+                         .help = "compute in [fp32]",
+                         .target = &options->precision},
+                        {.name = "--quant",
+                         .value_name = "TYPE",
+                         .help = "quantize the base first (not available yet)",
+                         .target = &options->quant}},
           .json = &options->json,
           .run = [options] { return run_probe_command(*options); }};
 }

@@ -21,9 +21,10 @@ std::string progress_text(const TrainProgress& progress, const Terminal& termina
   if (std::isfinite(progress.tokens_per_second) && progress.tokens_per_second < 1e15)
     parts.push_back(format_thousands(std::llround(progress.tokens_per_second)) + " tok/s");
   if (progress.memory_bytes > 0) {
-    parts.push_back(fmt::format("[{}] {} of {} MiB",
-                                bar(static_cast<double>(progress.resident_bytes) / static_cast<double>(progress.memory_bytes), 11, terminal),
-                                mib(progress.resident_bytes), mib(progress.memory_bytes)));
+    parts.push_back(fmt::format(
+        "[{}] {} of {} MiB",
+        bar(static_cast<double>(progress.resident_bytes) / static_cast<double>(progress.memory_bytes), 11, terminal),
+        mib(progress.resident_bytes), mib(progress.memory_bytes)));
   } else if (progress.resident_bytes > 0) {
     parts.push_back(mib(progress.resident_bytes) + " MiB");
   }
@@ -44,7 +45,8 @@ void ProgressLine::update(const TrainProgress& progress) {
   if (log_level() == LogLevel::quiet) return;
   const auto now = std::chrono::steady_clock::now();
   const auto pause = std::chrono::milliseconds(terminal_.is_terminal ? 100 : 1000);
-  const bool due = last_ == std::chrono::steady_clock::time_point{} || now - last_ >= pause || progress.step >= progress.steps;
+  const bool due =
+      last_ == std::chrono::steady_clock::time_point{} || now - last_ >= pause || progress.step >= progress.steps;
   if (!due) return;
   last_ = now;
   if (terminal_.is_terminal) {

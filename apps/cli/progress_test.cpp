@@ -10,16 +10,25 @@ namespace plimsoll::cli {
 namespace {
 
 TrainProgress example() {
-  return {.step = 12, .steps = 120, .loss = 2.31, .tokens_per_second = 1850.4, .resident_bytes = 812 * kMiB, .memory_bytes = 1024 * kMiB, .seconds_left = 190};
+  return {.step = 12,
+          .steps = 120,
+          .loss = 2.31,
+          .tokens_per_second = 1850.4,
+          .resident_bytes = 812 * kMiB,
+          .memory_bytes = 1024 * kMiB,
+          .seconds_left = 190};
 }
 
 TEST(Progress, ShowsUseAgainstTheLine) {
-  EXPECT_EQ(progress_text(example(), Terminal{}), "step 12/120  loss 2.310  1,850 tok/s  [█████████░░] 812 of 1,024 MiB  eta 3:10");
-  EXPECT_EQ(progress_text(example(), Terminal{.unicode = false}), "step 12/120  loss 2.310  1,850 tok/s  [#########..] 812 of 1,024 MiB  eta 3:10");
+  EXPECT_EQ(progress_text(example(), Terminal{}),
+            "step 12/120  loss 2.310  1,850 tok/s  [█████████░░] 812 of 1,024 MiB  eta 3:10");
+  EXPECT_EQ(progress_text(example(), Terminal{.unicode = false}),
+            "step 12/120  loss 2.310  1,850 tok/s  [#########..] 812 of 1,024 MiB  eta 3:10");
 }
 
 TEST(Progress, FitsTheTerminal) {
-  for (int width = 1; width < 90; ++width) EXPECT_LT(text_columns(progress_text(example(), Terminal{.width = width})), width) << width;
+  for (int width = 1; width < 90; ++width)
+    EXPECT_LT(text_columns(progress_text(example(), Terminal{.width = width})), width) << width;
   EXPECT_EQ(progress_text(example(), Terminal{.width = 40}), "step 12/120  loss 2.310  1,850 tok/s");
 }
 

@@ -33,7 +33,8 @@ jinja::Value parse_file(const std::string& path, std::string_view flag) {
   try {
     return jinja::parse_json(text);
   } catch (const jinja::Failure& failure) {
-    throw caller_error(one_line(path), fmt::format("is not JSON that {} can take: {}", flag, failure.what()), "check the file with a JSON tool");
+    throw caller_error(one_line(path), fmt::format("is not JSON that {} can take: {}", flag, failure.what()),
+                       "check the file with a JSON tool");
   }
 }
 
@@ -42,19 +43,23 @@ jinja::Value list_in_file(const std::string& path, std::string_view flag, std::s
   jinja::Value value = parse_file(path, flag);
   if (value.is_dict())
     if (const jinja::Value* inner = value.as_dict().find(key)) value = jinja::Value(*inner);
-  if (!value.is_list()) throw caller_error(one_line(path), fmt::format("has no list of {}", key), fmt::format("write [{{…}}, …], or {{\"{}\": [{{…}}, …]}}", key));
+  if (!value.is_list())
+    throw caller_error(one_line(path), fmt::format("has no list of {}", key),
+                       fmt::format("write [{{…}}, …], or {{\"{}\": [{{…}}, …]}}", key));
   return value;
 }
 
 std::pair<std::string, jinja::Value> parse_setting(const std::string& setting) {
   const size_t equals = setting.find('=');
   if (equals == std::string::npos || equals == 0)
-    throw caller_error("--set", fmt::format("'{}' is not NAME=VALUE", one_line(setting, 80)), "for example --set enable_thinking=false");
+    throw caller_error("--set", fmt::format("'{}' is not NAME=VALUE", one_line(setting, 80)),
+                       "for example --set enable_thinking=false");
   const std::string text = setting.substr(equals + 1);
   try {
     return {setting.substr(0, equals), jinja::parse_json(text)};
   } catch (const jinja::Failure&) {
-    if (!is_valid_utf8(text)) throw caller_error("--set", fmt::format("'{}' is not UTF-8", one_line(setting, 80)), "give text in UTF-8");
+    if (!is_valid_utf8(text))
+      throw caller_error("--set", fmt::format("'{}' is not UTF-8", one_line(setting, 80)), "give text in UTF-8");
     return {setting.substr(0, equals), jinja::Value::string(text)};
   }
 }
@@ -64,7 +69,8 @@ std::tm parse_now(const std::string& text) {
   if (!seconds) return parse_local_time(text, "--now");
   const auto time = static_cast<std::time_t>(*seconds);
   std::tm now{};
-  if (localtime_r(&time, &now) == nullptr) throw caller_error("--now", fmt::format("{} is no time of a calendar", text), "write it like 2026-01-31T12:00:00");
+  if (localtime_r(&time, &now) == nullptr)
+    throw caller_error("--now", fmt::format("{} is no time of a calendar", text), "write it like 2026-01-31T12:00:00");
   return now;
 }
 
@@ -84,14 +90,19 @@ ChatRequest request_of(const RenderOptions& options, const SpecialTexts& special
 ChatTemplate load_template(const TextFiles& files, bool with_tools) {
   ChatTemplateSources sources{files.chat_template_jinja, files.tokenizer_config_json, {}};
   if (files.gguf)
-    if (const GgufValue* value = files.gguf->find("tokenizer.chat_template"); value != nullptr && value->text() != nullptr) sources.gguf = *value->text();
+    if (const GgufValue* value = files.gguf->find("tokenizer.chat_template");
+        value != nullptr && value->text() != nullptr)
+      sources.gguf = *value->text();
   const auto found = pick_chat_template(sources, with_tools);
-  if (!found) throw caller_error(one_line(files.source), "has no chat template", "put a chat_template.jinja into the model's folder");
+  if (!found)
+    throw caller_error(one_line(files.source), "has no chat template",
+                       "put a chat_template.jinja into the model's folder");
   return ChatTemplate(found->text, found->name);
 }
 
 // Without generation blocks the spans come from rendering prefixes; a template that does not allow that has no mask.
-std::vector<ByteSpan> spans_of(const ChatTemplate& chat_template, const ChatRequest& request, const RenderedChat& rendered) {
+std::vector<ByteSpan> spans_of(const ChatTemplate& chat_template, const ChatRequest& request,
+                               const RenderedChat& rendered) {
   if (chat_template.has_generation_blocks() || request.add_generation_prompt) return rendered.assistant_spans;
   try {
     return chat_template.render_for_training(request).assistant_spans;
@@ -132,14 +143,38 @@ Command render_command() {
   return {.name = "render",
           .summary = "the text that a chat template makes of messages",
           .examples = {"plimsoll render SmolLM2-135M-Instruct.gguf --messages chat.json --generation-prompt",
-                       "plimsoll render model/ --messages chat.json --tools tools.json --set enable_thinking=false --now 2026-01-31T12:00:00 --json"},
-          .arguments = {{.name = "MODEL", .value_name = "MODEL", .help = "folder or .gguf file with a chat template", .target = &options->model, .required = true},
-                        {.name = "--messages", .value_name = "FILE.json", .help = "a list of messages, or an object with messages; - is stdin", .target = &options->messages, .required = true},
-                        {.name = "--generation-prompt", .value_name = "", .help = "end with the opening of the assistant's turn", .target = &options->generation_prompt},
-                        {.name = "--tools", .value_name = "FILE.json", .help = "a list of tools for the template", .target = &options->tools},
-                        {.name = "--documents", .value_name = "FILE.json", .help = "a list of documents for the template", .target = &options->documents},
-                        {.name = "--set", .value_name = "NAME=VALUE", .help = "a further variable, JSON or else text; may be repeated", .target = &options->set},
-                        {.name = "--now", .value_name = "TIME", .help = "the time that strftime_now sees: 2026-01-31T12:00:00 or seconds since 1970", .target = &options->now}},
+                       "plimsoll render model/ --messages chat.json --tools tools.json --set enable_thinking=false "
+                       "--now 2026-01-31T12:00:00 --json"},
+          .arguments = {{.name = "MODEL",
+                         .value_name = "MODEL",
+                         .help = "folder or .gguf file with a chat template",
+                         .target = &options->model,
+                         .required = true},
+                        {.name = "--messages",
+                         .value_name = "FILE.json",
+                         .help = "a list of messages, or an object with messages; - is stdin",
+                         .target = &options->messages,
+                         .required = true},
+                        {.name = "--generation-prompt",
+                         .value_name = "",
+                         .help = "end with the opening of the assistant's turn",
+                         .target = &options->generation_prompt},
+                        {.name = "--tools",
+                         .value_name = "FILE.json",
+                         .help = "a list of tools for the template",
+                         .target = &options->tools},
+                        {.name = "--documents",
+                         .value_name = "FILE.json",
+                         .help = "a list of documents for the template",
+                         .target = &options->documents},
+                        {.name = "--set",
+                         .value_name = "NAME=VALUE",
+                         .help = "a further variable, JSON or else text; may be repeated",
+                         .target = &options->set},
+                        {.name = "--now",
+                         .value_name = "TIME",
+                         .help = "the time that strftime_now sees: 2026-01-31T12:00:00 or seconds since 1970",
+                         .target = &options->now}},
           .json = &options->json,
           .run = [options] { return run_render(*options); }};
 }

@@ -35,7 +35,8 @@ Terminal inspect_terminal(int file_descriptor) {
   terminal.color = environment("NO_COLOR").empty() && environment("TERM") != "dumb";
   winsize size{};
   if (ioctl(file_descriptor, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) terminal.width = size.ws_col;
-  else if (const auto columns = parse_integer(environment("COLUMNS")); columns && *columns > 0) terminal.width = static_cast<int>(std::min<int64_t>(*columns, 1000));
+  else if (const auto columns = parse_integer(environment("COLUMNS")); columns && *columns > 0)
+    terminal.width = static_cast<int>(std::min<int64_t>(*columns, 1000));
   return terminal;
 }
 

@@ -8,8 +8,8 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "cli/commands.h"
-#include "cli/output.h"
 #include "cli/input_file.h"
+#include "cli/output.h"
 #include "data/model_text.h"
 
 namespace plimsoll::cli {
@@ -41,11 +41,15 @@ Encoded encode_line(const Tokenizer& tokenizer, const std::string& line, const s
   const Json json = Json::parse(line, nullptr, false);
   const auto text = json.is_object() ? json.find("text") : json.end();
   if (!json.is_object() || text == json.end() || !text->is_string())
-    throw caller_error(place, json.is_discarded() ? "is not JSON" : "has no \"text\"", "write one object a line: {\"text\": \"Hello\"}");
+    throw caller_error(place, json.is_discarded() ? "is not JSON" : "has no \"text\"",
+                       "write one object a line: {\"text\": \"Hello\"}");
   const auto pair = json.find("pair");
-  if (pair == json.end() || pair->is_null()) return {tokenizer.encode(text->get_ref<const std::string&>(), add_special), {}};
-  if (!pair->is_string()) throw caller_error(place, "has a \"pair\" that is not text", "write {\"text\": \"Hello\", \"pair\": \"world\"}");
-  PairEncoding encoding = tokenizer.encode_pair(text->get_ref<const std::string&>(), pair->get_ref<const std::string&>(), add_special);
+  if (pair == json.end() || pair->is_null())
+    return {tokenizer.encode(text->get_ref<const std::string&>(), add_special), {}};
+  if (!pair->is_string())
+    throw caller_error(place, "has a \"pair\" that is not text", "write {\"text\": \"Hello\", \"pair\": \"world\"}");
+  PairEncoding encoding =
+      tokenizer.encode_pair(text->get_ref<const std::string&>(), pair->get_ref<const std::string&>(), add_special);
   return {std::move(encoding.ids), std::move(encoding.type_ids)};
 }
 
@@ -66,7 +70,8 @@ void tokenize_file(const Tokenizer& tokenizer, const std::string& path, bool add
 
 int run_tokenize(const TokenizeOptions& options) {
   if (options.text.has_value() == options.file.has_value())
-    throw caller_error("plimsoll tokenize", options.text ? "--text and --file given together" : "a text is missing", "give --text TEXT or --file FILE.jsonl");
+    throw caller_error("plimsoll tokenize", options.text ? "--text and --file given together" : "a text is missing",
+                       "give --text TEXT or --file FILE.jsonl");
   const Tokenizer tokenizer = load_model_tokenizer(find_text_files(options.model));
   if (options.file) {
     tokenize_file(tokenizer, *options.file, !options.no_special);
@@ -86,16 +91,27 @@ int run_tokenize(const TokenizeOptions& options) {
 
 Command tokenize_command() {
   auto options = std::make_shared<TokenizeOptions>();
-  return {.name = "tokenize",
-          .summary = "token ids of texts",
-          .examples = {"plimsoll tokenize SmolLM2-135M-Instruct.gguf --text \"Hello, world\"",
-                       "plimsoll tokenize model/ --file texts.jsonl --no-special"},
-          .arguments = {{.name = "MODEL", .value_name = "MODEL", .help = "folder with a tokenizer.json, a tokenizer.json, or a .gguf file", .target = &options->model, .required = true},
-                        {.name = "--text", .value_name = "TEXT", .help = "the text", .target = &options->text},
-                        {.name = "--file", .value_name = "FILE.jsonl", .help = "a line {\"text\": …} each; gives a line {\"ids\": […], \"decoded\": …} each; - is stdin", .target = &options->file},
-                        {.name = "--no-special", .value_name = "", .help = "without the tokens that the tokenizer adds at the ends", .target = &options->no_special}},
-          .json = &options->json,
-          .run = [options] { return run_tokenize(*options); }};
+  return {
+      .name = "tokenize",
+      .summary = "token ids of texts",
+      .examples = {"plimsoll tokenize SmolLM2-135M-Instruct.gguf --text \"Hello, world\"",
+                   "plimsoll tokenize model/ --file texts.jsonl --no-special"},
+      .arguments = {{.name = "MODEL",
+                     .value_name = "MODEL",
+                     .help = "folder with a tokenizer.json, a tokenizer.json, or a .gguf file",
+                     .target = &options->model,
+                     .required = true},
+                    {.name = "--text", .value_name = "TEXT", .help = "the text", .target = &options->text},
+                    {.name = "--file",
+                     .value_name = "FILE.jsonl",
+                     .help = "a line {\"text\": …} each; gives a line {\"ids\": […], \"decoded\": …} each; - is stdin",
+                     .target = &options->file},
+                    {.name = "--no-special",
+                     .value_name = "",
+                     .help = "without the tokens that the tokenizer adds at the ends",
+                     .target = &options->no_special}},
+      .json = &options->json,
+      .run = [options] { return run_tokenize(*options); }};
 }
 
 }  // namespace plimsoll::cli

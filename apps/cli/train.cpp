@@ -1,5 +1,3 @@
-#include "train/trainer.h"
-
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -15,6 +13,7 @@
 #include "cli/plan_text.h"
 #include "cli/progress.h"
 #include "cli/recipe_options.h"
+#include "train/trainer.h"
 
 namespace plimsoll::cli {
 namespace {
@@ -30,12 +29,15 @@ struct TrainCommandOptions {
 // With --resume and no recipe, the one that the run wrote.
 Recipe recipe_of(const TrainCommandOptions& options) {
   if (!options.recipe_file.empty() && !is_recipe_file(options.recipe_file))
-    throw caller_error(one_line(options.recipe_file, 80), "is not a RECIPE.toml", fmt::format("give the model as --model {}", one_line(options.recipe_file, 80)));
+    throw caller_error(one_line(options.recipe_file, 80), "is not a RECIPE.toml",
+                       fmt::format("give the model as --model {}", one_line(options.recipe_file, 80)));
   std::string file = options.recipe_file;
   if (file.empty() && options.resume) file = options.out + "/recipe.toml";
   Recipe recipe = load_recipe(file, options.flags);
-  if (recipe.model.empty()) throw caller_error("--model", "is missing", "give --model MODEL, or a RECIPE.toml that has a model");
-  if (recipe.data.empty()) throw caller_error("--data", "is missing", "give --data FILE.jsonl, or a RECIPE.toml that has data");
+  if (recipe.model.empty())
+    throw caller_error("--model", "is missing", "give --model MODEL, or a RECIPE.toml that has a model");
+  if (recipe.data.empty())
+    throw caller_error("--data", "is missing", "give --data FILE.jsonl, or a RECIPE.toml that has data");
   return recipe;
 }
 
@@ -55,8 +57,10 @@ Json report_json(const TrainReport& report) {
 std::string report_text(const TrainReport& report) {
   std::string text = fmt::format("{} steps, loss {:.4f}", format_thousands(report.steps), report.final_loss);
   if (report.eval_loss) text += fmt::format(", evaluation loss {:.4f}", *report.eval_loss);
-  return text + fmt::format("\n{} tokens/s, {} used of {} planned\n{}\n", format_thousands(std::llround(report.tokens_per_second)),
-                            format_bytes(report.peak_resident_bytes), format_bytes(report.planned_total_bytes), report.output);
+  return text + fmt::format("\n{} tokens/s, {} used of {} planned\n{}\n",
+                            format_thousands(std::llround(report.tokens_per_second)),
+                            format_bytes(report.peak_resident_bytes), format_bytes(report.planned_total_bytes),
+                            report.output);
 }
 
 int run_train(const TrainCommandOptions& options) {
@@ -82,9 +86,19 @@ Command train_command() {
           .summary = "plan a run, then run it inside the line",
           .examples = {"plimsoll train --model SmolLM2-135M-Instruct.gguf --data train.jsonl --memory 1GiB --out run",
                        "plimsoll train run/recipe.toml --lr 5e-5 --out second --json"},
-          .arguments = {{.name = "[RECIPE.toml]", .value_name = "RECIPE.toml", .help = "a recipe; flags go over it", .target = &options->recipe_file},
-                        {.name = "--out", .value_name = "DIR", .help = "folder for recipe.toml, plan.json, metrics.jsonl, checkpoints and the result", .target = &options->out, .required = true},
-                        {.name = "--resume", .value_name = "", .help = "go on where the run in --out stopped; its recipe.toml holds when none is given", .target = &options->resume}},
+          .arguments = {{.name = "[RECIPE.toml]",
+                         .value_name = "RECIPE.toml",
+                         .help = "a recipe; flags go over it",
+                         .target = &options->recipe_file},
+                        {.name = "--out",
+                         .value_name = "DIR",
+                         .help = "folder for recipe.toml, plan.json, metrics.jsonl, checkpoints and the result",
+                         .target = &options->out,
+                         .required = true},
+                        {.name = "--resume",
+                         .value_name = "",
+                         .help = "go on where the run in --out stopped; its recipe.toml holds when none is given",
+                         .target = &options->resume}},
           .recipe_flags = &options->flags,
           .json = &options->json,
           .run = [options] { return run_train(*options); }};

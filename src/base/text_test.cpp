@@ -12,7 +12,8 @@ TEST(Text, NumbersAreTheWholeText) {
   EXPECT_EQ(parse_integer("42"), 42);
   EXPECT_EQ(parse_integer("+7"), 7);
   EXPECT_EQ(parse_integer("-3"), -3);
-  for (const char* bad : {"", "+", "+-3", "4.0", "4 ", " 4", "0x10", "99999999999999999999"}) EXPECT_FALSE(parse_integer(bad)) << bad;
+  for (const char* bad : {"", "+", "+-3", "4.0", "4 ", " 4", "0x10", "99999999999999999999"})
+    EXPECT_FALSE(parse_integer(bad)) << bad;
   EXPECT_EQ(parse_number("1e-4"), 1e-4);
   EXPECT_EQ(parse_number(".5"), 0.5);
   for (const char* bad : {"", "nan", "inf", "-inf", "1e999", "1,5", "1e-4x"}) EXPECT_FALSE(parse_number(bad)) << bad;
@@ -46,7 +47,8 @@ TEST(Text, OneLineHoldsNoControlCharacters) {
   EXPECT_EQ(one_line("a\nb\t\x01\xff é"), "a\\nb\\t\\x01\\xff é");
   EXPECT_EQ(one_line(std::string(10, 'x'), 4), "xxxx…");
   EXPECT_TRUE(is_valid_utf8("héllo \xF0\x9F\x98\x80"));
-  for (const char* bad : {"\xff", "\xc0\x80", "\xed\xa0\x80", "\xe2\x82", "\xf4\x90\x80\x80"}) EXPECT_FALSE(is_valid_utf8(bad));
+  for (const char* bad : {"\xff", "\xc0\x80", "\xed\xa0\x80", "\xe2\x82", "\xf4\x90\x80\x80"})
+    EXPECT_FALSE(is_valid_utf8(bad));
 }
 
 }  // namespace

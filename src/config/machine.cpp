@@ -146,7 +146,8 @@ Machine inspect_machine(const std::string& root) {
       }
     }
     if (has_controller(group, "memory"))
-      for (const std::string& folder : folders_upward(mount + "/memory", group.path)) limit_memory(machine, folder, kVersion1);
+      for (const std::string& folder : folders_upward(mount + "/memory", group.path))
+        limit_memory(machine, folder, kVersion1);
     if (has_controller(group, "cpu"))
       for (const std::string& folder : folders_upward(mount + "/cpu", group.path))
         limit_threads(machine, read_limit(folder + "/cpu.cfs_quota_us"), read_limit(folder + "/cpu.cfs_period_us"));

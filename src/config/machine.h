@@ -7,9 +7,9 @@
 namespace plimsoll {
 
 struct Machine {
-  int threads = 1;             // processors: the affinity mask, and the CPU quota of the control group (rounded up)
-  int64_t total_bytes = 0;     // memory: the machine's, or the control group's limit where that is lower
-  int64_t available_bytes = 0; // of it, what new allocations can get now (page cache that can be dropped included)
+  int threads = 1;              // processors: the affinity mask, and the CPU quota of the control group (rounded up)
+  int64_t total_bytes = 0;      // memory: the machine's, or the control group's limit where that is lower
+  int64_t available_bytes = 0;  // of it, what new allocations can get now (page cache that can be dropped included)
 };
 
 // Linux: sched_getaffinity, /proc/meminfo, and control groups of version 1 and 2 up to the root, all optional. Never

@@ -29,15 +29,21 @@ std::string wanted(const RecipeField& field) {
   const std::string in_range = range.empty() ? "" : ", " + range;
   switch (field.kind) {
     case FieldKind::on_off:
-    case FieldKind::flag: return "on or off";
+    case FieldKind::flag:
+      return "on or off";
     case FieldKind::integer:
       return (field.words.empty() ? std::string() : either(field.words) + ", or ") + "a whole number" + in_range;
-    case FieldKind::number: return "a number" + in_range;
-    case FieldKind::pair: return "two numbers with a comma between, each " + (range.empty() ? "of any size" : range);
-    case FieldKind::word: return either(field.words);
-    case FieldKind::size: return "a size such as 900MiB, 2GiB, 24GB, or plain bytes";
+    case FieldKind::number:
+      return "a number" + in_range;
+    case FieldKind::pair:
+      return "two numbers with a comma between, each " + (range.empty() ? "of any size" : range);
+    case FieldKind::word:
+      return either(field.words);
+    case FieldKind::size:
+      return "a size such as 900MiB, 2GiB, 24GB, or plain bytes";
     case FieldKind::text:
-    case FieldKind::texts: break;
+    case FieldKind::texts:
+      break;
   }
   return "text";
 }
@@ -98,8 +104,10 @@ FieldValue parse_field(const RecipeField& field, const std::vector<std::string>&
       if (first && second) return std::vector<double>{*first, *second};
       break;
     }
-    case FieldKind::size: return parse_bytes(text, thing);
-    default: return text;
+    case FieldKind::size:
+      return parse_bytes(text, thing);
+    default:
+      return text;
   }
   throw wrong_value(field, text, thing);
 }
@@ -110,8 +118,10 @@ void check_targets(const std::string& targets) {
     const size_t comma = std::min(targets.find(',', begin), targets.size());
     const std::string_view name = std::string_view(targets).substr(begin, comma - begin);
     if (name.empty() || name.find_first_of(" \t") != std::string_view::npos)
-      throw caller_error("targets", fmt::format("'{}' has {}", one_line(targets, 80), name.empty() ? "an empty name" : "a space in a name"),
-                         "write all-linear, or names with commas between: q_proj,v_proj");
+      throw caller_error(
+          "targets",
+          fmt::format("'{}' has {}", one_line(targets, 80), name.empty() ? "an empty name" : "a space in a name"),
+          "write all-linear, or names with commas between: q_proj,v_proj");
     begin = comma + 1;
   }
 }
@@ -130,7 +140,8 @@ std::string field_range(const RecipeField& field) {
     return field.kind == FieldKind::integer ? format_thousands(static_cast<int64_t>(value)) : number_text(value);
   };
   const bool has_min = std::isfinite(field.min), has_max = std::isfinite(field.max) && field.max < 1e5;
-  if (has_min && has_max) return fmt::format("{} to {}{}", bound(field.min), field.below_max ? "below " : "", bound(field.max));
+  if (has_min && has_max)
+    return fmt::format("{} to {}{}", bound(field.min), field.below_max ? "below " : "", bound(field.max));
   if (has_min) return bound(field.min) + " or more";
   return "";
 }
@@ -145,8 +156,10 @@ std::string field_text(const RecipeField& field, const FieldValue& value) {
   }
   if (const double* number = std::get_if<double>(&value)) return number_text(*number);
   if (const auto* text = std::get_if<std::string>(&value)) return *text;
-  if (const auto* texts = std::get_if<std::vector<std::string>>(&value)) return fmt::format("{}", fmt::join(*texts, " "));
-  if (const auto* numbers = std::get_if<std::vector<double>>(&value)) return fmt::format("{}", fmt::join(*numbers, ","));
+  if (const auto* texts = std::get_if<std::vector<std::string>>(&value))
+    return fmt::format("{}", fmt::join(*texts, " "));
+  if (const auto* numbers = std::get_if<std::vector<double>>(&value))
+    return fmt::format("{}", fmt::join(*numbers, ","));
   return "";
 }
 
@@ -170,8 +183,8 @@ void apply_recipe_flags(Recipe& recipe, std::span<const RecipeFlag> flags) {
     const FieldValue value = parse_field(*field, texts, thing);
     check_field_value(*field, value, thing);
     if (!field->instead_of.empty()) {
-      const bool both_typed = std::any_of(flags.begin(), flags.end(),
-                                          [&](const RecipeFlag& other) { return other.first->name == field->instead_of; });
+      const bool both_typed = std::any_of(
+          flags.begin(), flags.end(), [&](const RecipeFlag& other) { return other.first->name == field->instead_of; });
       if (!both_typed) find_recipe_field(field->instead_of)->set(recipe, FieldValue());
     }
     field->set(recipe, value);
@@ -183,15 +196,17 @@ void validate_recipe(const Recipe& recipe) {
   if (recipe.steps && recipe.epochs)
     throw caller_error("steps", fmt::format("{} given together with epochs {}", *recipe.steps, *recipe.epochs),
                        "give one of the two");
-  if (recipe.epochs && *recipe.epochs == 0) throw caller_error("epochs", "0 trains nothing", "give more than 0, such as 0.5 or 3");
+  if (recipe.epochs && *recipe.epochs == 0)
+    throw caller_error("epochs", "0 trains nothing", "give more than 0, such as 0.5 or 3");
   if (recipe.micro_batch && recipe.global_batch && *recipe.global_batch % *recipe.micro_batch != 0)
     throw caller_error("global-batch",
                        fmt::format("{} is not a multiple of micro-batch {}", *recipe.global_batch, *recipe.micro_batch),
                        fmt::format("give --global-batch {}, or --micro-batch auto",
                                    (*recipe.global_batch / *recipe.micro_batch + 1) * *recipe.micro_batch));
   if (recipe.method == Method::full && !recipe.adapter.empty())
-    throw caller_error("adapter", fmt::format("'{}' given with method full, which trains no adapter", one_line(recipe.adapter, 80)),
-                       "give --method lora, or merge the adapter into the model first (plimsoll merge)");
+    throw caller_error(
+        "adapter", fmt::format("'{}' given with method full, which trains no adapter", one_line(recipe.adapter, 80)),
+        "give --method lora, or merge the adapter into the model first (plimsoll merge)");
   if (recipe.momentum != 0 && recipe.optimizer != OptimizerKind::sgd)
     throw caller_error("momentum", fmt::format("{} has no meaning for this optimizer", recipe.momentum),
                        "give --optimizer sgd, or --momentum 0 (adamw and adam take --betas)");

@@ -31,9 +31,8 @@ const Words<OptimizerKind>& words_of() {
 }
 template <>
 const Words<LrScheduleKind>& words_of() {
-  static const Words<LrScheduleKind> words = {{"constant", LrScheduleKind::constant},
-                                              {"linear", LrScheduleKind::linear},
-                                              {"cosine", LrScheduleKind::cosine}};
+  static const Words<LrScheduleKind> words = {
+      {"constant", LrScheduleKind::constant}, {"linear", LrScheduleKind::linear}, {"cosine", LrScheduleKind::cosine}};
   return words;
 }
 template <>
@@ -99,10 +98,14 @@ void set_betas(Recipe& recipe, const FieldValue& value) {
 
 FieldValue get_recompute(const Recipe& recipe) {
   switch (recipe.recompute) {
-    case RecomputeMode::automatic: return std::string("auto");
-    case RecomputeMode::none: return std::string("none");
-    case RecomputeMode::all: return std::string("all");
-    case RecomputeMode::layers: break;
+    case RecomputeMode::automatic:
+      return std::string("auto");
+    case RecomputeMode::none:
+      return std::string("none");
+    case RecomputeMode::all:
+      return std::string("all");
+    case RecomputeMode::layers:
+      break;
   }
   return recipe.recompute_layers;
 }
@@ -114,7 +117,9 @@ void set_recompute(Recipe& recipe, const FieldValue& value) {
     return;
   }
   const auto& word = std::get<std::string>(value);
-  recipe.recompute = word == "none" ? RecomputeMode::none : word == "all" ? RecomputeMode::all : RecomputeMode::automatic;
+  recipe.recompute = word == "none"  ? RecomputeMode::none
+                     : word == "all" ? RecomputeMode::all
+                                     : RecomputeMode::automatic;
 }
 
 // --- the list -------------------------------------------------------------------------------------------------------
@@ -139,100 +144,252 @@ std::vector<RecipeField> build_fields() {
   };
 
   group = "Model and data";
-  add(bind<Plain<&R::model, std::string>>({.name = "model", .value_name = "MODEL",
-      .help = "Hugging Face folder, .gguf file, hub id org/name; for planning also config.json or a catalogue name",
-      .example = "SmolLM2-135M-Instruct.gguf"}));
-  add(bind<Plain<&R::data, std::vector<std::string>>>({.name = "data", .kind = Kind::texts, .value_name = "FILE…",
-      .help = "JSONL files to train on: text, chat messages, or input_ids with labels", .example = "train.jsonl"}));
-  add(bind<Plain<&R::eval_data, std::string>>({.name = "eval-data", .value_name = "FILE",
-      .help = "held-out JSONL file for the evaluation loss", .example = "held_out.jsonl"}));
-  add(bind<Plain<&R::shuffle, bool>>({.name = "shuffle", .kind = Kind::on_off, .value_name = "on|off",
-      .help = "new order of the examples every epoch, given by the seed", .example = "off"}));
-  add(bind<Word<&R::loss_on, LossOn>>({.name = "loss-on", .kind = Kind::word, .value_name = "all|assistant",
-      .help = "tokens that count in the loss: all, or only what the assistant says in chats", .example = "assistant",
-      .words = names_of<LossOn>()}));
-  add(bind<Plain<&R::seq_len, int64_t>>({.name = "seq-len", .kind = Kind::integer, .value_name = "N",
-      .help = "tokens in a row; longer examples are cut", .example = "1024", .min = 1, .max = 1 << 24}));
-  add(bind<Plain<&R::packing, bool>>({.name = "packing", .kind = Kind::on_off, .value_name = "on|off",
-      .help = "several examples in one row, their attention and positions apart", .example = "off"}));
+  add(bind<Plain<&R::model, std::string>>(
+      {.name = "model",
+       .value_name = "MODEL",
+       .help = "Hugging Face folder, .gguf file, hub id org/name; for planning also config.json or a catalogue name",
+       .example = "SmolLM2-135M-Instruct.gguf"}));
+  add(bind<Plain<&R::data, std::vector<std::string>>>(
+      {.name = "data",
+       .kind = Kind::texts,
+       .value_name = "FILE…",
+       .help = "JSONL files to train on: text, chat messages, or input_ids with labels",
+       .example = "train.jsonl"}));
+  add(bind<Plain<&R::eval_data, std::string>>({.name = "eval-data",
+                                               .value_name = "FILE",
+                                               .help = "held-out JSONL file for the evaluation loss",
+                                               .example = "held_out.jsonl"}));
+  add(bind<Plain<&R::shuffle, bool>>({.name = "shuffle",
+                                      .kind = Kind::on_off,
+                                      .value_name = "on|off",
+                                      .help = "new order of the examples every epoch, given by the seed",
+                                      .example = "off"}));
+  add(bind<Word<&R::loss_on, LossOn>>(
+      {.name = "loss-on",
+       .kind = Kind::word,
+       .value_name = "all|assistant",
+       .help = "tokens that count in the loss: all, or only what the assistant says in chats",
+       .example = "assistant",
+       .words = names_of<LossOn>()}));
+  add(bind<Plain<&R::seq_len, int64_t>>({.name = "seq-len",
+                                         .kind = Kind::integer,
+                                         .value_name = "N",
+                                         .help = "tokens in a row; longer examples are cut",
+                                         .example = "1024",
+                                         .min = 1,
+                                         .max = 1 << 24}));
+  add(bind<Plain<&R::packing, bool>>({.name = "packing",
+                                      .kind = Kind::on_off,
+                                      .value_name = "on|off",
+                                      .help = "several examples in one row, their attention and positions apart",
+                                      .example = "off"}));
 
   group = "Method";
-  add(bind<Word<&R::method, Method>>({.name = "method", .kind = Kind::word, .value_name = "full|lora",
-      .help = "train all weights, or low-rank adapters beside frozen ones", .example = "full",
-      .words = names_of<Method>(),
-      .unavailable = {{"qlora", "use lora; a base read from a quantized .gguf is held in the compute precision"},
-                      {"dora", "use lora"}, {"qat", "use full"}}}));
-  add(bind<Word<&R::precision, DType>>({.name = "precision", .kind = Kind::word, .value_name = "fp32|bf16",
-      .help = "compute in fp32 or bf16; trained parameters keep fp32 master weights either way", .example = "fp32",
-      .words = names_of<DType>(), .unavailable = {{"fp16", "use bf16: as small, and needs no loss scaling"}}}));
-  add(bind<Plain<&R::rank, int64_t>>({.name = "rank", .kind = Kind::integer, .value_name = "N",
-      .help = "rank of the adapters", .example = "8", .min = 1, .max = 65536}));
-  add(bind<Plain<&R::alpha, double>>({.name = "alpha", .kind = Kind::number, .value_name = "X",
-      .help = "adapters are scaled by alpha / rank", .example = "16", .min = 0, .max = 1e9}));
-  add(bind<Plain<&R::targets, std::string>>({.name = "targets", .value_name = "NAMES",
-      .help = "linear layers that get an adapter: all-linear, or names with commas", .example = "q_proj,v_proj"}));
-  add(bind<Plain<&R::rslora, bool>>({.name = "rslora", .kind = Kind::flag,
-      .help = "scale adapters by alpha / sqrt(rank) instead", .example = "true"}));
-  add(bind<Plain<&R::adapter, std::string>>({.name = "adapter", .value_name = "DIR",
-      .help = "PEFT adapter to start from; its rank, alpha and targets hold", .example = "out/adapter"}));
+  add(bind<Word<&R::method, Method>>(
+      {.name = "method",
+       .kind = Kind::word,
+       .value_name = "full|lora",
+       .help = "train all weights, or low-rank adapters beside frozen ones",
+       .example = "full",
+       .words = names_of<Method>(),
+       .unavailable = {{"qlora", "use lora; a base read from a quantized .gguf is held in the compute precision"},
+                       {"dora", "use lora"},
+                       {"qat", "use full"}}}));
+  add(bind<Word<&R::precision, DType>>(
+      {.name = "precision",
+       .kind = Kind::word,
+       .value_name = "fp32|bf16",
+       .help = "compute in fp32 or bf16; trained parameters keep fp32 master weights either way",
+       .example = "fp32",
+       .words = names_of<DType>(),
+       .unavailable = {{"fp16", "use bf16: as small, and needs no loss scaling"}}}));
+  add(bind<Plain<&R::rank, int64_t>>({.name = "rank",
+                                      .kind = Kind::integer,
+                                      .value_name = "N",
+                                      .help = "rank of the adapters",
+                                      .example = "8",
+                                      .min = 1,
+                                      .max = 65536}));
+  add(bind<Plain<&R::alpha, double>>({.name = "alpha",
+                                      .kind = Kind::number,
+                                      .value_name = "X",
+                                      .help = "adapters are scaled by alpha / rank",
+                                      .example = "16",
+                                      .min = 0,
+                                      .max = 1e9}));
+  add(bind<Plain<&R::targets, std::string>>(
+      {.name = "targets",
+       .value_name = "NAMES",
+       .help = "linear layers that get an adapter: all-linear, or names with commas",
+       .example = "q_proj,v_proj"}));
+  add(bind<Plain<&R::rslora, bool>>({.name = "rslora",
+                                     .kind = Kind::flag,
+                                     .help = "scale adapters by alpha / sqrt(rank) instead",
+                                     .example = "true"}));
+  add(bind<Plain<&R::adapter, std::string>>({.name = "adapter",
+                                             .value_name = "DIR",
+                                             .help = "PEFT adapter to start from; its rank, alpha and targets hold",
+                                             .example = "out/adapter"}));
 
   group = "Optimizer";
-  add(bind<Word<&R::optimizer, OptimizerKind>>({.name = "optimizer", .kind = Kind::word, .value_name = "adamw|adam|sgd",
-      .help = "update rule", .example = "sgd", .words = names_of<OptimizerKind>(),
-      .unavailable = {{"adamw8bit", "use adamw; with --method lora its state is small"}}}));
-  add(bind<Plain<&R::lr, double>>({.name = "lr", .kind = Kind::number, .value_name = "X",
-      .help = "highest learning rate", .example = "2e-4", .min = 0, .max = 1e6}));
-  add(bind<Word<&R::lr_schedule, LrScheduleKind>>({.name = "lr-schedule", .kind = Kind::word,
-      .value_name = "constant|linear|cosine", .help = "how the rate goes on after the warm-up; linear and cosine end at 0",
-      .example = "cosine", .words = names_of<LrScheduleKind>()}));
-  add(bind<Plain<&R::warmup_steps, int64_t>>({.name = "warmup-steps", .kind = Kind::integer, .value_name = "N",
-      .help = "steps over which the rate rises linearly from 0", .example = "10", .min = 0, .max = kMaxSteps}));
-  add(bind<Plain<&R::weight_decay, double>>({.name = "weight-decay", .kind = Kind::number, .value_name = "X",
-      .help = "decay of tensors of two or more dimensions (adam, sgd: in the gradient)", .example = "0.01", .min = 0,
-      .max = 1e6}));
-  add({.name = "betas", .kind = Kind::pair, .value_name = "X,Y", .help = "Adam's two averaging factors",
-       .example = "0.9,0.95", .min = 0, .max = 1, .below_max = true, .get = get_betas, .set = set_betas});
-  add(bind<Plain<&R::eps, double>>({.name = "eps", .kind = Kind::number, .value_name = "X",
-      .help = "Adam's term against division by zero", .example = "1e-6", .min = 0, .max = 1}));
-  add(bind<Plain<&R::momentum, double>>({.name = "momentum", .kind = Kind::number, .value_name = "X",
-      .help = "momentum of sgd", .example = "0.9", .min = 0, .max = 1, .below_max = true}));
-  add(bind<Plain<&R::grad_clip, double>>({.name = "grad-clip", .kind = Kind::number, .value_name = "X",
-      .help = "largest norm of all gradients together; 0 is off", .example = "0.5", .min = 0, .max = 1e9}));
+  add(bind<Word<&R::optimizer, OptimizerKind>>(
+      {.name = "optimizer",
+       .kind = Kind::word,
+       .value_name = "adamw|adam|sgd",
+       .help = "update rule",
+       .example = "sgd",
+       .words = names_of<OptimizerKind>(),
+       .unavailable = {{"adamw8bit", "use adamw; with --method lora its state is small"}}}));
+  add(bind<Plain<&R::lr, double>>({.name = "lr",
+                                   .kind = Kind::number,
+                                   .value_name = "X",
+                                   .help = "highest learning rate",
+                                   .example = "2e-4",
+                                   .min = 0,
+                                   .max = 1e6}));
+  add(bind<Word<&R::lr_schedule, LrScheduleKind>>(
+      {.name = "lr-schedule",
+       .kind = Kind::word,
+       .value_name = "constant|linear|cosine",
+       .help = "how the rate goes on after the warm-up; linear and cosine end at 0",
+       .example = "cosine",
+       .words = names_of<LrScheduleKind>()}));
+  add(bind<Plain<&R::warmup_steps, int64_t>>({.name = "warmup-steps",
+                                              .kind = Kind::integer,
+                                              .value_name = "N",
+                                              .help = "steps over which the rate rises linearly from 0",
+                                              .example = "10",
+                                              .min = 0,
+                                              .max = kMaxSteps}));
+  add(bind<Plain<&R::weight_decay, double>>(
+      {.name = "weight-decay",
+       .kind = Kind::number,
+       .value_name = "X",
+       .help = "decay of tensors of two or more dimensions (adam, sgd: in the gradient)",
+       .example = "0.01",
+       .min = 0,
+       .max = 1e6}));
+  add({.name = "betas",
+       .kind = Kind::pair,
+       .value_name = "X,Y",
+       .help = "Adam's two averaging factors",
+       .example = "0.9,0.95",
+       .min = 0,
+       .max = 1,
+       .below_max = true,
+       .get = get_betas,
+       .set = set_betas});
+  add(bind<Plain<&R::eps, double>>({.name = "eps",
+                                    .kind = Kind::number,
+                                    .value_name = "X",
+                                    .help = "Adam's term against division by zero",
+                                    .example = "1e-6",
+                                    .min = 0,
+                                    .max = 1}));
+  add(bind<Plain<&R::momentum, double>>({.name = "momentum",
+                                         .kind = Kind::number,
+                                         .value_name = "X",
+                                         .help = "momentum of sgd",
+                                         .example = "0.9",
+                                         .min = 0,
+                                         .max = 1,
+                                         .below_max = true}));
+  add(bind<Plain<&R::grad_clip, double>>({.name = "grad-clip",
+                                          .kind = Kind::number,
+                                          .value_name = "X",
+                                          .help = "largest norm of all gradients together; 0 is off",
+                                          .example = "0.5",
+                                          .min = 0,
+                                          .max = 1e9}));
 
   group = "Batch and length";
-  add(bind<Auto<&R::micro_batch>>({.name = "micro-batch", .kind = Kind::integer, .value_name = "auto|N",
-      .help = "rows computed at once; auto: the fastest that fits", .example = "4", .words = {"auto"}, .min = 1,
-      .max = 1 << 20}));
-  add(bind<Optional<&R::global_batch, int64_t>>({.name = "global-batch", .kind = Kind::integer, .value_name = "N",
-      .help = "rows of one step, a multiple of the micro-batch; not set: the micro-batch", .example = "16", .min = 1,
-      .max = 1 << 24}));
-  add(bind<Optional<&R::steps, int64_t>>({.name = "steps", .kind = Kind::integer, .value_name = "N",
-      .help = "optimizer steps; this or epochs, neither: one epoch", .example = "200", .min = 1, .max = kMaxSteps,
-      .instead_of = "epochs"}));
-  add(bind<Optional<&R::epochs, double>>({.name = "epochs", .kind = Kind::number, .value_name = "N",
-      .help = "passes over the data, also in parts such as 0.5", .example = "3", .min = 0, .max = 1e9,
-      .instead_of = "steps"}));
+  add(bind<Auto<&R::micro_batch>>({.name = "micro-batch",
+                                   .kind = Kind::integer,
+                                   .value_name = "auto|N",
+                                   .help = "rows computed at once; auto: the fastest that fits",
+                                   .example = "4",
+                                   .words = {"auto"},
+                                   .min = 1,
+                                   .max = 1 << 20}));
+  add(bind<Optional<&R::global_batch, int64_t>>(
+      {.name = "global-batch",
+       .kind = Kind::integer,
+       .value_name = "N",
+       .help = "rows of one step, a multiple of the micro-batch; not set: the micro-batch",
+       .example = "16",
+       .min = 1,
+       .max = 1 << 24}));
+  add(bind<Optional<&R::steps, int64_t>>({.name = "steps",
+                                          .kind = Kind::integer,
+                                          .value_name = "N",
+                                          .help = "optimizer steps; this or epochs, neither: one epoch",
+                                          .example = "200",
+                                          .min = 1,
+                                          .max = kMaxSteps,
+                                          .instead_of = "epochs"}));
+  add(bind<Optional<&R::epochs, double>>({.name = "epochs",
+                                          .kind = Kind::number,
+                                          .value_name = "N",
+                                          .help = "passes over the data, also in parts such as 0.5",
+                                          .example = "3",
+                                          .min = 0,
+                                          .max = 1e9,
+                                          .instead_of = "steps"}));
 
   group = "Memory";
-  add(bind<Optional<&R::memory_bytes, int64_t>>({.name = "memory", .kind = Kind::size, .value_name = "SIZE",
-      .help = "the line: the most memory that the whole process may use", .example = "2GiB", .min = 1}));
-  add({.name = "recompute", .kind = Kind::integer, .value_name = "auto|none|all|N",
+  add(bind<Optional<&R::memory_bytes, int64_t>>({.name = "memory",
+                                                 .kind = Kind::size,
+                                                 .value_name = "SIZE",
+                                                 .help = "the line: the most memory that the whole process may use",
+                                                 .example = "2GiB",
+                                                 .min = 1}));
+  add({.name = "recompute",
+       .kind = Kind::integer,
+       .value_name = "auto|none|all|N",
        .help = "layers whose activations are computed again in the backward pass; auto: as many as must be",
-       .example = "all", .words = {"auto", "none", "all"}, .min = 0, .max = 1e6, .get = get_recompute,
+       .example = "all",
+       .words = {"auto", "none", "all"},
+       .min = 0,
+       .max = 1e6,
+       .get = get_recompute,
        .set = set_recompute});
-  add(bind<Auto<&R::ce_chunk_rows>>({.name = "ce-chunk-rows", .kind = Kind::integer, .value_name = "auto|N",
-      .help = "rows of logits that exist at once in the loss", .example = "256", .words = {"auto"}, .min = 1,
-      .max = 1 << 30}));
+  add(bind<Auto<&R::ce_chunk_rows>>({.name = "ce-chunk-rows",
+                                     .kind = Kind::integer,
+                                     .value_name = "auto|N",
+                                     .help = "rows of logits that exist at once in the loss",
+                                     .example = "256",
+                                     .words = {"auto"},
+                                     .min = 1,
+                                     .max = 1 << 30}));
 
   group = "Run";
-  add(bind<Plain<&R::seed, int64_t>>({.name = "seed", .kind = Kind::integer, .value_name = "N",
-      .help = "seed of the shuffling and of new adapters", .example = "1", .min = 0}));
-  add(bind<Plain<&R::threads, int64_t>>({.name = "threads", .kind = Kind::integer, .value_name = "N",
-      .help = "threads that compute; 0: all processors this process may use", .example = "4", .min = 0, .max = 1024}));
-  add(bind<Plain<&R::save_every, int64_t>>({.name = "save-every", .kind = Kind::integer, .value_name = "N",
-      .help = "steps between checkpoints; 0: none", .example = "100", .min = 0, .max = kMaxSteps}));
-  add(bind<Plain<&R::eval_every, int64_t>>({.name = "eval-every", .kind = Kind::integer, .value_name = "N",
-      .help = "steps between evaluations; 0: only at the end", .example = "50", .min = 0, .max = kMaxSteps}));
+  add(bind<Plain<&R::seed, int64_t>>({.name = "seed",
+                                      .kind = Kind::integer,
+                                      .value_name = "N",
+                                      .help = "seed of the shuffling and of new adapters",
+                                      .example = "1",
+                                      .min = 0}));
+  add(bind<Plain<&R::threads, int64_t>>({.name = "threads",
+                                         .kind = Kind::integer,
+                                         .value_name = "N",
+                                         .help = "threads that compute; 0: all processors this process may use",
+                                         .example = "4",
+                                         .min = 0,
+                                         .max = 1024}));
+  add(bind<Plain<&R::save_every, int64_t>>({.name = "save-every",
+                                            .kind = Kind::integer,
+                                            .value_name = "N",
+                                            .help = "steps between checkpoints; 0: none",
+                                            .example = "100",
+                                            .min = 0,
+                                            .max = kMaxSteps}));
+  add(bind<Plain<&R::eval_every, int64_t>>({.name = "eval-every",
+                                            .kind = Kind::integer,
+                                            .value_name = "N",
+                                            .help = "steps between evaluations; 0: only at the end",
+                                            .example = "50",
+                                            .min = 0,
+                                            .max = kMaxSteps}));
   return fields;
 }
 

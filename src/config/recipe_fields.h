@@ -40,28 +40,29 @@ struct RecipeField {
   std::string_view group = {};  // heading in --help, recipe.toml and docs
   std::string_view name = {};   // as a flag, without the dashes
   FieldKind kind = FieldKind::text;
-  std::string_view value_name = {};           // "FILE…", "auto|N"; empty for a flag
-  std::string_view help = {};                 // one line without a full stop
-  std::string_view example = {};              // a value, as a flag's text
-  std::vector<std::string_view> words = {};   // allowed words
+  std::string_view value_name = {};               // "FILE…", "auto|N"; empty for a flag
+  std::string_view help = {};                     // one line without a full stop
+  std::string_view example = {};                  // a value, as a flag's text
+  std::vector<std::string_view> words = {};       // allowed words
   std::vector<UnavailableWord> unavailable = {};  // words of the contract that this version cannot do
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();
-  bool below_max = false;                     // max itself is not allowed
-  std::string_view instead_of = {};           // setting this by a flag unsets that field of the TOML
+  bool below_max = false;            // max itself is not allowed
+  std::string_view instead_of = {};  // setting this by a flag unsets that field of the TOML
   FieldValue (*get)(const Recipe&) = nullptr;
-  void (*set)(Recipe&, const FieldValue&) = nullptr;  // value has the field's kind; monostate only where it can be unset
+  void (*set)(Recipe&,
+              const FieldValue&) = nullptr;  // value has the field's kind; monostate only where it can be unset
 };
 
 std::span<const RecipeField> recipe_fields();
 const RecipeField* find_recipe_field(std::string_view name);  // "seq-len" or "seq_len"; nullptr when there is none
 
-std::string recipe_key(const RecipeField& field);                              // "seq_len"
-std::string field_text(const RecipeField& field, const FieldValue& value);     // as a flag's text; "" when not set
-std::string field_range(const RecipeField& field);                             // "1 or more", "0 to below 1"; "" for any
+std::string recipe_key(const RecipeField& field);                           // "seq_len"
+std::string field_text(const RecipeField& field, const FieldValue& value);  // as a flag's text; "" when not set
+std::string field_range(const RecipeField& field);                          // "1 or more", "0 to below 1"; "" for any
 
-// Checks `value` against the field's words and range; `thing` names its place in errors ("--rank", "recipe.toml line 3").
-// Throws a caller Error.
+// Checks `value` against the field's words and range; `thing` names its place in errors ("--rank", "recipe.toml line
+// 3"). Throws a caller Error.
 void check_field_value(const RecipeField& field, const FieldValue& value, std::string_view thing);
 
 // One flag as typed: the texts after it ({} or {"true"} for a flag without a value).

@@ -81,20 +81,27 @@ TEST(Recipe, TomlRoundTripsTextAndDoublesExactly) {
 
 TEST(Recipe, WrittenTomlNamesEveryField) {
   const std::string text = write_recipe_toml(Recipe{});
-  for (const RecipeField& field : recipe_fields()) EXPECT_NE(text.find("\n" + recipe_key(field) + " = ") == std::string::npos,
-                                                             text.find("\n# " + recipe_key(field) + " is not set") == std::string::npos);
+  for (const RecipeField& field : recipe_fields())
+    EXPECT_NE(text.find("\n" + recipe_key(field) + " = ") == std::string::npos,
+              text.find("\n# " + recipe_key(field) + " is not set") == std::string::npos);
 }
 
 TEST(Recipe, TomlErrorsNameTheLine) {
   EXPECT_EQ(toml_error("rank = 8\nseqlen = 3\n"), "r.toml line 2: unknown key 'seqlen' / did you mean seq_len?");
-  EXPECT_EQ(toml_error("[rank]\nx = 1\n"), "r.toml line 1, rank: is a table, not a whole number / write it like: rank = 8");
-  EXPECT_EQ(toml_error("\n\nrank = \"eight\""), "r.toml line 3, rank: is text, not a whole number / write it like: rank = 8");
+  EXPECT_EQ(toml_error("[rank]\nx = 1\n"),
+            "r.toml line 1, rank: is a table, not a whole number / write it like: rank = 8");
+  EXPECT_EQ(toml_error("\n\nrank = \"eight\""),
+            "r.toml line 3, rank: is text, not a whole number / write it like: rank = 8");
   EXPECT_EQ(toml_error("rank = 8.0"), "r.toml line 1, rank: is a number, not a whole number / write it like: rank = 8");
   EXPECT_EQ(toml_error("rank = 0"), "r.toml line 1, rank: 0 is out of range / give a whole number, 1 to 65,536");
-  EXPECT_EQ(toml_error("betas = [0.9]"), "r.toml line 1, betas: is a list, not a list of two numbers / write it like: betas = [0.9, 0.999]");
+  EXPECT_EQ(toml_error("betas = [0.9]"),
+            "r.toml line 1, betas: is a list, not a list of two numbers / write it like: betas = [0.9, 0.999]");
   EXPECT_EQ(toml_error("lr = nan"), "r.toml line 1, lr: nan is out of range / give a number, 0 or more");
-  EXPECT_EQ(toml_error("packing = 1"), "r.toml line 1, packing: is a whole number, not true or false / write it like: packing = true");
-  EXPECT_EQ(toml_error("data = [1]"), "r.toml line 1, data: has an entry that is a whole number, not text / write it like: data = [\"a.jsonl\", \"b.jsonl\"]");
+  EXPECT_EQ(toml_error("packing = 1"),
+            "r.toml line 1, packing: is a whole number, not true or false / write it like: packing = true");
+  EXPECT_EQ(toml_error("data = [1]"),
+            "r.toml line 1, data: has an entry that is a whole number, not text / write it like: data = [\"a.jsonl\", "
+            "\"b.jsonl\"]");
   EXPECT_NE(toml_error("rank = = 3").find("r.toml line 1: "), std::string::npos);
   EXPECT_NE(toml_error("rank = 3\nrank = 4").find("r.toml line 2: "), std::string::npos);
   EXPECT_NE(toml_error(std::string(100000, '[')).find("r.toml line 1: "), std::string::npos);
@@ -103,28 +110,35 @@ TEST(Recipe, TomlErrorsNameTheLine) {
 TEST(Recipe, FlagErrorsNameTheFlag) {
   EXPECT_EQ(flag_error("rank", "abc"), "--rank: 'abc' is not a whole number, 1 to 65,536 / for example --rank 8");
   EXPECT_EQ(flag_error("lr", "-1"), "--lr: -1 is out of range / give a number, 0 or more");
-  EXPECT_EQ(flag_error("betas", "0.9,1"), "--betas: 1 is out of range / give two numbers with a comma between, each 0 to below 1");
-  EXPECT_EQ(flag_error("betas", "0.9"), "--betas: '0.9' is not two numbers with a comma between, each 0 to below 1 / for example --betas 0.9,0.95");
+  EXPECT_EQ(flag_error("betas", "0.9,1"),
+            "--betas: 1 is out of range / give two numbers with a comma between, each 0 to below 1");
+  EXPECT_EQ(flag_error("betas", "0.9"),
+            "--betas: '0.9' is not two numbers with a comma between, each 0 to below 1 / for example --betas 0.9,0.95");
   EXPECT_EQ(flag_error("method", "qlora").find("--method: qlora is not available yet / use lora"), 0U);
   EXPECT_EQ(flag_error("method", "dora").find("--method: dora is not available yet / use lora"), 0U);
   EXPECT_EQ(flag_error("method", "qat").find("--method: qat is not available yet / use full"), 0U);
   EXPECT_EQ(flag_error("precision", "fp16").find("--precision: fp16 is not available yet / use bf16"), 0U);
   EXPECT_EQ(flag_error("optimizer", "adamw8bit").find("--optimizer: adamw8bit is not available yet / use adamw"), 0U);
   EXPECT_EQ(flag_error("method", "loraa"), "--method: 'loraa' is not full or lora / for example --method full");
-  EXPECT_EQ(flag_error("micro-batch", "fast"), "--micro-batch: 'fast' is not auto, or a whole number, 1 or more / for example --micro-batch 4");
+  EXPECT_EQ(flag_error("micro-batch", "fast"),
+            "--micro-batch: 'fast' is not auto, or a whole number, 1 or more / for example --micro-batch 4");
   EXPECT_EQ(flag_error("memory", "lots").substr(0, 28), "--memory: 'lots' is not a si");
-  EXPECT_EQ(flag_error("targets", "q_proj,,v_proj"), "targets: 'q_proj,,v_proj' has an empty name / write all-linear, or names with commas between: q_proj,v_proj");
+  EXPECT_EQ(
+      flag_error("targets", "q_proj,,v_proj"),
+      "targets: 'q_proj,,v_proj' has an empty name / write all-linear, or names with commas between: q_proj,v_proj");
   EXPECT_EQ(flag_error("targets", "").substr(0, 7), "targets");
   EXPECT_EQ(flag_error("model", "\xff").substr(0, 7), "--model");
 }
 
 TEST(Recipe, FieldsThatDisagree) {
   EXPECT_EQ(toml_error("steps = 3\nepochs = 1"), "steps: 3 given together with epochs 1 / give one of the two");
-  EXPECT_EQ(toml_error("micro_batch = 4\nglobal_batch = 6"), "global-batch: 6 is not a multiple of micro-batch 4 / give --global-batch 8, or --micro-batch auto");
+  EXPECT_EQ(toml_error("micro_batch = 4\nglobal_batch = 6"),
+            "global-batch: 6 is not a multiple of micro-batch 4 / give --global-batch 8, or --micro-batch auto");
   EXPECT_EQ(toml_error("method = \"full\"\nadapter = \"x\"").substr(0, 8), "adapter:");
   EXPECT_EQ(toml_error("momentum = 0.9").substr(0, 9), "momentum:");
   EXPECT_EQ(toml_error("eval_every = 5").substr(0, 11), "eval-every:");
-  EXPECT_EQ(toml_error("micro_batch = 4\nglobal_batch = 8\nsteps = 3\nmomentum = 0.9\noptimizer = \"sgd\""), "no error");
+  EXPECT_EQ(toml_error("micro_batch = 4\nglobal_batch = 8\nsteps = 3\nmomentum = 0.9\noptimizer = \"sgd\""),
+            "no error");
 }
 
 TEST(Recipe, FlagsGoOverToml) {
@@ -132,7 +146,8 @@ TEST(Recipe, FlagsGoOverToml) {
   apply_recipe_toml(recipe, "epochs = 3\nrank = 8\nlr = 1\nmicro_batch = 2\nshuffle = \"off\"", "r.toml");
   EXPECT_EQ(recipe.lr, 1.0);
   EXPECT_FALSE(recipe.shuffle);
-  recipe = with_flags({{"steps", {"10"}}, {"rank", {"4"}}, {"micro-batch", {"auto"}}, {"rslora", {}}, {"memory", {"1.5GiB"}}}, recipe);
+  recipe = with_flags(
+      {{"steps", {"10"}}, {"rank", {"4"}}, {"micro-batch", {"auto"}}, {"rslora", {}}, {"memory", {"1.5GiB"}}}, recipe);
   EXPECT_EQ(recipe.steps, 10);
   EXPECT_FALSE(recipe.epochs.has_value());  // the flag takes the key's place
   EXPECT_EQ(recipe.rank, 4);

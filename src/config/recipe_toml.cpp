@@ -60,13 +60,20 @@ std::string toml_value(const RecipeField& field, const FieldValue& value) {
 
 std::string_view type_name(const toml::node& node) {
   switch (node.type()) {
-    case toml::node_type::table: return "a table";
-    case toml::node_type::array: return "a list";
-    case toml::node_type::string: return "text";
-    case toml::node_type::integer: return "a whole number";
-    case toml::node_type::floating_point: return "a number";
-    case toml::node_type::boolean: return "true or false";
-    default: return "a date or time";
+    case toml::node_type::table:
+      return "a table";
+    case toml::node_type::array:
+      return "a list";
+    case toml::node_type::string:
+      return "text";
+    case toml::node_type::integer:
+      return "a whole number";
+    case toml::node_type::floating_point:
+      return "a number";
+    case toml::node_type::boolean:
+      return "true or false";
+    default:
+      return "a date or time";
   }
 }
 
@@ -74,19 +81,23 @@ std::string_view type_name(const toml::node& node) {
 FieldValue from_toml(const RecipeField& field, const toml::node& node, const std::string& thing) {
   const auto wrong = [&](std::string_view want) {
     return caller_error(thing, fmt::format("is {}, not {}", type_name(node), want),
-                        fmt::format("write it like: {} = {}", recipe_key(field), want == "a list of two numbers" ? "[0.9, 0.999]"
-                                    : field.kind == FieldKind::texts ? toml_string(field.example) : std::string(field.example)));
+                        fmt::format("write it like: {} = {}", recipe_key(field),
+                                    want == "a list of two numbers"  ? "[0.9, 0.999]"
+                                    : field.kind == FieldKind::texts ? toml_string(field.example)
+                                                                     : std::string(field.example)));
   };
   const auto* text = node.as_string();
   const auto* whole = node.as_integer();
   switch (field.kind) {
     case FieldKind::text:
-      if (text == nullptr) throw caller_error(thing, fmt::format("is {}, not text", type_name(node)),
-                                              fmt::format("write it like: {} = {}", recipe_key(field), toml_string(field.example)));
+      if (text == nullptr)
+        throw caller_error(thing, fmt::format("is {}, not text", type_name(node)),
+                           fmt::format("write it like: {} = {}", recipe_key(field), toml_string(field.example)));
       return text->get();
     case FieldKind::word:
-      if (text == nullptr) throw caller_error(thing, fmt::format("is {}, not text", type_name(node)),
-                                              fmt::format("write it like: {} = {}", recipe_key(field), toml_string(field.example)));
+      if (text == nullptr)
+        throw caller_error(thing, fmt::format("is {}, not text", type_name(node)),
+                           fmt::format("write it like: {} = {}", recipe_key(field), toml_string(field.example)));
       return text->get();
     case FieldKind::texts: {
       if (text != nullptr) return std::vector<std::string>{text->get()};
@@ -95,8 +106,9 @@ FieldValue from_toml(const RecipeField& field, const toml::node& node, const std
       std::vector<std::string> texts;
       for (const toml::node& item : *array) {
         const auto* item_text = item.as_string();
-        if (item_text == nullptr) throw caller_error(thing, fmt::format("has an entry that is {}, not text", type_name(item)),
-                                                     fmt::format("write it like: {} = [\"a.jsonl\", \"b.jsonl\"]", recipe_key(field)));
+        if (item_text == nullptr)
+          throw caller_error(thing, fmt::format("has an entry that is {}, not text", type_name(item)),
+                             fmt::format("write it like: {} = [\"a.jsonl\", \"b.jsonl\"]", recipe_key(field)));
         texts.push_back(item_text->get());
       }
       return texts;
@@ -120,7 +132,8 @@ FieldValue from_toml(const RecipeField& field, const toml::node& node, const std
       if (const auto* array = node.as_array())
         for (const toml::node& item : *array)
           if (const auto number = item.value<double>()) numbers.push_back(*number);
-      if (node.as_array() == nullptr || numbers.size() != 2 || node.as_array()->size() != 2) throw wrong("a list of two numbers");
+      if (node.as_array() == nullptr || numbers.size() != 2 || node.as_array()->size() != 2)
+        throw wrong("a list of two numbers");
       return numbers;
     }
     case FieldKind::size:
@@ -196,7 +209,8 @@ std::string write_recipe_toml(const Recipe& recipe) {
     }
     const FieldValue value = field.get(recipe);
     check_field_value(field, value, recipe_key(field));
-    text += fmt::format("\n# {}{}{}\n", field.help, field.words.empty() ? "" : ": ", field.words.empty() ? "" : field.value_name);
+    text += fmt::format("\n# {}{}{}\n", field.help, field.words.empty() ? "" : ": ",
+                        field.words.empty() ? "" : field.value_name);
     if (std::holds_alternative<std::monostate>(value)) text += fmt::format("# {} is not set\n", recipe_key(field));
     else text += fmt::format("{} = {}\n", recipe_key(field), toml_value(field, value));
   }

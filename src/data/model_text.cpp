@@ -14,7 +14,11 @@ TextFiles files_in_folder(const std::string& folder, std::string source) {
     std::string path = (folder.empty() ? "." : folder) + "/" + name;
     return file_exists(path) ? path : std::string();
   };
-  return {std::move(source), path_of("tokenizer.json"), path_of("tokenizer_config.json"), path_of("chat_template.jinja"), {}};
+  return {std::move(source),
+          path_of("tokenizer.json"),
+          path_of("tokenizer_config.json"),
+          path_of("chat_template.jinja"),
+          {}};
 }
 
 std::string folder_of(const std::string& path) {
@@ -100,14 +104,17 @@ TextFiles text_files_of(const ModelFiles& files) {
 
 Tokenizer load_model_tokenizer(const TextFiles& files) {
   if (!files.has_tokenizer())
-    throw caller_error(files.source, "has no tokenizer", files.gguf ? "take a .gguf file that carries one" : "put the model's tokenizer.json into the folder");
+    throw caller_error(
+        files.source, "has no tokenizer",
+        files.gguf ? "take a .gguf file that carries one" : "put the model's tokenizer.json into the folder");
   return files.gguf ? tokenizer_of_gguf(*files.gguf, files.source) : load_tokenizer_file(files.tokenizer_json);
 }
 
 SpecialTexts special_texts(const TextFiles& files, const Tokenizer* tokenizer) {
   SpecialTexts texts;
   if (!files.tokenizer_config_json.empty()) {
-    const TokenizerConfig config = parse_tokenizer_config(read_text_file(files.tokenizer_config_json), files.tokenizer_config_json);
+    const TokenizerConfig config =
+        parse_tokenizer_config(read_text_file(files.tokenizer_config_json), files.tokenizer_config_json);
     texts = {config.bos_token, config.eos_token};
   }
   if (tokenizer != nullptr) {

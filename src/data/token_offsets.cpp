@@ -4,10 +4,8 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 #include <string>
-
-#include "base/error.h"
-#include "base/text.h"
 
 namespace plimsoll {
 namespace {
@@ -30,11 +28,27 @@ size_t character_bytes(std::string_view text) {
 // Case and normal form taken away.
 std::string folded(std::string_view text) {
   utf8proc_uint8_t* mapped = nullptr;
-  const auto options = static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_COMPAT | UTF8PROC_CASEFOLD | UTF8PROC_STABLE);
-  const utf8proc_ssize_t length = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()), &mapped, options);
-  std::string result = length >= 0 ? std::string(reinterpret_cast<const char*>(mapped), static_cast<size_t>(length)) : std::string(text);
+  const auto options =
+      static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_COMPAT | UTF8PROC_CASEFOLD | UTF8PROC_STABLE);
+  const utf8proc_ssize_t length = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                                               static_cast<utf8proc_ssize_t>(text.size()), &mapped, options);
+  std::string result =
+      length >= 0 ? std::string(reinterpret_cast<const char*>(mapped), static_cast<size_t>(length)) : std::string(text);
   std::free(mapped);
   return result;
+}
+
+// Bytes of `rest` that read as `piece`, where SentencePiece's sign for a blank (U+2581) may stand for one; empty: it
+// does not begin so.
+std::optional<size_t> prefix_bytes(std::string_view rest, std::string_view piece) {
+  constexpr std::string_view kBlankSign = "\xe2\x96\x81";
+  size_t used = 0;
+  for (size_t i = 0; i < piece.size(); ++i) {
+    if (used < rest.size() && rest[used] == piece[i]) ++used;
+    else if (piece[i] == ' ' && rest.substr(used).starts_with(kBlankSign)) used += kBlankSign.size();
+    else return std::nullopt;
+  }
+  return used;
 }
 
 struct Match {
@@ -44,11 +58,12 @@ struct Match {
 // Where `piece` stands at the start of `rest`: as it is; with blanks gained or lost before it; or changed by
 // normalization.
 std::optional<Match> match_piece(std::string_view rest, std::string_view piece) {
-  if (rest.starts_with(piece)) return Match{0, piece.size()};
+  if (const auto used = prefix_bytes(rest, piece)) return Match{0, *used};
   const std::string_view bare = without_leading_blanks(piece);
-  if (rest.starts_with(bare)) return Match{0, bare.size()};
+  if (const auto used = prefix_bytes(rest, bare)) return Match{0, *used};
   const size_t skipped = rest.size() - without_leading_blanks(rest).size();
-  if (skipped > 0 && rest.substr(skipped).starts_with(bare) && !bare.empty()) return Match{skipped, skipped + bare.size()};
+  if (skipped > 0 && rest.substr(skipped).starts_with(bare) && !bare.empty())
+    return Match{skipped, skipped + bare.size()};
   const std::string wanted = folded(bare);
   if (wanted.empty()) return std::nullopt;
   std::optional<Match> found;
@@ -61,39 +76,53 @@ std::optional<Match> match_piece(std::string_view rest, std::string_view piece) 
   return found;
 }
 
+// The first place of `piece` in the next bytes.
+std::optional<Match> find_piece(std::string_view rest, std::string_view piece) {
+  const size_t at = rest.substr(0, kMaxSearch).find(piece);
+  return at == std::string_view::npos ? std::nullopt : std::optional(Match{at, at + piece.size()});
+}
+
 }  // namespace
 
 EncodedText encode_with_offsets(const Tokenizer& tokenizer, std::string_view text, bool add_special) {
   EncodedText encoded;
   encoded.ids = tokenizer.encode(text, add_special);
-  encoded.byte_offsets.assign(encoded.ids.size(), {0, 0});
+  auto& offsets = encoded.byte_offsets;
+  offsets.assign(encoded.ids.size(), {0, 0});
   StreamDecoder decoder(tokenizer, false);
-  size_t position = 0, waiting = 0;  // ids before i, from `waiting` on, hold parts of the next character
+  size_t position = 0, waiting = 0;  // ids before i, from `waiting` on, belong to what stands at `position`
+  bool lost = false;                 // text was passed over that could not be matched
+  const auto place_waiting = [&](size_t until, size_t end) {
+    for (; waiting < until; ++waiting) offsets[waiting] = {static_cast<int64_t>(position), static_cast<int64_t>(end)};
+  };
   for (size_t i = 0; i < encoded.ids.size(); ++i) {
-    const int32_t id = encoded.ids[i];
-    const std::string piece = decoder.put(id);
-    auto& offsets = encoded.byte_offsets;
-    const auto here = static_cast<int64_t>(position);
-    if (piece.empty()) {
-      offsets[i] = {here, here};
-      if (tokenizer.is_special(id)) waiting = i + 1;
-      continue;
-    }
+    const std::string piece = decoder.put(encoded.ids[i]);
     const std::string_view rest = text.substr(position);
-    const std::optional<Match> match = match_piece(rest, piece);
-    if (!match) {
-      if (!tokenizer.is_special(id))
-        throw caller_error(one_line(rest, 40), "the tokenizer changes this text so that its tokens cannot be followed", "use --loss-on all");
-      offsets[i] = {here, here};
+    const std::optional<Match> match = piece.empty() ? std::nullopt
+                                       : lost        ? find_piece(rest, piece)
+                                                     : match_piece(rest, piece);
+    if (match) {
+      const size_t begin = position + match->begin, end = position + match->end;
+      // Parts of one character share it; what could not be matched shares all that was passed over.
+      if (!lost) position = begin;
+      place_waiting(i, lost ? begin : std::min(end, begin + character_bytes(text.substr(begin))));
+      offsets[i] = {static_cast<int64_t>(begin), static_cast<int64_t>(end)};
+      position = end;
       waiting = i + 1;
-      continue;
+      lost = false;
+    } else if (tokenizer.is_special(encoded.ids[i]) && waiting == i) {
+      offsets[i] = {static_cast<int64_t>(position), static_cast<int64_t>(position)};  // added around the text
+      waiting = i + 1;
+    } else if (!piece.empty()) {
+      lost = true;
     }
-    const auto begin = here + static_cast<int64_t>(match->begin), end = here + static_cast<int64_t>(match->end);
-    const auto first_character = static_cast<int64_t>(character_bytes(rest.substr(match->begin)));
-    for (size_t part = waiting; part < i; ++part) offsets[part] = {begin, std::min(end, begin + first_character)};
-    offsets[i] = {begin, end};
-    position += match->end;
-    waiting = i + 1;
+  }
+  size_t last = encoded.ids.size();  // what was added behind the text
+  while (last > waiting && tokenizer.is_special(encoded.ids[last - 1])) --last;
+  place_waiting(last, text.size());
+  if (waiting < encoded.ids.size()) {
+    position = text.size();
+    place_waiting(encoded.ids.size(), text.size());
   }
   return encoded;
 }
@@ -102,7 +131,12 @@ std::vector<int32_t> token_mask(const EncodedText& encoded, const std::vector<By
   std::vector<int32_t> mask;
   mask.reserve(encoded.ids.size());
   for (const auto& [begin, end] : encoded.byte_offsets)
-    mask.push_back(begin < end && std::any_of(spans.begin(), spans.end(), [begin = begin, end = end](const ByteSpan& span) { return begin < span.second && end > span.first; }) ? 1 : 0);
+    mask.push_back(begin < end && std::any_of(spans.begin(), spans.end(),
+                                              [begin = begin, end = end](const ByteSpan& span) {
+                                                return begin < span.second && end > span.first;
+                                              })
+                       ? 1
+                       : 0);
   return mask;
 }
 

@@ -10,10 +10,10 @@
 
 namespace plimsoll {
 
-// The ids of encode(), each with its bytes of `text`. Tokens that hold parts of one character all have the bytes of that
-// character; a token that was added around the text has an empty range. Found by decoding id by id along the text, so
-// that any tokenizer will do; where it has changed the text (case, normal form, spaces), what means the same is matched.
-// Throws a caller Error where the text cannot be followed.
+// The ids of encode(), each with its bytes of `text`. Tokens that hold parts of one character all have the bytes of
+// that character; a token that was added around the text has an empty range. Found by decoding id by id along the text,
+// so that any tokenizer will do; where it has changed the text (case, normal form, spaces), what means the same is
+// matched, and tokens that match nothing share the bytes up to the next that does.
 EncodedText encode_with_offsets(const Tokenizer& tokenizer, std::string_view text, bool add_special);
 
 // 1 for each token that overlaps a span, else 0.

@@ -15,8 +15,11 @@ TEST(LrSchedule, EqualsTransformers) {
     LrScheduleKind kind;
     int64_t warmup_steps;
   };
-  const Column columns[] = {{LrScheduleKind::constant, 0}, {LrScheduleKind::constant, 10}, {LrScheduleKind::linear, 10},
-                            {LrScheduleKind::cosine, 10}, {LrScheduleKind::cosine, 0}};
+  const Column columns[] = {{LrScheduleKind::constant, 0},
+                            {LrScheduleKind::constant, 10},
+                            {LrScheduleKind::linear, 10},
+                            {LrScheduleKind::cosine, 10},
+                            {LrScheduleKind::cosine, 0}};
   std::ifstream file(PLIMSOLL_TEST_DATA "/golden/schedules/schedules.csv");
   std::string line, cell;
   std::getline(file, line);
@@ -28,7 +31,8 @@ TEST(LrSchedule, EqualsTransformers) {
     const int64_t step = std::stoll(cell);
     for (const Column& column : columns) {
       std::getline(cells, cell, ',');
-      EXPECT_NEAR(lr_of_step(column.kind, 3e-4, step, column.warmup_steps, 100), std::stod(cell), 1e-12) << "step " << step;
+      EXPECT_NEAR(lr_of_step(column.kind, 3e-4, step, column.warmup_steps, 100), std::stod(cell), 1e-12)
+          << "step " << step;
     }
     ++rows;
   }

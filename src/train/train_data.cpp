@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "data/chat_template.h"
 #include "data/model_text.h"
+#include "data/token_offsets.h"
 
 namespace plimsoll {
 namespace {
@@ -40,6 +41,9 @@ void bind(TextTools& tools) {
   }
   const Tokenizer& tokenizer = *tools.tokenizer;
   tools.options.encode = [&tokenizer](std::string_view text, bool add_special) { return tokenizer.encode(text, add_special); };
+  tools.options.encode_with_offsets = [&tokenizer](std::string_view text, bool add_special) {
+    return encode_with_offsets(tokenizer, text, add_special);
+  };
   if (const int32_t eos = tokenizer.special_ids().eos; eos >= 0) tools.options.eos_token_id = eos;
 }
 
