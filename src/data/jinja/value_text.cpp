@@ -1,6 +1,7 @@
 // str() and repr() of values, as Python writes them.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -152,15 +153,18 @@ void append_repr(std::string& out, const Value& value, int depth) {
 
 }  // namespace
 
-std::string integer_text(Int value) {
+std::string digits_in_base(unsigned __int128 value, unsigned base, bool upper) {
   if (value == 0) return "0";
-  std::string digits;
-  const bool negative = value < 0;
-  for (auto rest = negative ? -static_cast<unsigned __int128>(value) : static_cast<unsigned __int128>(value); rest != 0;
-       rest /= 10) {
-    digits.insert(digits.begin(), static_cast<char>('0' + static_cast<int>(rest % 10)));
-  }
-  return negative ? "-" + digits : digits;
+  std::string out;
+  for (; value != 0; value /= base)
+    out += (upper ? "0123456789ABCDEF" : "0123456789abcdef")[static_cast<size_t>(value % base)];
+  std::reverse(out.begin(), out.end());
+  return out;
+}
+
+std::string integer_text(Int value) {
+  const auto magnitude = static_cast<unsigned __int128>(value);
+  return value < 0 ? "-" + digits_in_base(-magnitude, 10, false) : digits_in_base(magnitude, 10, false);
 }
 
 std::string real_text(double value) {
