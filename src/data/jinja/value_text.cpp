@@ -154,10 +154,20 @@ void append_repr(std::string& out, const Value& value, int depth) {
 }  // namespace
 
 std::string digits_in_base(unsigned __int128 value, unsigned base, bool upper) {
-  if (value == 0) return "0";
+  const char* const kDigits = upper ? "0123456789ABCDEF" : "0123456789abcdef";
+  // Long division on 32-bit limbs, the highest first.
+  uint64_t limbs[4];
+  for (int i = 0; i < 4; ++i) limbs[i] = static_cast<uint32_t>(value >> (96 - 32 * i));
   std::string out;
-  for (; value != 0; value /= base)
-    out += (upper ? "0123456789ABCDEF" : "0123456789abcdef")[static_cast<size_t>(value % base)];
+  do {
+    uint64_t rest = 0;
+    for (uint64_t& limb : limbs) {
+      const uint64_t part = (rest << 32) | limb;
+      limb = part / base;
+      rest = part % base;
+    }
+    out += kDigits[rest];
+  } while ((limbs[0] | limbs[1] | limbs[2] | limbs[3]) != 0);
   std::reverse(out.begin(), out.end());
   return out;
 }
