@@ -1,6 +1,7 @@
 #include "data/batch_order.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>

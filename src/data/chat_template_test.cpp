@@ -1,9 +1,11 @@
 #include "data/chat_template.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -80,6 +82,89 @@ TEST(ChatTemplate, GoldenCases) {
   EXPECT_EQ(cases, 148);
   EXPECT_EQ(errors, 8);
   EXPECT_EQ(spans, 12);
+}
+
+std::string problem_of(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::caller);
+    return error.thing() + ": " + error.problem();
+  }
+  return "no error";
+}
+
+TEST(ChatTemplate, ErrorsNameTemplateAndLine) {
+  EXPECT_EQ(problem_of([] { ChatTemplate("a\n{{ 1 | nofilter }}", "t.jinja"); }),
+            "t.jinja:2: No filter named 'nofilter'.");
+  EXPECT_EQ(problem_of([] { ChatTemplate("a\n\n{% nonsense %}", "t.jinja"); }),
+            "t.jinja:3: Encountered unknown tag 'nonsense'.");
+  EXPECT_EQ(problem_of([] { ChatTemplate("\xff", "t.jinja"); }), "t.jinja: the template is not valid UTF-8");
+  EXPECT_EQ(problem_of([] { ChatTemplate(std::string(2 << 20, 'x'), "t.jinja"); }),
+            "t.jinja: the template has 2097152 bytes, more than 1 MiB");
+  ChatRequest request;
+  request.messages = jinja::parse_json(R"([{"role": "user"}])");
+  EXPECT_EQ(problem_of([&] { ChatTemplate("\n{{ messages[0].content.strip() }}", "t.jinja").render(request); }),
+            "t.jinja:2: 'dict object' has no attribute 'content'");
+  request.messages = jinja::parse_json("[]");
+  EXPECT_EQ(problem_of([&] { ChatTemplate("x").render(request); }), "messages: the conversation is empty");
+  request.messages = jinja::parse_json("[1]");
+  EXPECT_EQ(problem_of([&] { ChatTemplate("x").render(request); }), "messages: is not a list of objects");
+}
+
+TEST(ChatTemplate, SpansByPrefixesPreferTheGenerationPrompt) {
+  const ChatTemplate with_prompt(
+      "{% for m in messages %}[{{ m.role }}]{{ m.content }};{% endfor %}{% if add_generation_prompt %}[assistant]{% "
+      "endif %}");
+  const ChatTemplate other_prompt(
+      "{% for m in messages %}[{{ m.role }}]{{ m.content }};{% endfor %}{% if add_generation_prompt "
+      "%}[assistant]<think>{% endif %}");
+  ChatRequest request;
+  request.messages = jinja::parse_json(
+      R"([{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}, {"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}])");
+  EXPECT_EQ(with_prompt.render_for_training(request).assistant_spans, (std::vector<ByteSpan>{{19, 21}, {40, 42}}));
+  EXPECT_EQ(other_prompt.render_for_training(request).assistant_spans, (std::vector<ByteSpan>{{8, 21}, {29, 42}}));
+}
+
+TEST(ChatTemplate, LocalTimes) {
+  const std::tm time = parse_local_time("2031-02-03T04:05:06", "--now");
+  EXPECT_EQ(time.tm_wday, 1);
+  EXPECT_EQ(time.tm_yday, 33);
+  EXPECT_EQ(parse_local_time("2031-02-03", "--now").tm_hour, 0);
+  EXPECT_EQ(parse_local_time("2031-02-03 04:05", "--now").tm_min, 5);
+  for (const char* text : {"", "2031", "2031-2-3", "2031-02-30", "2031-02-03T", "2031-02-03T04", "2031-02-03T25:00",
+                           "2031-02-03T04:05:06Z", "x"}) {
+    EXPECT_NE(problem_of([&] { parse_local_time(text, "--now"); }), "no error") << text;
+  }
+}
+
+TEST(ChatTemplate, SourcesByPrecedence) {
+  const auto folder = std::filesystem::path(testing::TempDir()) / ("templates" + std::to_string(::getpid()));
+  std::filesystem::create_directories(folder);
+  const auto write = [&](const char* name, const std::string& text) {
+    std::ofstream(folder / name, std::ios::binary) << text;
+  };
+  ChatTemplateSources sources{folder / "chat_template.jinja", folder / "tokenizer_config.json", std::nullopt};
+  EXPECT_FALSE(pick_chat_template(sources));
+  sources.gguf = "from gguf";
+  EXPECT_EQ(pick_chat_template(sources)->text, "from gguf");
+  write("tokenizer_config.json", R"({"chat_template": null})");
+  EXPECT_EQ(pick_chat_template(sources)->text, "from gguf");
+  write("tokenizer_config.json", R"({"chat_template": "from config"})");
+  EXPECT_EQ(pick_chat_template(sources)->text, "from config");
+  write(
+      "tokenizer_config.json",
+      R"({"chat_template": [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "standard"}]})");
+  EXPECT_EQ(pick_chat_template(sources)->text, "standard");
+  EXPECT_EQ(pick_chat_template(sources, true)->text, "tools");
+  for (const char* bad : {R"({"chat_template": 5})", R"({"chat_template": [{"name": "rag", "template": "x"}]})",
+                          R"({"chat_template": [1]})", R"({"chat_template": [{"name": "default"}]})", "{"}) {
+    write("tokenizer_config.json", bad);
+    EXPECT_NE(problem_of([&] { pick_chat_template(sources); }), "no error") << bad;
+  }
+  write("chat_template.jinja", "from file");
+  EXPECT_EQ(pick_chat_template(sources)->text, "from file");
+  std::filesystem::remove_all(folder);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "data/jinja/format_number.h"
 #include "data/jinja/methods.h"
 #include "data/jinja/operators.h"
 #include "data/jinja/unicode.h"
@@ -14,109 +15,6 @@ namespace {
 
 constexpr int kMaxWidth = 1 << 20;
 constexpr int kMaxPrecision = 1 << 10;
-
-struct Spec {
-  std::string fill = " ";
-  char align = 0;  // < > ^ =
-  char sign = '-';
-  bool alternate = false, zero = false;
-  char group = 0;  // , or _
-  int width = 0;
-  int precision = -1;
-  char type = 0;
-};
-
-std::string digits_in_base(unsigned __int128 value, unsigned base, bool upper) {
-  if (value == 0) return "0";
-  std::string out;
-  for (; value != 0; value /= base)
-    out += (upper ? "0123456789ABCDEF" : "0123456789abcdef")[static_cast<size_t>(value % base)];
-  std::reverse(out.begin(), out.end());
-  return out;
-}
-
-std::string group_digits(const std::string& number, char group, size_t every) {
-  const size_t whole = std::min(number.find_first_not_of("0123456789abcdefABCDEF"), number.size());
-  std::string out;
-  for (size_t i = 0; i < whole; ++i) {
-    if (i > 0 && (whole - i) % every == 0) out += group;
-    out += number[i];
-  }
-  return out + number.substr(whole);
-}
-
-std::string real_digits(double value, const Spec& spec) {
-  if (std::isnan(value)) return "nan";
-  if (std::isinf(value)) return "inf";
-  const int precision = spec.precision < 0 ? 6 : spec.precision;
-  switch (spec.type) {
-    case 'e':
-      return fmt::format("{:.{}e}", value, precision);
-    case 'E':
-      return fmt::format("{:.{}E}", value, precision);
-    case 'g':
-      return fmt::format("{:.{}g}", value, std::max(precision, 1));
-    case 'G':
-      return fmt::format("{:.{}G}", value, std::max(precision, 1));
-    case '%':
-      return fmt::format("{:.{}f}%", value * 100, precision);
-    case 0: {
-      if (spec.precision < 0) return real_text(value);
-      const std::string text = fmt::format("{:.{}g}", value, std::max(precision, 1));
-      return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;
-    }
-    default:
-      return fmt::format("{:.{}f}", value, precision);
-  }
-}
-
-// Number or text into its width. `sign` and `prefix` stand in front of padding zeros.
-std::string pad(const std::string& sign, const std::string& body, const Spec& spec, char default_align) {
-  const char align = spec.align != 0 ? spec.align : spec.zero ? '=' : default_align;
-  const std::string fill = spec.align == 0 && spec.zero ? "0" : spec.fill;
-  const int64_t missing = spec.width - count_code_points(sign) - count_code_points(body);
-  if (missing <= 0) return sign + body;
-  const int64_t left = align == '<' ? 0 : align == '^' ? missing / 2 : missing;
-  std::string before, after;
-  for (int64_t i = 0; i < left; ++i) before += fill;
-  for (int64_t i = left; i < missing; ++i) after += fill;
-  return align == '=' ? sign + before + body : before + sign + body + after;
-}
-
-std::string format_number(const Value& value, const Spec& spec) {
-  const bool integral =
-      value.is_integer() && (spec.type == 0 || std::string_view("bcdoxXn").find(spec.type) != std::string_view::npos);
-  std::string body, prefix;
-  bool negative = false;
-  if (integral) {
-    const Int number = value.as_integer();
-    if (spec.type == 'c') {
-      if (number < 0 || number > 0x10FFFF || (number >= 0xD800 && number < 0xE000))
-        throw Failure("%c arg not in range(0x110000)");
-      append_code_point(body, static_cast<char32_t>(number));
-      return pad({}, body, spec, '<');
-    }
-    negative = number < 0;
-    const auto magnitude = negative ? -static_cast<unsigned __int128>(number) : static_cast<unsigned __int128>(number);
-    const unsigned base = spec.type == 'x' || spec.type == 'X' ? 16 : spec.type == 'o' ? 8 : spec.type == 'b' ? 2 : 10;
-    body = digits_in_base(magnitude, base, spec.type == 'X');
-    if (spec.alternate && base != 10) prefix = std::string("0") + spec.type;
-    if (spec.precision > static_cast<int>(body.size()))
-      body.insert(0, static_cast<size_t>(spec.precision) - body.size(), '0');
-    if (spec.group != 0) body = group_digits(body, spec.group, base == 10 ? 3 : 4);
-  } else {
-    const double number = value.as_real();
-    negative = std::signbit(number) && !std::isnan(number);
-    body = real_digits(std::fabs(number), spec);
-    if (spec.group != 0) body = group_digits(body, spec.group, 3);
-  }
-  const std::string sign = negative ? "-" : spec.sign == '+' ? "+" : spec.sign == ' ' ? " " : "";
-  return pad(sign + prefix, body, spec, '>');
-}
-
-std::string cut(const std::string& text, int precision) {
-  return precision < 0 ? text : text.substr(0, byte_offset(text, precision));
-}
 
 int read_number(const std::string& format, size_t& at, int limit) {
   int number = 0;
@@ -195,7 +93,7 @@ class PercentFormatter {
       mapped_ = true;
       at_ = close + 1;
     }
-    Spec spec;
+    FormatSpec spec;
     for (bool more = true; more && at_ < format_.size();) {
       switch (format_[at_]) {
         case '-':
@@ -235,11 +133,11 @@ class PercentFormatter {
     return convert(mapped != nullptr ? *mapped : argument(), spec);
   }
 
-  std::string convert(const Value& value, Spec spec) {
+  std::string convert(const Value& value, FormatSpec spec) {
     const char type = spec.type;
     const auto text = [&](const std::string& t) {
       spec.zero = false;
-      return pad({}, cut(t, spec.precision), spec, '>');
+      return pad_to_width({}, cut_to_precision(t, spec.precision), spec, '>');
     };
     switch (type) {
       case 's':
@@ -290,8 +188,8 @@ class PercentFormatter {
 
 // --- str.format -----------------------------------------------------------------------------------------------------
 
-Spec parse_spec(const std::string& text) {
-  Spec spec;
+FormatSpec parse_spec(const std::string& text) {
+  FormatSpec spec;
   size_t at = 0;
   const std::string_view aligns = "<>^=";
   size_t after_first = 0;
@@ -319,13 +217,13 @@ Spec parse_spec(const std::string& text) {
 
 std::string format_value(const Value& value, const std::string& spec_text) {
   if (spec_text.empty()) return to_text(value);
-  const Spec spec = parse_spec(spec_text);
+  const FormatSpec spec = parse_spec(spec_text);
   if (value.is_string() || value.kind() == Kind::boolean) {
     if (value.is_string() || spec.type == 's') {
       if (spec.type != 0 && spec.type != 's') {
         throw Failure(std::string("Unknown format code '") + spec.type + "' for object of type 'str'");
       }
-      return pad({}, cut(to_text(value), spec.precision), spec, '<');
+      return pad_to_width({}, cut_to_precision(to_text(value), spec.precision), spec, '<');
     }
   }
   if (!value.is_number()) throw Failure("unsupported format string passed to " + type_name(value) + ".__format__");

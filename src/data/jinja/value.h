@@ -203,6 +203,7 @@ bool less(const Value& a, const Value& b);  // Failure for kinds without an orde
 std::string to_text(const Value& value);    // str(value)
 std::string to_repr(const Value& value);    // repr(value)
 std::string integer_text(Int value);
+std::string digits_in_base(unsigned __int128 value, unsigned base, bool upper);
 std::string real_text(double value);  // repr of a float
 Int length_of(const Value& value);    // len(value)
 bool is_iterable(const Value& value);

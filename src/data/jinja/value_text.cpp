@@ -1,6 +1,7 @@
 // str() and repr() of values, as Python writes them.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -152,15 +153,28 @@ void append_repr(std::string& out, const Value& value, int depth) {
 
 }  // namespace
 
+std::string digits_in_base(unsigned __int128 value, unsigned base, bool upper) {
+  const char* const kDigits = upper ? "0123456789ABCDEF" : "0123456789abcdef";
+  // Long division on 32-bit limbs, the highest first.
+  uint64_t limbs[4];
+  for (int i = 0; i < 4; ++i) limbs[i] = static_cast<uint32_t>(value >> (96 - 32 * i));
+  std::string out;
+  do {
+    uint64_t rest = 0;
+    for (uint64_t& limb : limbs) {
+      const uint64_t part = (rest << 32) | limb;
+      limb = part / base;
+      rest = part % base;
+    }
+    out += kDigits[rest];
+  } while ((limbs[0] | limbs[1] | limbs[2] | limbs[3]) != 0);
+  std::reverse(out.begin(), out.end());
+  return out;
+}
+
 std::string integer_text(Int value) {
-  if (value == 0) return "0";
-  std::string digits;
-  const bool negative = value < 0;
-  for (auto rest = negative ? -static_cast<unsigned __int128>(value) : static_cast<unsigned __int128>(value); rest != 0;
-       rest /= 10) {
-    digits.insert(digits.begin(), static_cast<char>('0' + static_cast<int>(rest % 10)));
-  }
-  return negative ? "-" + digits : digits;
+  const auto magnitude = static_cast<unsigned __int128>(value);
+  return value < 0 ? "-" + digits_in_base(-magnitude, 10, false) : digits_in_base(magnitude, 10, false);
 }
 
 std::string real_text(double value) {
