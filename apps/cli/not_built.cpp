@@ -3,8 +3,6 @@
 #include "train/evaluate.h"
 #include "train/generate.h"
 #include "train/merge.h"
-#include "train/probe.h"
-#include "train/trainer.h"
 
 namespace plimsoll {
 namespace {
@@ -13,8 +11,6 @@ Error not_built(const char* command) {
 }
 }  // namespace
 
-PlanReport plan_training(const Recipe&, bool) { throw not_built("plan"); }
-TrainReport run_training(const TrainOptions&) { throw not_built("train"); }
 struct Generator::State {};
 Generator::Generator(const std::string&, const std::string&, int64_t) { throw not_built("generate"); }
 Generator::~Generator() = default;
@@ -22,6 +18,5 @@ GenerateReport Generator::complete(const std::string&, const SamplingOptions&, c
 GenerateReport Generator::reply(const std::vector<ChatMessage>&, const SamplingOptions&, const OnText&) { throw not_built("chat"); }
 EvaluateReport run_evaluation(const Recipe&) { throw not_built("eval"); }
 void run_merge(const MergeOptions&) { throw not_built("merge"); }
-void run_probe(const ProbeOptions&) { throw not_built("probe"); }
 
 }  // namespace plimsoll

@@ -8,7 +8,7 @@
 #include "cli/output.h"
 #include "cli/plan_text.h"
 #include "cli/recipe_options.h"
-#include "cli/small_file.h"
+#include "formats/output_file.h"
 #include "train/trainer.h"
 
 namespace plimsoll::cli {
@@ -37,7 +37,7 @@ Recipe recipe_of(const PlanOptions& options) {
 int run_plan(const PlanOptions& options) {
   const Recipe recipe = recipe_of(options);
   const PlanReport report = plan_training(recipe, !options.buffers.empty());
-  if (!options.buffers.empty()) write_file(options.buffers, plan_buffers_csv(report));
+  if (!options.buffers.empty()) write_file_atomically(options.buffers, plan_buffers_csv(report));
   write_result(options.json ? plan_report_json(report) : plan_text(report, inspect_terminal(STDOUT_FILENO)));
   if (report.fits) return 0;
   throw does_not_fit(report);

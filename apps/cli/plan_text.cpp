@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <vector>
 
@@ -38,7 +39,7 @@ std::vector<Segment> segments_of(const PlanReport& report) {
     const size_t i = segments.size();
     segments.push_back({std::move(label), bytes, kShades[i % kShades.size()], kLetters[i % kLetters.size()], kColors[i % kColors.size()]});
   };
-  for (size_t i = 0; i < kPlanCategories.size(); ++i) add(std::string(kLabels[i]), report.category_bytes[i]);
+  for (size_t i = 0; i < report.category_bytes.size(); ++i) add(std::string(kLabels[i]), report.category_bytes[i]);
   add("gaps", report.arena_bytes - report.peak_live_bytes);
   add("runtime", report.runtime_overhead_bytes);
   return segments;
@@ -79,9 +80,10 @@ std::string plan_text(const PlanReport& report, const Terminal& terminal) {
   std::string text = fmt::format("{}   {}, {} parameters, {} trained{}\n", report.model_name, report.architecture,
                                  format_thousands(report.total_params), format_thousands(report.trainable_params),
                                  report.trained.empty() ? "" : " (" + report.trained + ")");
-  text += fmt::format("{} × {} tokens at once, {} times a step, {}, recompute in {} of {} layers, loss in chunks of {} rows{}\n\n", report.micro_batch,
-                      report.seq_len, report.grad_accum_steps, report.precision == DType::f32 ? "fp32" : "bf16", report.recompute_layers,
-                      report.layers, report.ce_chunk_rows, report.why.empty() ? "" : " (" + report.why + ")");
+  text += fmt::format("{} × {} tokens at once, {} {} a step, {}, recompute in {} of {} layers, loss in chunks of {} rows{}\n\n", report.micro_batch,
+                      format_thousands(report.seq_len), report.grad_accum_steps, report.grad_accum_steps == 1 ? "time" : "times",
+                      report.precision == DType::f32 ? "fp32" : "bf16", report.recompute_layers, report.layers,
+                      format_thousands(report.ce_chunk_rows), report.why.empty() ? "" : " (" + report.why + ")");
   text += bar_text(report, terminal);
 
   int name_columns = 5;
@@ -91,22 +93,14 @@ std::string plan_text(const PlanReport& report, const Terminal& terminal) {
     text += fmt::format("  {:<{}}  {:>12}   {}\n", phase.name, name_columns, size_text(phase.bytes), phase.op);
 
   const double gap = report.lower_bound_bytes > 0 ? 100.0 * static_cast<double>(report.arena_bytes - report.lower_bound_bytes) / static_cast<double>(report.lower_bound_bytes) : 0;
-  text += fmt::format("  packing {:.1f} % above the lower bound · least that works: {} ({})\n", gap, size_text(report.smallest_budget_bytes),
-                      format_thousands(report.smallest_budget_bytes) + " bytes");
+  text += fmt::format("\n  packing {:.1f} % above the lower bound · least that works: {} ({} bytes)\n", gap, size_text(report.smallest_budget_bytes),
+                      report.smallest_budget_bytes);
   if (!report.suggestions.empty()) {
     text += "\n  what would change it\n";
     for (const PlanReport::Suggestion& suggestion : report.suggestions)
       text += fmt::format("  {:<40} {:>12}\n", suggestion.change, size_text(suggestion.total_bytes));
   }
   return text;
-}
-
-Error does_not_fit(const PlanReport& report) {
-  std::string way_out = fmt::format("--memory {} is the least that works", report.smallest_budget_bytes);
-  for (const PlanReport::Suggestion& suggestion : report.suggestions)
-    way_out += fmt::format("; {} needs {}", suggestion.change, format_bytes(suggestion.total_bytes));
-  return {ErrorKind::does_not_fit, "--memory",
-          fmt::format("{} needed, the line is at {}", format_bytes(report.total_bytes()), format_bytes(report.budget_bytes.value_or(0))), way_out};
 }
 
 }  // namespace plimsoll::cli

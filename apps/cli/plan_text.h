@@ -11,7 +11,5 @@ namespace plimsoll::cli {
 
 std::string plan_text(const PlanReport& report, const Terminal& terminal);
 
-// The refusal: the smallest budget that works and the cheapest change that would fit. Exit code 3.
-Error does_not_fit(const PlanReport& report);
 
 }  // namespace plimsoll::cli

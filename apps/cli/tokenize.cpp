@@ -1,9 +1,16 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <memory>
 #include <optional>
 
 #include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/input_file.h"
+#include "data/model_text.h"
 
 namespace plimsoll::cli {
 namespace {
@@ -15,8 +22,64 @@ struct TokenizeOptions {
   bool json = false;
 };
 
+constexpr size_t kOutputPiece = 64 << 10;
+
+struct Encoded {
+  std::vector<int32_t> ids, type_ids;
+};
+
+Json line_json(const Tokenizer& tokenizer, const Encoded& encoded) {
+  Json json;
+  json["ids"] = encoded.ids;
+  json["decoded"] = tokenizer.decode(encoded.ids, false);
+  if (!encoded.type_ids.empty()) json["type_ids"] = encoded.type_ids;
+  return json;
+}
+
+// {"text": …}, perhaps with {"pair": …}: two texts as one input.
+Encoded encode_line(const Tokenizer& tokenizer, const std::string& line, const std::string& place, bool add_special) {
+  const Json json = Json::parse(line, nullptr, false);
+  const auto text = json.is_object() ? json.find("text") : json.end();
+  if (!json.is_object() || text == json.end() || !text->is_string())
+    throw caller_error(place, json.is_discarded() ? "is not JSON" : "has no \"text\"", "write one object a line: {\"text\": \"Hello\"}");
+  const auto pair = json.find("pair");
+  if (pair == json.end() || pair->is_null()) return {tokenizer.encode(text->get_ref<const std::string&>(), add_special), {}};
+  if (!pair->is_string()) throw caller_error(place, "has a \"pair\" that is not text", "write {\"text\": \"Hello\", \"pair\": \"world\"}");
+  PairEncoding encoding = tokenizer.encode_pair(text->get_ref<const std::string&>(), pair->get_ref<const std::string&>(), add_special);
+  return {std::move(encoding.ids), std::move(encoding.type_ids)};
+}
+
+void tokenize_file(const Tokenizer& tokenizer, const std::string& path, bool add_special) {
+  LineReader lines(path);
+  std::string line, output;
+  while (lines.next(line)) {
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    const std::string place = fmt::format("{} line {}", one_line(path), lines.line_number());
+    const Encoded encoded = encode_line(tokenizer, line, place, add_special);
+    output += line_json(tokenizer, encoded).dump() + "\n";
+    if (output.size() < kOutputPiece) continue;
+    write_result(output);
+    output.clear();
+  }
+  write_result(output);
+}
+
 int run_tokenize(const TokenizeOptions& options) {
-  throw caller_error(options.model, "tokenize is not available in this build", "use a build that has it");
+  if (options.text.has_value() == options.file.has_value())
+    throw caller_error("plimsoll tokenize", options.text ? "--text and --file given together" : "a text is missing", "give --text TEXT or --file FILE.jsonl");
+  const Tokenizer tokenizer = load_model_tokenizer(find_text_files(options.model));
+  if (options.file) {
+    tokenize_file(tokenizer, *options.file, !options.no_special);
+    return 0;
+  }
+  const Encoded encoded{tokenizer.encode(*options.text, !options.no_special), {}};
+  if (options.json) {
+    write_json_line(line_json(tokenizer, encoded));
+    return 0;
+  }
+  write_result(fmt::format("{}\n", fmt::join(encoded.ids, " ")));
+  log_note(fmt::format("{} tokens", format_thousands(static_cast<int64_t>(encoded.ids.size()))));
+  return 0;
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/bytes.h"
+
 namespace plimsoll {
 namespace {
 
@@ -15,6 +17,14 @@ std::string csv_cell(const std::string& text) {
 }
 
 }  // namespace
+
+Error does_not_fit(const PlanReport& report) {
+  std::string way_out = fmt::format("--memory {} is the least that works", report.smallest_budget_bytes);
+  for (const PlanReport::Suggestion& suggestion : report.suggestions)
+    way_out += fmt::format("; {} needs {}", suggestion.change, format_bytes(suggestion.total_bytes));
+  return {ErrorKind::does_not_fit, "--memory",
+          fmt::format("{} needed, the line is at {}", format_bytes(report.total_bytes()), format_bytes(report.budget_bytes.value_or(0))), way_out};
+}
 
 std::string plan_report_json(const PlanReport& report) {
   using Json = nlohmann::ordered_json;

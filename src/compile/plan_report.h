@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/error.h"
 #include "config/recipe.h"
 
 namespace plimsoll {
@@ -52,6 +53,9 @@ struct PlanReport {
 
   int64_t total_bytes() const { return arena_bytes + runtime_overhead_bytes; }
 };
+
+// What a plan over the line ends with (exit 3): the smallest budget that works and the changes that would fit, in bytes.
+Error does_not_fit(const PlanReport& report);
 
 std::string plan_report_json(const PlanReport& report);       // the document of the contract, without the buffers
 std::string plan_buffers_csv(const PlanReport& report);       // header and one row a buffer

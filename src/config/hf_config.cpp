@@ -121,7 +121,8 @@ RopeConfig parse_rope(const JsonFields& top, const ModelConfig& config, std::str
   if (object == nullptr || object->empty()) object = top.find(key = "rope_parameters");
   const json none = json::object();
   if (object == nullptr) object = &none;
-  if (!object->is_object()) top.fail(key, fmt::format("is {}, not an object", shorten_json(*object)), "correct this value");
+  if (!object->is_object())
+    top.fail(key, fmt::format("is {}, not an object", shorten_json(*object)), "correct this value");
   const JsonFields fields(*object, source, std::string(key) + ".");
   for (const std::string_view nested : {"full_attention", "sliding_attention"}) {
     if (fields.find(nested) != nullptr) {
@@ -236,20 +237,24 @@ ModelConfig parse_hf_config(std::string_view text, std::string_view source) {
   config.intermediate_size = fields.required_integer("intermediate_size", 1, kMaxWidth);
   config.layers = fields.required_integer("num_hidden_layers", 1, kMaxLayers);
   config.heads = fields.required_integer("num_attention_heads", 1, kMaxWidth);
-  const int64_t absent_kv_heads = family.kv_heads == 0 || fields.present("num_key_value_heads") ? config.heads : family.kv_heads;
+  const int64_t absent_kv_heads =
+      family.kv_heads == 0 || fields.present("num_key_value_heads") ? config.heads : family.kv_heads;
   config.kv_heads = fields.integer("num_key_value_heads", 1, kMaxWidth).value_or(absent_kv_heads);
   if (config.heads % config.kv_heads != 0) {
-    fields.fail("num_attention_heads", fmt::format("is {}, not a multiple of num_key_value_heads {}", config.heads, config.kv_heads),
+    fields.fail("num_attention_heads",
+                fmt::format("is {}, not a multiple of num_key_value_heads {}", config.heads, config.kv_heads),
                 "correct these values");
   }
   const bool derive_head_dim = family.head_dim == 0 || fields.present("head_dim");
   const std::optional<int64_t> head_dim = fields.integer("head_dim", 1, kMaxWidth);
   if (!head_dim && derive_head_dim && config.hidden_size < config.heads) {
-    fields.fail("hidden_size", fmt::format("is {}, less than the {} heads", config.hidden_size, config.heads), "correct these values");
+    fields.fail("hidden_size", fmt::format("is {}, less than the {} heads", config.hidden_size, config.heads),
+                "correct these values");
   }
   config.head_dim = head_dim.value_or(derive_head_dim ? config.hidden_size / config.heads : family.head_dim);
   if (config.heads * config.head_dim > kMaxWidth) {
-    fields.fail("head_dim", fmt::format("is {}, too large for {} heads", config.head_dim, config.heads), "correct this value");
+    fields.fail("head_dim", fmt::format("is {}, too large for {} heads", config.head_dim, config.heads),
+                "correct this value");
   }
   config.context_length = fields.integer("max_position_embeddings", 1, kMaxContext).value_or(family.context_length);
   config.norm_eps = fields.number("rms_norm_eps", 0.0, 1.0).value_or(1e-6);

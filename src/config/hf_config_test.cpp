@@ -46,8 +46,8 @@ TEST_P(GoldenConfig, NewLegacyAndWrittenAreEqual) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, GoldenConfig,
-                         testing::Values("llama", "llama_tied", "llama3_rope", "llama_linear_rope", "llama_yarn", "mistral",
-                                         "qwen2", "qwen3"));
+                         testing::Values("llama", "llama_tied", "llama3_rope", "llama_linear_rope", "llama_yarn",
+                                         "mistral", "qwen2", "qwen3"));
 
 TEST(HfConfig, ReadsEveryField) {
   const ModelConfig config = parse_hf_config(read_text(golden("llama3_rope/config.json")), "config.json");
@@ -98,7 +98,8 @@ TEST(HfConfig, EosMayBeAListAndIdsMayBeNull) {
 
 TEST(HfConfig, AbsentKeysMeanWhatTransformersTakesThemFor) {
   json object = base_config("llama");
-  for (const char* key : {"num_key_value_heads", "head_dim", "rms_norm_eps", "bos_token_id", "rope_parameters", "dtype"}) {
+  for (const char* key :
+       {"num_key_value_heads", "head_dim", "rms_norm_eps", "bos_token_id", "rope_parameters", "dtype"}) {
     object.erase(key);
   }
   const ModelConfig config = parse(object);

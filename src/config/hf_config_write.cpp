@@ -128,7 +128,8 @@ std::vector<double> llama3_frequency_divisors(const RopeConfig& rope, int64_t he
   for (int64_t i = 0; i < head_dim; i += 2) {
     const double wavelength =
         2 * std::numbers::pi * std::pow(rope.theta, static_cast<double>(i) / static_cast<double>(head_dim));
-    const double share = (original / wavelength - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
+    const double share =
+        (original / wavelength - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
     // Long waves are stretched by `factor`, short ones kept, those between blended.
     const double kept = std::fmin(std::fmax(share, 0.0), 1.0);
     divisors.push_back(1.0 / ((1.0 - kept) / rope.factor + kept));

@@ -17,14 +17,16 @@ json parse_json_object(std::string_view text, std::string_view source) {
     throw caller_error(std::string(source), "is not valid JSON", "check that the file is complete, or fetch it again");
   }
   if (!value.is_object()) {
-    throw caller_error(std::string(source), fmt::format("holds a JSON {} where an object is expected", value.type_name()),
+    throw caller_error(std::string(source),
+                       fmt::format("holds a JSON {} where an object is expected", value.type_name()),
                        "check that this is the file you meant");
   }
   return value;
 }
 
 std::string shorten_json(const json& value) {
-  if (value.is_structured() && value.size() > 64) return fmt::format("{} of {} elements", value.type_name(), value.size());
+  if (value.is_structured() && value.size() > 64)
+    return fmt::format("{} of {} elements", value.type_name(), value.size());
   std::string text = value.dump(-1, ' ', true, json::error_handler_t::replace);
   if (text.size() > 60) text = text.substr(0, 57) + "...";
   return text;
@@ -49,7 +51,8 @@ std::optional<double> JsonFields::number(std::string_view key, double least, dou
   if (value == nullptr) return std::nullopt;
   const double number = value->is_number() ? value->get<double>() : std::nan("");
   if (!(number >= least && number <= most)) {
-    fail(key, fmt::format("is {}, not a number from {} to {}", shorten_json(*value), least, most), "correct this value");
+    fail(key, fmt::format("is {}, not a number from {} to {}", shorten_json(*value), least, most),
+         "correct this value");
   }
   return number;
 }
@@ -60,7 +63,8 @@ std::optional<int64_t> JsonFields::integer(std::string_view key, int64_t least, 
   const double number = value->is_number() ? value->get<double>() : std::nan("");
   const bool in_range = number >= static_cast<double>(least) && number <= static_cast<double>(most);
   if (!in_range || number != std::floor(number)) {
-    fail(key, fmt::format("is {}, not an integer from {} to {}", shorten_json(*value), least, most), "correct this value");
+    fail(key, fmt::format("is {}, not an integer from {} to {}", shorten_json(*value), least, most),
+         "correct this value");
   }
   return value->is_number_float() ? static_cast<int64_t>(number) : value->get<int64_t>();
 }
@@ -68,7 +72,8 @@ std::optional<int64_t> JsonFields::integer(std::string_view key, int64_t least, 
 std::optional<bool> JsonFields::boolean(std::string_view key) const {
   const json* value = find(key);
   if (value == nullptr) return std::nullopt;
-  if (!value->is_boolean()) fail(key, fmt::format("is {}, not true or false", shorten_json(*value)), "correct this value");
+  if (!value->is_boolean())
+    fail(key, fmt::format("is {}, not true or false", shorten_json(*value)), "correct this value");
   return value->get<bool>();
 }
 

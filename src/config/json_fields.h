@@ -22,8 +22,8 @@ class JsonFields {
   // `prefix` stands before keys in errors, "rope_parameters.". Both arguments must outlive this view.
   JsonFields(const nlohmann::json& object, std::string_view source, std::string prefix = "");
 
-  const nlohmann::json* find(std::string_view key) const;     // nullptr when absent or null
-  bool present(std::string_view key) const;                   // also when null
+  const nlohmann::json* find(std::string_view key) const;  // nullptr when absent or null
+  bool present(std::string_view key) const;                // also when null
   std::optional<int64_t> integer(std::string_view key, int64_t least, int64_t most) const;
   std::optional<double> number(std::string_view key, double least, double most) const;
   std::optional<bool> boolean(std::string_view key) const;

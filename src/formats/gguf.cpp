@@ -54,7 +54,8 @@ class Reader {
 
   // Takes `count` bytes of the allowance for metadata.
   void claim(uint64_t count, const char* what) {
-    if (count > bytes_left()) fail(fmt::format("says that {} takes {} bytes, but has {} left", what, count, bytes_left()));
+    if (count > bytes_left())
+      fail(fmt::format("says that {} takes {} bytes, but has {} left", what, count, bytes_left()));
     if (count > allowance_) fail(fmt::format("has more metadata than any model, at {}", what));
     allowance_ -= count;
   }
@@ -126,7 +127,8 @@ GgufType read_type(Reader& in, const std::string& key) {
 }
 
 GgufArray read_array(Reader& in, const std::string& key, int nesting, uint64_t& arrays_left) {
-  if (nesting > kMaxNesting || arrays_left == 0) in.fail(fmt::format("nests arrays too deeply or too often in {}", key));
+  if (nesting > kMaxNesting || arrays_left == 0)
+    in.fail(fmt::format("nests arrays too deeply or too often in {}", key));
   --arrays_left;
   GgufArray array;
   array.type = read_type(in, key);
@@ -235,14 +237,16 @@ GgufTensor read_tensor_info(Reader& in) {
   const auto offset = in.number<uint64_t>("a tensor info");
   const std::optional<DType> dtype = type <= 1000 ? dtype_from_gguf(static_cast<int>(type)) : std::nullopt;
   if (!dtype) {
-    throw caller_error(in.source(), fmt::format("stores tensor {} as ggml type {}, which is not read here", tensor.name, type),
+    throw caller_error(in.source(),
+                       fmt::format("stores tensor {} as ggml type {}, which is not read here", tensor.name, type),
                        "use a file in F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1 or Q2_K to Q6_K");
   }
   tensor.dtype = *dtype;
   const DTypeInfo& info = dtype_info(*dtype);
   const int64_t row = rank == 0 ? 1 : dims[rank - 1];
   if (row % info.block_elements != 0) {
-    in.fail(fmt::format("gives tensor {} rows of {} elements, no multiple of the block of {}", tensor.name, row, info.block_elements));
+    in.fail(fmt::format("gives tensor {} rows of {} elements, no multiple of the block of {}", tensor.name, row,
+                        info.block_elements));
   }
   if (__builtin_mul_overflow(elements / info.block_elements, int64_t{info.block_bytes}, &tensor.bytes) ||
       offset > static_cast<uint64_t>(INT64_MAX)) {
@@ -257,7 +261,8 @@ void place_tensors(Reader& in, int64_t file_bytes, GgufFile& out) {
   std::vector<GgufTensor*> order;
   for (GgufTensor& tensor : out.tensors) {
     if (tensor.offset % out.alignment != 0) {
-      in.fail(fmt::format("places tensor {} at {}, no multiple of the alignment {}", tensor.name, tensor.offset, out.alignment));
+      in.fail(fmt::format("places tensor {} at {}, no multiple of the alignment {}", tensor.name, tensor.offset,
+                          out.alignment));
     }
     const int64_t room = file_bytes - data_start;
     if (tensor.offset > room || tensor.bytes > room - tensor.offset) {
@@ -291,15 +296,17 @@ GgufFile parse_gguf(const ReadAt& read, int64_t file_bytes, std::string_view sou
   out.version = in.number<uint32_t>("the version");
   if (out.version != 2 && out.version != 3) {
     const bool swapped = out.version == 0x02000000 || out.version == 0x03000000;
-    throw caller_error(std::string(source),
-                       swapped ? "is big-endian" : fmt::format("is GGUF version {}; 2 and 3 are read here", out.version),
-                       "convert the model again with a current llama.cpp");
+    throw caller_error(
+        std::string(source),
+        swapped ? "is big-endian" : fmt::format("is GGUF version {}; 2 and 3 are read here", out.version),
+        "convert the model again with a current llama.cpp");
   }
   const auto tensors = in.number<uint64_t>("the number of tensors");
   const auto keys = in.number<uint64_t>("the number of keys");
   // The least that one of them takes: a key of one value, a tensor of no dimension.
   if (keys > kMaxKeys || keys > in.bytes_left() / 13) in.fail(fmt::format("says that it has {} keys", keys));
-  if (tensors > kMaxGgufTensors || tensors > in.bytes_left() / 24) in.fail(fmt::format("says that it has {} tensors", tensors));
+  if (tensors > kMaxGgufTensors || tensors > in.bytes_left() / 24)
+    in.fail(fmt::format("says that it has {} tensors", tensors));
   read_metadata(in, keys, out);
   for (uint64_t i = 0; i < tensors; ++i) out.tensors.push_back(read_tensor_info(in));
   place_tensors(in, file_bytes, out);
@@ -307,7 +314,8 @@ GgufFile parse_gguf(const ReadAt& read, int64_t file_bytes, std::string_view sou
 }
 
 GgufFile read_gguf(const InputFile& file) {
-  return parse_gguf([&](int64_t offset, std::span<std::byte> out) { file.read(offset, out); }, file.size(), file.path());
+  return parse_gguf([&](int64_t offset, std::span<std::byte> out) { file.read(offset, out); }, file.size(),
+                    file.path());
 }
 
 }  // namespace plimsoll

@@ -45,7 +45,7 @@ class GgufTexts {
 struct GgufValue;
 
 struct GgufArray {
-  GgufType type = GgufType::u8;   // of the elements
+  GgufType type = GgufType::u8;  // of the elements
   int64_t count = 0;
   std::vector<std::byte> numbers;  // for numbers and booleans: as in the file
   GgufTexts texts;                 // for texts

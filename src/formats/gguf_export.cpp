@@ -101,8 +101,10 @@ void add_sliding_window(const ModelConfig& config, const std::string& prefix, Gg
     value.value = std::move(pattern);
     metadata[prefix + "attention.sliding_window_pattern"] = std::move(value);
   }
-  log_warning(fmt::format("llama.cpp ignores the sliding window of this architecture: it will differ on texts of more "
-                          "than {} tokens", config.sliding_window));
+  log_warning(
+      fmt::format("llama.cpp ignores the sliding window of this architecture: it will differ on texts of more "
+                  "than {} tokens",
+                  config.sliding_window));
 }
 
 void add_config(const ModelConfig& config, const std::string& prefix, GgufMetadata& metadata) {
@@ -169,7 +171,8 @@ GgufExport plan_gguf_export(const ModelConfig& config, const std::vector<NamedSh
     throw cannot_express("architecture " + architecture);
   }
   // llama.cpp knows no bias of the MLP without gate and up having it too, and none on o alone; it reads these of llama.
-  if ((config.mlp_bias || config.attention_output_bias) && architecture != "llama") throw cannot_express("these biases");
+  if ((config.mlp_bias || config.attention_output_bias) && architecture != "llama")
+    throw cannot_express("these biases");
 
   GgufExport out;
   out.metadata = tokenizer;
@@ -203,8 +206,8 @@ void write_gguf_tensor(GgufWriter& writer, const GgufExportTensor& tensor, const
                  "staging is too small or not aligned");
   const auto elements = static_cast<size_t>(row_elements(tensor));
   const std::span<float> row(reinterpret_cast<float*>(staging.data()), elements);
-  const auto encoded = staging.subspan(row.size_bytes(),
-                                       static_cast<size_t>(dtype_bytes(tensor.output.dtype, static_cast<int64_t>(elements))));
+  const auto encoded = staging.subspan(
+      row.size_bytes(), static_cast<size_t>(dtype_bytes(tensor.output.dtype, static_cast<int64_t>(elements))));
   const int64_t rows = elements == 0 ? 0 : tensor.output.shape.elements() / static_cast<int64_t>(elements);
   for (int64_t i = 0; i < rows; ++i) {
     read_row(model_row(tensor, i), row);

@@ -45,7 +45,8 @@ SplitName split_name(std::string_view text, std::string_view layer_prefix) {
   const size_t end = std::min(out.name.find('.'), out.name.size());
   out.layer = out.name.substr(0, end);
   out.name.remove_prefix(std::min(end + 1, out.name.size()));
-  const bool digits = !out.layer.empty() && std::all_of(out.layer.begin(), out.layer.end(), [](char c) { return c >= '0' && c <= '9'; });
+  const bool digits = !out.layer.empty() &&
+                      std::all_of(out.layer.begin(), out.layer.end(), [](char c) { return c >= '0' && c <= '9'; });
   if (!digits) out = {};
   return out;
 }
@@ -83,12 +84,14 @@ class Keys {
       number = array->integer(0);
       for (int64_t i = 1; i < array->count; ++i) {
         if (array->integer(i) != *number) {
-          fail(fmt::format("{}.{} differs between layers", architecture_, key), "use a model whose layers are all alike");
+          fail(fmt::format("{}.{} differs between layers", architecture_, key),
+               "use a model whose layers are all alike");
         }
       }
     }
     if (!number || *number < least || *number > most) {
-      fail(fmt::format("{}.{} is not an integer from {} to {}", architecture_, key, least, most), "convert the model again");
+      fail(fmt::format("{}.{} is not an integer from {} to {}", architecture_, key, least, most),
+           "convert the model again");
     }
     return number;
   }
@@ -104,7 +107,8 @@ class Keys {
     if (value == nullptr) return std::nullopt;
     const std::optional<double> number = value->number();
     if (!number || !(*number >= least && *number <= most)) {
-      fail(fmt::format("{}.{} is not a number from {} to {}", architecture_, key, least, most), "convert the model again");
+      fail(fmt::format("{}.{} is not a number from {} to {}", architecture_, key, least, most),
+           "convert the model again");
     }
     if (value->type != GgufType::f32) return number;
     // The shortest decimal that gives this float is what the writer meant: 1e-05, not 9.999999747378752e-06.
@@ -130,7 +134,8 @@ std::vector<double> read_divisors(const GgufFile& gguf, const ReadAt& read, std:
   std::vector<float> values(static_cast<size_t>(frequencies));
   read(tensor->offset, std::as_writable_bytes(std::span(values)));
   for (const float value : values) {
-    if (!(value > 0 && std::isfinite(value))) keys.fail(fmt::format("tensor {} holds {}", name, value), "convert the model again");
+    if (!(value > 0 && std::isfinite(value)))
+      keys.fail(fmt::format("tensor {} holds {}", name, value), "convert the model again");
   }
   return {values.begin(), values.end()};
 }
@@ -150,7 +155,8 @@ RopeConfig read_rope(const GgufFile& gguf, const ReadAt& read, const Keys& keys,
   if (type == "yarn") {
     rope.kind = RopeKind::yarn;
     rope.factor = factor.value_or(1.0);
-    rope.original_context_length = keys.integer("rope.scaling.original_context_length", 1, int64_t{1} << 40).value_or(config.context_length);
+    rope.original_context_length =
+        keys.integer("rope.scaling.original_context_length", 1, int64_t{1} << 40).value_or(config.context_length);
     rope.beta_fast = keys.number("rope.scaling.yarn_beta_fast", 0.0, kMax).value_or(32.0);
     rope.beta_slow = keys.number("rope.scaling.yarn_beta_slow", 0.0, kMax).value_or(1.0);
     // llama.cpp multiplies this with the factor that follows from the scaling (1 + 0.1 ln factor).
@@ -160,11 +166,13 @@ RopeConfig read_rope(const GgufFile& gguf, const ReadAt& read, const Keys& keys,
     rope.kind = RopeKind::longrope;
     rope.short_factor = read_divisors(gguf, read, "rope_factors_short.weight", rotary_dim / 2, keys);
     rope.long_factor = read_divisors(gguf, read, "rope_factors_long.weight", rotary_dim / 2, keys);
-    rope.original_context_length = keys.integer("rope.scaling.original_context_length", 1, int64_t{1} << 40).value_or(config.context_length);
+    rope.original_context_length =
+        keys.integer("rope.scaling.original_context_length", 1, int64_t{1} << 40).value_or(config.context_length);
     rope.factor = static_cast<double>(config.context_length) / static_cast<double>(rope.original_context_length);
     rope.attention_factor = keys.number("rope.scaling.attn_factor", 0.0, kMax).value_or(1.0);
     if (rope.short_factor.empty() || rope.long_factor.empty()) {
-      keys.fail("has longrope scaling without rope_factors_short.weight and rope_factors_long.weight", "convert the model again");
+      keys.fail("has longrope scaling without rope_factors_short.weight and rope_factors_long.weight",
+                "convert the model again");
     }
   } else if (type == "linear" || (type.empty() && factor && *factor != 1.0)) {
     rope.kind = RopeKind::linear;
@@ -246,10 +254,12 @@ ModelConfig gguf_model_config(const GgufFile& gguf, const ReadAt& read, std::str
   const std::string name = architecture != nullptr && architecture->text() != nullptr ? *architecture->text() : "";
   const Keys keys(gguf, name, source);
   if (name != "llama" && name != "qwen2" && name != "qwen3") {
-    keys.fail(name.empty() ? std::string("has no general.architecture") : fmt::format("has architecture '{}', which is not known here", name),
+    keys.fail(name.empty() ? std::string("has no general.architecture")
+                           : fmt::format("has architecture '{}', which is not known here", name),
               "use a model of one of these: llama (and mistral), qwen2, qwen3");
   }
-  if (const GgufValue* type = gguf.find("general.type"); type != nullptr && type->text() != nullptr && *type->text() != "model") {
+  if (const GgufValue* type = gguf.find("general.type");
+      type != nullptr && type->text() != nullptr && *type->text() != "model") {
     keys.fail(fmt::format("holds a GGUF {}, not a model", *type->text()), "give the file of the model itself");
   }
   if (keys.integer("expert_count", 0, INT64_MAX).value_or(0) != 0) {
@@ -265,13 +275,15 @@ ModelConfig gguf_model_config(const GgufFile& gguf, const ReadAt& read, std::str
   config.heads = keys.required("attention.head_count", kMaxWidth);
   config.kv_heads = keys.integer("attention.head_count_kv", 1, kMaxWidth).value_or(config.heads);
   if (config.heads % config.kv_heads != 0 || config.heads > config.hidden_size) {
-    keys.fail(fmt::format("has {} heads, {} key-value heads and {} hidden values, which do not fit together", config.heads,
-                          config.kv_heads, config.hidden_size), "convert the model again");
+    keys.fail(fmt::format("has {} heads, {} key-value heads and {} hidden values, which do not fit together",
+                          config.heads, config.kv_heads, config.hidden_size),
+              "convert the model again");
   }
   config.head_dim = keys.integer("attention.key_length", 1, kMaxWidth).value_or(config.hidden_size / config.heads);
   if (keys.integer("attention.value_length", 1, kMaxWidth).value_or(config.head_dim) != config.head_dim ||
       config.head_dim % 2 != 0 || config.heads * config.head_dim > kMaxWidth) {
-    keys.fail(fmt::format("has heads of {} values, which is odd, too large, or not the same for keys and values", config.head_dim),
+    keys.fail(fmt::format("has heads of {} values, which is odd, too large, or not the same for keys and values",
+                          config.head_dim),
               "convert the model again");
   }
   config.context_length = keys.required("context_length", int64_t{1} << 40);
@@ -280,7 +292,8 @@ ModelConfig gguf_model_config(const GgufFile& gguf, const ReadAt& read, std::str
   const GgufTensor* embedding = gguf.find_tensor("token_embd.weight");
   if (embedding == nullptr || embedding->shape.rank() != 2 || embedding->shape[1] != config.hidden_size ||
       embedding->shape[0] > (int64_t{1} << 28)) {
-    keys.fail(fmt::format("has no tensor token_embd.weight with rows of {} values", config.hidden_size), "convert the model again");
+    keys.fail(fmt::format("has no tensor token_embd.weight with rows of {} values", config.hidden_size),
+              "convert the model again");
   }
   config.vocab_size = embedding->shape[0];
   config.tied_embeddings = !has_tensor(gguf, "output.weight");
@@ -307,16 +320,20 @@ TensorIndex gguf_tensor_index(const GgufFile& gguf, std::shared_ptr<InputFile> f
     entry.offset = tensor.offset;
     entry.bytes = tensor.bytes;
     entry.interleaved_heads = interleaved_heads(config, entry.name);
-    const bool rows_fit = entry.interleaved_heads == 0 ||
-                          (entry.shape.rank() >= 1 && entry.shape.rank() <= 2 && entry.shape[0] == entry.interleaved_heads * config.head_dim &&
-                           (entry.shape.rank() == 2 || !is_block_type(entry.dtype)));
+    const bool rows_fit =
+        entry.interleaved_heads == 0 || (entry.shape.rank() >= 1 && entry.shape.rank() <= 2 &&
+                                         entry.shape[0] == entry.interleaved_heads * config.head_dim &&
+                                         (entry.shape.rank() == 2 || !is_block_type(entry.dtype)));
     if (!rows_fit) {
-      throw caller_error(file->path(), fmt::format("tensor {} has shape {}, not {} rows", tensor.name, to_string(tensor.shape),
-                                                   entry.interleaved_heads * config.head_dim), "convert the model again");
+      throw caller_error(file->path(),
+                         fmt::format("tensor {} has shape {}, not {} rows", tensor.name, to_string(tensor.shape),
+                                     entry.interleaved_heads * config.head_dim),
+                         "convert the model again");
     }
     index.entries.push_back(std::move(entry));
   }
-  std::sort(index.entries.begin(), index.entries.end(), [](const TensorEntry& a, const TensorEntry& b) { return a.name < b.name; });
+  std::sort(index.entries.begin(), index.entries.end(),
+            [](const TensorEntry& a, const TensorEntry& b) { return a.name < b.name; });
   index.files.push_back(std::move(file));
   return index;
 }

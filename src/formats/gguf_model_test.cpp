@@ -72,8 +72,8 @@ TEST(GgufModel, NamesTranslateBothWays) {
     EXPECT_EQ(hf_name_of_gguf(gguf), hf);
     EXPECT_EQ(gguf_name_of_hf(hf), gguf);
   }
-  for (const char* none : {"", "blk", "blk.", "blk.x.attn_q.weight", "blk..attn_q.weight", "blk.1.weight", "attn_q.weight",
-                           "blk.1.attn_q", "blk.1.attn_q.lora", "blk.1.token_embd.weight"}) {
+  for (const char* none : {"", "blk", "blk.", "blk.x.attn_q.weight", "blk..attn_q.weight", "blk.1.weight",
+                           "attn_q.weight", "blk.1.attn_q", "blk.1.attn_q.lora", "blk.1.token_embd.weight"}) {
     EXPECT_EQ(hf_name_of_gguf(none), "") << none;
   }
 }
@@ -125,14 +125,19 @@ float value_of(const std::string& name, int64_t i) {
 }
 
 ModelFiles export_and_open(const TestFolder& folder, const ModelConfig& config, DType type) {
-  const GgufExport plan = plan_gguf_export(config, small_tensors(config), type, {{"tokenizer.ggml.bos_token_id", gguf_u32(1)},
-                                                                                 {"tokenizer.ggml.eos_token_id", gguf_u32(2)}}, "small");
+  const GgufExport plan = plan_gguf_export(
+      config, small_tensors(config), type,
+      {{"tokenizer.ggml.bos_token_id", gguf_u32(1)}, {"tokenizer.ggml.eos_token_id", gguf_u32(2)}}, "small");
   GgufWriter writer(folder / "m.gguf", plan.metadata, plan.outputs());
   for (const GgufExportTensor& tensor : plan.tensors) {
     std::vector<std::byte> staging(static_cast<size_t>(gguf_staging_bytes(tensor)));
-    write_gguf_tensor(writer, tensor, [&](int64_t row, std::span<float> out) {
-      for (size_t i = 0; i < out.size(); ++i) out[i] = value_of(tensor.hf_name, row * static_cast<int64_t>(out.size()) + static_cast<int64_t>(i));
-    }, staging);
+    write_gguf_tensor(
+        writer, tensor,
+        [&](int64_t row, std::span<float> out) {
+          for (size_t i = 0; i < out.size(); ++i)
+            out[i] = value_of(tensor.hf_name, row * static_cast<int64_t>(out.size()) + static_cast<int64_t>(i));
+        },
+        staging);
   }
   writer.finish();
   return open_model(folder / "m.gguf");
@@ -211,9 +216,14 @@ TEST(GgufExport, RoundTripsRopeScaling) {
 
 TEST(GgufExport, RowsThatAreNoWholeBlocksBecomeHalves) {
   ModelConfig config = small_config("llama");
-  const GgufExport plan = plan_gguf_export(config, {{"model.layers.0.mlp.up_proj.weight", {8, 40}}}, DType::q8_0, {}, "");
+  const GgufExport plan =
+      plan_gguf_export(config, {{"model.layers.0.mlp.up_proj.weight", {8, 40}}}, DType::q8_0, {}, "");
   EXPECT_EQ(plan.tensors[0].output.dtype, DType::f16);
-  expect_caller_error([&] { plan_gguf_export(config, {{"strange.weight", {8, 8}}}, DType::f32, {}, ""); }, "strange.weight");
+  expect_caller_error(
+      [&] {
+        plan_gguf_export(config, {{"strange.weight", {8, 8}}}, DType::f32, {}, "");
+      },
+      "strange.weight");
   expect_caller_error([&] { plan_gguf_export(config, {}, DType::q4_0, {}, ""); }, "q4_0");
 }
 

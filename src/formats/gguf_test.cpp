@@ -91,7 +91,8 @@ GgufMetadata every_type() {
 
 std::string small_file(const TestFolder& folder) {
   const std::string path = folder / "small.gguf";
-  GgufWriter writer(path, every_type(), {{"first", DType::f32, {3}}, {"second", DType::q8_0, {2, 32}}, {"none", DType::f32, {0}}});
+  GgufWriter writer(path, every_type(),
+                    {{"first", DType::f32, {3}}, {"second", DType::q8_0, {2, 32}}, {"none", DType::f32, {0}}});
   const std::vector<float> first = {1, 2, 3};
   writer.write(std::as_bytes(std::span(first)));
   writer.write(std::vector<std::byte>(68, std::byte{7}));
@@ -178,7 +179,8 @@ TEST(Gguf, RefusesHostileSizes) {
   Bytes wide = header(0, 1).name("a.b").put<uint32_t>(9).put<uint32_t>(9).put<uint64_t>(100000);
   for (int i = 0; i < 100000; ++i) wide.put<uint32_t>(0).put<uint64_t>(0);
   refuse(wide, "nests");
-  refuse(header(0, 2).name("a.b").put<uint32_t>(0).put<uint8_t>(1).name("a.b").put<uint32_t>(0).put<uint8_t>(1), "twice");
+  refuse(header(0, 2).name("a.b").put<uint32_t>(0).put<uint8_t>(1).name("a.b").put<uint32_t>(0).put<uint8_t>(1),
+         "twice");
   refuse(header(0, 1).name("general.alignment").put<uint32_t>(4).put<uint32_t>(0), "alignment");
   refuse(header(0, 1).name("general.alignment").put<uint32_t>(4).put<uint32_t>(48), "alignment");
 

@@ -68,7 +68,8 @@ class VocabularyParser {
   }
 
   bool take_id(int depth, json::parse_event_t event, const json& parsed) {
-    if (depth != 3 || event != json::parse_event_t::value || !parsed.is_number_unsigned()) fail("has a vocabulary with broken ids");
+    if (depth != 3 || event != json::parse_event_t::value || !parsed.is_number_unsigned())
+      fail("has a vocabulary with broken ids");
     out_.ids.push_back(parsed.get<int64_t>());
     return true;  // its key was refused already
   }
@@ -81,7 +82,8 @@ class VocabularyParser {
       if (depth == 3) {
         out_.merges.push_back(text);
       } else {
-        if (text.find(' ') != std::string::npos) fail("has a merge with a space inside a token, which GGUF cannot hold");
+        if (text.find(' ') != std::string::npos)
+          fail("has a merge with a space inside a token, which GGUF cannot hold");
         if (merge_parts_++ > 0) out_.merges.append(" ");
         out_.merges.append(text);
       }
@@ -123,7 +125,8 @@ bool flag(const json& object, const char* key, bool otherwise) {
 }
 
 bool is_byte_level(const json& step, bool use_regex) {
-  return is_type(step, "ByteLevel") && !flag(step, "add_prefix_space", true) && flag(step, "use_regex", true) == use_regex;
+  return is_type(step, "ByteLevel") && !flag(step, "add_prefix_space", true) &&
+         flag(step, "use_regex", true) == use_regex;
 }
 
 bool is_split(const json& step, std::string_view regex) {
@@ -167,7 +170,8 @@ TokenTable build_table(const Vocabulary& vocabulary, const ModelConfig& config, 
   std::vector<int64_t> slot(static_cast<size_t>(config.vocab_size), -1);  // index into vocabulary.texts
   const auto check_id = [&](int64_t id, std::string_view text) {
     if (id < 0 || id >= config.vocab_size) {
-      throw fail(fmt::format("gives token '{}' the id {}, but the model has {} tokens", text.substr(0, 40), id, config.vocab_size));
+      throw fail(fmt::format("gives token '{}' the id {}, but the model has {} tokens", text.substr(0, 40), id,
+                             config.vocab_size));
     }
   };
   for (int64_t i = 0; i < vocabulary.texts.size(); ++i) {
@@ -204,24 +208,34 @@ TokenTable build_table(const Vocabulary& vocabulary, const ModelConfig& config, 
   return table;
 }
 
-// Does the template that the post-processor puts around a text begin (or end) with a special token?
+// The special tokens that the post-processor puts before and after a text.
 struct Surround {
-  bool begins = false, ends = false;
+  std::optional<int64_t> before, after;
 };
+
+std::optional<int64_t> special_token_id(const json& processor, const json& piece) {
+  const json& name = member(member(piece, "SpecialToken"), "id");
+  if (!name.is_string()) return std::nullopt;
+  const json& ids =
+      member(member(member(processor, "special_tokens"), name.get_ref<const std::string&>().c_str()), "ids");
+  if (!ids.is_array() || ids.size() != 1 || !ids[0].is_number_unsigned()) return std::nullopt;
+  return ids[0].get<int64_t>();
+}
+
 Surround find_surround(const json& processor) {
   Surround out;
   if (is_type(processor, "Sequence")) {
     const json& steps = member(processor, "processors");
     for (const json& step : steps.is_array() ? steps : json::array()) {
-      const Surround inner = find_surround(step);
-      out.begins = out.begins || inner.begins;
-      out.ends = out.ends || inner.ends;
+      const Surround inner = is_type(step, "TemplateProcessing") ? find_surround(step) : Surround{};
+      if (inner.before) out.before = inner.before;
+      if (inner.after) out.after = inner.after;
     }
   } else if (is_type(processor, "TemplateProcessing")) {
     const json& single = member(processor, "single");
     if (single.is_array() && !single.empty()) {
-      out.begins = !member(single.front(), "SpecialToken").is_null();
-      out.ends = !member(single.back(), "SpecialToken").is_null();
+      out.before = special_token_id(processor, single.front());
+      out.after = special_token_id(processor, single.back());
     }
   }
   return out;
@@ -246,16 +260,18 @@ GgufMetadata gguf_tokenizer_metadata(const std::string& tokenizer_json, const st
                               is_type(member(vocabulary.rest, "decoder"), "ByteLevel");
   const std::string splitting = byte_level_bpe ? recognise_splitting(vocabulary.rest) : "";
   if (splitting.empty()) {
-    throw caller_error(tokenizer_json, byte_level_bpe ? "splits text in a way for which llama.cpp has no name known here"
-                                                      : "is not a byte-level BPE tokenizer",
+    throw caller_error(tokenizer_json,
+                       byte_level_bpe ? "splits text in a way for which llama.cpp has no name known here"
+                                      : "is not a byte-level BPE tokenizer",
                        "write a Hugging Face folder, and convert it with llama.cpp's own converter");
   }
   if (vocabulary.ids.empty() || vocabulary.ids.size() != static_cast<size_t>(vocabulary.texts.size())) {
     throw caller_error(tokenizer_json, "has no vocabulary", "use the tokenizer.json that belongs to the model");
   }
   const TokenTable table = build_table(vocabulary, config, tokenizer_json);
-  const json tokenizer_config =
-      tokenizer_config_json.empty() ? json::object() : json::parse(read_text_file(tokenizer_config_json), nullptr, false);
+  const json tokenizer_config = tokenizer_config_json.empty()
+                                    ? json::object()
+                                    : json::parse(read_text_file(tokenizer_config_json), nullptr, false);
 
   GgufMetadata out;
   out["tokenizer.ggml.model"] = gguf_text("gpt2");
@@ -264,16 +280,18 @@ GgufMetadata gguf_tokenizer_metadata(const std::string& tokenizer_json, const st
   out["tokenizer.ggml.token_type"] = gguf_i32s(table.kinds);
   out["tokenizer.ggml.merges"] = gguf_texts(vocabulary.merges);
   const Surround surround = find_surround(member(vocabulary.rest, "post_processor"));
-  out["tokenizer.ggml.add_bos_token"] = gguf_bool(surround.begins);
-  out["tokenizer.ggml.add_eos_token"] = gguf_bool(surround.ends);
+  out["tokenizer.ggml.add_bos_token"] = gguf_bool(surround.before.has_value());
+  out["tokenizer.ggml.add_eos_token"] = gguf_bool(surround.after.has_value());
   out["tokenizer.ggml.add_space_prefix"] = gguf_bool(false);
   const auto add_id = [&](const char* name, const char* key, std::optional<int64_t> otherwise) {
     std::optional<int64_t> id = named_token(tokenizer_config, key, table);
     if (!id) id = otherwise;
     if (id && *id < config.vocab_size) out[fmt::format("tokenizer.ggml.{}_token_id", name)] = gguf_u32(*id);
   };
-  add_id("bos", "bos_token", config.bos_token_id);
-  add_id("eos", "eos_token", config.eos_token_ids.empty() ? std::nullopt : std::optional(config.eos_token_ids.front()));
+  const std::optional<int64_t> config_eos =
+      config.eos_token_ids.empty() ? std::nullopt : std::optional(config.eos_token_ids.front());
+  add_id("bos", "bos_token", surround.before ? surround.before : config.bos_token_id);
+  add_id("eos", "eos_token", surround.after ? surround.after : config_eos);
   add_id("padding", "pad_token", config.pad_token_id);
   add_id("unknown", "unk_token", std::nullopt);
   if (!chat_template.empty()) out["tokenizer.chat_template"] = gguf_text(std::string(chat_template));

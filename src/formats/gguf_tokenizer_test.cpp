@@ -30,16 +30,18 @@ TEST(GgufTokenizer, RecognisesHowTextIsSplit) {
   EXPECT_EQ(splitting_of(tokenizer_path("llama3_split")), "dbrx");
   EXPECT_EQ(splitting_of(tokenizer_path("qwen2_split_nfc")), "qwen2");
   json smollm = json::parse(read_bytes(tokenizer_path("gpt2_bpe")));
-  smollm["pre_tokenizer"] = {{"type", "Sequence"},
-                             {"pretokenizers", {{{"type", "Digits"}, {"individual_digits", true}}, smollm["pre_tokenizer"]}}};
+  smollm["pre_tokenizer"] = {
+      {"type", "Sequence"},
+      {"pretokenizers", {{{"type", "Digits"}, {"individual_digits", true}}, smollm["pre_tokenizer"]}}};
   const TestFolder folder;
   EXPECT_EQ(splitting_of(folder.write("t.json", smollm.dump())), "smollm");
 }
 
 TEST(GgufTokenizer, HoldsTokensMergesAndIds) {
   const TestFolder folder;
-  const std::string settings = folder.write(
-      "tokenizer_config.json", R"({"bos_token":"<|begin_of_text|>","eos_token":{"content":"<|end_of_text|>"},"pad_token":null})");
+  const std::string settings =
+      folder.write("tokenizer_config.json",
+                   R"({"bos_token":"<|begin_of_text|>","eos_token":{"content":"<|end_of_text|>"},"pad_token":null})");
   const std::string path = tokenizer_path("llama3_split");
   const GgufMetadata out = gguf_tokenizer_metadata(path, settings, "a template", config_of(600));
   const json document = json::parse(read_bytes(path));
@@ -66,11 +68,18 @@ TEST(GgufTokenizer, HoldsTokensMergesAndIds) {
   EXPECT_EQ(*out.at("tokenizer.chat_template").text(), "a template");
 }
 
+TEST(GgufTokenizer, TakesIdsFromTheTemplateWhereNothingElseNamesThem) {
+  const GgufMetadata out = gguf_tokenizer_metadata(tokenizer_path("llama3_split"), "", "", config_of(600));
+  EXPECT_EQ(out.at("tokenizer.ggml.bos_token_id").integer(), 560);
+  EXPECT_EQ(out.at("tokenizer.ggml.eos_token_id").integer(), 0) << "of the config";
+}
+
 TEST(GgufTokenizer, ReadsMergesOfBothLayouts) {
   const TestFolder folder;
   json document = json::parse(read_bytes(tokenizer_path("gpt2_bpe")));
   const GgufMetadata pairs = gguf_tokenizer_metadata(tokenizer_path("gpt2_bpe"), "", "", config_of(600));
-  for (json& merge : document["model"]["merges"]) merge = merge[0].get<std::string>() + " " + merge[1].get<std::string>();
+  for (json& merge : document["model"]["merges"])
+    merge = merge[0].get<std::string>() + " " + merge[1].get<std::string>();
   const GgufMetadata texts = gguf_tokenizer_metadata(folder.write("t.json", document.dump()), "", "", config_of(600));
   const GgufArray &a = *pairs.at("tokenizer.ggml.merges").array(), &b = *texts.at("tokenizer.ggml.merges").array();
   ASSERT_EQ(a.count, b.count);
@@ -78,8 +87,10 @@ TEST(GgufTokenizer, ReadsMergesOfBothLayouts) {
 }
 
 TEST(GgufTokenizer, NamesWhatIsWrong) {
-  expect_caller_error([] { gguf_tokenizer_metadata(tokenizer_path("gemma_spm"), "", "", config_of(600)); }, "byte-level BPE");
-  expect_caller_error([] { gguf_tokenizer_metadata(tokenizer_path("gpt2_bpe"), "", "", config_of(100)); }, "100 tokens");
+  expect_caller_error([] { gguf_tokenizer_metadata(tokenizer_path("gemma_spm"), "", "", config_of(600)); },
+                      "byte-level BPE");
+  expect_caller_error([] { gguf_tokenizer_metadata(tokenizer_path("gpt2_bpe"), "", "", config_of(100)); },
+                      "100 tokens");
   const TestFolder folder;
   const auto refuse = [&](const std::function<void(json&)>& change, const std::string& part) {
     json document = json::parse(read_bytes(tokenizer_path("gpt2_bpe")));

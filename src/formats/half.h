@@ -35,7 +35,8 @@ inline uint16_t to_f16(float value) {
   const uint32_t normal = (magnitude + 0xfffU + ((magnitude >> 13) & 1U) - (112U << 23)) >> 13;
   // Below 2^-14: adding 0.5 aligns the mantissa and rounds it.
   const uint32_t small = magnitude < 0x38800000U ? magnitude : 0U;
-  const uint32_t subnormal = std::bit_cast<uint32_t>(std::bit_cast<float>(small) + 0.5F) - std::bit_cast<uint32_t>(0.5F);
+  const uint32_t subnormal =
+      std::bit_cast<uint32_t>(std::bit_cast<float>(small) + 0.5F) - std::bit_cast<uint32_t>(0.5F);
   uint32_t out = magnitude < 0x38800000U ? subnormal : normal;
   out = magnitude >= 0x47800000U ? 0x7c00U : out;
   out = magnitude > 0x7f800000U ? (0x7e00U | ((magnitude >> 13) & 0x3ffU)) : out;

@@ -37,13 +37,16 @@ TensorIndex open_folder_weights(const std::string& folder) {
   if (const std::string index = path_if_exists(folder, "model.safetensors.index.json"); !index.empty()) {
     return open_sharded_safetensors(index);
   }
-  if (const std::string single = path_if_exists(folder, "model.safetensors"); !single.empty()) return open_safetensors(single);
+  if (const std::string single = path_if_exists(folder, "model.safetensors"); !single.empty())
+    return open_safetensors(single);
   std::vector<std::string> paths;
   std::error_code error;
   for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
     const std::string name = at->path().filename().string();
-    const bool other = name.starts_with("adapter_") || name.starts_with("consolidated");  // of PEFT, of the first release
-    if (name.ends_with(".safetensors") && !other && file_exists(at->path().string())) paths.push_back(at->path().string());
+    const bool other =
+        name.starts_with("adapter_") || name.starts_with("consolidated");  // of PEFT, of the first release
+    if (name.ends_with(".safetensors") && !other && file_exists(at->path().string()))
+      paths.push_back(at->path().string());
   }
   std::sort(paths.begin(), paths.end());
   return open_safetensors_files(paths);
@@ -94,10 +97,12 @@ bool begins_with_magic(const std::string& path) {
 ModelFiles open_file(const std::string& path) {
   if (begins_with_magic(path) || path.ends_with(".gguf")) return open_gguf(path);
   if (path.ends_with(".safetensors")) {
-    throw caller_error(path, "is one weights file, which alone does not say what model it is", "give its folder instead");
+    throw caller_error(path, "is one weights file, which alone does not say what model it is",
+                       "give its folder instead");
   }
   if (!path.ends_with(".json")) {
-    throw caller_error(path, "is neither a .gguf file nor a config.json", "give a Hugging Face folder, a .gguf file or a config.json");
+    throw caller_error(path, "is neither a .gguf file nor a config.json",
+                       "give a Hugging Face folder, a .gguf file or a config.json");
   }
   ModelFiles out;
   out.path = path;
@@ -123,7 +128,8 @@ std::string hub_cache_folder() {
 bool is_hub_id(const std::string& text) {
   const size_t slash = text.find('/');
   if (slash == std::string::npos || slash == 0 || slash + 1 == text.size()) return false;
-  if (text.find('/', slash + 1) != std::string::npos || text.find("..") != std::string::npos || text.front() == '.') return false;
+  if (text.find('/', slash + 1) != std::string::npos || text.find("..") != std::string::npos || text.front() == '.')
+    return false;
   return std::all_of(text.begin(), text.end(), [](unsigned char c) {
     return (c < 128 && std::isalnum(c) != 0) || c == '-' || c == '_' || c == '.' || c == '/';
   });
@@ -150,7 +156,8 @@ std::string template_of_tokenizer_config(const std::string& path) {
   for (const auto& entry : found->is_array() ? *found : nlohmann::json::array()) {
     if (!entry.is_object() || !entry.contains("template") || !entry["template"].is_string()) continue;
     const auto text = entry["template"].get<std::string>();
-    if (entry.contains("name") && entry["name"].is_string() && entry["name"].get<std::string>() == "default") return text;
+    if (entry.contains("name") && entry["name"].is_string() && entry["name"].get<std::string>() == "default")
+      return text;
     if (first.empty()) first = text;
   }
   return first;
@@ -159,18 +166,22 @@ std::string template_of_tokenizer_config(const std::string& path) {
 }  // namespace
 
 ModelFiles open_model(const std::string& model) {
-  if (model.empty()) throw caller_error("model", "is not given", "give a Hugging Face folder, a .gguf file or a config.json");
+  if (model.empty())
+    throw caller_error("model", "is not given", "give a Hugging Face folder, a .gguf file or a config.json");
   if (folder_exists(model)) return open_folder(model);
   std::error_code ignored;
   if (fs::exists(model, ignored)) return open_file(model);
-  const bool looks_like_path = model.front() == '/' || model.front() == '.' || model.ends_with(".gguf") || model.ends_with(".json");
+  const bool looks_like_path =
+      model.front() == '/' || model.front() == '.' || model.ends_with(".gguf") || model.ends_with(".json");
   if (looks_like_path) throw caller_error(model, "does not exist", "check the path");
   if (!is_hub_id(model)) {
-    throw caller_error(model, "is no file, no folder and no model of the hub", "give a path, or a hub id like org/name");
+    throw caller_error(model, "is no file, no folder and no model of the hub",
+                       "give a path, or a hub id like org/name");
   }
   const std::string snapshot = find_in_hub_cache(model);
   if (snapshot.empty()) {
-    throw caller_error(model, fmt::format("is not on this machine: no such path, and not in the cache {}", hub_cache_folder()),
+    throw caller_error(model,
+                       fmt::format("is not on this machine: no such path, and not in the cache {}", hub_cache_folder()),
                        fmt::format("fetch it with: hf download {}", model));
   }
   return open_folder(snapshot);

@@ -78,7 +78,8 @@ TEST(ReadChatTemplate, HasAnOrder) {
   const TestFolder folder;
   folder.write("config.json", golden_config());
   EXPECT_EQ(read_chat_template(open_model(folder.path())), "");
-  folder.write("tokenizer_config.json", R"({"chat_template":[{"name":"tool","template":"t"},{"name":"default","template":"d"}]})");
+  folder.write("tokenizer_config.json",
+               R"({"chat_template":[{"name":"tool","template":"t"},{"name":"default","template":"d"}]})");
   EXPECT_EQ(read_chat_template(open_model(folder.path())), "d");
   folder.write("tokenizer_config.json", R"({"chat_template":"plain"})");
   EXPECT_EQ(read_chat_template(open_model(folder.path())), "plain");

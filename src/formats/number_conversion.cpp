@@ -31,7 +31,8 @@ inline void encode_loop(const float* in, std::byte* out, size_t count, Convert c
 }  // namespace
 
 bool can_decode(DType dtype) {
-  return dtype == DType::f32 || dtype == DType::f64 || dtype == DType::f16 || dtype == DType::bf16 || is_block_type(dtype);
+  return dtype == DType::f32 || dtype == DType::f64 || dtype == DType::f16 || dtype == DType::bf16 ||
+         is_block_type(dtype);
 }
 
 bool can_encode(DType dtype) {

@@ -39,7 +39,8 @@ TEST_P(GoldenQuantizers, QuantizeBitForBit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, GoldenBlocks,
-                         testing::Values("bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k"));
+                         testing::Values("bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k",
+                                         "q6_k"));
 
 INSTANTIATE_TEST_SUITE_P(Types, GoldenQuantizers, testing::Values("bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0"));
 
@@ -57,7 +58,8 @@ TEST(NumberConversion, SixteenBitPatternsAgreeWithTheScalarConversions) {
 TEST(NumberConversion, RoundingAgreesWithTheScalarConversions) {
   // Every upper half, with lower halves around the ties.
   for (uint32_t upper = 0; upper < 65536; ++upper) {
-    for (const uint32_t lower : {0x0000U, 0x0001U, 0x0fffU, 0x1000U, 0x1001U, 0x7fffU, 0x8000U, 0x8001U, 0xf000U, 0xffffU}) {
+    for (const uint32_t lower :
+         {0x0000U, 0x0001U, 0x0fffU, 0x1000U, 0x1001U, 0x7fffU, 0x8000U, 0x8001U, 0xf000U, 0xffffU}) {
       const auto value = std::bit_cast<float>((upper << 16) | lower);
       ASSERT_EQ(inline_half::to_f16(value), f32_to_f16(value)) << upper << " " << lower;
       ASSERT_EQ(inline_half::to_bf16(value), f32_to_bf16(value)) << upper << " " << lower;

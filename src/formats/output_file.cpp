@@ -31,7 +31,8 @@ std::string temporary_name(const std::string& path) {
 OutputFile::OutputFile(std::string path) : path_(std::move(path)), temporary_(temporary_name(path_)) {
   buffer_.reserve(kBufferBytes);
   fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (fd_ < 0) throw world_error(path_, "cannot be written", "check that its folder exists and may be written to", errno);
+  if (fd_ < 0)
+    throw world_error(path_, "cannot be written", "check that its folder exists and may be written to", errno);
 }
 
 OutputFile::~OutputFile() {
@@ -42,7 +43,7 @@ OutputFile::~OutputFile() {
 
 void OutputFile::fail(const char* problem, int errno_value) {
   const char* way_out = errno_value == ENOSPC || errno_value == EDQUOT ? "free some space, or write to another disk"
-                                                                        : "check the disk that the file goes to";
+                                                                       : "check the disk that the file goes to";
   throw world_error(path_, problem, way_out, errno_value);
 }
 

@@ -5,8 +5,8 @@
 
 #include <csignal>
 
-#include "support/test_files.h"
 #include "formats/text_file.h"
+#include "support/test_files.h"
 
 namespace plimsoll {
 namespace {

@@ -23,20 +23,63 @@ constexpr std::string_view kPrefix = "base_model.model.";
 constexpr int64_t kMaxRank = 1 << 16;
 
 // Keys that say nothing about what the adapter computes, and those that are read or refused below.
-constexpr std::array kKnownKeys = {"alpha_pattern", "auto_mapping", "base_model_name_or_path", "bias", "ensure_weight_tying",
-                                   "exclude_modules", "fan_in_fan_out", "inference_mode", "init_lora_weights", "layer_replication",
-                                   "layers_pattern", "layers_to_transform", "loftq_config", "lora_alpha", "lora_bias",
-                                   "lora_dropout", "megatron_config", "megatron_core", "modules_to_save", "peft_type",
-                                   "peft_version", "qalora_group_size", "r", "rank_pattern", "revision", "target_modules",
-                                   "target_parameters", "task_type", "trainable_token_indices", "use_dora", "use_rslora",
-                                   "use_qalora", "use_bdlora", "alora_invocation_tokens", "arrow_config", "corda_config",
-                                   "eva_config", "runtime_config", "lora_ga_config", "kasa_config", "velora_config",
+constexpr std::array kKnownKeys = {"alpha_pattern",
+                                   "auto_mapping",
+                                   "base_model_name_or_path",
+                                   "bias",
+                                   "ensure_weight_tying",
+                                   "exclude_modules",
+                                   "fan_in_fan_out",
+                                   "inference_mode",
+                                   "init_lora_weights",
+                                   "layer_replication",
+                                   "layers_pattern",
+                                   "layers_to_transform",
+                                   "loftq_config",
+                                   "lora_alpha",
+                                   "lora_bias",
+                                   "lora_dropout",
+                                   "megatron_config",
+                                   "megatron_core",
+                                   "modules_to_save",
+                                   "peft_type",
+                                   "peft_version",
+                                   "qalora_group_size",
+                                   "r",
+                                   "rank_pattern",
+                                   "revision",
+                                   "target_modules",
+                                   "target_parameters",
+                                   "task_type",
+                                   "trainable_token_indices",
+                                   "use_dora",
+                                   "use_rslora",
+                                   "use_qalora",
+                                   "use_bdlora",
+                                   "alora_invocation_tokens",
+                                   "arrow_config",
+                                   "corda_config",
+                                   "eva_config",
+                                   "runtime_config",
+                                   "lora_ga_config",
+                                   "kasa_config",
+                                   "velora_config",
                                    "monteclora_config"};
 
 // Settings that change what the adapter computes in ways not known here: refused unless absent, null, false or empty.
-constexpr std::array kUnsupportedKeys = {"use_dora", "modules_to_save", "lora_bias", "fan_in_fan_out", "layer_replication",
-                                         "target_parameters", "trainable_token_indices", "use_qalora", "use_bdlora",
-                                         "alora_invocation_tokens", "arrow_config", "kasa_config", "velora_config",
+constexpr std::array kUnsupportedKeys = {"use_dora",
+                                         "modules_to_save",
+                                         "lora_bias",
+                                         "fan_in_fan_out",
+                                         "layer_replication",
+                                         "target_parameters",
+                                         "trainable_token_indices",
+                                         "use_qalora",
+                                         "use_bdlora",
+                                         "alora_invocation_tokens",
+                                         "arrow_config",
+                                         "kasa_config",
+                                         "velora_config",
                                          "monteclora_config"};
 
 bool is_off(const json& value) {
@@ -45,7 +88,8 @@ bool is_off(const json& value) {
 
 class Reader {
  public:
-  Reader(std::string_view text, std::string_view source) : source_(source), root_(json::parse(text.begin(), text.end(), nullptr, false)) {
+  Reader(std::string_view text, std::string_view source)
+      : source_(source), root_(json::parse(text.begin(), text.end(), nullptr, false)) {
     if (!root_.is_object()) fail("is not a JSON object", "give the folder that PEFT's save_pretrained wrote");
   }
 
@@ -72,7 +116,8 @@ class Reader {
     return value.get<int64_t>();
   }
   double number(const json& value, const std::string& key) const {
-    if (!value.is_number() || !std::isfinite(value.get<double>())) fail(fmt::format("{} is not a number", key), "correct this value");
+    if (!value.is_number() || !std::isfinite(value.get<double>()))
+      fail(fmt::format("{} is not a number", key), "correct this value");
     return value.get<double>();
   }
 
@@ -110,7 +155,8 @@ bool matches(std::string_view key, std::string_view module) {
 }
 
 template <typename Value, typename Convert>
-void read_pattern(const Reader& in, const std::string& key, std::vector<std::pair<std::string, Value>>& out, Convert convert) {
+void read_pattern(const Reader& in, const std::string& key, std::vector<std::pair<std::string, Value>>& out,
+                  Convert convert) {
   const json& object = in.get(key);
   if (object.is_null()) return;
   if (!object.is_object()) in.fail(key + " is not an object", "correct this value");
@@ -147,14 +193,16 @@ void refuse_unsupported(const Reader& in) {
 // "base_model.model.<path>.lora_A.weight" → path and 'A'.
 std::pair<std::string, char> split_tensor_name(const std::string& name, const std::string& source) {
   const auto fail = [&](const std::string& what) {
-    return caller_error(source, fmt::format("tensor {} {}", name, what), "use a plain LoRA or rsLoRA adapter of linear layers");
+    return caller_error(source, fmt::format("tensor {} {}", name, what),
+                        "use a plain LoRA or rsLoRA adapter of linear layers");
   };
   if (name.find(".lora_embedding_") != std::string::npos) throw fail("adapts an embedding, which is not supported");
   if (name.find(".lora_magnitude_vector") != std::string::npos) throw fail("belongs to DoRA, which is not supported");
   if (name.ends_with(".bias")) throw fail("is a trained bias, which is not supported");
   for (const char letter : {'A', 'B'}) {
     const std::string suffix = fmt::format(".lora_{}.weight", letter);
-    if (!name.starts_with(kPrefix) || !name.ends_with(suffix) || name.size() <= kPrefix.size() + suffix.size()) continue;
+    if (!name.starts_with(kPrefix) || !name.ends_with(suffix) || name.size() <= kPrefix.size() + suffix.size())
+      continue;
     return {name.substr(kPrefix.size(), name.size() - kPrefix.size() - suffix.size()), letter};
   }
   throw fail("is neither lora_A nor lora_B of a module (modules_to_save are not supported)");
@@ -162,10 +210,12 @@ std::pair<std::string, char> split_tensor_name(const std::string& name, const st
 
 void check_shapes(const PeftModule& module, const std::string& source) {
   const TensorEntry &a = module.a, &b = module.b;
-  const bool fits = a.shape.rank() == 2 && b.shape.rank() == 2 && a.shape[0] == module.rank && b.shape[1] == module.rank;
+  const bool fits =
+      a.shape.rank() == 2 && b.shape.rank() == 2 && a.shape[0] == module.rank && b.shape[1] == module.rank;
   if (!fits || !can_decode(a.dtype) || !can_decode(b.dtype)) {
-    throw caller_error(source, fmt::format("module {} has lora_A {} and lora_B {}, but its rank is {}", module.path,
-                                           to_string(a.shape), to_string(b.shape), module.rank),
+    throw caller_error(source,
+                       fmt::format("module {} has lora_A {} and lora_B {}, but its rank is {}", module.path,
+                                   to_string(a.shape), to_string(b.shape), module.rank),
                        "use the adapter_config.json that belongs to these weights");
   }
 }
@@ -201,7 +251,8 @@ PeftConfig parse_peft_config(std::string_view text, std::string_view source) {
   if (!in.get("lora_alpha").is_null()) out.alpha = number(in.get("lora_alpha"), "lora_alpha");
   if (!in.get("lora_dropout").is_null()) out.dropout = number(in.get("lora_dropout"), "lora_dropout");
   out.rslora = in.get("use_rslora") == json(true);
-  if (in.get("base_model_name_or_path").is_string()) out.base_model = in.get("base_model_name_or_path").get<std::string>();
+  if (in.get("base_model_name_or_path").is_string())
+    out.base_model = in.get("base_model_name_or_path").get<std::string>();
   read_pattern(in, "rank_pattern", out.rank_pattern, rank);
   read_pattern(in, "alpha_pattern", out.alpha_pattern, number);
   const json& targets = in.get("target_modules");
@@ -219,7 +270,8 @@ PeftAdapter open_peft_adapter(const std::string& folder) {
     throw caller_error(folder, "has no adapter_config.json", "give the folder of a PEFT adapter");
   }
   if (!file_exists(weights_path)) {
-    throw caller_error(folder, "has no adapter_model.safetensors", "save the adapter with save_pretrained of a current PEFT");
+    throw caller_error(folder, "has no adapter_model.safetensors",
+                       "save the adapter with save_pretrained of a current PEFT");
   }
   PeftAdapter out;
   out.config = parse_peft_config(read_text_file(config_path), config_path);
@@ -231,7 +283,8 @@ PeftAdapter open_peft_adapter(const std::string& folder) {
   }
   for (const auto& [path, pair] : pairs) {
     if (pair.first == nullptr || pair.second == nullptr) {
-      throw caller_error(weights_path, fmt::format("module {} has only one of lora_A and lora_B", path), "save the adapter again");
+      throw caller_error(weights_path, fmt::format("module {} has only one of lora_A and lora_B", path),
+                         "save the adapter again");
     }
     PeftModule module{path, *pair.first, *pair.second, out.config.rank_of(path), out.config.scale_of(path)};
     check_shapes(module, weights_path);
@@ -246,7 +299,8 @@ std::string write_peft_config(const PeftConfig& config) {
   out["peft_type"] = "LORA";
   out["peft_version"] = "0.21.0";  // whose reader this is for
   out["task_type"] = "CAUSAL_LM";
-  out["base_model_name_or_path"] = config.base_model.empty() ? nlohmann::json(nullptr) : nlohmann::json(config.base_model);
+  out["base_model_name_or_path"] =
+      config.base_model.empty() ? nlohmann::json(nullptr) : nlohmann::json(config.base_model);
   out["revision"] = nullptr;
   out["inference_mode"] = true;
   out["r"] = config.rank;
@@ -260,8 +314,8 @@ std::string write_peft_config(const PeftConfig& config) {
   out["init_lora_weights"] = true;
   out["lora_bias"] = false;
   out["use_dora"] = false;
-  for (const char* key : {"auto_mapping", "exclude_modules", "layer_replication", "layers_pattern", "layers_to_transform",
-                          "modules_to_save", "target_parameters", "trainable_token_indices"}) {
+  for (const char* key : {"auto_mapping", "exclude_modules", "layer_replication", "layers_pattern",
+                          "layers_to_transform", "modules_to_save", "target_parameters", "trainable_token_indices"}) {
     out[key] = nullptr;
   }
   out["rank_pattern"] = nlohmann::json::object();
@@ -282,7 +336,8 @@ std::string peft_tensor_name(std::string_view module, char a_or_b) {
   return fmt::format("{}{}.lora_{}.weight", kPrefix, module, a_or_b);
 }
 
-std::vector<SafetensorsOutput> peft_outputs(const PeftConfig& config, const std::vector<PeftShape>& modules, DType dtype) {
+std::vector<SafetensorsOutput> peft_outputs(const PeftConfig& config, const std::vector<PeftShape>& modules,
+                                            DType dtype) {
   std::vector<SafetensorsOutput> out;
   for (const PeftShape& module : modules) {
     const int64_t rank = config.rank_of(module.path);

@@ -62,7 +62,8 @@ struct PeftShape {
 
 // The tensors of adapter_model.safetensors in the order in which their bytes go to the SafetensorsWriter: A and B of
 // each module in turn.
-std::vector<SafetensorsOutput> peft_outputs(const PeftConfig& config, const std::vector<PeftShape>& modules, DType dtype);
+std::vector<SafetensorsOutput> peft_outputs(const PeftConfig& config, const std::vector<PeftShape>& modules,
+                                            DType dtype);
 
 std::string peft_tensor_name(std::string_view module, char a_or_b);  // "base_model.model.<module>.lora_A.weight"
 

@@ -56,7 +56,8 @@ TEST(Peft, RoundTripsThroughAFolder) {
   config.base_model = "org/base";
   config.target_modules = {"v_proj", "q_proj"};
   config.rank_pattern = {{"v_proj", 1}};
-  const std::vector<PeftShape> modules = {{"model.layers.0.self_attn.q_proj", 3, 4}, {"model.layers.0.self_attn.v_proj", 3, 2}};
+  const std::vector<PeftShape> modules = {{"model.layers.0.self_attn.q_proj", 3, 4},
+                                          {"model.layers.0.self_attn.v_proj", 3, 2}};
   write_file_atomically(folder / "adapter_config.json", write_peft_config(config));
   SafetensorsWriter writer(folder / "adapter_model.safetensors", peft_outputs(config, modules, DType::f32));
   std::vector<float> values(6 + 8 + 3 + 2);
@@ -106,7 +107,8 @@ TEST(Peft, NamesBrokenWeights) {
     const TestFolder folder;
     write_file_atomically(folder / "adapter_config.json", write_peft_config({}));
     SafetensorsWriter writer(folder / "adapter_model.safetensors", tensors);
-    for (const SafetensorsOutput& tensor : tensors) writer.write(std::vector<std::byte>(static_cast<size_t>(tensor.bytes())));
+    for (const SafetensorsOutput& tensor : tensors)
+      writer.write(std::vector<std::byte>(static_cast<size_t>(tensor.bytes())));
     writer.finish();
     expect_caller_error([&] { open_peft_adapter(folder.path()); }, part);
   };

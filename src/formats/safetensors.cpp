@@ -68,7 +68,8 @@ class HeaderReader : public nlohmann::json_sax<json> {
     }
     if (field_ != "dtype" || seen_dtype_) return unexpected();
     const std::optional<DType> dtype = dtype_from_safetensors(value);
-    if (!dtype) fail(fmt::format("gives tensor {} the dtype {}, which is not known here", tensor_, value.substr(0, 40)));
+    if (!dtype)
+      fail(fmt::format("gives tensor {} the dtype {}, which is not known here", tensor_, value.substr(0, 40)));
     out_.entries.back().dtype = *dtype;
     return seen_dtype_ = true;
   }
@@ -146,7 +147,8 @@ void check_tiling(const SafetensorsHeader& header, int64_t data_bytes, std::stri
   int64_t end = 0;
   for (const TensorEntry* entry : order) {
     if (entry->offset != end) {
-      throw broken(source, fmt::format("has {} before tensor {}", entry->offset > end ? "a hole" : "an overlap", entry->name));
+      throw broken(source,
+                   fmt::format("has {} before tensor {}", entry->offset > end ? "a hole" : "an overlap", entry->name));
     }
     if (entry->bytes > data_bytes - end) {
       throw broken(source, fmt::format("is cut short: tensor {} ends {} bytes behind its end", entry->name,
@@ -181,7 +183,8 @@ std::map<std::string, std::string> read_weight_map(const std::string& index_path
   std::map<std::string, std::string> shards;
   for (const auto& [tensor, shard] : weight_map->items()) {
     const std::string name = shard.is_string() ? shard.get<std::string>() : "";
-    if (name.empty() || name == "." || name == ".." || name.find_first_of(std::string_view("/\0", 2)) != std::string::npos) {
+    if (name.empty() || name == "." || name == ".." ||
+        name.find_first_of(std::string_view("/\0", 2)) != std::string::npos) {
       throw caller_error(index_path, fmt::format("places tensor {} outside of its folder or nowhere", tensor),
                          "shards must be files beside the index; fetch it again from a source you trust");
     }
@@ -214,7 +217,8 @@ SafetensorsHeader read_safetensors_header(const InputFile& file) {
                                           kMaxSafetensorsHeaderBytes));
   }
   if (static_cast<int64_t>(length) > file.size() - 8) {
-    throw broken(file.path(), fmt::format("says that its header has {} bytes, the whole file has {}", length, file.size()));
+    throw broken(file.path(),
+                 fmt::format("says that its header has {} bytes, the whole file has {}", length, file.size()));
   }
   std::string text(length, '\0');
   file.read(8, std::as_writable_bytes(std::span(text.data(), text.size())));

@@ -69,11 +69,14 @@ TEST(Safetensors, RefusesHostileHeaders) {
   refuse(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})", "needs 8", "1234");
   refuse(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", "hole", "12345678");
   refuse(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[8,4]}})", "data_offsets", "12345678");
-  refuse(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}})", "overlap",
-         "123456");
-  refuse(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", "twice",
-         "12345678");
-  refuse(R"({"a":{"dtype":"F32","shape":[)" + huge + "," + huge + R"(],"data_offsets":[0,4]}})", "more than any file", "1234");
+  refuse(
+      R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}})",
+      "overlap", "123456");
+  refuse(
+      R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+      "twice", "12345678");
+  refuse(R"({"a":{"dtype":"F32","shape":[)" + huge + "," + huge + R"(],"data_offsets":[0,4]}})", "more than any file",
+         "1234");
   refuse(R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", "wrong kind", "1234");
   refuse(R"({"a":{"dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,4]}})", "wrong kind", "1234");
   refuse(R"({"a":{"dtype":"F32","shape":[1.5],"data_offsets":[0,4]}})", "wrong kind", "1234");
@@ -98,8 +101,8 @@ TEST(Safetensors, WriterRoundTrips) {
   const std::string path = folder / "out.safetensors";
   const std::vector<float> a = {1, -2, 3};
   const std::vector<uint16_t> b = {0x3f80, 0x4000};
-  const std::vector<SafetensorsOutput> entries = {{"layers.0.a", DType::f32, {3}}, {"quote \" and ü", DType::bf16, {2, 1}},
-                                                  {"scalar", DType::f32, {}}};
+  const std::vector<SafetensorsOutput> entries = {
+      {"layers.0.a", DType::f32, {3}}, {"quote \" and ü", DType::bf16, {2, 1}}, {"scalar", DType::f32, {}}};
   {
     SafetensorsWriter writer(path, entries, {{"note", "x"}});
     writer.write(std::as_bytes(std::span(a)));
@@ -142,8 +145,7 @@ TEST(Safetensors, ReadsShards) {
   const auto open = [&](const std::string& map) {
     return open_sharded_safetensors(folder.write("model.safetensors.index.json", R"({"weight_map":)" + map + "}"));
   };
-  const TensorIndex index =
-      open(R"({"a":"s1.safetensors","b":"s2.safetensors","common":"s2.safetensors"})");
+  const TensorIndex index = open(R"({"a":"s1.safetensors","b":"s2.safetensors","common":"s2.safetensors"})");
   EXPECT_EQ(index.files.size(), 2U);
   EXPECT_EQ(index.entries.size(), 3U);
   EXPECT_EQ(load_floats(index, "a")[0], 1);
@@ -156,7 +158,11 @@ TEST(Safetensors, ReadsShards) {
   expect_caller_error([&] { open(R"({"a":".."})"); }, "outside");
   expect_caller_error([&] { open(R"({"a":5})"); }, "outside");
   expect_caller_error([&] { open("[]"); }, "weight_map");
-  expect_caller_error([&] { open_safetensors_files({folder / "s1.safetensors", folder / "s2.safetensors"}); }, "common");
+  expect_caller_error(
+      [&] {
+        open_safetensors_files({folder / "s1.safetensors", folder / "s2.safetensors"});
+      },
+      "common");
 }
 
 }  // namespace

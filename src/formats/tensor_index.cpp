@@ -50,8 +50,9 @@ void InputFile::read(int64_t offset, std::span<std::byte> out) const {
 }
 
 const TensorEntry* TensorIndex::find(std::string_view name) const {
-  const auto at = std::lower_bound(entries.begin(), entries.end(), name,
-                                   [](const TensorEntry& entry, std::string_view wanted) { return entry.name < wanted; });
+  const auto at =
+      std::lower_bound(entries.begin(), entries.end(), name,
+                       [](const TensorEntry& entry, std::string_view wanted) { return entry.name < wanted; });
   return at != entries.end() && at->name == name ? &*at : nullptr;
 }
 
@@ -93,12 +94,15 @@ void load_tensor(const TensorIndex& index, const TensorEntry& entry, DType targe
   PLIMSOLL_CHECK(target == DType::f32 || target == DType::bf16 || target == DType::f16, "not a type to load into");
   const int64_t elements = entry.shape.elements();
   const int64_t target_bytes = dtype_info(target).block_bytes;
-  PLIMSOLL_CHECK(static_cast<int64_t>(out.size()) == elements * target_bytes, "the buffer has another size: " + entry.name);
+  PLIMSOLL_CHECK(static_cast<int64_t>(out.size()) == elements * target_bytes,
+                 "the buffer has another size: " + entry.name);
   PLIMSOLL_CHECK(static_cast<int64_t>(staging.size()) >= min_staging_bytes(entry), "staging is too small");
   const InputFile& file = *index.files[static_cast<size_t>(entry.file)];
   if (!can_decode(entry.dtype)) {
-    throw caller_error(file.path(), "tensor " + entry.stored_name + " is stored as " + std::string(dtype_name(entry.dtype)) +
-                       ", which holds no weights that can be read", "use a file with F32, F16, BF16 or GGUF block types");
+    throw caller_error(file.path(),
+                       "tensor " + entry.stored_name + " is stored as " + std::string(dtype_name(entry.dtype)) +
+                           ", which holds no weights that can be read",
+                       "use a file with F32, F16, BF16 or GGUF block types");
   }
   if (elements == 0) return;
   if (entry.dtype == target && entry.interleaved_heads == 0) {

@@ -38,12 +38,12 @@ struct TensorEntry {
   std::string name;         // the model's own Hugging Face name, "model.layers.0.self_attn.q_proj.weight", GGUF too
   std::string stored_name;  // as in the file
   DType dtype = DType::f32;
-  Shape shape;              // row-major, Hugging Face orientation
-  int file = 0;             // index into TensorIndex::files
-  int64_t offset = 0;       // bytes from the start of the file
+  Shape shape;         // row-major, Hugging Face orientation
+  int file = 0;        // index into TensorIndex::files
+  int64_t offset = 0;  // bytes from the start of the file
   int64_t bytes = 0;
-  // GGUF stores q and k of llama-type models with rows of each head interleaved (pairs 2i, 2i+1 for rope). Non-zero: the
-  // number of heads; load_tensor puts the rows back into half-split order.
+  // GGUF stores q and k of llama-type models with rows of each head interleaved (pairs 2i, 2i+1 for rope). Non-zero:
+  // the number of heads; load_tensor puts the rows back into half-split order.
   int64_t interleaved_heads = 0;
 };
 

@@ -11,8 +11,10 @@ namespace plimsoll {
 std::string read_text_file(const std::string& path, int64_t limit_bytes) {
   const InputFile file(path);
   if (file.size() > limit_bytes) {
-    throw caller_error(path, "is " + format_bytes(file.size()) + " long, more than the " + format_bytes(limit_bytes) +
-                       " that such a file may have", "check that this is the file you meant");
+    throw caller_error(path,
+                       "is " + format_bytes(file.size()) + " long, more than the " + format_bytes(limit_bytes) +
+                           " that such a file may have",
+                       "check that this is the file you meant");
   }
   std::string text(static_cast<size_t>(file.size()), '\0');
   file.read(0, std::as_writable_bytes(std::span(text.data(), text.size())));

@@ -15,6 +15,7 @@
 #include "formats/safetensors_writer.h"
 #include "ops/op_def.h"
 #include "passes/autodiff.h"
+#include "train/sources.h"
 #include "train/token_batch.h"
 #include "train/weight_loader.h"
 
@@ -204,14 +205,14 @@ void run_probe(const ProbeOptions& options) {
   Executor(plan.phase(phase_names::kLoad), arena, cpu_backend(), pool).run(state);
 
   const Executor forward(plan.phase(kForwardPhase), arena, cpu_backend(), pool);
-  std::memcpy(forward.data(input_names::kInvFreq), phases.inv_freq.data(), phases.inv_freq.size() * sizeof(float));
+  write_inv_freq(forward, phases.inv_freq);
   std::optional<Executor> loss;
   float loss_value = 0;
   if (plan.find_phase(kLossPhase) != nullptr) {
     loss.emplace(plan.phase(kLossPhase), arena, cpu_backend(), pool);
     write_batch(*loss, batch, 1.0F / static_cast<float>(std::max<int64_t>(1, batch.counted_tokens())));
     loss->run(state);
-    std::memcpy(&loss_value, loss->data(loss->plan().graph.outputs.at(0)), sizeof(loss_value));
+    loss_value = static_cast<float>(read_loss(*loss));
   }
   write_batch(forward, batch, 1.0F);
   forward.run(state);

@@ -4,10 +4,15 @@
 
 namespace plimsoll {
 
+void require_weights(const ModelFiles& files) {
+  if (!files.has_weights)
+    throw caller_error(files.path, "has a configuration but no weights",
+                       "give a folder with *.safetensors, or a .gguf file; plan and inspect need no weights");
+}
+
 ModelFiles open_runnable_model(const std::string& model) {
   ModelFiles files = open_model(model);
-  if (!files.has_weights)
-    throw caller_error(model, "has a configuration but no weights", "give a folder with *.safetensors, or a .gguf file; plan and inspect need no weights");
+  require_weights(files);
   return files;
 }
 

@@ -11,7 +11,10 @@
 
 namespace plimsoll {
 
-// As open_model, and the model must have weights: a caller Error otherwise.
+// A caller Error unless the model has weights.
+void require_weights(const ModelFiles& files);
+
+// As open_model, with weights.
 ModelFiles open_runnable_model(const std::string& model);
 
 struct AdapterSource {

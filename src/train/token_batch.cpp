@@ -10,8 +10,6 @@
 namespace plimsoll {
 namespace {
 
-constexpr int32_t kIgnored = -100;
-
 void write_bytes(const Executor& executor, const char* name, std::span<const std::byte> bytes) {
   const ValueId id = executor.plan().graph.find(name);
   if (id == kNoValue || executor.plan().value_offset[static_cast<size_t>(id)] < 0) return;
@@ -21,8 +19,18 @@ void write_bytes(const Executor& executor, const char* name, std::span<const std
 
 }  // namespace
 
+TokenBatch::TokenBatch(int64_t rows, int64_t row_length) : batch(rows), length(row_length) {
+  for (std::vector<int32_t>* array : {&ids, &labels, &positions, &segments, &segment_start}) array->resize(static_cast<size_t>(rows * row_length));
+}
+
+BatchView TokenBatch::view() { return {ids, labels, positions, segments, segment_start}; }
+
 int64_t TokenBatch::counted_tokens() const {
-  return static_cast<int64_t>(labels.size()) - std::count(labels.begin(), labels.end(), kIgnored);
+  return static_cast<int64_t>(labels.size()) - std::count(labels.begin(), labels.end(), kIgnoredLabel);
+}
+
+int64_t TokenBatch::real_tokens() const {
+  return std::count_if(segments.begin(), segments.end(), [](int32_t segment) { return segment >= 0; });
 }
 
 void fill_segment_start(int64_t length, std::span<const int32_t> segments, std::span<int32_t> segment_start) {
@@ -49,6 +57,16 @@ void write_batch(const Executor& executor, const TokenBatch& batch, float loss_s
   write_input(executor, input_names::kSegments, batch.segments);
   write_input(executor, input_names::kSegmentStart, batch.segment_start);
   write_input(executor, input_names::kLossScale, loss_scale);
+}
+
+void write_inv_freq(const Executor& executor, std::span<const float> inv_freq) {
+  write_bytes(executor, input_names::kInvFreq, std::as_bytes(inv_freq));
+}
+
+double read_loss(const Executor& executor) {
+  float loss = 0;
+  std::memcpy(&loss, executor.data(executor.plan().graph.outputs.at(0)), sizeof(loss));
+  return loss;
 }
 
 }  // namespace plimsoll

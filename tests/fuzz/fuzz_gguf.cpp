@@ -7,7 +7,8 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const plimsoll::ReadAt read = [&](int64_t offset, std::span<std::byte> out) {
-    if (offset < 0 || static_cast<size_t>(offset) > size || out.size() > size - static_cast<size_t>(offset)) __builtin_trap();
+    if (offset < 0 || static_cast<size_t>(offset) > size || out.size() > size - static_cast<size_t>(offset))
+      __builtin_trap();
     if (!out.empty()) std::memcpy(out.data(), data + offset, out.size());
   };
   try {

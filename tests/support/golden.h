@@ -1,4 +1,5 @@
-// For tests only: one golden safetensors file, read whole. Missing names or files throw, so a test that finds no data fails.
+// For tests only: one golden safetensors file, read whole. Missing names or files throw, so a test that finds no data
+// fails.
 #pragma once
 
 #include <cstdint>
@@ -23,11 +24,14 @@ class Golden {
     if (bytes_.size() < sizeof(header_bytes)) throw std::runtime_error("short golden file " + path);
     std::memcpy(&header_bytes, bytes_.data(), sizeof(header_bytes));
     data_ = sizeof(header_bytes) + header_bytes;
-    header_ = nlohmann::json::parse(bytes_.begin() + sizeof(header_bytes), bytes_.begin() + static_cast<std::ptrdiff_t>(data_));
+    header_ = nlohmann::json::parse(bytes_.begin() + sizeof(header_bytes),
+                                    bytes_.begin() + static_cast<std::ptrdiff_t>(data_));
   }
 
   bool has(const std::string& name) const { return header_.contains(name); }
-  std::vector<int64_t> shape(const std::string& name) const { return entry(name).at("shape").get<std::vector<int64_t>>(); }
+  std::vector<int64_t> shape(const std::string& name) const {
+    return entry(name).at("shape").get<std::vector<int64_t>>();
+  }
   std::vector<float> f32(const std::string& name) const { return values<float>(name, "F32"); }
   std::vector<int64_t> i64(const std::string& name) const { return values<int64_t>(name, "I64"); }
   std::vector<int32_t> i32(const std::string& name) const {  // of an I64 tensor, too
@@ -38,7 +42,8 @@ class Golden {
   std::vector<uint16_t> bf16_bits(const std::string& name) const { return values<uint16_t>(name, "BF16"); }
   std::vector<uint8_t> bytes(const std::string& name) const {  // whatever the type is
     const auto offsets = entry(name).at("data_offsets").get<std::vector<size_t>>();
-    return {bytes_.begin() + static_cast<std::ptrdiff_t>(data_ + offsets[0]), bytes_.begin() + static_cast<std::ptrdiff_t>(data_ + offsets[1])};
+    return {bytes_.begin() + static_cast<std::ptrdiff_t>(data_ + offsets[0]),
+            bytes_.begin() + static_cast<std::ptrdiff_t>(data_ + offsets[1])};
   }
 
  private:

@@ -38,8 +38,10 @@ struct Typed {
   std::vector<float> wide;
   std::vector<uint16_t> narrow;
   Typed(DType type, const std::vector<float>& values) : dtype(type) {
-    if (type == DType::f32) wide = values;
-    else narrow = to_bf16(values);
+    if (type == DType::f32)
+      wide = values;
+    else
+      narrow = to_bf16(values);
   }
   void* data() { return dtype == DType::f32 ? static_cast<void*>(wide.data()) : narrow.data(); }
   const void* data() const { return dtype == DType::f32 ? static_cast<const void*>(wide.data()) : narrow.data(); }
@@ -58,7 +60,8 @@ void expect_close(const Got& got, const Want& want, double tolerance, const char
     const double error = std::abs(static_cast<double>(got[i]) - static_cast<double>(want[i]));
     if (!(error <= worst)) worst = error, at = i;  // a NaN is the worst
   }
-  EXPECT_LE(worst, tolerance * largest) << what << " at " << at << ": " << got[at] << " for " << want[at] << ", largest " << largest;
+  EXPECT_LE(worst, tolerance * largest) << what << " at " << at << ": " << got[at] << " for " << want[at]
+                                        << ", largest " << largest;
 }
 
 }  // namespace plimsoll

@@ -10,7 +10,7 @@
 // of threads. Nothing is allocated; the caller owns every pointer. Different instruction sets may differ in rounding:
 // bf16 tensors go through AMX or AVX512-BF16 where the CPU has them (products of bf16, sums in f32, probabilities and
 // their gradients rounded to bf16 before the second products), and are widened to f32 elsewhere.
-// ONEDNN_MAX_CPU_ISA limits the instruction sets used here as it does those of oneDNN.
+// ONEDNN_MAX_CPU_ISA takes AMX and AVX512-BF16 away here as it does in oneDNN; f32 kernels follow the CPU.
 #pragma once
 
 #include <cstdint>
@@ -37,6 +37,7 @@ struct AttentionShape {
 int64_t attention_workspace_bytes(const AttentionShape& shape, bool backward, int threads);
 
 // segment_ids, segment_start: (batch, kv_len), or both null (plain causal). segment_start may be null alone.
+// out may not overlap q, k, v or the workspace.
 // out: like q with out_row_stride. lse: (batch, heads, q_len) log-sum-exp of the scores, 0 for padding; may be null.
 void attention_forward(ThreadPool& pool, const AttentionShape& shape, const void* q, const void* k, const void* v,
                        const int32_t* segment_ids, const int32_t* segment_start, void* out, float* lse,

@@ -119,4 +119,9 @@ void backward_with(const AttentionKernels& kernels, ThreadPool& pool, const Atte
                    const int32_t* segment_ids, const int32_t* segment_start, void* dq, void* dk, void* dv,
                    void* workspace);
 
+// One query per row against a cache: see attention_decode.cpp. Takes any dtype, and no table of kernels.
+int64_t decode_workspace_bytes(const AttentionShape& shape, int threads);
+void decode_forward(ThreadPool& pool, const AttentionShape& shape, const void* q, const void* k, const void* v,
+                    const int32_t* segment_ids, const int32_t* segment_start, void* out, float* lse, void* workspace);
+
 }  // namespace plimsoll::cpu

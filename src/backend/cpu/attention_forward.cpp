@@ -153,6 +153,7 @@ void run_tile(const Call& call, int64_t index, const Buffers& buffers) {
 }  // namespace
 
 int64_t forward_workspace_bytes(const AttentionShape& shape, const AttentionKernels& kernels, int threads) {
+  if (shape.q_len == 1) return decode_workspace_bytes(shape, threads);
   WorkspaceCursor cursor{nullptr};
   lay_out(attention_blocks(shape, kernels), kernels, cursor);
   return cursor.bytes * threads;
@@ -171,6 +172,7 @@ void forward_with(const AttentionKernels& kernels, ThreadPool& pool, const Atten
                      static_cast<char*>(out),
                      lse};
   if (shape.q_len == 0) return;
+  if (shape.q_len == 1) return decode_forward(pool, shape, q, k, v, segment_ids, segment_start, out, lse, workspace);
   const int64_t thread_bytes = forward_workspace_bytes(shape, kernels, 1);
   pool.parallel_for(shape.batch * shape.kv_heads * call.blocks.query_blocks, [&](int64_t tile, int thread) {
     WorkspaceCursor cursor{static_cast<char*>(workspace) + thread * thread_bytes};

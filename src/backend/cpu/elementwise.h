@@ -21,7 +21,8 @@ void axpy(ThreadPool& pool, DType dtype, int64_t n, float factor, const void* a,
 
 // d_bias[j] += sum over rows of dy[i, j]; dy (rows, columns) of `dtype`, d_bias f32.
 // Rows are summed in fixed blocks, the blocks in order.
-void bias_grad(ThreadPool& pool, DType dtype, int64_t rows, int64_t columns, const void* dy, float* d_bias, void* workspace);
+void bias_grad(ThreadPool& pool, DType dtype, int64_t rows, int64_t columns, const void* dy, float* d_bias,
+               void* workspace);
 int64_t bias_grad_workspace_bytes(int64_t rows, int64_t columns);
 
 }  // namespace plimsoll::cpu

@@ -39,7 +39,8 @@ TEST(Elementwise, CastsRoundToNearestEven) {
   ThreadPool pool(2);
   std::vector<float> values = random_values(1000, 1, 100);
   // Ties in both directions, overflow, subnormals, infinities, NaN.
-  for (const uint32_t bits : {0x3f808000U, 0x3f818000U, 0x7f7fffffU, 0x00000001U, 0x7f800000U, 0xff800000U, 0x7fc00000U, 0x7f800001U, 0xffffffffU})
+  for (const uint32_t bits : {0x3f808000U, 0x3f818000U, 0x7f7fffffU, 0x00000001U, 0x7f800000U, 0xff800000U, 0x7fc00000U,
+                              0x7f800001U, 0xffffffffU})
     values.push_back(std::bit_cast<float>(bits));
   const auto n = static_cast<int64_t>(values.size());
   for (const DType half : {DType::bf16, DType::f16}) {
@@ -49,8 +50,10 @@ TEST(Elementwise, CastsRoundToNearestEven) {
     cast(pool, n, half, narrow.data(), DType::f32, back.data());
     for (size_t i = 0; i < values.size(); ++i) {
       const uint16_t bits = half == DType::bf16 ? f32_to_bf16(values[i]) : f32_to_f16(values[i]);
-      if (std::isnan(values[i])) EXPECT_TRUE(std::isnan(back[i])) << i;
-      else EXPECT_EQ(narrow[i], bits) << values[i];
+      if (std::isnan(values[i]))
+        EXPECT_TRUE(std::isnan(back[i])) << i;
+      else
+        EXPECT_EQ(narrow[i], bits) << values[i];
     }
   }
   std::vector<uint16_t> bf16 = to_bf16(random_values(100, 2)), f16(100), again(100);
@@ -76,7 +79,8 @@ TEST(Elementwise, BiasGradSumsColumns) {
       std::vector<double> want(301, 1);
       const auto values = dy.values();
       for (size_t i = 0; i < values.size(); ++i) want[i % 301] += double{values[i]};
-      std::vector<float> workspace(static_cast<size_t>(bias_grad_workspace_bytes(rows, columns)) / 4), one(301, 1), three(301, 1);
+      std::vector<float> workspace(static_cast<size_t>(bias_grad_workspace_bytes(rows, columns)) / 4), one(301, 1),
+          three(301, 1);
       ThreadPool pool1(1), pool3(3);
       bias_grad(pool1, dtype, rows, columns, dy.data(), one.data(), workspace.data());
       bias_grad(pool3, dtype, rows, columns, dy.data(), three.data(), workspace.data());

@@ -1,12 +1,13 @@
 #include "backend/cpu/elementwise_targets.h"
 
+// The order matters.
+// clang-format off
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/embedding.cpp"
-#include <hwy/foreach_target.h>  // must come before highway.h
-
+#include <hwy/foreach_target.h>
 #include <hwy/highway.h>
-
 #include "backend/cpu/elementwise_simd-inl.h"
+// clang-format on
 
 #include <algorithm>
 
@@ -31,27 +32,37 @@ void embedding_row(const EmbeddingSpec& spec, const void* weight, int64_t id, vo
   auto* const of = static_cast<float*>(out) + to;
   auto* const ob = static_cast<uint16_t*>(out) + to;
   if (spec.weight_dtype == DType::f32) {
-    if (spec.dtype == DType::f32) gather_row(wf, spec.scale, of, spec.width);
-    else gather_row(wf, spec.scale, ob, spec.width);
+    if (spec.dtype == DType::f32)
+      gather_row(wf, spec.scale, of, spec.width);
+    else
+      gather_row(wf, spec.scale, ob, spec.width);
   } else {
-    if (spec.dtype == DType::f32) gather_row(wb, spec.scale, of, spec.width);
-    else gather_row(wb, spec.scale, ob, spec.width);
+    if (spec.dtype == DType::f32)
+      gather_row(wb, spec.scale, of, spec.width);
+    else
+      gather_row(wb, spec.scale, ob, spec.width);
   }
 }
 
 template <typename T>
-HWY_INLINE void scatter_columns(const EmbeddingSpec& spec, const int32_t* ids, const T* dy, float* d_weight, int64_t begin, int64_t count) {
+HWY_INLINE void scatter_columns(const EmbeddingSpec& spec, const int32_t* ids, const T* dy, float* d_weight,
+                                int64_t begin, int64_t count) {
   const auto factor = hn::Set(Floats(), spec.scale);
   for (int64_t row = 0; row < spec.rows; ++row) {
     const T* const from = dy + row * spec.width + begin;
     float* const to = d_weight + int64_t{ids[row]} * spec.width + begin;
-    for_vectors(count, [&](int64_t i, auto lane) { lane.put(hn::MulAdd(factor, lane.get(from + i), lane.get(to + i)), to + i); });
+    for_vectors(count, [&](int64_t i, auto lane) {
+      lane.put(hn::MulAdd(factor, lane.get(from + i), lane.get(to + i)), to + i);
+    });
   }
 }
 
-void embedding_scatter(const EmbeddingSpec& spec, const int32_t* ids, const void* dy, float* d_weight, int64_t begin, int64_t count) {
-  if (spec.dtype == DType::f32) scatter_columns(spec, ids, static_cast<const float*>(dy), d_weight, begin, count);
-  else scatter_columns(spec, ids, static_cast<const uint16_t*>(dy), d_weight, begin, count);
+void embedding_scatter(const EmbeddingSpec& spec, const int32_t* ids, const void* dy, float* d_weight, int64_t begin,
+                       int64_t count) {
+  if (spec.dtype == DType::f32)
+    scatter_columns(spec, ids, static_cast<const float*>(dy), d_weight, begin, count);
+  else
+    scatter_columns(spec, ids, static_cast<const uint16_t*>(dy), d_weight, begin, count);
 }
 
 }  // namespace plimsoll::cpu::HWY_NAMESPACE
@@ -85,7 +96,8 @@ void embedding_forward(ThreadPool& pool, const EmbeddingSpec& spec, const int32_
 }
 
 // Tiles are ranges of columns, so that equal ids never meet in two threads and every sum keeps the order of the rows.
-void embedding_backward(ThreadPool& pool, const EmbeddingSpec& spec, const int32_t* ids, const void* dy, float* d_weight) {
+void embedding_backward(ThreadPool& pool, const EmbeddingSpec& spec, const int32_t* ids, const void* dy,
+                        float* d_weight) {
   check(spec, ids);
   pool.parallel_for(ceil_div(spec.width, kColumnTile), [&](int64_t tile, int) {
     const int64_t begin = tile * kColumnTile;

@@ -19,6 +19,7 @@ struct EmbeddingSpec {
 void embedding_forward(ThreadPool& pool, const EmbeddingSpec& spec, const int32_t* ids, const void* weight, void* out);
 
 // d_weight f32 (vocab, width) += scale · dy at the rows `ids`, each in the order of the rows.
-void embedding_backward(ThreadPool& pool, const EmbeddingSpec& spec, const int32_t* ids, const void* dy, float* d_weight);
+void embedding_backward(ThreadPool& pool, const EmbeddingSpec& spec, const int32_t* ids, const void* dy,
+                        float* d_weight);
 
 }  // namespace plimsoll::cpu

@@ -13,7 +13,8 @@ TEST(Embedding, AsTorch) {
   ThreadPool pool(2);
   for (const char* name : {"embedding", "embedding_scaled"}) {
     const Golden g("ops/" + std::string(name) + ".safetensors");
-    const EmbeddingSpec spec{.rows = 15, .vocab = 40, .width = 32, .scale = std::string(name) == "embedding" ? 1.0F : 5.656854249492381F};
+    const EmbeddingSpec spec{
+        .rows = 15, .vocab = 40, .width = 32, .scale = std::string(name) == "embedding" ? 1.0F : 5.656854249492381F};
     const auto ids = g.i32("const.ids");
     const auto weight = g.f32("in.weight"), dy = g.f32("upstream.out");
     std::vector<float> out(15 * 32), d_weight(weight.size(), 0);
@@ -28,7 +29,8 @@ TEST(Embedding, TypesWidthsAndThreads) {
   const std::vector<int32_t> ids = {4, 0, 4, 4, 2};
   for (const DType dtype : {DType::f32, DType::bf16})
     for (const DType weight_dtype : {DType::f32, DType::bf16}) {
-      const EmbeddingSpec spec{.rows = 5, .vocab = 5, .width = 131, .dtype = dtype, .weight_dtype = weight_dtype, .scale = 0.5F};
+      const EmbeddingSpec spec{
+          .rows = 5, .vocab = 5, .width = 131, .dtype = dtype, .weight_dtype = weight_dtype, .scale = 0.5F};
       const Typed weight(weight_dtype, random_values(5 * 131, 1)), dy(dtype, random_values(5 * 131, 2));
       Typed out(dtype, std::vector<float>(5 * 131));
       ThreadPool one(1), three(3);

@@ -1,10 +1,12 @@
 #include "backend/cpu/elementwise_targets.h"
 
+// The order matters.
+// clang-format off
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/grad_norm.cpp"
-#include <hwy/foreach_target.h>  // must come before highway.h
-
+#include <hwy/foreach_target.h>
 #include <hwy/highway.h>
+// clang-format on
 
 #include <algorithm>
 
@@ -56,7 +58,8 @@ double sum_of_squares(ThreadPool& pool, std::span<const std::span<const float>> 
   for (const std::span<const float> gradient : gradients) {
     const auto n = static_cast<int64_t>(gradient.size());
     pool.parallel_for(ceil_div(n, kBlock), [&](int64_t tile, int) {
-      sums[first + tile] = HWY_DYNAMIC_DISPATCH(squares_of_span)(gradient.data() + tile * kBlock, std::min(kBlock, n - tile * kBlock));
+      sums[first + tile] =
+          HWY_DYNAMIC_DISPATCH(squares_of_span)(gradient.data() + tile * kBlock, std::min(kBlock, n - tile * kBlock));
     });
     first += ceil_div(n, kBlock);
   }

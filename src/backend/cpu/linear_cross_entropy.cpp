@@ -1,77 +1,115 @@
 #include "backend/cpu/elementwise_targets.h"
 
+// The order matters.
+// clang-format off
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/linear_cross_entropy.cpp"
-#include <hwy/foreach_target.h>  // must come before highway.h
-
+#include <hwy/foreach_target.h>
 #include <hwy/highway.h>
-
 #include "backend/cpu/elementwise_simd-inl.h"
-
 #include <hwy/contrib/math/math-inl.h>
+// clang-format on
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstring>
+#include <span>
 
 #include "backend/cpu/linear_cross_entropy.h"
 #include "backend/cpu/matmul.h"
 #include "base/bytes.h"
 #include "base/error.h"
 
-#ifndef PLIMSOLL_SOFTMAX_SUM_
-#define PLIMSOLL_SOFTMAX_SUM_  // this file is read once per target
-namespace plimsoll::cpu {
-// The largest logit and sum(exp(logit - largest)). Kept apart: their logarithmic sum would lose the small digits of large
-// logits.
-struct SoftmaxSum {
-  float top;
-  double sum;
-};
-}  // namespace plimsoll::cpu
-#endif
-
 HWY_BEFORE_NAMESPACE();
 namespace plimsoll::cpu::HWY_NAMESPACE {
 
-SoftmaxSum sum_softmax(const float* logits, int64_t n) {
+float largest(const float* values, int64_t n) {
   const Floats d;
-  auto top = hn::Set(d, logits[0]);
-  int64_t i = 0;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  for (; i + lanes <= n; i += lanes) top = hn::Max(top, load(logits + i));
+  auto top = hn::Set(d, values[0]);
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) top = hn::Max(top, load(values + i));
   float max = hn::GetLane(hn::MaxOfLanes(d, top));
-  for (; i < n; ++i) max = std::max(max, logits[i]);
-  const auto shift = hn::Set(d, max);
-  auto sum = hn::Zero(d);
-  for (i = 0; i + lanes <= n; i += lanes) sum = hn::Add(sum, hn::Exp(d, hn::Sub(load(logits + i), shift)));
-  double total = sum_of_lanes(sum);
-  for (; i < n; ++i) total += std::exp(logits[i] - max);
-  return {max, total};
+  for (; i < n; ++i) max = std::max(max, values[i]);
+  return max;
 }
 
-// out = factor · exp(logits - top), out over logits' own memory (front to back, never ahead of what is read).
+// out = exp(logits - reference), not written when null; returns the sum, taken before rounding.
 template <typename T>
-HWY_INLINE void scaled_exp(const float* logits, float top, float factor, T* out, int64_t n) {
+HWY_INLINE float exp_span(const float* logits, float reference, T* out, int64_t n) {
   const Floats d;
-  const auto shift = hn::Set(d, top);
-  const auto scale = hn::Set(d, factor);
-  for_vectors(n, [&](int64_t i, auto lane) { lane.put(hn::Mul(scale, hn::Exp(d, hn::Sub(lane.get(logits + i), shift))), out + i); });
-}
-// row = scale · (softmax(row) - one at the label), written as dtype from the row's begin.
-void softmax_gradient(float* row, DType dtype, const SoftmaxSum& sum, float scale, int32_t label, int64_t n) {
-  const double probability = std::exp(static_cast<double>(row[label]) - static_cast<double>(sum.top)) / sum.sum;
-  const auto at_label = static_cast<float>(static_cast<double>(scale) * (probability - 1.0));
-  const auto factor = static_cast<float>(static_cast<double>(scale) / sum.sum);
-  if (dtype == DType::f32) {
-    scaled_exp(row, sum.top, factor, row, n);
-    row[label] = at_label;
-  } else {
-    auto* const bits = reinterpret_cast<uint16_t*>(row);
-    scaled_exp(row, sum.top, factor, bits, n);
-    bits[label] = f32_to_bf16(at_label);
+  const auto shift = hn::Set(d, reference);
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  auto sum = hn::Zero(d);
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    const auto e = hn::Exp(d, hn::Sub(load(logits + i), shift));
+    sum = hn::Add(sum, e);
+    if (out != nullptr) store(e, out + i);
   }
+  float total = sum_of_lanes(sum);
+  if (i < n) {
+    const auto e = hn::IfThenElseZero(hn::FirstN(d, static_cast<size_t>(n - i)),
+                                      hn::Exp(d, hn::Sub(load_some(logits + i, static_cast<size_t>(n - i)), shift)));
+    total += sum_of_lanes(e);
+    if (out != nullptr) store_some(e, out + i, static_cast<size_t>(n - i));
+  }
+  return total;
+}
+float exp_f32(const float* logits, float reference, float* out, int64_t n) {
+  return exp_span(logits, reference, out, n);
+}
+float exp_bf16(const float* logits, float reference, uint16_t* out, int64_t n) {
+  return exp_span(logits, reference, out, n);
+}
+
+template <typename T>
+HWY_INLINE float dot_span(const T* a, const T* b, int64_t n) {
+  auto sum = hn::Zero(Floats());
+  for_vectors(n, [&](int64_t i, auto lane) { sum = hn::MulAdd(lane.get(a + i), lane.get(b + i), sum); });
+  return sum_of_lanes(sum);
+}
+float dot(DType dtype, const void* a, const void* b, int64_t n) {
+  if (dtype == DType::f32) return dot_span(static_cast<const float*>(a), static_cast<const float*>(b), n);
+  return dot_span(static_cast<const uint16_t*>(a), static_cast<const uint16_t*>(b), n);
+}
+
+// out = factor · a + extra · b; out may be a.
+template <typename A, typename T>
+HWY_INLINE void combine_span(float factor, const A* a, float extra, const T* b, T* out, int64_t n) {
+  const auto f = hn::Set(Floats(), factor);
+  const auto e = hn::Set(Floats(), extra);
+  for_vectors(n, [&](int64_t i, auto lane) {
+    auto v = hn::Mul(f, lane.get(a + i));
+    if (b != nullptr) v = hn::MulAdd(e, lane.get(b + i), v);
+    lane.put(v, out + i);
+  });
+}
+void combine(DType dtype, float factor, const float* a, float extra, const void* b, void* out, int64_t n) {
+  if (dtype == DType::f32)
+    combine_span(factor, a, extra, static_cast<const float*>(b), static_cast<float*>(out), n);
+  else
+    combine_span(factor, a, extra, static_cast<const uint16_t*>(b), static_cast<uint16_t*>(out), n);
+}
+void scale_row(DType dtype, float factor, void* row, int64_t n) {
+  if (dtype == DType::f32)
+    combine_span<float, float>(factor, static_cast<float*>(row), 0, nullptr, static_cast<float*>(row), n);
+  else
+    combine_span<uint16_t, uint16_t>(factor, static_cast<uint16_t*>(row), 0, nullptr, static_cast<uint16_t*>(row), n);
+}
+
+// sum += factor · a
+void add_row(DType dtype, float factor, const void* a, float* sum, int64_t n) {
+  const auto f = hn::Set(Floats(), factor);
+  if (dtype == DType::f32)
+    for_vectors(n, [&](int64_t i, auto lane) {
+      lane.put(hn::MulAdd(f, lane.get(static_cast<const float*>(a) + i), lane.get(sum + i)), sum + i);
+    });
+  else
+    for_vectors(n, [&](int64_t i, auto lane) {
+      lane.put(hn::MulAdd(f, lane.get(static_cast<const uint16_t*>(a) + i), lane.get(sum + i)), sum + i);
+    });
 }
 
 }  // namespace plimsoll::cpu::HWY_NAMESPACE
@@ -79,42 +117,75 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace plimsoll::cpu {
-HWY_EXPORT(sum_softmax);
-HWY_EXPORT(softmax_gradient);
+HWY_EXPORT(largest);
+HWY_EXPORT(exp_f32);
+HWY_EXPORT(exp_bf16);
+HWY_EXPORT(dot);
+HWY_EXPORT(combine);
+HWY_EXPORT(scale_row);
+HWY_EXPORT(add_row);
 
 namespace {
 
-int64_t element_size(DType dtype) { return dtype == DType::f32 ? 4 : 2; }
-int64_t chunk_of(const LinearCrossEntropySpec& spec) { return std::min(std::max<int64_t>(1, spec.chunk_rows), std::max<int64_t>(1, spec.rows)); }
+// exp(logit - reference) stays finite, and so do its sums and products, up to this difference.
+constexpr float kMaxExponent = 60;
 
-// The gradient of the logits takes the place of the f32 logits, so its rows are 4 V bytes apart in any type.
-int64_t gradient_stride(const LinearCrossEntropySpec& spec) { return spec.dtype == DType::f32 ? spec.vocab : 2 * spec.vocab; }
+int64_t element_size(DType dtype) { return dtype == DType::f32 ? 4 : 2; }
+int64_t chunk_of(const LinearCrossEntropySpec& spec) {
+  return std::min(std::max<int64_t>(1, spec.chunk_rows), std::max<int64_t>(1, spec.rows));
+}
 
 MatmulSpec logits_spec(const LinearCrossEntropySpec& s) {  // hidden · weightᵀ
-  return {.m = chunk_of(s), .n = s.vocab, .k = s.width, .a = s.dtype, .b = s.dtype, .c = DType::f32, .transpose_b = true};
+  return {
+      .m = chunk_of(s), .n = s.vocab, .k = s.width, .a = s.dtype, .b = s.dtype, .transpose_b = true, .consumed = true};
 }
-MatmulSpec d_hidden_spec(const LinearCrossEntropySpec& s) {  // d_logits · weight
-  return {.m = chunk_of(s), .n = s.width, .k = s.vocab, .a = s.dtype, .b = s.dtype, .c = s.dtype, .lda = gradient_stride(s)};
+MatmulSpec d_hidden_spec(const LinearCrossEntropySpec& s) {  // exponentials · weight
+  return {.m = chunk_of(s), .n = s.width, .k = s.vocab, .a = s.dtype, .b = s.dtype};
 }
-MatmulSpec d_weight_spec(const LinearCrossEntropySpec& s) {  // d_logitsᵀ · hidden
-  return {.m = s.vocab, .n = s.width, .k = chunk_of(s), .a = s.dtype, .b = s.dtype, .c = DType::f32,
-          .transpose_a = true, .accumulate = true, .lda = gradient_stride(s)};
+MatmulSpec d_weight_spec(const LinearCrossEntropySpec& s) {  // exponentialsᵀ · hidden
+  return {.m = s.vocab,
+          .n = s.width,
+          .k = chunk_of(s),
+          .a = s.dtype,
+          .b = s.dtype,
+          .transpose_a = true,
+          .accumulate = true};
 }
 
+// One row of logits within one tile of columns.
+struct TileSum {
+  float reference;  // what was taken from the logits
+  float sum;        // of exp(logit - reference)
+  int32_t column, columns;
+};
+
+struct Row {
+  int32_t row;  // of hidden
+  int32_t label;
+  float guess;              // the label's logit, near enough: the reference of all tiles that it suits
+  float at_label;           // the label's logit as the product gave it
+  float factor;             // gradient of a logit = factor · exponential ...
+  float at_label_gradient;  // ... but this at the label, whose exponential is stored as zero
+};
+
 struct Layout {
-  int64_t logits, hidden, counted, nll, matmul, total;
-  Layout(const LinearCrossEntropySpec& s, int threads) {
+  int64_t exponentials, hidden, d_hidden, counted, tile_sums, nll, matmul, total;
+  int64_t tiles;
+  Layout(const LinearCrossEntropySpec& s, const Matmul& logits, int threads) : tiles(logits.column_tiles()) {
     int64_t at = 0;
     const auto take = [&](int64_t bytes) {
       const int64_t begin = at;
       at += round_up(bytes, 64);
       return begin;
     };
-    logits = take(chunk_of(s) * s.vocab * 4);
-    hidden = take(chunk_of(s) * s.width * element_size(s.dtype));  // gathered rows, then their gradient
-    counted = take(s.rows * 4);                                    // rows that have a label
-    nll = take(chunk_of(s) * 8);
-    int64_t bytes = matmul_workspace_bytes(logits_spec(s), threads);
+    const int64_t chunk = chunk_of(s);
+    exponentials = take(s.gradients ? chunk * s.vocab * element_size(s.dtype) : 0);
+    hidden = take(chunk * s.width * element_size(s.dtype));
+    d_hidden = take(s.gradients ? chunk * s.width * 4 : 0);
+    counted = take(s.rows * int64_t{sizeof(Row)});
+    tile_sums = take(chunk * tiles * int64_t{sizeof(TileSum)});
+    nll = take(chunk * 8);
+    int64_t bytes = logits.workspace_bytes(threads);
     if (s.gradients) bytes = std::max(bytes, matmul_workspace_bytes(d_hidden_spec(s), threads));
     if (s.gradients && s.weight_gradient) bytes = std::max(bytes, matmul_workspace_bytes(d_weight_spec(s), threads));
     matmul = take(bytes);
@@ -122,76 +193,183 @@ struct Layout {
   }
 };
 
+// The work on one chunk; pointers into the workspace.
+struct Chunk {
+  ThreadPool& pool;
+  const LinearCrossEntropySpec& spec;
+  const LinearCrossEntropyTensors& tensors;
+  const int64_t tiles;
+  std::byte* const exponentials;  // (chunk, V); null without gradients
+  std::byte* const hidden;        // (chunk, H) gathered
+  float* const d_hidden;          // (chunk, H)
+  TileSum* const tile_sums;       // (chunk, tiles)
+  double* const nll;
+  void* const workspace;
+  const int64_t row_bytes;
+  Row* rows = nullptr;
+  int64_t count = 0;
+
+  std::byte* exponential(int64_t row, int64_t column) const {
+    return exponentials + (row * spec.vocab + column) * element_size(spec.dtype);
+  }
+  const std::byte* weight_row(int64_t id) const {
+    return static_cast<const std::byte*>(tensors.weight) + id * row_bytes;
+  }
+
+  template <typename Body>
+  void for_rows(Body&& body) const {
+    pool.parallel_for(ceil_div(count, 16), [&](int64_t tile, int) {
+      for (int64_t i = tile * 16; i < std::min(count, (tile + 1) * 16); ++i) body(i);
+    });
+  }
+
+  void gather() const {
+    for_rows([&](int64_t i) {
+      std::memcpy(hidden + i * row_bytes, static_cast<const std::byte*>(tensors.hidden) + rows[i].row * row_bytes,
+                  static_cast<size_t>(row_bytes));
+      rows[i].guess =
+          HWY_DYNAMIC_DISPATCH(dot)(spec.dtype, hidden + i * row_bytes, weight_row(rows[i].label), spec.width);
+      std::fill_n(tile_sums + i * tiles, tiles, TileSum{rows[i].guess, 0, 0, 0});
+    });
+    const int64_t idle = chunk_of(spec) - count;  // the last chunk is filled up with rows of zeros
+    std::memset(hidden + count * row_bytes, 0, static_cast<size_t>(idle * row_bytes));
+    if (exponentials != nullptr)
+      std::memset(exponential(count, 0), 0, static_cast<size_t>(idle * spec.vocab * element_size(spec.dtype)));
+  }
+
+  // Turns a tile of logits into exponentials while it is in cache.
+  void consume(const MatmulTile& tile) const {
+    for (int64_t i = 0; i < tile.rows && tile.row + i < count; ++i) {
+      const float* const logits = tile.values + i * tile.stride;
+      Row& row = rows[tile.row + i];
+      const float top = HWY_DYNAMIC_DISPATCH(largest)(logits, tile.columns);
+      const float reference = top > row.guess + kMaxExponent ? top : row.guess;
+      std::byte* const out = exponentials == nullptr ? nullptr : exponential(tile.row + i, tile.column);
+      const float sum =
+          spec.dtype == DType::f32
+              ? HWY_DYNAMIC_DISPATCH(exp_f32)(logits, reference, reinterpret_cast<float*>(out), tile.columns)
+              : HWY_DYNAMIC_DISPATCH(exp_bf16)(logits, reference, reinterpret_cast<uint16_t*>(out), tile.columns);
+      tile_sums[(tile.row + i) * tiles + tile.column_tile] = {reference, sum, static_cast<int32_t>(tile.column),
+                                                              static_cast<int32_t>(tile.columns)};
+      const int64_t label = row.label - tile.column;
+      if (label < 0 || label >= tile.columns) continue;
+      row.at_label = logits[label];
+      if (out != nullptr)
+        std::memset(out + label * element_size(spec.dtype), 0, static_cast<size_t>(element_size(spec.dtype)));
+    }
+  }
+
+  // Joins the tiles of each row: its loss, and what makes its exponentials a gradient.
+  void reduce() const {
+    const auto scale = static_cast<double>(*tensors.loss_scale);
+    for_rows([&](int64_t i) {
+      Row& row = rows[i];
+      const std::span<const TileSum> sums(tile_sums + i * tiles, static_cast<size_t>(tiles));
+      float reference = row.guess;
+      for (const TileSum& tile : sums) reference = std::max(reference, tile.reference);
+      double total = 0;
+      for (const TileSum& tile : sums) {
+        const double lag = std::exp(static_cast<double>(tile.reference) - static_cast<double>(reference));
+        total += static_cast<double>(tile.sum) * lag;
+        if (exponentials != nullptr && tile.reference != reference) HWY_DYNAMIC_DISPATCH(scale_row)
+        (spec.dtype, static_cast<float>(lag), exponential(i, tile.column), tile.columns);
+      }
+      const double above = static_cast<double>(reference) - static_cast<double>(row.at_label);
+      nll[i] = std::log(total) + above;
+      row.factor = static_cast<float>(scale / total);
+      row.at_label_gradient = static_cast<float>(scale * (std::exp(-above) / total - 1.0));
+    });
+  }
+
+  void add_d_weight() const {
+    // Labels by rows first: hidden is scaled afterwards. Columns are shared out, so that each sum keeps the order of
+    // the rows.
+    constexpr int64_t kColumns = 64;
+    pool.parallel_for(ceil_div(spec.width, kColumns), [&](int64_t tile, int) {
+      const int64_t column = tile * kColumns;
+      for (int64_t i = 0; i < count; ++i) HWY_DYNAMIC_DISPATCH(add_row)
+      (spec.dtype, rows[i].at_label_gradient, hidden + i * row_bytes + column * element_size(spec.dtype),
+       tensors.d_weight + rows[i].label * spec.width + column, std::min(kColumns, spec.width - column));
+    });
+    for_rows([&](int64_t i) {
+      HWY_DYNAMIC_DISPATCH(scale_row)(spec.dtype, rows[i].factor, hidden + i * row_bytes, spec.width);
+    });
+    Matmul(d_weight_spec(spec)).run_part(pool, spec.vocab, count, exponentials, hidden, tensors.d_weight, workspace);
+  }
+
+  void write_d_hidden() const {
+    Matmul(d_hidden_spec(spec)).run_part(pool, count, spec.vocab, exponentials, tensors.weight, d_hidden, workspace);
+    for_rows([&](int64_t i) {
+      HWY_DYNAMIC_DISPATCH(combine)
+      (spec.dtype, rows[i].factor, d_hidden + i * spec.width, rows[i].at_label_gradient, weight_row(rows[i].label),
+       static_cast<std::byte*>(tensors.d_hidden) + rows[i].row * row_bytes, spec.width);
+    });
+  }
+};
+
 }  // namespace
 
-int64_t linear_cross_entropy_workspace_bytes(const LinearCrossEntropySpec& spec, int threads) { return Layout(spec, threads).total; }
+int64_t linear_cross_entropy_workspace_bytes(const LinearCrossEntropySpec& spec, int threads) {
+  return Layout(spec, Matmul(logits_spec(spec)), threads).total;
+}
 
-void prepare_linear_cross_entropy(const LinearCrossEntropySpec& spec) { (void)Layout(spec, 1); }
+void prepare_linear_cross_entropy(const LinearCrossEntropySpec& spec) {
+  (void)linear_cross_entropy_workspace_bytes(spec, 1);
+}
 
-void linear_cross_entropy(ThreadPool& pool, const LinearCrossEntropySpec& spec, const LinearCrossEntropyTensors& t, void* workspace) {
+void linear_cross_entropy(ThreadPool& pool, const LinearCrossEntropySpec& spec, const LinearCrossEntropyTensors& t,
+                          void* workspace) {
   PLIMSOLL_CHECK(spec.dtype == DType::f32 || spec.dtype == DType::bf16, "activations are f32 or bf16");
   const bool gradients = t.d_hidden != nullptr || t.d_weight != nullptr;
   PLIMSOLL_CHECK(!gradients || spec.gradients, "planned without gradients");
   PLIMSOLL_CHECK(t.d_weight == nullptr || spec.weight_gradient, "planned without the weight's gradient");
-  const Layout layout(spec, pool.threads());
+  const Matmul logits(logits_spec(spec));
+  const Layout layout(spec, logits, pool.threads());
   auto* const base = static_cast<std::byte*>(workspace);
-  auto* const logits = reinterpret_cast<float*>(base + layout.logits);
-  std::byte* const hidden = base + layout.hidden;
-  auto* const counted = reinterpret_cast<int32_t*>(base + layout.counted);
-  auto* const nll = reinterpret_cast<double*>(base + layout.nll);
-  const int64_t chunk = chunk_of(spec);
-  const auto row_bytes = static_cast<size_t>(spec.width * element_size(spec.dtype));
-  const float scale = *t.loss_scale;
-
-  int64_t count = 0;
-  for (int64_t row = 0; row < spec.rows; ++row) {
-    if (t.labels[row] == kIgnoredLabel) {
-      if (t.d_hidden != nullptr && t.d_hidden != t.hidden) std::memset(static_cast<std::byte*>(t.d_hidden) + static_cast<size_t>(row) * row_bytes, 0, row_bytes);
-      if (t.nll != nullptr) t.nll[row] = 0;
-      continue;
-    }
-    PLIMSOLL_CHECK(t.labels[row] >= 0 && t.labels[row] < spec.vocab, "label outside the vocabulary");
-    counted[count++] = static_cast<int32_t>(row);
-  }
-
-  double nll_sum = 0;
-  for (int64_t begin = 0; begin < count; begin += chunk) {
-    const int64_t rows = std::min(chunk, count - begin);
-    const auto copy_rows = [&](auto&& body) {
-      pool.parallel_for(ceil_div(rows, 32), [&](int64_t tile, int) {
-        for (int64_t i = tile * 32; i < std::min(rows, (tile + 1) * 32); ++i)
-          body(static_cast<size_t>(counted[begin + i]) * row_bytes, static_cast<size_t>(i) * row_bytes);
-      });
-    };
-    copy_rows([&](size_t from, size_t to) { std::memcpy(hidden + to, static_cast<const std::byte*>(t.hidden) + from, row_bytes); });
-    std::memset(hidden + static_cast<size_t>(rows) * row_bytes, 0, static_cast<size_t>(chunk - rows) * row_bytes);
-    Matmul(logits_spec(spec)).run(pool, hidden, t.weight, logits, nullptr, base + layout.matmul);
-
-    pool.parallel_for(gradients ? chunk : rows, [&](int64_t i, int) {
-      float* const row = logits + i * spec.vocab;
-      if (i >= rows) {  // the last chunk is filled up with rows that have no gradient
-        std::memset(row, 0, static_cast<size_t>(spec.vocab) * 4);
-        return;
-      }
-      const int32_t label = t.labels[counted[begin + i]];
-      const auto sum = HWY_DYNAMIC_DISPATCH(sum_softmax)(row, spec.vocab);
-      nll[i] = std::log(sum.sum) + (static_cast<double>(sum.top) - static_cast<double>(row[label]));
-      if (gradients) HWY_DYNAMIC_DISPATCH(softmax_gradient)(row, spec.dtype, sum, scale, label, spec.vocab);
-    });
-    for (int64_t i = 0; i < rows; ++i) {
-      nll_sum += nll[i];
-      if (t.nll != nullptr) t.nll[counted[begin + i]] = static_cast<float>(nll[i]);
-    }
-    if (t.d_weight != nullptr) Matmul(d_weight_spec(spec)).run(pool, logits, hidden, t.d_weight, nullptr, base + layout.matmul);
-    if (t.d_hidden != nullptr) {
-      Matmul(d_hidden_spec(spec)).run(pool, logits, t.weight, hidden, nullptr, base + layout.matmul);
-      copy_rows([&](size_t to, size_t from) { std::memcpy(static_cast<std::byte*>(t.d_hidden) + to, hidden + from, row_bytes); });
-    }
-  }
-  if (t.d_hidden != nullptr && t.d_hidden == t.hidden)
+  auto* const rows = reinterpret_cast<Row*>(base + layout.counted);
+  Chunk chunk{pool,
+              spec,
+              t,
+              layout.tiles,
+              gradients ? base + layout.exponentials : nullptr,
+              base + layout.hidden,
+              reinterpret_cast<float*>(base + layout.d_hidden),
+              reinterpret_cast<TileSum*>(base + layout.tile_sums),
+              reinterpret_cast<double*>(base + layout.nll),
+              base + layout.matmul,
+              spec.width * element_size(spec.dtype)};
+  const auto for_ignored = [&](auto&& body) {
     for (int64_t row = 0; row < spec.rows; ++row)
-      if (t.labels[row] == kIgnoredLabel) std::memset(static_cast<std::byte*>(t.d_hidden) + static_cast<size_t>(row) * row_bytes, 0, row_bytes);
-  *t.loss_sum += static_cast<float>(nll_sum * static_cast<double>(scale));
+      if (t.labels[row] == kIgnoredLabel) body(row);
+  };
+
+  int64_t counted = 0;
+  for (int64_t row = 0; row < spec.rows; ++row) {
+    if (t.labels[row] == kIgnoredLabel) continue;
+    PLIMSOLL_CHECK(t.labels[row] >= 0 && t.labels[row] < spec.vocab, "label outside the vocabulary");
+    rows[counted++] = {static_cast<int32_t>(row), t.labels[row], 0, 0, 0, 0};
+  }
+  double nll_sum = 0;
+  for (int64_t begin = 0; begin < counted; begin += chunk_of(spec)) {
+    chunk.rows = rows + begin;
+    chunk.count = std::min(chunk_of(spec), counted - begin);
+    chunk.gather();
+    logits.run_tiles(pool, chunk.count, chunk.hidden, t.weight, chunk.workspace,
+                     [&](const MatmulTile& tile) { chunk.consume(tile); });
+    chunk.reduce();
+    for (int64_t i = 0; i < chunk.count; ++i) {
+      nll_sum += chunk.nll[i];
+      if (t.nll != nullptr) t.nll[chunk.rows[i].row] = static_cast<float>(chunk.nll[i]);
+    }
+    if (t.d_weight != nullptr) chunk.add_d_weight();
+    if (t.d_hidden != nullptr) chunk.write_d_hidden();
+  }
+  for_ignored([&](int64_t row) {
+    if (t.nll != nullptr) t.nll[row] = 0;
+    if (t.d_hidden != nullptr)
+      std::memset(static_cast<std::byte*>(t.d_hidden) + row * chunk.row_bytes, 0, static_cast<size_t>(chunk.row_bytes));
+  });
+  *t.loss_sum += static_cast<float>(nll_sum * static_cast<double>(*t.loss_scale));
 }
 
 }  // namespace plimsoll::cpu

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "backend/cpu/embedding.h"
 #include "base/error.h"
 #include "support/golden.h"
 #include "support/numbers.h"
@@ -16,26 +17,34 @@ struct Result {
   bool operator==(const Result&) const = default;
 };
 
-Result run(LinearCrossEntropySpec spec, const Typed& hidden, const Typed& weight, const std::vector<int32_t>& labels, float scale, int threads,
-           bool in_place = false) {
+Result run(LinearCrossEntropySpec spec, const Typed& hidden, const Typed& weight, const std::vector<int32_t>& labels,
+           float scale, int threads, bool in_place = false) {
   ThreadPool pool(threads);
   const int64_t bytes = linear_cross_entropy_workspace_bytes(spec, threads);
   std::vector<uint8_t> memory(static_cast<size_t>(bytes) + 128, 0xa5);
   auto* const workspace = reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64);
-  Result r{0.25F, hidden, std::vector<float>(static_cast<size_t>(spec.vocab * spec.width), 0), std::vector<float>(labels.size(), -1)};
+  Result r{0.25F, hidden, std::vector<float>(static_cast<size_t>(spec.vocab * spec.width), 0),
+           std::vector<float>(labels.size(), -1)};
   if (!in_place) r.d_hidden = Typed(spec.dtype, std::vector<float>(static_cast<size_t>(spec.rows * spec.width), 9));
   linear_cross_entropy(pool, spec,
-                       {.hidden = in_place ? r.d_hidden.data() : hidden.data(), .weight = weight.data(), .labels = labels.data(), .loss_scale = &scale, .loss_sum = &r.loss,
+                       {.hidden = in_place ? r.d_hidden.data() : hidden.data(),
+                        .weight = weight.data(),
+                        .labels = labels.data(),
+                        .loss_scale = &scale,
+                        .loss_sum = &r.loss,
                         .d_hidden = spec.gradients ? r.d_hidden.data() : nullptr,
-                        .d_weight = spec.gradients && spec.weight_gradient ? r.d_weight.data() : nullptr, .nll = r.nll.data()},
+                        .d_weight = spec.gradients && spec.weight_gradient ? r.d_weight.data() : nullptr,
+                        .nll = r.nll.data()},
                        workspace);
-  for (const uint8_t* p = workspace + bytes; p < memory.data() + memory.size(); ++p) EXPECT_EQ(*p, 0xa5) << "workspace overrun";
+  for (const uint8_t* p = workspace + bytes; p < memory.data() + memory.size(); ++p)
+    EXPECT_EQ(*p, 0xa5) << "workspace overrun";
   r.loss -= 0.25F;
   return r;
 }
 
 float inverse_count(const std::vector<int32_t>& labels) {
-  return 1.0F / static_cast<float>(static_cast<int64_t>(labels.size()) - std::count(labels.begin(), labels.end(), kIgnoredLabel));
+  return 1.0F / static_cast<float>(static_cast<int64_t>(labels.size()) -
+                                   std::count(labels.begin(), labels.end(), kIgnoredLabel));
 }
 
 TEST(LinearCrossEntropy, AsTorchForEveryChunkSize) {
@@ -62,7 +71,8 @@ TEST(LinearCrossEntropy, PlainLogitsAsTorch) {
     const auto labels = g.i32("const.labels");
     const float upstream = g.f32("upstream.out")[0];
     const LinearCrossEntropySpec spec{.rows = 20, .width = 40, .vocab = 40, .chunk_rows = 8};
-    const Result r = run(spec, Typed(DType::f32, g.f32("in.logits")), Typed(DType::f32, identity), labels, inverse_count(labels) * upstream, 2);
+    const Result r = run(spec, Typed(DType::f32, g.f32("in.logits")), Typed(DType::f32, identity), labels,
+                         inverse_count(labels) * upstream, 2);
     EXPECT_NEAR(r.loss, g.f32("out.out")[0] * upstream, 5e-6 * std::abs(g.f32("out.out")[0] * upstream));
     expect_close(r.d_hidden.values(), g.f32("grad.logits"), 5e-6);
   }
@@ -73,9 +83,11 @@ TEST(LinearCrossEntropy, OddShapesTypesAndThreads) {
     for (const int64_t vocab : {int64_t{3}, int64_t{131}, int64_t{2050}}) {
       const int64_t rows = 150, width = 45;
       LinearCrossEntropySpec spec{.rows = rows, .width = width, .vocab = vocab, .chunk_rows = 64, .dtype = dtype};
-      const Typed hidden(dtype, random_values(static_cast<size_t>(rows * width), 1)), weight(dtype, random_values(static_cast<size_t>(vocab * width), 2));
+      const Typed hidden(dtype, random_values(static_cast<size_t>(rows * width), 1)),
+          weight(dtype, random_values(static_cast<size_t>(vocab * width), 2));
       std::vector<int32_t> labels(static_cast<size_t>(rows));
-      for (size_t i = 0; i < labels.size(); ++i) labels[i] = i % 5 == 2 ? kIgnoredLabel : static_cast<int32_t>(i * 7 % static_cast<size_t>(vocab));
+      for (size_t i = 0; i < labels.size(); ++i)
+        labels[i] = i % 5 == 2 ? kIgnoredLabel : static_cast<int32_t>(i * 7 % static_cast<size_t>(vocab));
       const float scale = inverse_count(labels);
       const Result r = run(spec, hidden, weight, labels, scale, 1);
       EXPECT_TRUE(r == run(spec, hidden, weight, labels, scale, 3)) << "threads change the bits";
@@ -118,6 +130,42 @@ TEST(LinearCrossEntropy, OddShapesTypesAndThreads) {
       Result forward = run(spec, hidden, weight, labels, scale, 2);
       EXPECT_TRUE(forward.loss == r.loss && forward.nll == r.nll);
     }
+}
+
+// One table used twice: its gradient is the sum of both uses. tanh stands for the model between them.
+TEST(LinearCrossEntropy, TiedHeadAsTorch) {
+  const Golden g("ops/tied_head.safetensors");
+  const auto ids = g.i32("const.ids"), labels = g.i32("const.labels");
+  const Typed weight(DType::f32, g.f32("in.weight"));
+  const EmbeddingSpec embedding{.rows = 12, .vocab = 40, .width = 32};
+  ThreadPool pool(2);
+  std::vector<float> hidden(12 * 32);
+  embedding_forward(pool, embedding, ids.data(), weight.data(), hidden.data());
+  for (float& v : hidden) v = std::tanh(v);
+  const LinearCrossEntropySpec spec{.rows = 12, .width = 32, .vocab = 40, .chunk_rows = 5};
+  Result r = run(spec, Typed(DType::f32, hidden), weight, labels, inverse_count(labels) * g.f32("upstream.out")[0], 2);
+  EXPECT_NEAR(r.loss, g.f32("out.out")[0] * g.f32("upstream.out")[0], 5e-6 * std::abs(r.loss));
+  for (size_t i = 0; i < hidden.size(); ++i) r.d_hidden.wide[i] *= 1 - hidden[i] * hidden[i];
+  embedding_backward(pool, embedding, ids.data(), r.d_hidden.data(), r.d_weight.data());
+  expect_close(r.d_weight, g.f32("grad.weight"), 5e-6);
+}
+
+// The label's logit is far below others, in several tiles: exponentials relative to it would overflow.
+TEST(LinearCrossEntropy, HopelessLabels) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const int64_t vocab = 3000;
+    std::vector<float> weight(static_cast<size_t>(vocab), 0);
+    weight[0] = -200, weight[1500] = 190, weight[1600] = 200, weight[2900] = 200;
+    const LinearCrossEntropySpec spec{.rows = 2, .width = 1, .vocab = vocab, .chunk_rows = 2, .dtype = dtype};
+    const Result r = run(spec, Typed(dtype, {1, 1}), Typed(dtype, weight), {0, 2900}, 0.5F, 2);
+    EXPECT_NEAR(r.nll[0], 400 + std::log(2), 1e-3);
+    EXPECT_NEAR(r.nll[1], std::log(2), 1e-3);
+    EXPECT_NEAR(r.d_weight[0], -0.5F, 2e-3);
+    EXPECT_NEAR(r.d_weight[1600], 0.5F, 2e-3);
+    EXPECT_NEAR(r.d_weight[2900], 0.0F, 2e-3);
+    EXPECT_NEAR(r.d_hidden.values()[0], 0.5F * 400, 1);
+    EXPECT_NEAR(r.d_hidden.values()[1], 0, 0.2F);
+  }
 }
 
 TEST(LinearCrossEntropy, NothingCounted) {

@@ -21,7 +21,9 @@ const dnnl::engine& cpu_engine() {
 // oneDNN asks OpenMP for its thread count when a primitive is made and when it runs; tiles are single-threaded.
 void one_openmp_thread() { omp_set_num_threads(1); }
 
-memory::data_type onednn_type(DType dtype) { return dtype == DType::f32 ? memory::data_type::f32 : memory::data_type::bf16; }
+memory::data_type onednn_type(DType dtype) {
+  return dtype == DType::f32 ? memory::data_type::f32 : memory::data_type::bf16;
+}
 
 struct TileShape {
   int64_t m, n, k;
@@ -51,8 +53,10 @@ TileProduct make_product(const MatmulSpec& spec, TileShape shape) {
   one_openmp_thread();
   TileProduct product;
   using Dims = memory::dims;
-  product.a = memory::desc({shape.m, shape.k}, onednn_type(spec.a), spec.transpose_a ? Dims{1, spec.lda} : Dims{spec.lda, 1});
-  product.b = memory::desc({shape.k, shape.n}, onednn_type(spec.b), spec.transpose_b ? Dims{1, spec.ldb} : Dims{spec.ldb, 1});
+  product.a =
+      memory::desc({shape.m, shape.k}, onednn_type(spec.a), spec.transpose_a ? Dims{1, spec.lda} : Dims{spec.lda, 1});
+  product.b =
+      memory::desc({shape.k, shape.n}, onednn_type(spec.b), spec.transpose_b ? Dims{1, spec.ldb} : Dims{spec.ldb, 1});
   product.c = memory::desc({shape.m, shape.n}, onednn_type(spec.c), Dims{spec.ldc, 1});
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -76,17 +80,23 @@ TileProduct make_product(const MatmulSpec& spec, TileShape shape) {
   return product;
 }
 
-void run_product(const TileProduct& product, const void* a, const void* b, void* c, const void* bias, void* scratchpad) {
+void run_product(const TileProduct& product, const void* a, const void* b, void* c, const void* bias,
+                 void* scratchpad) {
   one_openmp_thread();
   thread_local dnnl::stream stream(cpu_engine());
-  const auto view = [](const memory::desc& desc, const void* data) { return memory(desc, cpu_engine(), const_cast<void*>(data)); };
+  const auto view = [](const memory::desc& desc, const void* data) {
+    return memory(desc, cpu_engine(), const_cast<void*>(data));
+  };
   std::array<dnnl_exec_arg_t, 5> arguments{};
   int count = 0;
-  const memory memories[] = {view(product.a, a), view(product.b, b), view(product.c, c), view(product.scratchpad, scratchpad),
+  const memory memories[] = {view(product.a, a), view(product.b, b), view(product.c, c),
+                             view(product.scratchpad, scratchpad),
                              bias == nullptr ? memory() : view(product.bias, bias)};
   const int names[] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD, product.bias_argument};
-  for (int i = 0; i < (bias == nullptr ? 4 : 5); ++i) arguments[static_cast<size_t>(count++)] = {names[i], memories[i].get()};
-  dnnl::error::wrap_c_api(dnnl_primitive_execute(product.primitive.get(), stream.get(), count, arguments.data()), "matmul");
+  for (int i = 0; i < (bias == nullptr ? 4 : 5); ++i)
+    arguments[static_cast<size_t>(count++)] = {names[i], memories[i].get()};
+  dnnl::error::wrap_c_api(dnnl_primitive_execute(product.primitive.get(), stream.get(), count, arguments.data()),
+                          "matmul");
 }
 
 // How many pieces of at most `most` a dimension is cut into, and the size of all but the last (a multiple of 32).
@@ -100,9 +110,12 @@ TileShape choose_tiles(const MatmulSpec& spec) {
   TileShape tile{piece(spec.m, 256), piece(spec.n, 512), spec.k};
   // At least about 8 tiles, so that threads come out even.
   while (ceil_div(spec.m, tile.m) * ceil_div(spec.n, tile.n) < 8 && (tile.m > 64 || tile.n > 64)) {
-    if (tile.n > 64 && tile.n >= tile.m) tile.n = piece(spec.n, std::max<int64_t>(64, tile.n / 2));
-    else if (tile.m > 64) tile.m = piece(spec.m, std::max<int64_t>(64, tile.m / 2));
-    else break;
+    if (tile.n > 64 && tile.n >= tile.m)
+      tile.n = piece(spec.n, std::max<int64_t>(64, tile.n / 2));
+    else if (tile.m > 64)
+      tile.m = piece(spec.m, std::max<int64_t>(64, tile.m / 2));
+    else
+      break;
   }
   return tile;
 }
@@ -118,17 +131,24 @@ struct Pieces {
 };
 
 struct OneDnnMatmul final : Matmul::Kernel {
-  explicit OneDnnMatmul(const MatmulSpec& s) : Kernel(s), tile(choose_tiles(s)), rows(s.m, tile.m), columns(s.n, tile.n) {
+  explicit OneDnnMatmul(const MatmulSpec& s)
+      : Kernel(s), tile(choose_tiles(s)), rows(s.m, tile.m), columns(s.n, tile.n) {
     for (int i = 0; i < 2; ++i)
       for (int j = 0; j < 2; ++j) {
         if ((i == 1 && !rows.has_short()) || (j == 1 && !columns.has_short())) continue;
         auto& product = products[static_cast<size_t>(2 * i + j)];
-        product = make_product(spec, {rows.length(i == 1 ? rows.count - 1 : 0), columns.length(j == 1 ? columns.count - 1 : 0), spec.k});
+        MatmulSpec part = spec;
+        if (spec.consumed) part.ldc = tile.n;
+        product = make_product(
+            part, {rows.length(i == 1 ? rows.count - 1 : 0), columns.length(j == 1 ? columns.count - 1 : 0), spec.k});
         slot_bytes = std::max(slot_bytes, round_up(static_cast<int64_t>(product.scratchpad.get_size()), 64));
       }
   }
 
-  int64_t workspace_bytes(int threads) const override { return slot_bytes * threads; }
+  // A thread's scratchpad, and its tile of a consumed C.
+  int64_t tile_bytes() const { return spec.consumed ? round_up(tile.m * tile.n * 4, 64) : 0; }
+  int64_t workspace_bytes(int threads) const override { return (slot_bytes + tile_bytes()) * threads; }
+  int64_t column_tiles() const override { return columns.count; }
 
   void run(ThreadPool& pool, const MatmulOperands& operands) const override {
     const int64_t ab = element_bytes(spec.a);
@@ -139,13 +159,18 @@ struct OneDnnMatmul final : Matmul::Kernel {
       const int64_t column = columns.begin(j);
       const auto* const a = static_cast<const std::byte*>(operands.a) + row * (spec.transpose_a ? 1 : spec.lda) * ab;
       const auto* const b = static_cast<const std::byte*>(operands.b) + column * (spec.transpose_b ? spec.ldb : 1) * ab;
-      auto* const c = static_cast<std::byte*>(operands.c) + (row * spec.ldc + column) * element_bytes(spec.c);
+      std::byte* const slot = operands.workspace + (slot_bytes + tile_bytes()) * thread;
+      auto* const c = spec.consumed
+                          ? slot + slot_bytes
+                          : static_cast<std::byte*>(operands.c) + (row * spec.ldc + column) * element_bytes(spec.c);
       const auto* bias = static_cast<const std::byte*>(spec.has_bias ? operands.bias : nullptr);
       if (bias != nullptr) bias += column * element_bytes(spec.bias);
       guarded([&] {
-        run_product(products[static_cast<size_t>(2 * rows.is_short(i) + columns.is_short(j))], a, b, c, bias,
-                    operands.workspace + slot_bytes * thread);
+        run_product(products[static_cast<size_t>(2 * rows.is_short(i) + columns.is_short(j))], a, b, c, bias, slot);
       });
+      if (spec.consumed)
+        operands.consume(operands.context, {reinterpret_cast<const float*>(c), tile.n, row, column, rows.length(i),
+                                            columns.length(j), j});
     });
   }
 
@@ -155,8 +180,8 @@ struct OneDnnMatmul final : Matmul::Kernel {
   int64_t slot_bytes = 0;
 };
 
-// What oneDNN has no primitive for (bf16 on a CPU without its instructions, f32 to bf16): panels of A and B are widened to
-// f32 in the workspace, kDepth of k at a time, and C is rounded from an f32 tile.
+// What oneDNN has no primitive for (bf16 on a CPU without its instructions, f32 to bf16): panels of A and B are widened
+// to f32 in the workspace, kDepth of k at a time, and C is rounded from an f32 tile.
 struct WideningMatmul final : Matmul::Kernel {
   static constexpr int64_t kDepth = 512;
 
@@ -166,17 +191,24 @@ struct WideningMatmul final : Matmul::Kernel {
       for (int j = 0; j < 2; ++j)
         for (int l = 0; l < 2; ++l)
           for (int first = 0; first < 2; ++first) {
-            if ((i == 1 && !rows.has_short()) || (j == 1 && !columns.has_short()) || (l == 1 && !depths.has_short())) continue;
-            const TileShape shape{rows.length(i == 1 ? rows.count - 1 : 0), columns.length(j == 1 ? columns.count - 1 : 0),
+            if ((i == 1 && !rows.has_short()) || (j == 1 && !columns.has_short()) || (l == 1 && !depths.has_short()))
+              continue;
+            const TileShape shape{rows.length(i == 1 ? rows.count - 1 : 0),
+                                  columns.length(j == 1 ? columns.count - 1 : 0),
                                   depths.length(l == 1 ? depths.count - 1 : 0)};
-            MatmulSpec part{.m = shape.m, .n = shape.n, .k = shape.k, .transpose_a = spec.transpose_a, .transpose_b = spec.transpose_b};
+            MatmulSpec part{.m = shape.m,
+                            .n = shape.n,
+                            .k = shape.k,
+                            .transpose_a = spec.transpose_a,
+                            .transpose_b = spec.transpose_b};
             part.accumulate = first == 0;
             part.lda = spec.transpose_a ? shape.m : shape.k;
             part.ldb = spec.transpose_b ? shape.k : shape.n;
             part.ldc = shape.n;
             auto& product = products[static_cast<size_t>(8 * i + 4 * j + 2 * l + first)];
             product = make_product(part, shape);
-            scratchpad_bytes = std::max(scratchpad_bytes, round_up(static_cast<int64_t>(product.scratchpad.get_size()), 64));
+            scratchpad_bytes =
+                std::max(scratchpad_bytes, round_up(static_cast<int64_t>(product.scratchpad.get_size()), 64));
           }
   }
 
@@ -201,20 +233,32 @@ struct WideningMatmul final : Matmul::Kernel {
       for (int64_t l = 0; l < depths.count; ++l) {
         const int64_t from = depths.begin(l);
         const int64_t depth = depths.length(l);
-        const auto widen = [&](const void* matrix, int64_t at, int64_t stride, int64_t count, int64_t length, float* to) {
-          if (spec.a == DType::f32) widen_matmul_tile(static_cast<const float*>(matrix) + at, stride, count, length, to);
-          else widen_matmul_tile(static_cast<const uint16_t*>(matrix) + at, stride, count, length, to);
+        const auto widen = [&](const void* matrix, int64_t at, int64_t stride, int64_t count, int64_t length,
+                               float* to) {
+          if (spec.a == DType::f32)
+            widen_matmul_tile(static_cast<const float*>(matrix) + at, stride, count, length, to);
+          else
+            widen_matmul_tile(static_cast<const uint16_t*>(matrix) + at, stride, count, length, to);
         };
-        if (spec.transpose_a) widen(operands.a, from * spec.lda + row, spec.lda, depth, height, a);
-        else widen(operands.a, row * spec.lda + from, spec.lda, height, depth, a);
-        if (spec.transpose_b) widen(operands.b, column * spec.ldb + from, spec.ldb, width, depth, b);
-        else widen(operands.b, from * spec.ldb + column, spec.ldb, depth, width, b);
-        const auto& product = products[static_cast<size_t>(8 * rows.is_short(i) + 4 * columns.is_short(j) + 2 * depths.is_short(l) + (l == 0))];
+        if (spec.transpose_a)
+          widen(operands.a, from * spec.lda + row, spec.lda, depth, height, a);
+        else
+          widen(operands.a, row * spec.lda + from, spec.lda, height, depth, a);
+        if (spec.transpose_b)
+          widen(operands.b, column * spec.ldb + from, spec.ldb, width, depth, b);
+        else
+          widen(operands.b, from * spec.ldb + column, spec.ldb, depth, width, b);
+        const auto& product = products[static_cast<size_t>(8 * rows.is_short(i) + 4 * columns.is_short(j) +
+                                                           2 * depths.is_short(l) + (l == 0))];
         guarded([&] { run_product(product, a, b, c, nullptr, slot + slot_bytes() - scratchpad_bytes); });
       }
-      store_matmul_tile(spec, c, width, row, column, height, width, operands);
+      if (spec.consumed)
+        operands.consume(operands.context, {c, width, row, column, height, width, j});
+      else
+        store_matmul_tile(spec, c, width, row, column, height, width, operands);
     });
   }
+  int64_t column_tiles() const override { return columns.count; }
 
   TileShape tile;
   Pieces rows, columns, depths;

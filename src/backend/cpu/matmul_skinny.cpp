@@ -1,12 +1,13 @@
 #include "backend/cpu/elementwise_targets.h"
 
+// The order matters.
+// clang-format off
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/matmul_skinny.cpp"
-#include <hwy/foreach_target.h>  // must come before highway.h
-
+#include <hwy/foreach_target.h>
 #include <hwy/highway.h>
-
 #include "backend/cpu/elementwise_simd-inl.h"
+// clang-format on
 
 #include <algorithm>
 
@@ -42,22 +43,30 @@ HWY_INLINE void dot_rows(const MatmulSpec& spec, const T* a, const T* b, int64_t
 template <typename T>
 HWY_INLINE void dot_any(const MatmulSpec& spec, const T* a, const T* b, int64_t columns, float* tile, int64_t stride) {
   switch (spec.m) {
-    case 1: return dot_rows<1>(spec, a, b, columns, tile, stride);
-    case 2: return dot_rows<2>(spec, a, b, columns, tile, stride);
-    case 3: return dot_rows<3>(spec, a, b, columns, tile, stride);
-    default: return dot_rows<4>(spec, a, b, columns, tile, stride);
+    case 1:
+      return dot_rows<1>(spec, a, b, columns, tile, stride);
+    case 2:
+      return dot_rows<2>(spec, a, b, columns, tile, stride);
+    case 3:
+      return dot_rows<3>(spec, a, b, columns, tile, stride);
+    default:
+      return dot_rows<4>(spec, a, b, columns, tile, stride);
   }
 }
 
-void skinny_tile(const MatmulSpec& spec, const void* a, const void* b, int64_t column, int64_t columns, float* tile, int64_t stride) {
+void skinny_tile(const MatmulSpec& spec, const void* a, const void* b, int64_t column, int64_t columns, float* tile,
+                 int64_t stride) {
   if (spec.a == DType::f32)
-    dot_any(spec, static_cast<const float*>(a), static_cast<const float*>(b) + column * spec.ldb, columns, tile, stride);
+    dot_any(spec, static_cast<const float*>(a), static_cast<const float*>(b) + column * spec.ldb, columns, tile,
+            stride);
   else
-    dot_any(spec, static_cast<const uint16_t*>(a), static_cast<const uint16_t*>(b) + column * spec.ldb, columns, tile, stride);
+    dot_any(spec, static_cast<const uint16_t*>(a), static_cast<const uint16_t*>(b) + column * spec.ldb, columns, tile,
+            stride);
 }
 
 template <typename C, typename B>
-HWY_INLINE void finish(const MatmulSpec& spec, const float* tile, int64_t stride, int64_t rows, int64_t columns, C* c, const B* bias) {
+HWY_INLINE void finish(const MatmulSpec& spec, const float* tile, int64_t stride, int64_t rows, int64_t columns, C* c,
+                       const B* bias) {
   const auto alpha = hn::Set(Floats(), spec.alpha);
   for (int64_t row = 0; row < rows; ++row) {
     const float* const from = tile + row * stride;
@@ -71,27 +80,35 @@ HWY_INLINE void finish(const MatmulSpec& spec, const float* tile, int64_t stride
   }
 }
 
-void matmul_finish(const MatmulSpec& spec, const float* tile, int64_t stride, int64_t row, int64_t column, int64_t rows, int64_t columns,
-                   const MatmulOperands& operands) {
+void matmul_finish(const MatmulSpec& spec, const float* tile, int64_t stride, int64_t row, int64_t column, int64_t rows,
+                   int64_t columns, const MatmulOperands& operands) {
   const int64_t at = row * spec.ldc + column;
   const void* const bias = spec.has_bias ? operands.bias : nullptr;
   const auto run = [&](auto* c) {
     if (bias != nullptr && spec.bias == DType::bf16)
       finish(spec, tile, stride, rows, columns, c, static_cast<const uint16_t*>(bias) + column);
     else
-      finish(spec, tile, stride, rows, columns, c, bias == nullptr ? nullptr : static_cast<const float*>(bias) + column);
+      finish(spec, tile, stride, rows, columns, c,
+             bias == nullptr ? nullptr : static_cast<const float*>(bias) + column);
   };
-  if (spec.c == DType::f32) run(static_cast<float*>(operands.c) + at);
-  else run(static_cast<uint16_t*>(operands.c) + at);
+  if (spec.c == DType::f32)
+    run(static_cast<float*>(operands.c) + at);
+  else
+    run(static_cast<uint16_t*>(operands.c) + at);
 }
 
 template <typename T>
 HWY_INLINE void widen(const T* from, int64_t stride, int64_t rows, int64_t columns, float* to) {
   for (int64_t row = 0; row < rows; ++row)
-    for_vectors(columns, [&](int64_t i, auto lane) { lane.put(lane.get(from + row * stride + i), to + row * columns + i); });
+    for_vectors(columns,
+                [&](int64_t i, auto lane) { lane.put(lane.get(from + row * stride + i), to + row * columns + i); });
 }
-void matmul_widen_f32(const float* from, int64_t stride, int64_t rows, int64_t columns, float* to) { widen(from, stride, rows, columns, to); }
-void matmul_widen_bf16(const uint16_t* from, int64_t stride, int64_t rows, int64_t columns, float* to) { widen(from, stride, rows, columns, to); }
+void matmul_widen_f32(const float* from, int64_t stride, int64_t rows, int64_t columns, float* to) {
+  widen(from, stride, rows, columns, to);
+}
+void matmul_widen_bf16(const uint16_t* from, int64_t stride, int64_t rows, int64_t columns, float* to) {
+  widen(from, stride, rows, columns, to);
+}
 
 }  // namespace plimsoll::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -123,10 +140,12 @@ struct SkinnyMatmul final : Matmul::Kernel {
 
 }  // namespace
 
-std::shared_ptr<const Matmul::Kernel> make_skinny_matmul(const MatmulSpec& spec) { return std::make_shared<SkinnyMatmul>(spec); }
+std::shared_ptr<const Matmul::Kernel> make_skinny_matmul(const MatmulSpec& spec) {
+  return std::make_shared<SkinnyMatmul>(spec);
+}
 
-void store_matmul_tile(const MatmulSpec& spec, const float* tile, int64_t stride, int64_t row, int64_t column, int64_t rows,
-                       int64_t columns, const MatmulOperands& operands) {
+void store_matmul_tile(const MatmulSpec& spec, const float* tile, int64_t stride, int64_t row, int64_t column,
+                       int64_t rows, int64_t columns, const MatmulOperands& operands) {
   HWY_DYNAMIC_DISPATCH(matmul_finish)(spec, tile, stride, row, column, rows, columns, operands);
 }
 

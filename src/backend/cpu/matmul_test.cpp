@@ -20,7 +20,8 @@ Buffers make_buffers(const MatmulSpec& s) {
   const int64_t ldc = stride_or(s.ldc, s.n);
   return {Typed(s.a, random_values(static_cast<size_t>((s.transpose_a ? s.k : s.m) * lda), 1)),
           Typed(s.b, random_values(static_cast<size_t>((s.transpose_b ? s.n : s.k) * ldb), 2)),
-          Typed(s.c, random_values(static_cast<size_t>(s.m * ldc), 3)), Typed(s.bias, random_values(static_cast<size_t>(s.n), 4))};
+          Typed(s.c, random_values(static_cast<size_t>(s.m * ldc), 3)),
+          Typed(s.bias, random_values(static_cast<size_t>(s.n), 4))};
 }
 
 std::vector<double> naive(const MatmulSpec& s, const Buffers& buffers) {
@@ -38,7 +39,8 @@ std::vector<double> naive(const MatmulSpec& s, const Buffers& buffers) {
         sum += static_cast<double>(x) * static_cast<double>(y);
       }
       double& to = out[static_cast<size_t>(i * ldc + j)];
-      to = static_cast<double>(s.alpha) * sum + (s.accumulate ? to : 0) + (s.has_bias ? static_cast<double>(bias[static_cast<size_t>(j)]) : 0);
+      to = static_cast<double>(s.alpha) * sum + (s.accumulate ? to : 0) +
+           (s.has_bias ? static_cast<double>(bias[static_cast<size_t>(j)]) : 0);
     }
   return out;
 }
@@ -52,14 +54,15 @@ Typed run(const MatmulSpec& s, const Buffers& buffers, int threads) {
   auto* const workspace = reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64);
   Typed c = buffers.c;
   matmul.run(pool, buffers.a.data(), buffers.b.data(), c.data(), s.has_bias ? buffers.bias.data() : nullptr, workspace);
-  for (const uint8_t* p = workspace + bytes; p < memory.data() + memory.size(); ++p) EXPECT_EQ(*p, 0xa5) << "workspace overrun";
+  for (const uint8_t* p = workspace + bytes; p < memory.data() + memory.size(); ++p)
+    EXPECT_EQ(*p, 0xa5) << "workspace overrun";
   return c;
 }
 
 void check(const MatmulSpec& s) {
-  SCOPED_TRACE(testing::Message() << s.m << 'x' << s.n << 'x' << s.k << " ta " << s.transpose_a << " tb " << s.transpose_b << " acc "
-                                  << s.accumulate << " alpha " << s.alpha << " bias " << s.has_bias << ' ' << dtype_name(s.a) << "->"
-                                  << dtype_name(s.c));
+  SCOPED_TRACE(testing::Message() << s.m << 'x' << s.n << 'x' << s.k << " ta " << s.transpose_a << " tb "
+                                  << s.transpose_b << " acc " << s.accumulate << " alpha " << s.alpha << " bias "
+                                  << s.has_bias << ' ' << dtype_name(s.a) << "->" << dtype_name(s.c));
   const Buffers buffers = make_buffers(s);
   const Typed one = run(s, buffers, 1);
   expect_close(one.values(), naive(s, buffers), s.c == DType::f32 ? 1e-5 : 5e-3);
@@ -67,9 +70,10 @@ void check(const MatmulSpec& s) {
 }
 
 const MatmulSpec kShapes[] = {
-    {.m = 1, .n = 1, .k = 1},     {.m = 3, .n = 70, .k = 37},    {.m = 4, .n = 64, .k = 64},    {.m = 5, .n = 17, .k = 33},
-    {.m = 70, .n = 16, .k = 100}, {.m = 65, .n = 100, .k = 16},  {.m = 16, .n = 200, .k = 130}, {.m = 257, .n = 129, .k = 65},
-    {.m = 300, .n = 600, .k = 8}, {.m = 96, .n = 48, .k = 1100},
+    {.m = 1, .n = 1, .k = 1},      {.m = 3, .n = 70, .k = 37},    {.m = 4, .n = 64, .k = 64},
+    {.m = 5, .n = 17, .k = 33},    {.m = 70, .n = 16, .k = 100},  {.m = 65, .n = 100, .k = 16},
+    {.m = 16, .n = 200, .k = 130}, {.m = 257, .n = 129, .k = 65}, {.m = 300, .n = 600, .k = 8},
+    {.m = 96, .n = 48, .k = 1100},
 };
 
 TEST(Matmul, EveryFormAgreesWithTheDefinition) {
@@ -117,6 +121,67 @@ TEST(Matmul, RowsMayLieApart) {
     }
 }
 
+// Longer and wider than one packed panel, with sums that wait between panels.
+TEST(Matmul, ManyPanels) {
+  for (const DType c : {DType::f32, DType::bf16})
+    for (const int transposes : {0, 1, 2, 3}) {
+      MatmulSpec s{.m = 70, .n = 40, .k = 4500, .a = DType::bf16, .b = DType::bf16, .c = c};
+      s.transpose_a = transposes & 1;
+      s.transpose_b = transposes & 2;
+      s.has_bias = true;
+      s.alpha = 0.5F;
+      check(s);
+      s.accumulate = true;
+      check(s);
+      s.m = 33, s.n = 2000, s.k = 90;
+      check(s);
+      s.m = 140, s.n = 700, s.k = 1300;
+      check(s);
+    }
+}
+
+TEST(Matmul, PartsOfRowsAndTerms) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const MatmulSpec s{.m = 100, .n = 50, .k = 80, .a = dtype, .b = dtype, .transpose_a = true, .accumulate = true};
+    Buffers buffers = make_buffers(s);
+    auto a = buffers.a.values(), b = buffers.b.values();
+    std::fill(a.begin() + 37 * 100, a.end(), 0.0F);  // terms from 37 on are zero
+    std::fill(b.begin() + 37 * 50, b.end(), 0.0F);
+    buffers.a = Typed(dtype, a);
+    buffers.b = Typed(dtype, b);
+    ThreadPool pool(2);
+    std::vector<float> workspace(static_cast<size_t>(matmul_workspace_bytes(s, 2)) / 4 + 16), c = buffers.c.wide;
+    Matmul(s).run_part(pool, 100, 37, buffers.a.data(), buffers.b.data(), c.data(),
+                       reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(workspace.data()) + 63) / 64 * 64));
+    expect_close(c, naive(s, buffers), 1e-5);
+  }
+}
+
+TEST(Matmul, ConsumedTilesCoverTheProductOnce) {
+  for (const DType dtype : {DType::f32, DType::bf16})
+    for (const MatmulSpec& shape :
+         {MatmulSpec{.m = 300, .n = 1700, .k = 64}, {.m = 5, .n = 3, .k = 9}, {.m = 40, .n = 130, .k = 2500}}) {
+      MatmulSpec s = shape;
+      s.a = s.b = dtype;
+      s.transpose_b = s.consumed = true;
+      const Buffers buffers = make_buffers(s);
+      const Matmul matmul(s);
+      ThreadPool pool(3);
+      std::vector<float> workspace(static_cast<size_t>(matmul.workspace_bytes(3)) / 4 + 16),
+          c(static_cast<size_t>(s.m * s.n), 0);
+      matmul.run_tiles(pool, s.m, buffers.a.data(), buffers.b.data(),
+                       reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(workspace.data()) + 63) / 64 * 64),
+                       [&](const MatmulTile& tile) {
+                         EXPECT_LT(tile.column_tile, matmul.column_tiles());
+                         for (int64_t i = 0; i < tile.rows; ++i)
+                           for (int64_t j = 0; j < tile.columns; ++j)
+                             c[static_cast<size_t>((tile.row + i) * s.n + tile.column + j)] +=
+                                 tile.values[i * tile.stride + j];
+                       });
+      expect_close(c, naive(s, buffers), 1e-5);
+    }
+}
+
 TEST(Matmul, NothingToMultiply) {
   check({.m = 3, .n = 5, .k = 0});
   check({.m = 30, .n = 5, .k = 0, .has_bias = true});
@@ -135,9 +200,11 @@ TEST(Matmul, LinearWithBiasAsTorch) {
     Matmul(s).run(pool, a.data(), b.data(), c.data(), add.empty() ? nullptr : add.data(), workspace);
     return c;
   };
-  expect_close(run_f32({.m = 6, .n = 24, .k = 32, .transpose_b = true, .has_bias = true}, x, w, bias), g.f32("out.out"), 5e-6);
+  expect_close(run_f32({.m = 6, .n = 24, .k = 32, .transpose_b = true, .has_bias = true}, x, w, bias), g.f32("out.out"),
+               5e-6);
   expect_close(run_f32({.m = 6, .n = 32, .k = 24}, dy, w, {}), g.f32("grad.x"), 5e-6);
-  expect_close(run_f32({.m = 24, .n = 32, .k = 6, .transpose_a = true, .accumulate = true}, dy, x, {}), g.f32("grad.weight"), 5e-6);
+  expect_close(run_f32({.m = 24, .n = 32, .k = 6, .transpose_a = true, .accumulate = true}, dy, x, {}),
+               g.f32("grad.weight"), 5e-6);
 }
 
 }  // namespace

@@ -1,12 +1,13 @@
 #include "backend/cpu/elementwise_targets.h"
 
+// The order matters.
+// clang-format off
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/optimizer.cpp"
-#include <hwy/foreach_target.h>  // must come before highway.h
-
+#include <hwy/foreach_target.h>
 #include <hwy/highway.h>
-
 #include "backend/cpu/elementwise_simd-inl.h"
+// clang-format on
 
 #include <algorithm>
 #include <cmath>
@@ -38,8 +39,10 @@ void adam_span(const OptimizerScalars& s, const OptimizerTensor& t, bool decoupl
     auto p = lane.get(t.master + i);
     auto g = hn::Mul(clip, lane.get(t.gradient + i));
     if (has_decay) {
-      if (decoupled) p = hn::Mul(p, decay);
-      else g = hn::MulAdd(decay, p, g);
+      if (decoupled)
+        p = hn::Mul(p, decay);
+      else
+        g = hn::MulAdd(decay, p, g);
     }
     auto m = lane.get(t.m + i);
     const auto toward = hn::Sub(g, m);
@@ -87,7 +90,8 @@ namespace {
 constexpr int64_t kTileElements = 1 << 14;
 
 void run_adam(ThreadPool& pool, const OptimizerScalars& scalars, const OptimizerTensor& tensor, bool decoupled) {
-  PLIMSOLL_CHECK(tensor.m != nullptr && tensor.v != nullptr && scalars.step >= 1, "adam needs two moments and steps from 1");
+  PLIMSOLL_CHECK(tensor.m != nullptr && tensor.v != nullptr && scalars.step >= 1,
+                 "adam needs two moments and steps from 1");
   pool.parallel_for(ceil_div(tensor.n, kTileElements), [&](int64_t tile, int) {
     const int64_t begin = tile * kTileElements;
     HWY_DYNAMIC_DISPATCH(adam_span)(scalars, tensor, decoupled, begin, std::min(kTileElements, tensor.n - begin));
@@ -95,8 +99,12 @@ void run_adam(ThreadPool& pool, const OptimizerScalars& scalars, const Optimizer
 }
 }  // namespace
 
-void adamw_step(ThreadPool& pool, const OptimizerScalars& scalars, const OptimizerTensor& tensor) { run_adam(pool, scalars, tensor, true); }
-void adam_step(ThreadPool& pool, const OptimizerScalars& scalars, const OptimizerTensor& tensor) { run_adam(pool, scalars, tensor, false); }
+void adamw_step(ThreadPool& pool, const OptimizerScalars& scalars, const OptimizerTensor& tensor) {
+  run_adam(pool, scalars, tensor, true);
+}
+void adam_step(ThreadPool& pool, const OptimizerScalars& scalars, const OptimizerTensor& tensor) {
+  run_adam(pool, scalars, tensor, false);
+}
 
 void sgd_step(ThreadPool& pool, const OptimizerScalars& scalars, const OptimizerTensor& tensor) {
   PLIMSOLL_CHECK(tensor.m != nullptr || scalars.momentum == 0, "momentum needs its buffer");

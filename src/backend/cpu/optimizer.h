@@ -1,6 +1,6 @@
 // One optimizer step over one parameter tensor: f32 master, f32 gradient, f32 state; optionally a bf16 copy of the new
-// master in the same pass. The order of operations is torch's (AdamW: Loshchilov & Hutter 2019, arXiv:1711.05101), so that
-// trajectories agree to rounding.
+// master in the same pass. The order of operations is torch's (AdamW: Loshchilov & Hutter 2019, arXiv:1711.05101), so
+// that trajectories agree to rounding.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +29,10 @@ struct OptimizerTensor {
   uint16_t* bf16_copy = nullptr;    // may be null
 };
 
-void adamw_step(ThreadPool& pool, const OptimizerScalars& scalars, const OptimizerTensor& tensor);  // decay on the weight
-void adam_step(ThreadPool& pool, const OptimizerScalars& scalars, const OptimizerTensor& tensor);   // decay in the gradient
+void adamw_step(ThreadPool& pool, const OptimizerScalars& scalars,
+                const OptimizerTensor& tensor);  // decay on the weight
+void adam_step(ThreadPool& pool, const OptimizerScalars& scalars,
+               const OptimizerTensor& tensor);  // decay in the gradient
 // Momentum: buffer = gradient at step 1, then momentum · buffer + gradient; no dampening, no Nesterov.
 void sgd_step(ThreadPool& pool, const OptimizerScalars& scalars, const OptimizerTensor& tensor);
 

@@ -23,7 +23,9 @@ State train(Step step, OptimizerScalars s, int threads) {
   State state{random_values(kN, 1), std::vector<float>(kN, 0), std::vector<float>(kN, 0), std::vector<uint16_t>(kN)};
   for (s.step = 1; s.step <= 10; ++s.step) {
     const auto gradient = random_values(kN, static_cast<unsigned>(10 + s.step));
-    step(pool, s, {static_cast<int64_t>(kN), state.p.data(), gradient.data(), state.m.data(), state.v.data(), state.copy.data()});
+    step(
+        pool, s,
+        {static_cast<int64_t>(kN), state.p.data(), gradient.data(), state.m.data(), state.v.data(), state.copy.data()});
   }
   return state;
 }
@@ -35,12 +37,15 @@ std::vector<double> reference(bool adam, bool decoupled, OptimizerScalars s) {
     const auto gradient = random_values(kN, static_cast<unsigned>(10 + t));
     for (size_t i = 0; i < kN; ++i) {
       double g = double{gradient[i]} * double{s.clip};
-      if (decoupled) p[i] *= 1 - s.lr * s.weight_decay;
-      else g += s.weight_decay * p[i];
+      if (decoupled)
+        p[i] *= 1 - s.lr * s.weight_decay;
+      else
+        g += s.weight_decay * p[i];
       if (adam) {
         m[i] = s.beta1 * m[i] + (1 - s.beta1) * g;
         v[i] = s.beta2 * v[i] + (1 - s.beta2) * g * g;
-        p[i] -= s.lr / (1 - std::pow(s.beta1, t)) * m[i] / (std::sqrt(v[i]) / std::sqrt(1 - std::pow(s.beta2, t)) + s.eps);
+        p[i] -=
+            s.lr / (1 - std::pow(s.beta1, t)) * m[i] / (std::sqrt(v[i]) / std::sqrt(1 - std::pow(s.beta2, t)) + s.eps);
       } else {
         m[i] = t == 1 ? g : s.momentum * m[i] + g;
         p[i] -= s.lr * m[i];

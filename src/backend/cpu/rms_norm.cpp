@@ -1,12 +1,13 @@
 #include "backend/cpu/elementwise_targets.h"
 
+// The order matters.
+// clang-format off
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/rms_norm.cpp"
-#include <hwy/foreach_target.h>  // must come before highway.h
-
+#include <hwy/foreach_target.h>
 #include <hwy/highway.h>
-
 #include "backend/cpu/elementwise_simd-inl.h"
+// clang-format on
 
 #include <algorithm>
 #include <cmath>
@@ -20,7 +21,8 @@ HWY_BEFORE_NAMESPACE();
 namespace plimsoll::cpu::HWY_NAMESPACE {
 
 template <typename T, typename W>
-HWY_INLINE void forward_rows(const RmsNormSpec& spec, const T* x, const W* weight, T* y, float* rstd, int64_t begin, int64_t end) {
+HWY_INLINE void forward_rows(const RmsNormSpec& spec, const T* x, const W* weight, T* y, float* rstd, int64_t begin,
+                             int64_t end) {
   const Floats d;
   const auto offset = hn::Set(d, spec.weight_offset);
   const bool round_first = spec.weight_offset == 0;
@@ -49,8 +51,8 @@ HWY_INLINE void forward_rows(const RmsNormSpec& spec, const T* x, const W* weigh
 
 // d_weight: sums of this block of rows, or null.
 template <typename T, typename W>
-HWY_INLINE void backward_rows(const RmsNormSpec& spec, const T* dy, const T* x, const W* weight, const float* rstd, T* dx,
-                              bool accumulate, float* d_weight, int64_t begin, int64_t end) {
+HWY_INLINE void backward_rows(const RmsNormSpec& spec, const T* dy, const T* x, const W* weight, const float* rstd,
+                              T* dx, bool accumulate, float* d_weight, int64_t begin, int64_t end) {
   const Floats d;
   const auto offset = hn::Set(d, spec.weight_offset);
   const bool round_first = spec.weight_offset == 0;
@@ -65,7 +67,8 @@ HWY_INLINE void backward_rows(const RmsNormSpec& spec, const T* dy, const T* x, 
       const auto normal = hn::Mul(lane.get(in + i), r);
       dot = hn::MulAdd(hn::Mul(upstream, hn::Add(lane.get(weight + i), offset)), normal, dot);
       if (d_weight != nullptr)
-        lane.put(hn::MulAdd(upstream, round_first ? rounded_to<T>(normal) : normal, lane.get(d_weight + i)), d_weight + i);
+        lane.put(hn::MulAdd(upstream, round_first ? rounded_to<T>(normal) : normal, lane.get(d_weight + i)),
+                 d_weight + i);
     });
     const auto mean = hn::Set(d, sum_of_lanes(dot) / static_cast<float>(spec.width));
     for_vectors(spec.width, [&](int64_t i, auto lane) {
@@ -78,22 +81,25 @@ HWY_INLINE void backward_rows(const RmsNormSpec& spec, const T* dy, const T* x, 
   }
 }
 
-void rms_norm_forward_rows(const RmsNormSpec& spec, const void* x, const void* weight, void* y, float* rstd, int64_t begin, int64_t end) {
+void rms_norm_forward_rows(const RmsNormSpec& spec, const void* x, const void* weight, void* y, float* rstd,
+                           int64_t begin, int64_t end) {
   using B = uint16_t;
   if (spec.dtype == DType::f32)
-    forward_rows(spec, static_cast<const float*>(x), static_cast<const float*>(weight), static_cast<float*>(y), rstd, begin, end);
+    forward_rows(spec, static_cast<const float*>(x), static_cast<const float*>(weight), static_cast<float*>(y), rstd,
+                 begin, end);
   else if (spec.weight_dtype == DType::f32)
-    forward_rows(spec, static_cast<const B*>(x), static_cast<const float*>(weight), static_cast<B*>(y), rstd, begin, end);
+    forward_rows(spec, static_cast<const B*>(x), static_cast<const float*>(weight), static_cast<B*>(y), rstd, begin,
+                 end);
   else
     forward_rows(spec, static_cast<const B*>(x), static_cast<const B*>(weight), static_cast<B*>(y), rstd, begin, end);
 }
 
-void rms_norm_backward_rows(const RmsNormSpec& spec, const void* dy, const void* x, const void* weight, const float* rstd, void* dx,
-                            bool accumulate, float* d_weight, int64_t begin, int64_t end) {
+void rms_norm_backward_rows(const RmsNormSpec& spec, const void* dy, const void* x, const void* weight,
+                            const float* rstd, void* dx, bool accumulate, float* d_weight, int64_t begin, int64_t end) {
   using B = uint16_t;
   if (spec.dtype == DType::f32)
-    backward_rows(spec, static_cast<const float*>(dy), static_cast<const float*>(x), static_cast<const float*>(weight), rstd,
-                  static_cast<float*>(dx), accumulate, d_weight, begin, end);
+    backward_rows(spec, static_cast<const float*>(dy), static_cast<const float*>(x), static_cast<const float*>(weight),
+                  rstd, static_cast<float*>(dx), accumulate, d_weight, begin, end);
   else if (spec.weight_dtype == DType::f32)
     backward_rows(spec, static_cast<const B*>(dy), static_cast<const B*>(x), static_cast<const float*>(weight), rstd,
                   static_cast<B*>(dx), accumulate, d_weight, begin, end);
@@ -132,11 +138,13 @@ int64_t block_rows(const RmsNormSpec& spec) {
 
 }  // namespace
 
-void rms_norm_forward(ThreadPool& pool, const RmsNormSpec& spec, const void* x, const void* weight, void* y, float* rstd) {
+void rms_norm_forward(ThreadPool& pool, const RmsNormSpec& spec, const void* x, const void* weight, void* y,
+                      float* rstd) {
   check(spec);
   const int64_t step = block_rows(spec);
   pool.parallel_for(ceil_div(spec.rows, step), [&](int64_t tile, int) {
-    HWY_DYNAMIC_DISPATCH(rms_norm_forward_rows)(spec, x, weight, y, rstd, tile * step, std::min(spec.rows, (tile + 1) * step));
+    HWY_DYNAMIC_DISPATCH(rms_norm_forward_rows)
+    (spec, x, weight, y, rstd, tile * step, std::min(spec.rows, (tile + 1) * step));
   });
 }
 

@@ -20,10 +20,11 @@ struct RmsNormSpec {
 };
 
 // y may be x. rstd: f32 (rows).
-void rms_norm_forward(ThreadPool& pool, const RmsNormSpec& spec, const void* x, const void* weight, void* y, float* rstd);
+void rms_norm_forward(ThreadPool& pool, const RmsNormSpec& spec, const void* x, const void* weight, void* y,
+                      float* rstd);
 
-// dx = (or +=, when accumulate) the gradient of x; dx may be dy. d_weight: f32 (width), accumulated, may be null; only then
-// is workspace read.
+// dx = (or +=, when accumulate) the gradient of x; dx may be dy. d_weight: f32 (width), accumulated, may be null; only
+// then is workspace read.
 void rms_norm_backward(ThreadPool& pool, const RmsNormSpec& spec, const void* dy, const void* x, const void* weight,
                        const float* rstd, void* dx, bool accumulate, float* d_weight, void* workspace);
 int64_t rms_norm_backward_workspace_bytes(const RmsNormSpec& spec);  // with d_weight; 0 bytes are needed without

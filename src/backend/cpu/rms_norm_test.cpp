@@ -14,14 +14,16 @@ struct Result {
   bool operator==(const Result&) const = default;
 };
 
-Result run(const RmsNormSpec& spec, const Typed& x, const Typed& weight, const Typed& dy, bool accumulate, int threads) {
+Result run(const RmsNormSpec& spec, const Typed& x, const Typed& weight, const Typed& dy, bool accumulate,
+           int threads) {
   ThreadPool pool(threads);
   const std::vector<float> zeros(static_cast<size_t>(spec.rows * spec.width), 0);
-  Result r{Typed(spec.dtype, zeros), accumulate ? x : Typed(spec.dtype, zeros), std::vector<float>(static_cast<size_t>(spec.rows)),
-           std::vector<float>(static_cast<size_t>(spec.width), 0)};
+  Result r{Typed(spec.dtype, zeros), accumulate ? x : Typed(spec.dtype, zeros),
+           std::vector<float>(static_cast<size_t>(spec.rows)), std::vector<float>(static_cast<size_t>(spec.width), 0)};
   rms_norm_forward(pool, spec, x.data(), weight.data(), r.y.data(), r.rstd.data());
   std::vector<float> workspace(static_cast<size_t>(rms_norm_backward_workspace_bytes(spec)) / 4);
-  rms_norm_backward(pool, spec, dy.data(), x.data(), weight.data(), r.rstd.data(), r.dx.data(), accumulate, r.d_weight.data(), workspace.data());
+  rms_norm_backward(pool, spec, dy.data(), x.data(), weight.data(), r.rstd.data(), r.dx.data(), accumulate,
+                    r.d_weight.data(), workspace.data());
   return r;
 }
 
@@ -47,7 +49,8 @@ TEST(RmsNorm, OddShapesAgreeWithTheDefinition) {
         for (const bool accumulate : {false, true}) {
           const RmsNormSpec spec{.rows = 1300, .width = width, .dtype = dtype, .weight_dtype = weight_dtype};
           const size_t n = static_cast<size_t>(spec.rows * width);
-          const Typed x(dtype, random_values(n, 1)), dy(dtype, random_values(n, 2)), weight(weight_dtype, random_values(static_cast<size_t>(width), 3));
+          const Typed x(dtype, random_values(n, 1)), dy(dtype, random_values(n, 2)),
+              weight(weight_dtype, random_values(static_cast<size_t>(width), 3));
           const Result r = run(spec, x, weight, dy, accumulate, 1);
           const auto xs = x.values(), gs = dy.values(), ws = weight.values();
           std::vector<double> y(n), dx(n), dw(static_cast<size_t>(width), 0);
@@ -62,7 +65,8 @@ TEST(RmsNorm, OddShapesAgreeWithTheDefinition) {
               dw[i] += double{gs[at + i]} * double{xs[at + i]} * rstd;
             }
             for (size_t i = 0; i < static_cast<size_t>(width); ++i)
-              dx[at + i] = rstd * (double{gs[at + i]} * double{ws[i]} - double{xs[at + i]} * rstd * dot) + (accumulate ? double{xs[at + i]} : 0);
+              dx[at + i] = rstd * (double{gs[at + i]} * double{ws[i]} - double{xs[at + i]} * rstd * dot) +
+                           (accumulate ? double{xs[at + i]} : 0);
           }
           const double tolerance = dtype == DType::f32 ? 1e-5 : 8e-3;
           expect_close(r.y.values(), y, tolerance);
@@ -78,7 +82,8 @@ TEST(RmsNorm, GradientMayTakeTheUpstreamsPlace) {
   const auto x = random_values(660, 1), weight = random_values(20, 2);
   auto dy = random_values(660, 3);
   const Result apart = run(spec, Typed(DType::f32, x), Typed(DType::f32, weight), Typed(DType::f32, dy), false, 1);
-  rms_norm_backward(pool, spec, dy.data(), x.data(), weight.data(), apart.rstd.data(), dy.data(), false, nullptr, nullptr);
+  rms_norm_backward(pool, spec, dy.data(), x.data(), weight.data(), apart.rstd.data(), dy.data(), false, nullptr,
+                    nullptr);
   EXPECT_EQ(dy, apart.dx.wide);
 }
 

@@ -1,12 +1,13 @@
 #include "backend/cpu/elementwise_targets.h"
 
+// The order matters.
+// clang-format off
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/rope.cpp"
-#include <hwy/foreach_target.h>  // must come before highway.h
-
+#include <hwy/foreach_target.h>
 #include <hwy/highway.h>
-
 #include "backend/cpu/elementwise_simd-inl.h"
+// clang-format on
 
 #include <algorithm>
 #include <cmath>
@@ -25,8 +26,8 @@ HWY_INLINE void put_value(float v, float* to) { *to = v; }
 HWY_INLINE void put_value(float v, uint16_t* to) { *to = f32_to_bf16(v); }
 
 template <typename T>
-HWY_INLINE void rotate_rows(const RopeSpec& spec, const T* x, const float* cos, const float* sin, float direction, T* out, int64_t begin,
-                            int64_t end) {
+HWY_INLINE void rotate_rows(const RopeSpec& spec, const T* x, const float* cos, const float* sin, float direction,
+                            T* out, int64_t begin, int64_t end) {
   const auto sign = hn::Set(Floats(), direction);
   const int64_t half = spec.rotary_dim / 2;
   for (int64_t row = begin; row < end; ++row) {
@@ -54,13 +55,14 @@ HWY_INLINE void rotate_rows(const RopeSpec& spec, const T* x, const float* cos, 
         });
       }
       if (in != to && spec.rotary_dim < spec.head_dim)
-        std::memcpy(to + spec.rotary_dim, in + spec.rotary_dim, static_cast<size_t>(spec.head_dim - spec.rotary_dim) * sizeof(T));
+        std::memcpy(to + spec.rotary_dim, in + spec.rotary_dim,
+                    static_cast<size_t>(spec.head_dim - spec.rotary_dim) * sizeof(T));
     }
   }
 }
 
-void rope_rows(const RopeSpec& spec, const void* x, const float* cos, const float* sin, float direction, void* out, int64_t begin,
-               int64_t end) {
+void rope_rows(const RopeSpec& spec, const void* x, const float* cos, const float* sin, float direction, void* out,
+               int64_t begin, int64_t end) {
   if (spec.dtype == DType::f32)
     rotate_rows(spec, static_cast<const float*>(x), cos, sin, direction, static_cast<float*>(out), begin, end);
   else
@@ -92,13 +94,16 @@ void rope_table(ThreadPool& pool, int64_t rows, int64_t half_rotary, const int32
   });
 }
 
-void rope(ThreadPool& pool, const RopeSpec& spec, const void* x, const float* cos, const float* sin, int direction, void* out) {
+void rope(ThreadPool& pool, const RopeSpec& spec, const void* x, const float* cos, const float* sin, int direction,
+          void* out) {
   PLIMSOLL_CHECK(spec.dtype == DType::f32 || spec.dtype == DType::bf16, "activations are f32 or bf16");
-  PLIMSOLL_CHECK(spec.rotary_dim % 2 == 0 && spec.rotary_dim <= spec.head_dim, "rotary_dim is even and within the head");
+  PLIMSOLL_CHECK(spec.rotary_dim % 2 == 0 && spec.rotary_dim <= spec.head_dim,
+                 "rotary_dim is even and within the head");
   PLIMSOLL_CHECK(direction == 1 || direction == -1, "direction is +1 or -1");
   pool.parallel_for(ceil_div(spec.rows, kRowTile), [&](int64_t tile, int) {
     HWY_DYNAMIC_DISPATCH(rope_rows)
-    (spec, x, cos, sin, static_cast<float>(direction), out, tile * kRowTile, std::min(spec.rows, (tile + 1) * kRowTile));
+    (spec, x, cos, sin, static_cast<float>(direction), out, tile * kRowTile,
+     std::min(spec.rows, (tile + 1) * kRowTile));
   });
 }
 

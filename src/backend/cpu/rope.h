@@ -20,8 +20,9 @@ struct RopeSpec {
   DType dtype = DType::f32;
 };
 
-// out = x rotated by +angle (direction +1) or -angle (-1, which is the backward). x, out: (rows, heads, head_dim), may be
-// the same buffer. cos, sin: f32 (rows, rotary_dim/2).
-void rope(ThreadPool& pool, const RopeSpec& spec, const void* x, const float* cos, const float* sin, int direction, void* out);
+// out = x rotated by +angle (direction +1) or -angle (-1, which is the backward). x, out: (rows, heads, head_dim), may
+// be the same buffer. cos, sin: f32 (rows, rotary_dim/2).
+void rope(ThreadPool& pool, const RopeSpec& spec, const void* x, const float* cos, const float* sin, int direction,
+          void* out);
 
 }  // namespace plimsoll::cpu

@@ -14,7 +14,8 @@ std::vector<float> swap_heads(const std::vector<float>& in, size_t batch, size_t
   for (size_t b = 0; b < batch; ++b)
     for (size_t i = 0; i < outer; ++i)
       for (size_t j = 0; j < inner; ++j)
-        for (size_t d = 0; d < dim; ++d) out[((b * inner + j) * outer + i) * dim + d] = in[((b * outer + i) * inner + j) * dim + d];
+        for (size_t d = 0; d < dim; ++d)
+          out[((b * inner + j) * outer + i) * dim + d] = in[((b * outer + i) * inner + j) * dim + d];
   return out;
 }
 
@@ -30,7 +31,8 @@ TEST(Rope, AsTorch) {
     positions.insert(positions.end(), positions.begin(), positions.end());
     std::vector<float> inv_freq(static_cast<size_t>(half));
     for (int64_t i = 0; i < half; ++i)
-      inv_freq[static_cast<size_t>(i)] = 1.0F / std::pow(10000.0F, static_cast<float>(2 * i) / static_cast<float>(spec.rotary_dim));
+      inv_freq[static_cast<size_t>(i)] =
+          1.0F / std::pow(10000.0F, static_cast<float>(2 * i) / static_cast<float>(spec.rotary_dim));
     std::vector<float> cos(static_cast<size_t>(18 * half)), sin(cos);
     rope_table(pool, 18, half, positions.data(), inv_freq.data(), 1, cos.data(), sin.data());
 

@@ -12,10 +12,12 @@ namespace plimsoll::cpu {
 enum class GatedActivation : uint8_t { silu, gelu_tanh, gelu_erf };
 
 // n elements of dtype (f32 or bf16), computed in f32; out may be gate or up.
-void swiglu_forward(ThreadPool& pool, GatedActivation act, DType dtype, int64_t n, const void* gate, const void* up, void* out);
+void swiglu_forward(ThreadPool& pool, GatedActivation act, DType dtype, int64_t n, const void* gate, const void* up,
+                    void* out);
 
-// d_gate = d_out · up · act'(gate), d_up = d_out · act(gate). Each may be any one of the inputs (in place), but not both the
-// same buffer. `out`, when not null, receives act(gate) · up as the forward gave it (to spare saving it); it may be d_out.
+// d_gate = d_out · up · act'(gate), d_up = d_out · act(gate). Each may be any one of the inputs (in place), but not
+// both the same buffer. `out`, when not null, receives act(gate) · up as the forward gave it (to spare saving it); it
+// may be d_out.
 void swiglu_backward(ThreadPool& pool, GatedActivation act, DType dtype, int64_t n, const void* d_out, const void* gate,
                      const void* up, void* d_gate, void* d_up, void* out = nullptr);
 

@@ -9,7 +9,8 @@ namespace plimsoll::cpu {
 namespace {
 
 // out (m,n) = a (m,k) · b, b stored (n,k) when transposed.
-std::vector<float> product(const std::vector<float>& a, const std::vector<float>& b, size_t m, size_t n, size_t k, bool transposed) {
+std::vector<float> product(const std::vector<float>& a, const std::vector<float>& b, size_t m, size_t n, size_t k,
+                           bool transposed) {
   std::vector<float> out(m * n);
   for (size_t i = 0; i < m; ++i)
     for (size_t j = 0; j < n; ++j) {
@@ -28,8 +29,9 @@ std::vector<float> transpose(const std::vector<float>& a, size_t rows, size_t co
 
 TEST(Swiglu, TheWholeMlpAsTorch) {
   ThreadPool pool(2);
-  const std::pair<const char*, GatedActivation> cases[] = {
-      {"swiglu", GatedActivation::silu}, {"geglu_tanh", GatedActivation::gelu_tanh}, {"geglu_erf", GatedActivation::gelu_erf}};
+  const std::pair<const char*, GatedActivation> cases[] = {{"swiglu", GatedActivation::silu},
+                                                           {"geglu_tanh", GatedActivation::gelu_tanh},
+                                                           {"geglu_erf", GatedActivation::gelu_erf}};
   for (const auto& [name, act] : cases) {
     SCOPED_TRACE(name);
     const Golden g("ops/" + std::string(name) + ".safetensors");
@@ -42,7 +44,8 @@ TEST(Swiglu, TheWholeMlpAsTorch) {
     const auto dy = g.f32("upstream.out");
     const auto d_hidden = product(dy, down, 6, 24, 32, false);
     std::vector<float> d_gate(144), d_up(144), again(144);
-    swiglu_backward(pool, act, DType::f32, 144, d_hidden.data(), gate.data(), up.data(), d_gate.data(), d_up.data(), again.data());
+    swiglu_backward(pool, act, DType::f32, 144, d_hidden.data(), gate.data(), up.data(), d_gate.data(), d_up.data(),
+                    again.data());
     EXPECT_EQ(again, hidden);
     expect_close(product(transpose(d_gate, 6, 24), x, 24, 32, 6, false), g.f32("grad.gate"), 5e-6);
     expect_close(product(transpose(d_up, 6, 24), x, 24, 32, 6, false), g.f32("grad.up"), 5e-6);
@@ -57,7 +60,8 @@ TEST(Swiglu, InPlaceAndNarrowAndThreads) {
   constexpr int64_t n = 40003;
   for (const GatedActivation act : {GatedActivation::silu, GatedActivation::gelu_tanh, GatedActivation::gelu_erf})
     for (const DType dtype : {DType::f32, DType::bf16}) {
-      const Typed gate(dtype, random_values(n, 1, 3)), up(dtype, random_values(n, 2)), d_out(dtype, random_values(n, 3));
+      const Typed gate(dtype, random_values(n, 1, 3)), up(dtype, random_values(n, 2)),
+          d_out(dtype, random_values(n, 3));
       Typed out(dtype, std::vector<float>(n)), d_gate(out), d_up(out);
       ThreadPool one(1), three(3);
       swiglu_forward(one, act, dtype, n, gate.data(), up.data(), out.data());
@@ -70,9 +74,10 @@ TEST(Swiglu, InPlaceAndNarrowAndThreads) {
       const auto x = gate.values(), y = up.values();
       for (size_t i = 0; i < n; ++i) {
         const double v = double{x[i]};
-        const double a = act == GatedActivation::silu        ? v / (1 + std::exp(-v))
-                         : act == GatedActivation::gelu_tanh ? v / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (v + 0.044715 * v * v * v)))
-                                                             : v / 2 * (1 + std::erf(v / std::sqrt(2.0)));
+        const double a = act == GatedActivation::silu ? v / (1 + std::exp(-v))
+                         : act == GatedActivation::gelu_tanh
+                             ? v / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (v + 0.044715 * v * v * v)))
+                             : v / 2 * (1 + std::erf(v / std::sqrt(2.0)));
         want[i] = a * double{y[i]};
       }
       expect_close(out.values(), want, dtype == DType::f32 ? 1e-6 : 8e-3);

@@ -11,21 +11,25 @@
 namespace plimsoll::jinja {
 
 enum class ExprKind : uint8_t {
-  constant,     // constant
-  name,         // text
-  attribute,    // children[0].text
-  item,         // children[0][children[1]]
-  slice,        // children: start, stop, step; each may be null
-  call,         // children[0](arguments)
-  filter,       // children[0] | text(arguments); children[0] is null in {% filter %} and {% set x | … %}
-  test,         // children[0] is text(arguments)
-  list, tuple,  // children
-  dict,         // children: key, value, key, value, …
-  negate, plus, logical_not,
-  logical_and, logical_or,
-  binary,       // text: + - * / // % ** ~
-  compare,      // children[0] operators[0] children[1] operators[1] …
-  condition,    // children: condition, then, otherwise (null: undefined)
+  constant,   // constant
+  name,       // text
+  attribute,  // children[0].text
+  item,       // children[0][children[1]]
+  slice,      // children: start, stop, step; each may be null
+  call,       // children[0](arguments)
+  filter,     // children[0] | text(arguments); children[0] is null in {% filter %} and {% set x | … %}
+  test,       // children[0] is text(arguments)
+  list,
+  tuple,  // children
+  dict,   // children: key, value, key, value, …
+  negate,
+  plus,
+  logical_not,
+  logical_and,
+  logical_or,
+  binary,     // text: + - * / // % ** ~
+  compare,    // children[0] operators[0] children[1] operators[1] …
+  condition,  // children: condition, then, otherwise (null: undefined)
 };
 
 struct Expr;

@@ -24,7 +24,8 @@ class AttributePath {
     for (size_t at = 0; at <= text.size();) {
       const size_t end = std::min(text.find('.', at), text.size());
       const std::string part = text.substr(at, end - at);
-      const bool number = !part.empty() && part.size() < 10 && part.find_first_not_of("0123456789") == std::string::npos;
+      const bool number =
+          !part.empty() && part.size() < 10 && part.find_first_not_of("0123456789") == std::string::npos;
       parts_.push_back(number ? Value::integer(std::stoi(part)) : Value::string(part));
       at = end + 1;
     }
@@ -147,7 +148,8 @@ Value unique(const Value& input, Arguments& a) {
   const Parameters p("unique", a, {"case_sensitive", "attribute"});
   auto next = std::make_shared<std::function<bool(Value&)>>(iterate(input));
   auto seen = std::make_shared<std::vector<Value>>();
-  return make_generator(depth_of(input, a), [next, seen, path = AttributePath(p.or_none(1)), sensitive = p.boolean(0, false)](Value& out) {
+  return make_generator(depth_of(input, a), [next, seen, path = AttributePath(p.or_none(1)),
+                                             sensitive = p.boolean(0, false)](Value& out) {
     while ((*next)(out)) {
       const Value key = fold_case(path(out), sensitive);
       if (std::any_of(seen->begin(), seen->end(), [&](const Value& s) { return work(1), equal(s, key); })) continue;
@@ -204,7 +206,9 @@ Value first(const Value& input, Arguments& a) {
   return iterate(input)(item) ? item : Value::undefined("No first item, sequence was empty.");
 }
 
-bool is_reversible(const Value& value) { return value.is_sequence() || value.is_string() || value.is_dict() || value.is_undefined(); }
+bool is_reversible(const Value& value) {
+  return value.is_sequence() || value.is_string() || value.is_dict() || value.is_undefined();
+}
 
 Value last(const Value& input, Arguments& a) {
   const Parameters p("last", a, {});

@@ -74,7 +74,8 @@ Value indent(const Value& input, Arguments& a) {
   const bool text_width = p.has(0) && p.or_none(0).is_string();
   const Int width = text_width ? 0 : p.integer(0, 4);
   if (width > kMaxStringBytes) throw Failure("a string is longer than 64 MiB");
-  const std::string blanks = text_width ? p.or_none(0).text() : std::string(static_cast<size_t>(std::max<Int>(0, width)), ' ');
+  const std::string blanks =
+      text_width ? p.or_none(0).text() : std::string(static_cast<size_t>(std::max<Int>(0, width)), ' ');
   const std::string text = to_text(input) + "\n";
   work_bytes(text.size());
   std::string out = p.boolean(1, false) ? blanks : "";
@@ -94,7 +95,8 @@ Value truncate(const Value& input, Arguments& a) {
   const Parameters p("truncate", a, {"length", "killwords", "end", "leeway"});
   const std::string text = to_text(input), end = p.text(2, "...");
   const Int length = p.integer(0, 255), end_length = count_code_points(end), leeway = p.integer(3, 5);
-  if (length < end_length) throw Failure("expected length >= " + integer_text(end_length) + ", got " + integer_text(length));
+  if (length < end_length)
+    throw Failure("expected length >= " + integer_text(end_length) + ", got " + integer_text(length));
   if (leeway < 0) throw Failure("expected leeway >= 0, got " + integer_text(leeway));
   if (count_code_points(text) <= length + leeway) return like(input, text);
   std::string start = text.substr(0, byte_offset(text, static_cast<int64_t>(length - end_length)));
@@ -118,7 +120,8 @@ Value word_count(const Value& input, Arguments& a) {
 }
 
 Value format(const Value& input, Arguments& a) {
-  if (!a.positional.empty() && !a.named.empty()) throw Failure("can't handle positional and keyword arguments at the same time");
+  if (!a.positional.empty() && !a.named.empty())
+    throw Failure("can't handle positional and keyword arguments at the same time");
   if (a.named.empty()) return Value::string(format_percent(to_text(input), Value::tuple(a.positional)));
   std::vector<std::pair<Value, Value>> entries;
   for (const auto& [name, value] : a.named) entries.emplace_back(Value::string(name), value);
@@ -151,6 +154,10 @@ void append_quoted(std::string& out, std::string_view text, std::string_view saf
     const bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
                        std::string_view("_.-~").find(c) != std::string_view::npos ||
                        safe_characters.find(c) != std::string_view::npos;
+    if (c == ' ' && safe_characters.empty()) {  // in a query
+      append_checked(out, "+");
+      continue;
+    }
     append_checked(out, plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c)));
   }
 }
@@ -222,13 +229,17 @@ std::optional<Int> parse_integer(std::string_view text, Int base) {
   const bool prefixed = prefix('x', 16) || prefix('o', 8) || prefix('b', 2);
   if (base == 0) {
     base = 10;
-    if (!prefixed && text.size() > 1 && text[0] == '0' && text.find_first_not_of("0_") != std::string_view::npos) return std::nullopt;
+    if (!prefixed && text.size() > 1 && text[0] == '0' && text.find_first_not_of("0_") != std::string_view::npos)
+      return std::nullopt;
   }
-  if (text.empty() || text.front() == '_' || text.back() == '_' || text.find("__") != std::string_view::npos) return std::nullopt;
+  if (text.empty() || text.front() == '_' || text.back() == '_' || text.find("__") != std::string_view::npos)
+    return std::nullopt;
   Int value = 0;
   for (const char c : text) {
     if (c == '_') continue;
-    const int digit = c >= '0' && c <= '9' ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'z' ? (c | 0x20) - 'a' + 10 : 99;
+    const int digit = c >= '0' && c <= '9'                     ? c - '0'
+                      : (c | 0x20) >= 'a' && (c | 0x20) <= 'z' ? (c | 0x20) - 'a' + 10
+                                                               : 99;
     if (digit >= base) return std::nullopt;
     if (__builtin_mul_overflow(value, base, &value) || __builtin_add_overflow(value, Int{digit}, &value)) {
       throw Failure("an integer has more than 128 bits");
@@ -317,7 +328,8 @@ Value round(const Value& input, Arguments& a) {
   const Parameters p("round", a, {"precision", "method"});
   const Int precision = p.integer(0, 0);
   const std::string method = p.text(1, "common");
-  if (method != "common" && method != "ceil" && method != "floor") throw Failure("method must be common, ceil or floor");
+  if (method != "common" && method != "ceil" && method != "floor")
+    throw Failure("method must be common, ceil or floor");
   require_defined(input);
   if (!input.is_number()) throw Failure("type " + type_name(input) + " doesn't define __round__ method");
   if (method == "common") {

@@ -29,7 +29,8 @@ struct Spec {
 std::string digits_in_base(unsigned __int128 value, unsigned base, bool upper) {
   if (value == 0) return "0";
   std::string out;
-  for (; value != 0; value /= base) out += (upper ? "0123456789ABCDEF" : "0123456789abcdef")[static_cast<size_t>(value % base)];
+  for (; value != 0; value /= base)
+    out += (upper ? "0123456789ABCDEF" : "0123456789abcdef")[static_cast<size_t>(value % base)];
   std::reverse(out.begin(), out.end());
   return out;
 }
@@ -49,13 +50,23 @@ std::string real_digits(double value, const Spec& spec) {
   if (std::isinf(value)) return "inf";
   const int precision = spec.precision < 0 ? 6 : spec.precision;
   switch (spec.type) {
-    case 'e': return fmt::format("{:.{}e}", value, precision);
-    case 'E': return fmt::format("{:.{}E}", value, precision);
-    case 'g': return fmt::format("{:.{}g}", value, std::max(precision, 1));
-    case 'G': return fmt::format("{:.{}G}", value, std::max(precision, 1));
-    case '%': return fmt::format("{:.{}f}%", value * 100, precision);
-    case 0: return spec.precision < 0 ? real_text(value) : fmt::format("{:.{}g}", value, std::max(precision, 1));
-    default: return fmt::format("{:.{}f}", value, precision);
+    case 'e':
+      return fmt::format("{:.{}e}", value, precision);
+    case 'E':
+      return fmt::format("{:.{}E}", value, precision);
+    case 'g':
+      return fmt::format("{:.{}g}", value, std::max(precision, 1));
+    case 'G':
+      return fmt::format("{:.{}G}", value, std::max(precision, 1));
+    case '%':
+      return fmt::format("{:.{}f}%", value * 100, precision);
+    case 0: {
+      if (spec.precision < 0) return real_text(value);
+      const std::string text = fmt::format("{:.{}g}", value, std::max(precision, 1));
+      return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;
+    }
+    default:
+      return fmt::format("{:.{}f}", value, precision);
   }
 }
 
@@ -73,13 +84,15 @@ std::string pad(const std::string& sign, const std::string& body, const Spec& sp
 }
 
 std::string format_number(const Value& value, const Spec& spec) {
-  const bool integral = value.is_integer() && (spec.type == 0 || std::string_view("bcdoxXn").find(spec.type) != std::string_view::npos);
+  const bool integral =
+      value.is_integer() && (spec.type == 0 || std::string_view("bcdoxXn").find(spec.type) != std::string_view::npos);
   std::string body, prefix;
   bool negative = false;
   if (integral) {
     const Int number = value.as_integer();
     if (spec.type == 'c') {
-      if (number < 0 || number > 0x10FFFF || (number >= 0xD800 && number < 0xE000)) throw Failure("%c arg not in range(0x110000)");
+      if (number < 0 || number > 0x10FFFF || (number >= 0xD800 && number < 0xE000))
+        throw Failure("%c arg not in range(0x110000)");
       append_code_point(body, static_cast<char32_t>(number));
       return pad({}, body, spec, '<');
     }
@@ -88,7 +101,8 @@ std::string format_number(const Value& value, const Spec& spec) {
     const unsigned base = spec.type == 'x' || spec.type == 'X' ? 16 : spec.type == 'o' ? 8 : spec.type == 'b' ? 2 : 10;
     body = digits_in_base(magnitude, base, spec.type == 'X');
     if (spec.alternate && base != 10) prefix = std::string("0") + spec.type;
-    if (spec.precision > static_cast<int>(body.size())) body.insert(0, static_cast<size_t>(spec.precision) - body.size(), '0');
+    if (spec.precision > static_cast<int>(body.size()))
+      body.insert(0, static_cast<size_t>(spec.precision) - body.size(), '0');
     if (spec.group != 0) body = group_digits(body, spec.group, base == 10 ? 3 : 4);
   } else {
     const double number = value.as_real();
@@ -117,8 +131,10 @@ std::string to_ascii(const std::string& repr) {
   std::string out;
   for (size_t at = 0; at < repr.size();) {
     const auto c = static_cast<uint32_t>(next_code_point(repr, at));
-    out += c < 0x80 ? std::string(1, static_cast<char>(c)) : c <= 0xFF ? fmt::format("\\x{:02x}", c)
-           : c <= 0xFFFF ? fmt::format("\\u{:04x}", c) : fmt::format("\\U{:08x}", c);
+    out += c < 0x80      ? std::string(1, static_cast<char>(c))
+           : c <= 0xFF   ? fmt::format("\\x{:02x}", c)
+           : c <= 0xFFFF ? fmt::format("\\u{:04x}", c)
+                         : fmt::format("\\U{:08x}", c);
   }
   return out;
 }
@@ -141,7 +157,8 @@ class PercentFormatter {
       ++at_;
       append_checked(out, conversion());
     }
-    const bool all_used = value_.kind() == Kind::tuple ? used_ == value_.items().size() : used_ > 0 || mapped_ || value_.is_dict() || value_.is_list();
+    const bool all_used = value_.kind() == Kind::tuple ? used_ == value_.items().size()
+                                                       : used_ > 0 || mapped_ || value_.is_dict() || value_.is_list();
     if (!all_used) throw Failure("not all arguments converted during string formatting");
     return out;
   }
@@ -161,7 +178,8 @@ class PercentFormatter {
     ++at_;
     const Value& value = argument();
     if (!value.is_integer()) throw Failure("* wants int");
-    if (value.as_integer() > limit || value.as_integer() < -limit) throw Failure("a width or precision in a format is too large");
+    if (value.as_integer() > limit || value.as_integer() < -limit)
+      throw Failure("a width or precision in a format is too large");
     return static_cast<int>(value.as_integer());
   }
 
@@ -180,12 +198,24 @@ class PercentFormatter {
     Spec spec;
     for (bool more = true; more && at_ < format_.size();) {
       switch (format_[at_]) {
-        case '-': spec.align = '<'; break;
-        case '+': spec.sign = '+'; break;
-        case ' ': spec.sign = spec.sign == '+' ? '+' : ' '; break;
-        case '#': spec.alternate = true; break;
-        case '0': spec.zero = true; break;
-        default: more = false; continue;
+        case '-':
+          spec.align = '<';
+          break;
+        case '+':
+          spec.sign = '+';
+          break;
+        case ' ':
+          spec.sign = spec.sign == '+' ? '+' : ' ';
+          break;
+        case '#':
+          spec.alternate = true;
+          break;
+        case '0':
+          spec.zero = true;
+          break;
+        default:
+          more = false;
+          continue;
       }
       ++at_;
     }
@@ -212,9 +242,12 @@ class PercentFormatter {
       return pad({}, cut(t, spec.precision), spec, '>');
     };
     switch (type) {
-      case 's': return text(to_text(value));
-      case 'r': return text(to_repr(value));
-      case 'a': return text(to_ascii(to_repr(value)));
+      case 's':
+        return text(to_text(value));
+      case 'r':
+        return text(to_repr(value));
+      case 'a':
+        return text(to_ascii(to_repr(value)));
       case 'c':
         if (value.is_string() && length_of(value) == 1) return text(value.text());
         break;
@@ -235,8 +268,10 @@ class PercentFormatter {
       case 'f':
       case 'F':
       case 'g':
-      case 'G': break;
-      default: throw Failure(std::string("unsupported format character '") + type + "'");
+      case 'G':
+        break;
+      default:
+        throw Failure(std::string("unsupported format character '") + type + "'");
     }
     require_defined(value);
     const bool integers_only = std::string_view("xXoc").find(type) != std::string_view::npos;
@@ -328,7 +363,10 @@ class BraceFormatter {
           open += text[end] == '{' ? 1 : text[end] == '}' ? -1 : 0;
           if (open == 0) break;
         }
-        if (end >= text.size()) throw Failure("expected '}' before end of string");
+        if (end >= text.size()) {
+          throw Failure(at + 1 == text.size() ? "Single '{' encountered in format string"
+                                              : "expected '}' before end of string");
+        }
         append_checked(out, replace_field(text.substr(at + 1, end - at - 1), depth));
         at = end + 1;
       }
@@ -357,7 +395,8 @@ class BraceFormatter {
   }
 
   static bool is_number(const std::string& text) {
-    return !text.empty() && text.size() < 9 && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+    return !text.empty() && text.size() < 9 &&
+           std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
   }
 
   Value lookup(const std::string& field) {
@@ -366,14 +405,16 @@ class BraceFormatter {
     Value value;
     if (first.empty() || is_number(first)) {
       if (first.empty() ? next_ == kNumbered : next_ != 0 && next_ != kNumbered) {
-        throw Failure("cannot switch between manual field specification and automatic field numbering");
+        throw Failure("cannot switch from manual field specification to automatic field numbering");
       }
       const size_t index = first.empty() ? next_++ : static_cast<size_t>(std::stoi(first));
       if (!first.empty()) next_ = kNumbered;
-      if (index >= arguments_.positional.size()) throw Failure("Replacement index " + std::to_string(index) + " out of range for positional args tuple");
+      if (index >= arguments_.positional.size())
+        throw Failure("Replacement index " + std::to_string(index) + " out of range for positional args tuple");
       value = arguments_.positional[index];
     } else {
-      const auto named = std::find_if(arguments_.named.begin(), arguments_.named.end(), [&](const auto& a) { return a.first == first; });
+      const auto named = std::find_if(arguments_.named.begin(), arguments_.named.end(),
+                                      [&](const auto& a) { return a.first == first; });
       if (named == arguments_.named.end()) throw Failure("'" + first + "' is not an argument of the format");
       value = named->second;
     }

@@ -107,20 +107,44 @@ class Interpreter {
     work(1);
     line_ = s.line;
     switch (s.kind) {
-      case StmtKind::data: write(s.text); break;
-      case StmtKind::output: run_output(s, scope); break;
-      case StmtKind::set: assign(*s.target, evaluate(*s.expr, scope), scope); break;
-      case StmtKind::set_block: run_set_block(s, scope); break;
-      case StmtKind::for_loop: run_for(s, evaluate(*s.expr, scope), scope, 0); break;
-      case StmtKind::if_chain: return run_if(s, scope);
-      case StmtKind::macro: define_macro(s, scope); break;
-      case StmtKind::call_block: run_call_block(s, scope); break;
-      case StmtKind::filter_block: write(to_text(evaluate_filter(*s.expr, scope, filter_input(s, scope)))); break;
-      case StmtKind::with: return run_with(s, scope);
-      case StmtKind::block: run_body(s.body, inside(root_)); break;
-      case StmtKind::generation: run_generation(s, scope); break;
-      case StmtKind::break_loop: return Flow::stop;
-      case StmtKind::continue_loop: return Flow::next;
+      case StmtKind::data:
+        write(s.text);
+        break;
+      case StmtKind::output:
+        run_output(s, scope);
+        break;
+      case StmtKind::set:
+        assign(*s.target, evaluate(*s.expr, scope), scope);
+        break;
+      case StmtKind::set_block:
+        run_set_block(s, scope);
+        break;
+      case StmtKind::for_loop:
+        run_for(s, evaluate(*s.expr, scope), scope, 0);
+        break;
+      case StmtKind::if_chain:
+        return run_if(s, scope);
+      case StmtKind::macro:
+        define_macro(s, scope);
+        break;
+      case StmtKind::call_block:
+        run_call_block(s, scope);
+        break;
+      case StmtKind::filter_block:
+        write(to_text(evaluate_filter(*s.expr, scope, filter_input(s, scope))));
+        break;
+      case StmtKind::with:
+        return run_with(s, scope);
+      case StmtKind::block:
+        run_body(s.body, inside(root_));
+        break;
+      case StmtKind::generation:
+        run_generation(s, scope);
+        break;
+      case StmtKind::break_loop:
+        return Flow::stop;
+      case StmtKind::continue_loop:
+        return Flow::next;
     }
     return Flow::normal;
   }
@@ -169,8 +193,8 @@ class Interpreter {
       const Value holder = evaluate(*target.children[0], scope);
       if (holder.kind() != Kind::name_space) throw Failure("cannot assign attribute on non-namespace object");
       if (target.text.starts_with('_')) {
-        throw Failure("Chat templates cannot store underscore-prefixed attributes on a namespace, but got '" + target.text +
-                      "'. Please rename the attribute.");
+        throw Failure("Chat templates cannot store underscore-prefixed attributes on a namespace, but got '" +
+                      target.text + "'. Please rename the attribute.");
       }
       holder.as_namespace().set(target.text, std::move(value));
     } else {
@@ -179,7 +203,8 @@ class Interpreter {
       if (items.size() != target.children.size()) {
         throw Failure(items.size() > target.children.size()
                           ? "too many values to unpack (expected " + std::to_string(target.children.size()) + ")"
-                          : "not enough values to unpack (expected " + std::to_string(target.children.size()) + ", got " + std::to_string(items.size()) + ")");
+                          : "not enough values to unpack (expected " + std::to_string(target.children.size()) +
+                                ", got " + std::to_string(items.size()) + ")");
       }
       for (size_t i = 0; i < items.size(); ++i) assign(*target.children[i], items[i], scope);
     }
@@ -243,8 +268,10 @@ class Interpreter {
 
   Value make_macro(const Stmt& s, const std::string& name, const ScopePtr& scope) {
     keep(scope);
-    Value macro = make_callable(name, [this, &s, name, scope](Arguments& a) { return call_macro(s, name, scope, a); }, "Macro");
-    static_cast<CallableObject*>(macro.object())->attribute = [&s, name](std::string_view attribute) -> std::optional<Value> {
+    Value macro = make_callable(
+        name, [this, &s, name, scope](Arguments& a) { return call_macro(s, name, scope, a); }, "Macro");
+    static_cast<CallableObject*>(macro.object())->attribute =
+        [&s, name](std::string_view attribute) -> std::optional<Value> {
       if (attribute == "name") return Value::string(name);
       if (attribute == "catch_kwargs") return Value::boolean(s.signature.uses_kwargs);
       if (attribute == "catch_varargs") return Value::boolean(s.signature.uses_varargs);
@@ -257,9 +284,7 @@ class Interpreter {
     return macro;
   }
 
-  void define_macro(const Stmt& s, const ScopePtr& scope) {
-    scope->set(s.text, make_macro(s, s.text, scope));
-  }
+  void define_macro(const Stmt& s, const ScopePtr& scope) { scope->set(s.text, make_macro(s, s.text, scope)); }
 
   void run_call_block(const Stmt& s, const ScopePtr& scope) {
     const Value callee = evaluate(*s.expr->children[0], scope);
@@ -324,25 +349,43 @@ class Interpreter {
     work(1);
     line_ = e.line;
     switch (e.kind) {
-      case ExprKind::constant: return e.constant;
-      case ExprKind::name: return evaluate_name(e, scope);
-      case ExprKind::attribute: return attribute_of(evaluate(*e.children[0], scope), e.text);
-      case ExprKind::item: return evaluate_item(e, scope);
-      case ExprKind::slice: return evaluate_bare_slice(e, scope);
-      case ExprKind::call: return evaluate_call(e, scope);
-      case ExprKind::filter: return evaluate_filter(e, scope, Value());
-      case ExprKind::test: return evaluate_test(e, scope);
-      case ExprKind::list: return Value::list(evaluate_all(e, scope));
-      case ExprKind::tuple: return Value::tuple(evaluate_all(e, scope));
-      case ExprKind::dict: return evaluate_dict(e, scope);
-      case ExprKind::negate: return negate(evaluate(*e.children[0], scope));
-      case ExprKind::plus: return apply_binary("+", Value::integer(0), evaluate(*e.children[0], scope));
-      case ExprKind::logical_not: return Value::boolean(!is_true(evaluate(*e.children[0], scope)));
+      case ExprKind::constant:
+        return e.constant;
+      case ExprKind::name:
+        return evaluate_name(e, scope);
+      case ExprKind::attribute:
+        return attribute_of(evaluate(*e.children[0], scope), e.text);
+      case ExprKind::item:
+        return evaluate_item(e, scope);
+      case ExprKind::slice:
+        return evaluate_bare_slice(e, scope);
+      case ExprKind::call:
+        return evaluate_call(e, scope);
+      case ExprKind::filter:
+        return evaluate_filter(e, scope, Value());
+      case ExprKind::test:
+        return evaluate_test(e, scope);
+      case ExprKind::list:
+        return Value::list(evaluate_all(e, scope));
+      case ExprKind::tuple:
+        return Value::tuple(evaluate_all(e, scope));
+      case ExprKind::dict:
+        return evaluate_dict(e, scope);
+      case ExprKind::negate:
+        return negate(evaluate(*e.children[0], scope));
+      case ExprKind::plus:
+        return apply_binary("+", Value::integer(0), evaluate(*e.children[0], scope));
+      case ExprKind::logical_not:
+        return Value::boolean(!is_true(evaluate(*e.children[0], scope)));
       case ExprKind::logical_and:
-      case ExprKind::logical_or: return evaluate_logical(e, scope);
-      case ExprKind::binary: return evaluate_binary(e, scope);
-      case ExprKind::compare: return evaluate_compare(e, scope);
-      case ExprKind::condition: return evaluate_condition(e, scope);
+      case ExprKind::logical_or:
+        return evaluate_logical(e, scope);
+      case ExprKind::binary:
+        return evaluate_binary(e, scope);
+      case ExprKind::compare:
+        return evaluate_compare(e, scope);
+      case ExprKind::condition:
+        return evaluate_condition(e, scope);
     }
     return {};
   }
@@ -374,7 +417,9 @@ class Interpreter {
     return get_item(object, index);
   }
 
-  Value evaluate_bare_slice(const Expr&, const ScopePtr&) { throw Failure("a slice is only allowed as the one subscript"); }
+  Value evaluate_bare_slice(const Expr&, const ScopePtr&) {
+    throw Failure("a slice is only allowed as the one subscript");
+  }
 
   std::vector<Value> evaluate_all(const Expr& e, const ScopePtr& scope) {
     std::vector<Value> items;
@@ -426,8 +471,12 @@ class Interpreter {
     for (const CallArgument& argument : e.arguments) {
       Value value = evaluate(*argument.value, scope);
       switch (argument.kind) {
-        case CallArgument::Kind::positional: out.positional.push_back(std::move(value)); break;
-        case CallArgument::Kind::named: out.named.emplace_back(argument.name, std::move(value)); break;
+        case CallArgument::Kind::positional:
+          out.positional.push_back(std::move(value));
+          break;
+        case CallArgument::Kind::named:
+          out.named.emplace_back(argument.name, std::move(value));
+          break;
         case CallArgument::Kind::unpack_list:
           for (Value& item : to_vector(value)) out.positional.push_back(std::move(item));
           break;
@@ -475,7 +524,7 @@ class Interpreter {
   // `input` goes in at the open end of a filter chain ({% filter %}, {% set x | … %}).
   Value evaluate_filter(const Expr& e, const ScopePtr& scope, const Value& input) {
     const Expr* inner = e.children[0].get();
-    const Value value = inner == nullptr ? input
+    const Value value = inner == nullptr                  ? input
                         : inner->kind == ExprKind::filter ? evaluate_filter(*inner, scope, input)
                                                           : evaluate(*inner, scope);
     Arguments arguments = evaluate_arguments(e, scope);

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/text.h"
 #include "data/jinja/methods.h"
 #include "data/jinja/unicode.h"
 
@@ -31,7 +32,8 @@ class Builder {
     Int integer = 0;  // too large for 64 bits
     for (const char c : text) {
       if (c == '-') continue;
-      if (__builtin_mul_overflow(integer, Int{10}, &integer) || __builtin_add_overflow(integer, Int{c - '0'}, &integer)) {
+      if (__builtin_mul_overflow(integer, Int{10}, &integer) ||
+          __builtin_add_overflow(integer, Int{c - '0'}, &integer)) {
         return put(Value::real(value));
       }
     }
@@ -49,7 +51,8 @@ class Builder {
     Frame frame = close();
     std::vector<std::pair<Value, Value>> entries;
     entries.reserve(frame.values.size());
-    for (size_t i = 0; i < frame.values.size(); ++i) entries.emplace_back(std::move(frame.keys[i]), std::move(frame.values[i]));
+    for (size_t i = 0; i < frame.values.size(); ++i)
+      entries.emplace_back(std::move(frame.keys[i]), std::move(frame.values[i]));
     return put(Value::dict(std::move(entries)));
   }
   bool end_array() {
@@ -106,10 +109,14 @@ Value convert(const nlohmann::ordered_json& json, int depth) {
   if (depth > kMaxJsonDepth) throw Failure("JSON is nested more than " + std::to_string(kMaxJsonDepth) + " deep");
   using Type = nlohmann::ordered_json::value_t;
   switch (json.type()) {
-    case Type::boolean: return Value::boolean(json.get<bool>());
-    case Type::number_integer: return Value::integer(json.get<int64_t>());
-    case Type::number_unsigned: return Value::integer(json.get<uint64_t>());
-    case Type::number_float: return Value::real(json.get<double>());
+    case Type::boolean:
+      return Value::boolean(json.get<bool>());
+    case Type::number_integer:
+      return Value::integer(json.get<int64_t>());
+    case Type::number_unsigned:
+      return Value::integer(json.get<uint64_t>());
+    case Type::number_float:
+      return Value::real(json.get<double>());
     case Type::string: {
       const auto& text = json.get_ref<const std::string&>();
       if (!is_valid_utf8(text)) throw Failure("a string is not valid UTF-8");
@@ -126,7 +133,8 @@ Value convert(const nlohmann::ordered_json& json, int depth) {
       for (const auto& [key, value] : json.items()) entries.emplace_back(Value::string(key), convert(value, depth + 1));
       return Value::dict(std::move(entries));
     }
-    default: return {};
+    default:
+      return {};
   }
 }
 
@@ -158,17 +166,32 @@ class Writer {
       append_checked(out_, std::string_view(text).substr(plain, start - plain));
       plain = at;
       switch (c) {
-        case '"': out_ += "\\\""; break;
-        case '\\': out_ += "\\\\"; break;
-        case '\n': out_ += "\\n"; break;
-        case '\r': out_ += "\\r"; break;
-        case '\t': out_ += "\\t"; break;
-        case '\b': out_ += "\\b"; break;
-        case '\f': out_ += "\\f"; break;
+        case '"':
+          out_ += "\\\"";
+          break;
+        case '\\':
+          out_ += "\\\\";
+          break;
+        case '\n':
+          out_ += "\\n";
+          break;
+        case '\r':
+          out_ += "\\r";
+          break;
+        case '\t':
+          out_ += "\\t";
+          break;
+        case '\b':
+          out_ += "\\b";
+          break;
+        case '\f':
+          out_ += "\\f";
+          break;
         default: {
           const auto n = static_cast<uint32_t>(c);
           out_ += n < 0x10000 ? fmt::format("\\u{:04x}", n)
-                              : fmt::format("\\u{:04x}\\u{:04x}", 0xD800 + ((n - 0x10000) >> 10), 0xDC00 + ((n - 0x10000) & 0x3FF));
+                              : fmt::format("\\u{:04x}\\u{:04x}", 0xD800 + ((n - 0x10000) >> 10),
+                                            0xDC00 + ((n - 0x10000) & 0x3FF));
         }
       }
     }
@@ -184,12 +207,18 @@ class Writer {
 
   static std::string key_text(const Value& key) {
     switch (key.kind()) {
-      case Kind::string: return key.text();
-      case Kind::none: return "null";
-      case Kind::boolean: return key.as_boolean() ? "true" : "false";
-      case Kind::integer: return integer_text(key.as_integer());
-      case Kind::real: return real_json(key.as_real());
-      default: throw Failure("keys must be str, int, float, bool or None, not " + type_name(key));
+      case Kind::string:
+        return key.text();
+      case Kind::none:
+        return "null";
+      case Kind::boolean:
+        return key.as_boolean() ? "true" : "false";
+      case Kind::integer:
+        return integer_text(key.as_integer());
+      case Kind::real:
+        return real_json(key.as_real());
+      default:
+        throw Failure("keys must be str, int, float, bool or None, not " + type_name(key));
     }
   }
 
@@ -228,15 +257,23 @@ class Writer {
   void write(const Value& value, int depth) {
     work(1);
     switch (value.kind()) {
-      case Kind::none: return append_checked(out_, "null");
-      case Kind::boolean: return append_checked(out_, value.as_boolean() ? "true" : "false");
-      case Kind::integer: return append_checked(out_, integer_text(value.as_integer()));
-      case Kind::real: return append_checked(out_, real_json(value.as_real()));
-      case Kind::string: return write_string(value.text());
+      case Kind::none:
+        return append_checked(out_, "null");
+      case Kind::boolean:
+        return append_checked(out_, value.as_boolean() ? "true" : "false");
+      case Kind::integer:
+        return append_checked(out_, integer_text(value.as_integer()));
+      case Kind::real:
+        return append_checked(out_, real_json(value.as_real()));
+      case Kind::string:
+        return write_string(value.text());
       case Kind::list:
-      case Kind::tuple: return write_list(value.items(), depth);
-      case Kind::dict: return write_dict(value.as_dict(), depth);
-      default: throw Failure("Object of type " + type_name(value) + " is not JSON serializable");
+      case Kind::tuple:
+        return write_list(value.items(), depth);
+      case Kind::dict:
+        return write_dict(value.as_dict(), depth);
+      default:
+        throw Failure("Object of type " + type_name(value) + " is not JSON serializable");
     }
   }
 

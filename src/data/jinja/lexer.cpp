@@ -65,7 +65,9 @@ class Lexer {
     return position;
   }
 
-  bool matches(size_t position, std::string_view text) const { return source_.compare(position, text.size(), text) == 0; }
+  bool matches(size_t position, std::string_view text) const {
+    return source_.compare(position, text.size(), text) == 0;
+  }
 
   // Text in front of a tag whose sign is `sign` (0: none), with blanks stripped by the rules. Pushes it as data.
   void push_data(size_t end, char sign, bool tag_strips) {
@@ -209,8 +211,8 @@ class Lexer {
   // Digits with single underscores between them, from `position`; its end.
   size_t skip_digits(size_t position) const {
     while (position < source_.size() &&
-           (is_digit_char(source_[position]) || (source_[position] == '_' && position + 1 < source_.size() &&
-                                                 is_digit_char(source_[position + 1])))) {
+           (is_digit_char(source_[position]) ||
+            (source_[position] == '_' && position + 1 < source_.size() && is_digit_char(source_[position + 1])))) {
       ++position;
     }
     return position;
@@ -221,7 +223,8 @@ class Lexer {
     const size_t whole = skip_digits(at_);
     size_t end = whole;
     if (!after_dot) {
-      if (end + 1 < source_.size() && source_[end] == '.' && is_digit_char(source_[end + 1])) end = skip_digits(end + 1);
+      if (end + 1 < source_.size() && source_[end] == '.' && is_digit_char(source_[end + 1]))
+        end = skip_digits(end + 1);
       if (end < source_.size() && (source_[end] == 'e' || source_[end] == 'E')) {
         size_t exponent = end + 1;
         if (exponent < source_.size() && (source_[exponent] == '+' || source_[exponent] == '-')) ++exponent;
@@ -263,7 +266,9 @@ class Lexer {
     for (; end < source_.size(); ++end) {
       char c = source_[end];
       if (c == '_' && end + 1 < source_.size()) c = source_[++end];
-      const int digit = is_digit_char(c) ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : 99;
+      const int digit = is_digit_char(c)                         ? c - '0'
+                        : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10
+                                                                 : 99;
       if (digit >= base || (zero && digit != 0)) break;
       if (__builtin_mul_overflow(token.integer, static_cast<Int>(base), &token.integer) ||
           __builtin_add_overflow(token.integer, static_cast<Int>(digit), &token.integer)) {
@@ -279,7 +284,8 @@ class Lexer {
   void read_string(char quote) {
     size_t end = at_ + 1;
     while (end < source_.size() && source_[end] != quote) end += source_[end] == '\\' ? 2 : 1;
-    if (end >= source_.size()) fail(std::string("unexpected char ") + (quote == '"' ? "'\"'" : "\"'\"") + ": the string does not end");
+    if (end >= source_.size())
+      fail(std::string("unexpected char ") + (quote == '"' ? "'\"'" : "\"'\"") + ": the string does not end");
     push(TokenKind::string, unescape(std::string_view(source_).substr(at_ + 1, end - at_ - 1)));
     advance(end + 1);
   }
@@ -294,21 +300,45 @@ class Lexer {
       }
       const char c = text[++i];
       switch (c) {
-        case '\n': break;
+        case '\n':
+          break;
         case '\\':
         case '\'':
-        case '"': out += c; break;
-        case 'a': out += '\a'; break;
-        case 'b': out += '\b'; break;
-        case 'f': out += '\f'; break;
-        case 'n': out += '\n'; break;
-        case 'r': out += '\r'; break;
-        case 't': out += '\t'; break;
-        case 'v': out += '\v'; break;
-        case 'x': append_hex(out, text, i, 2); break;
-        case 'u': append_hex(out, text, i, 4); break;
-        case 'U': append_hex(out, text, i, 8); break;
-        case 'N': fail("\\N{…} escapes are not supported");
+        case '"':
+          out += c;
+          break;
+        case 'a':
+          out += '\a';
+          break;
+        case 'b':
+          out += '\b';
+          break;
+        case 'f':
+          out += '\f';
+          break;
+        case 'n':
+          out += '\n';
+          break;
+        case 'r':
+          out += '\r';
+          break;
+        case 't':
+          out += '\t';
+          break;
+        case 'v':
+          out += '\v';
+          break;
+        case 'x':
+          append_hex(out, text, i, 2);
+          break;
+        case 'u':
+          append_hex(out, text, i, 4);
+          break;
+        case 'U':
+          append_hex(out, text, i, 8);
+          break;
+        case 'N':
+          fail("\\N{…} escapes are not supported");
         default:
           if (c >= '0' && c <= '7') {
             char32_t value = 0;
@@ -331,7 +361,8 @@ class Lexer {
     uint32_t value = 0;
     const std::string_view hex = text.substr(i + 1, digits);
     const auto [end, error] = std::from_chars(hex.data(), hex.data() + hex.size(), value, 16);
-    if (hex.size() != digits || error != std::errc() || end != hex.data() + digits) fail("truncated \\x, \\u or \\U escape");
+    if (hex.size() != digits || error != std::errc() || end != hex.data() + digits)
+      fail("truncated \\x, \\u or \\U escape");
     if (value > 0x10FFFF || (value >= 0xD800 && value <= 0xDFFF)) fail("an escape names no Unicode character");
     append_code_point(out, value);
     i += digits;

@@ -11,13 +11,24 @@
 
 namespace plimsoll::jinja {
 
-enum class TokenKind : uint8_t { data, block_begin, block_end, variable_begin, variable_end, name, string, integer, real,
-                                 op, end };
+enum class TokenKind : uint8_t {
+  data,
+  block_begin,
+  block_end,
+  variable_begin,
+  variable_end,
+  name,
+  string,
+  integer,
+  real,
+  op,
+  end
+};
 
 struct Token {
   TokenKind kind = TokenKind::end;
   int line = 1;
-  std::string text;   // of data, name, string; the operator itself for op
+  std::string text;  // of data, name, string; the operator itself for op
   Int integer = 0;
   double real = 0;
 };

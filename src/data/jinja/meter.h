@@ -21,11 +21,11 @@ struct Limits {
   int64_t steps = 20'000'000;  // about one per evaluated node, and one per 64 bytes that an operation touches
 };
 
-inline constexpr int64_t kMaxLiveBytes = int64_t{256} << 20;    // of all values of a thread
-inline constexpr int64_t kMaxStringBytes = int64_t{64} << 20;   // of one string
-inline constexpr int kMaxValueDepth = 200;                      // of lists in lists
-inline constexpr int kMaxNodeDepth = 250;                       // of one expression or of nested blocks
-inline constexpr int kMaxCallDepth = 700;                       // nodes being evaluated inside each other
+inline constexpr int64_t kMaxLiveBytes = int64_t{256} << 20;   // of all values of a thread
+inline constexpr int64_t kMaxStringBytes = int64_t{64} << 20;  // of one string
+inline constexpr int kMaxValueDepth = 200;                     // of lists in lists
+inline constexpr int kMaxNodeDepth = 250;                      // of one expression or of nested blocks
+inline constexpr int kMaxCallDepth = 700;                      // nodes being evaluated inside each other
 
 // Counts `units` steps; throws Failure when the rendering in progress has used up its steps.
 void work(int64_t units);

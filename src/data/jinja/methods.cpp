@@ -74,23 +74,30 @@ Value is_whole(const Value& self, Arguments& a) {
 using Table = std::unordered_map<std::string_view, Method>;
 
 const Table& table_of(Kind kind) {
-  static const Table dict = {{"get", dict_get}, {"keys", dict_keys}, {"values", dict_values}, {"items", dict_items},
-                             {"copy", copy}};
+  static const Table dict = {
+      {"get", dict_get}, {"keys", dict_keys}, {"values", dict_values}, {"items", dict_items}, {"copy", copy}};
   static const Table list = {{"count", list_count}, {"index", list_index}, {"copy", copy}};
   static const Table tuple = {{"count", list_count}, {"index", list_index}};
   static const Table integer = {{"bit_length", bit_length}};
   static const Table real = {{"is_integer", is_whole}};
   static const Table none;
   switch (kind) {
-    case Kind::string: return string_methods();
-    case Kind::dict: return dict;
-    case Kind::list: return list;
+    case Kind::string:
+      return string_methods();
+    case Kind::dict:
+      return dict;
+    case Kind::list:
+      return list;
     case Kind::tuple:
-    case Kind::range: return tuple;
+    case Kind::range:
+      return tuple;
     case Kind::boolean:
-    case Kind::integer: return integer;
-    case Kind::real: return real;
-    default: return none;
+    case Kind::integer:
+      return integer;
+    case Kind::real:
+      return real;
+    default:
+      return none;
   }
 }
 
@@ -134,7 +141,8 @@ Parameters::Parameters(std::string_view function, const Arguments& arguments,
 }
 
 const Value& Parameters::required(size_t i) const {
-  if (values_[i] == nullptr) throw Failure(function_ + "() missing required argument: '" + std::string(names_[i]) + "'");
+  if (values_[i] == nullptr)
+    throw Failure(function_ + "() missing required argument: '" + std::string(names_[i]) + "'");
   return *values_[i];
 }
 

@@ -11,7 +11,8 @@ namespace plimsoll::jinja {
 namespace {
 
 [[noreturn]] void fail_operands(std::string_view op, const Value& a, const Value& b) {
-  throw Failure("unsupported operand type(s) for " + std::string(op) + ": '" + type_name(a) + "' and '" + type_name(b) + "'");
+  throw Failure("unsupported operand type(s) for " + std::string(op) + ": '" + type_name(a) + "' and '" + type_name(b) +
+                "'");
 }
 
 [[noreturn]] void fail_overflow() { throw Failure("an integer has more than 128 bits"); }
@@ -31,7 +32,8 @@ Value repeat(const Value& value, Int times) {
   }
   check(static_cast<Int>(value.items().size()), 4'000'000);
   std::vector<Value> items;
-  for (Int i = 0; !value.items().empty() && i < times; ++i) items.insert(items.end(), value.items().begin(), value.items().end());
+  for (Int i = 0; !value.items().empty() && i < times; ++i)
+    items.insert(items.end(), value.items().begin(), value.items().end());
   return value.is_list() ? Value::list(std::move(items)) : Value::tuple(std::move(items));
 }
 
@@ -86,7 +88,7 @@ Value integer_arithmetic(std::string_view op, Int a, Int b) {
   } else if (op == "//") {
     result = floor_divide(a, b);
   } else if (op == "%") {
-    if (b == 0) throw Failure("integer division or modulo by zero");
+    if (b == 0) throw Failure("integer modulo by zero");
     result = b == -1 ? 0 : a - floor_divide(a, b) * b;
   } else if (op == "/") {
     if (b == 0) throw Failure("division by zero");
@@ -112,7 +114,8 @@ Value real_arithmetic(std::string_view op, double a, double b) {
     if (std::isinf(result) && !std::isinf(a) && !std::isinf(b)) throw Failure("Numerical result out of range");
     return Value::real(result);
   }
-  if (b == 0) throw Failure(op == "/" ? "float division by zero" : op == "%" ? "float modulo" : "float floor division by zero");
+  if (b == 0)
+    throw Failure(op == "/" ? "float division by zero" : op == "%" ? "float modulo" : "float floor division by zero");
   if (op == "/") return Value::real(a / b);
   double remainder = std::fmod(a, b);
   if (remainder != 0 && (remainder < 0) != (b < 0)) remainder += b;
@@ -163,7 +166,8 @@ Value undefined_item(const Value& object, const Value& key) {
 // Methods that would change a list or dict, which the sandbox forbids.
 bool is_mutator(const Value& object, std::string_view name) {
   static constexpr std::string_view kDict[] = {"clear", "pop", "popitem", "setdefault", "update"};
-  static constexpr std::string_view kList[] = {"append", "clear", "pop", "reverse", "insert", "sort", "extend", "remove"};
+  static constexpr std::string_view kList[] = {"append", "clear", "pop",    "reverse",
+                                               "insert", "sort",  "extend", "remove"};
   if (object.is_dict()) return std::find(std::begin(kDict), std::end(kDict), name) != std::end(kDict);
   if (object.is_list()) return std::find(std::begin(kList), std::end(kList), name) != std::end(kList);
   return false;
@@ -224,7 +228,8 @@ bool apply_compare(std::string_view op, const Value& a, const Value& b) {
   const bool ordered = (a.is_number() && b.is_number()) || (a.is_string() && b.is_string()) ||
                        (a.kind() == b.kind() && (a.is_list() || a.kind() == Kind::tuple));
   if (!ordered) {
-    throw Failure("'" + std::string(op) + "' not supported between instances of '" + type_name(a) + "' and '" + type_name(b) + "'");
+    throw Failure("'" + std::string(op) + "' not supported between instances of '" + type_name(a) + "' and '" +
+                  type_name(b) + "'");
   }
   if (op == "<") return less(a, b);
   if (op == ">") return less(b, a);
@@ -263,7 +268,8 @@ Value get_slice(const Value& object, const Value& start, const Value& stop, cons
 std::optional<Value> find_attribute(const Value& object, std::string_view name) {
   require_defined(object);
   const auto unsafe = [&] {
-    return Value::undefined("access to attribute '" + std::string(name) + "' of '" + type_name(object) + "' object is unsafe.");
+    return Value::undefined("access to attribute '" + std::string(name) + "' of '" + type_name(object) +
+                            "' object is unsafe.");
   };
   if (name.size() > 4 && name.starts_with("__") && name.ends_with("__")) return unsafe();
   if (is_mutator(object, name)) return unsafe();
@@ -323,12 +329,23 @@ std::string escape_html(std::string_view text) {
   std::string out;
   for (const char c : text) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&#34;"; break;
-      case '\'': out += "&#39;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&#34;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += c;
     }
   }
   return out;

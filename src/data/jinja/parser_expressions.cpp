@@ -8,17 +8,27 @@ namespace {
 
 std::string describe_token(const Token& token) {
   switch (token.kind) {
-    case TokenKind::data: return "template data / text";
-    case TokenKind::block_begin: return "begin of statement block";
-    case TokenKind::block_end: return "end of statement block";
-    case TokenKind::variable_begin: return "begin of print statement";
-    case TokenKind::variable_end: return "end of print statement";
+    case TokenKind::data:
+      return "template data / text";
+    case TokenKind::block_begin:
+      return "begin of statement block";
+    case TokenKind::block_end:
+      return "end of statement block";
+    case TokenKind::variable_begin:
+      return "begin of print statement";
+    case TokenKind::variable_end:
+      return "end of print statement";
     case TokenKind::name:
-    case TokenKind::op: return token.text;
-    case TokenKind::string: return "string";
-    case TokenKind::integer: return "integer";
-    case TokenKind::real: return "float";
-    case TokenKind::end: return "end of template";
+    case TokenKind::op:
+      return token.text;
+    case TokenKind::string:
+      return "string";
+    case TokenKind::integer:
+      return "integer";
+    case TokenKind::real:
+      return "float";
+    case TokenKind::end:
+      return "end of template";
   }
   return {};
 }
@@ -132,7 +142,8 @@ ExprPtr ExpressionParser::parse_compare() {
   ExprPtr expr;
   while (true) {
     std::string op;
-    if (current().kind == TokenKind::op && std::find(std::begin(kOperators), std::end(kOperators), current().text) != std::end(kOperators)) {
+    if (current().kind == TokenKind::op &&
+        std::find(std::begin(kOperators), std::end(kOperators), current().text) != std::end(kOperators)) {
       op = current().text;
     } else if (is_name("in")) {
       op = "in";
@@ -223,16 +234,22 @@ ExprPtr ExpressionParser::parse_primary() {
   const Token& token = current();
   ExprPtr expr = make(ExprKind::constant, token.line);
   switch (token.kind) {
-    case TokenKind::name: return parse_name(take());
+    case TokenKind::name:
+      return parse_name(take());
     case TokenKind::string: {
       std::string text;
       while (current().kind == TokenKind::string) text += take().text;
       expr->constant = Value::string(std::move(text));
       return expr;
     }
-    case TokenKind::integer: expr->constant = Value::integer(take().integer); return expr;
-    case TokenKind::real: expr->constant = Value::real(take().real); return expr;
-    default: break;
+    case TokenKind::integer:
+      expr->constant = Value::integer(take().integer);
+      return expr;
+    case TokenKind::real:
+      expr->constant = Value::real(take().real);
+      return expr;
+    default:
+      break;
   }
   if (skip_op("(")) {
     expr = parse_tuple(true, {}, true);
@@ -290,7 +307,8 @@ ExprPtr ExpressionParser::parse_dict() {
 
 ExprPtr ExpressionParser::parse_name_target() {
   const Token& token = expect(TokenKind::name, "name");
-  static constexpr std::string_view kReserved[] = {"true", "false", "none", "True", "False", "None", "loop", "not", "and", "or", "in", "is", "if", "else"};
+  static constexpr std::string_view kReserved[] = {"true", "false", "none", "True", "False", "None", "loop",
+                                                   "not",  "and",   "or",   "in",   "is",    "if",   "else"};
   // "loop" may be set outside of loops only in Jinja; nobody does, and it is always a mistake.
   if (std::find(std::begin(kReserved), std::end(kReserved), token.text) != std::end(kReserved)) {
     throw SyntaxFailure(token.line, "can't assign to '" + token.text + "'");

@@ -18,7 +18,8 @@ Value make_range(Arguments& a) {
 // dict(mapping or pairs, name=value, …)
 Value make_dict(Arguments& a) {
   std::vector<std::pair<Value, Value>> entries;
-  if (a.positional.size() > 1) throw Failure("dict expected at most 1 argument, got " + std::to_string(a.positional.size()));
+  if (a.positional.size() > 1)
+    throw Failure("dict expected at most 1 argument, got " + std::to_string(a.positional.size()));
   if (!a.positional.empty()) {
     const Value& source = a.positional[0];
     if (source.is_dict()) {
@@ -27,7 +28,9 @@ Value make_dict(Arguments& a) {
       auto next = iterate(source);
       for (Value pair; next(pair);) {
         const std::vector<Value> parts = to_vector(pair);
-        if (parts.size() != 2) throw Failure("dictionary update sequence element has length " + std::to_string(parts.size()) + "; 2 is required");
+        if (parts.size() != 2)
+          throw Failure("dictionary update sequence element has length " + std::to_string(parts.size()) +
+                        "; 2 is required");
         entries.emplace_back(parts[0], parts[1]);
       }
     }
@@ -65,7 +68,8 @@ Value make_cycler(Arguments& a) {
   const auto at = std::make_shared<size_t>(0);
   Value cycler = make_callable(
       "cycler", [](Arguments&) -> Value { throw Failure("'Cycler' object is not callable"); }, "Cycler", items.depth());
-  static_cast<CallableObject*>(cycler.object())->attribute = [items, at](std::string_view name) -> std::optional<Value> {
+  static_cast<CallableObject*>(cycler.object())->attribute = [items,
+                                                              at](std::string_view name) -> std::optional<Value> {
     if (name == "current") return items.items()[*at];
     if (name == "next") {
       return make_callable(

@@ -46,7 +46,7 @@ std::vector<std::string_view> split_words(std::string_view text, Int limit) {
   text = strip(text, true, false);
   while (!text.empty()) {
     if (limit >= 0 && static_cast<Int>(out.size()) == limit) {
-      out.push_back(strip(text, false, true));
+      out.push_back(text);
       break;
     }
     size_t end = 0;
@@ -66,7 +66,7 @@ std::vector<std::string_view> split_words_from_right(std::string_view text, Int 
   text = strip(text, false, true);
   while (!text.empty()) {
     if (limit >= 0 && static_cast<Int>(out.size()) == limit) {
-      out.push_back(strip(text, true, false));
+      out.push_back(text);
       break;
     }
     size_t start = text.size();
@@ -118,11 +118,13 @@ Value split_method(const Value& self, Arguments& a) {
   const std::string_view text = self.text();
   work_bytes(text.size());
   const Int limit = p.integer(1, -1);
-  if (!p.given(0)) return Value::list(to_values(self, kRight ? split_words_from_right(text, limit) : split_words(text, limit)));
+  if (!p.given(0))
+    return Value::list(to_values(self, kRight ? split_words_from_right(text, limit) : split_words(text, limit)));
   const std::string separator = p.text(0, {});
   if (separator.empty()) throw Failure("empty separator");
   if (kRight) work_bytes(text.size() * std::min<size_t>(separator.size(), 64));
-  return Value::list(to_values(self, kRight ? split_at_from_right(text, separator, limit) : split_at(text, separator, limit)));
+  return Value::list(
+      to_values(self, kRight ? split_at_from_right(text, separator, limit) : split_at(text, separator, limit)));
 }
 
 template <bool kRight>
@@ -137,7 +139,8 @@ Value partition_method(const Value& self, Arguments& a) {
     const Value empty = Value::string({});
     return kRight ? Value::tuple({empty, empty, self}) : Value::tuple({self, empty, empty});
   }
-  return Value::tuple({like(self, text.substr(0, at)), like(self, separator), like(self, text.substr(at + separator.size()))});
+  return Value::tuple(
+      {like(self, text.substr(0, at)), like(self, separator), like(self, text.substr(at + separator.size()))});
 }
 
 // The part of the text that start and stop (in code points) leave, and where it begins. False: start is past the end.
@@ -151,7 +154,8 @@ bool window(const Value& self, const Parameters& p, size_t first, std::string_vi
   stop = stop < 0 ? std::max<Int>(0, stop + length) : std::min(stop, length);
   if (start > length || start > stop) return false;
   work_bytes(text.size());
-  const size_t begin = byte_offset(text, static_cast<int64_t>(start)), end = byte_offset(text, static_cast<int64_t>(stop));
+  const size_t begin = byte_offset(text, static_cast<int64_t>(start)),
+               end = byte_offset(text, static_cast<int64_t>(stop));
   text = text.substr(begin, end - begin);
   offset = start;
   return true;
@@ -183,7 +187,8 @@ Value count_method(const Value& self, Arguments& a) {
   work_bytes(text.size());
   if (part.empty()) return Value::integer(count_code_points(text) + 1);
   Int count = 0;
-  for (size_t at = find_text(text, part, 0); at != std::string::npos; at = find_text(text, part, at + part.size())) ++count;
+  for (size_t at = find_text(text, part, 0); at != std::string::npos; at = find_text(text, part, at + part.size()))
+    ++count;
   return Value::integer(count);
 }
 
@@ -197,7 +202,8 @@ Value starts_method(const Value& self, Arguments& a) {
   const bool inside = window(self, p, 1, text, offset);
   const auto matches = [&](const Value& part) {
     if (!part.is_string()) {
-      throw Failure(std::string(kEnd ? "endswith" : "startswith") + " first arg must be str or a tuple of str, not " + type_name(part));
+      throw Failure(std::string(kEnd ? "endswith" : "startswith") + " first arg must be str or a tuple of str, not " +
+                    type_name(part));
     }
     return inside && (kEnd ? text.ends_with(part.text()) : text.starts_with(part.text()));
   };
@@ -322,7 +328,8 @@ Value zfill_method(const Value& self, Arguments& a) {
   if (missing > kMaxStringBytes) throw Failure("a string is longer than 64 MiB");
   const std::string& text = self.text();
   const bool sign = !text.empty() && (text[0] == '-' || text[0] == '+');
-  return like(self, text.substr(0, sign ? 1 : 0) + std::string(static_cast<size_t>(missing), '0') + text.substr(sign ? 1 : 0));
+  return like(
+      self, text.substr(0, sign ? 1 : 0) + std::string(static_cast<size_t>(missing), '0') + text.substr(sign ? 1 : 0));
 }
 
 Value expand_tabs(const Value& self, Arguments& a) {

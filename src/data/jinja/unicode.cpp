@@ -12,20 +12,33 @@ utf8proc_category_t category(char32_t c) { return utf8proc_category(static_cast<
 // Upper-case forms of more than one code point (Unicode SpecialCasing.txt), for the letters met in running text.
 std::u32string_view special_upper(char32_t c) {
   switch (c) {
-    case 0x00DF: return U"SS";
-    case 0x0149: return U"\u02BCN";
-    case 0x01F0: return U"J\u030C";
-    case 0x0390: return U"\u0399\u0308\u0301";
-    case 0x03B0: return U"\u03A5\u0308\u0301";
-    case 0x0587: return U"\u0535\u0552";
-    case 0xFB00: return U"FF";
-    case 0xFB01: return U"FI";
-    case 0xFB02: return U"FL";
-    case 0xFB03: return U"FFI";
-    case 0xFB04: return U"FFL";
+    case 0x00DF:
+      return U"SS";
+    case 0x0149:
+      return U"\u02BCN";
+    case 0x01F0:
+      return U"J\u030C";
+    case 0x0390:
+      return U"\u0399\u0308\u0301";
+    case 0x03B0:
+      return U"\u03A5\u0308\u0301";
+    case 0x0587:
+      return U"\u0535\u0552";
+    case 0xFB00:
+      return U"FF";
+    case 0xFB01:
+      return U"FI";
+    case 0xFB02:
+      return U"FL";
+    case 0xFB03:
+      return U"FFI";
+    case 0xFB04:
+      return U"FFL";
     case 0xFB05:
-    case 0xFB06: return U"ST";
-    default: return {};
+    case 0xFB06:
+      return U"ST";
+    default:
+      return {};
   }
 }
 
@@ -37,9 +50,10 @@ void append_upper(std::string& out, char32_t c) {
   for (const char32_t s : special) append_code_point(out, s);
 }
 
-// The first letter of a word. Of a special form the letters behind the first are lower case, "Ss".
+// The first letter of a word. Of a special form the letters behind the first are lower case, "Ss" (but "ʼN").
 void append_title(std::string& out, char32_t c) {
   const std::u32string_view special = c < 0x80 ? std::u32string_view() : special_upper(c);
+  if (c == 0x149) return append_upper(out, c);
   if (special.empty()) {
     append_code_point(out, static_cast<char32_t>(utf8proc_totitle(static_cast<utf8proc_int32_t>(c))));
     return;
@@ -53,8 +67,8 @@ void append_title(std::string& out, char32_t c) {
 bool is_case_ignorable(char32_t c) {
   const auto cat = category(c);
   return cat == UTF8PROC_CATEGORY_MN || cat == UTF8PROC_CATEGORY_ME || cat == UTF8PROC_CATEGORY_CF ||
-         cat == UTF8PROC_CATEGORY_LM || cat == UTF8PROC_CATEGORY_SK || c == '\'' || c == '.' || c == ':' ||
-         c == 0xB7 || c == 0x2018 || c == 0x2019 || c == 0x2024 || c == 0x2027;
+         cat == UTF8PROC_CATEGORY_LM || cat == UTF8PROC_CATEGORY_SK || c == '\'' || c == '.' || c == ':' || c == 0xB7 ||
+         c == 0x2018 || c == 0x2019 || c == 0x2024 || c == 0x2027;
 }
 
 // Capital sigma is written ς at the end of a word (Unicode, section 3.13).
@@ -77,22 +91,6 @@ void append_lower(std::string& out, std::u32string_view text, size_t i) {
 }
 
 }  // namespace
-
-bool is_valid_utf8(std::string_view text) {
-  const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
-  const auto size = static_cast<utf8proc_ssize_t>(text.size());
-  for (utf8proc_ssize_t at = 0; at < size;) {
-    if (bytes[at] < 0x80) {
-      ++at;
-      continue;
-    }
-    utf8proc_int32_t c = -1;
-    const utf8proc_ssize_t n = utf8proc_iterate(bytes + at, size - at, &c);
-    if (n <= 0) return false;
-    at += n;
-  }
-  return true;
-}
 
 bool is_ascii(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
@@ -187,9 +185,12 @@ bool is_printable(char32_t c) {
     case UTF8PROC_CATEGORY_CO:
     case UTF8PROC_CATEGORY_CN:
     case UTF8PROC_CATEGORY_ZL:
-    case UTF8PROC_CATEGORY_ZP: return false;
-    case UTF8PROC_CATEGORY_ZS: return c == ' ';
-    default: return true;
+    case UTF8PROC_CATEGORY_ZP:
+      return false;
+    case UTF8PROC_CATEGORY_ZS:
+      return c == ' ';
+    default:
+      return true;
   }
 }
 

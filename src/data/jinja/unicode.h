@@ -1,4 +1,4 @@
-// UTF-8 text seen as Python sees a str: by code points. All input must be valid UTF-8 (is_valid_utf8).
+// UTF-8 text seen as Python sees a str: by code points. All input must be valid UTF-8 (base/text.h: is_valid_utf8).
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,6 @@
 
 namespace plimsoll::jinja {
 
-bool is_valid_utf8(std::string_view text);
 bool is_ascii(std::string_view text);
 
 // The code point at `position`, which moves behind it.
@@ -32,7 +31,7 @@ bool is_numeric(char32_t code_point);
 bool is_printable(char32_t code_point);
 std::string to_upper(std::string_view text);
 std::string to_lower(std::string_view text);
-std::string to_title(std::string_view text);       // str.title
+std::string to_title(std::string_view text);  // str.title
 std::string to_capitalized(std::string_view text);
 std::string to_swapped_case(std::string_view text);
 

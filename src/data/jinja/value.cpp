@@ -17,20 +17,26 @@ int depth_of(const std::vector<Value>& items) {
 
 size_t hash_of(const Value& key) {
   switch (key.kind()) {
-    case Kind::none: return 1;
+    case Kind::none:
+      return 1;
     case Kind::boolean:
     case Kind::integer:
-    case Kind::real: return std::hash<double>()(key.as_real());
-    case Kind::string: return std::hash<std::string>()(key.text());
+    case Kind::real:
+      return std::hash<double>()(key.as_real());
+    case Kind::string:
+      return std::hash<std::string>()(key.text());
     case Kind::tuple: {
       size_t hash = 7;
       for (const Value& item : key.items()) hash = hash * 31 + hash_of(item);
       return hash;
     }
     case Kind::list:
-    case Kind::dict: throw Failure("unhashable type: '" + type_name(key) + "'");
-    case Kind::undefined: return 3;
-    default: return std::hash<const void*>()(key.object());
+    case Kind::dict:
+      throw Failure("unhashable type: '" + type_name(key) + "'");
+    case Kind::undefined:
+      return 3;
+    default:
+      return std::hash<const void*>()(key.object());
   }
 }
 
@@ -65,7 +71,8 @@ DictObject::DictObject(std::vector<std::pair<Value, Value>> e, int depth_of_item
   if (e.size() <= kSmallDict) {
     for (auto& entry : e) {
       hash_of(entry.first);  // throws for an unhashable key
-      auto same = std::find_if(entries.begin(), entries.end(), [&](const auto& x) { return equal(x.first, entry.first); });
+      auto same =
+          std::find_if(entries.begin(), entries.end(), [&](const auto& x) { return equal(x.first, entry.first); });
       if (same != entries.end()) {
         same->second = std::move(entry.second);
       } else {
@@ -214,9 +221,7 @@ Value Value::dict(std::vector<std::pair<Value, Value>> entries) {
   return object(Kind::dict, new DictObject(std::move(entries), depth));
 }
 
-Value Value::undefined(std::string message) {
-  return object(Kind::undefined, new UndefinedObject(std::move(message)));
-}
+Value Value::undefined(std::string message) { return object(Kind::undefined, new UndefinedObject(std::move(message))); }
 
 Value make_callable(std::string name, std::function<Value(Arguments&)> call, const char* type, int depth_of_captured) {
   return Value::object(Kind::callable, new CallableObject(std::move(name), type, depth_of_captured, std::move(call)));
@@ -239,21 +244,33 @@ const CallableObject& Value::as_callable() const { return *static_cast<CallableO
 
 std::string type_name(const Value& value) {
   switch (value.kind()) {
-    case Kind::none: return "NoneType";
-    case Kind::undefined: return "Undefined";
-    case Kind::boolean: return "bool";
-    case Kind::integer: return "int";
-    case Kind::real: return "float";
-    case Kind::string: return value.is_markup() ? "Markup" : "str";
+    case Kind::none:
+      return "NoneType";
+    case Kind::undefined:
+      return "Undefined";
+    case Kind::boolean:
+      return "bool";
+    case Kind::integer:
+      return "int";
+    case Kind::real:
+      return "float";
+    case Kind::string:
+      return value.is_markup() ? "Markup" : "str";
     case Kind::list:
     case Kind::tuple:
     case Kind::range:
-    case Kind::view: return value.as_list().type_name;
-    case Kind::dict: return "dict";
-    case Kind::generator: return "generator";
-    case Kind::name_space: return "Namespace";
-    case Kind::callable: return value.as_callable().type_name;
-    case Kind::loop: return "LoopContext";
+    case Kind::view:
+      return value.as_list().type_name;
+    case Kind::dict:
+      return "dict";
+    case Kind::generator:
+      return "generator";
+    case Kind::name_space:
+      return "Namespace";
+    case Kind::callable:
+      return value.as_callable().type_name;
+    case Kind::loop:
+      return "LoopContext";
   }
   return "object";
 }
@@ -261,11 +278,14 @@ std::string type_name(const Value& value) {
 std::string describe(const Value& value) {
   if (value.is_none()) return "None";
   switch (value.kind()) {
-    case Kind::name_space: return "jinja2.utils.Namespace object";
-    case Kind::loop: return "jinja2.runtime.LoopContext object";
+    case Kind::name_space:
+      return "jinja2.utils.Namespace object";
+    case Kind::loop:
+      return "jinja2.runtime.LoopContext object";
     case Kind::callable:
       return (type_name(value) == "Macro" ? "jinja2.runtime.Macro" : type_name(value)) + std::string(" object");
-    default: return type_name(value) + " object";
+    default:
+      return type_name(value) + " object";
   }
 }
 
@@ -279,17 +299,24 @@ void fail_undefined(const Value& value) { throw Failure(undefined_message(value)
 bool is_true(const Value& value) {
   switch (value.kind()) {
     case Kind::none:
-    case Kind::undefined: return false;
+    case Kind::undefined:
+      return false;
     case Kind::boolean:
-    case Kind::integer: return value.as_integer() != 0;
-    case Kind::real: return value.as_real() != 0.0;
-    case Kind::string: return !value.text().empty();
+    case Kind::integer:
+      return value.as_integer() != 0;
+    case Kind::real:
+      return value.as_real() != 0.0;
+    case Kind::string:
+      return !value.text().empty();
     case Kind::list:
     case Kind::tuple:
     case Kind::range:
-    case Kind::view: return !value.items().empty();
-    case Kind::dict: return !value.as_dict().entries.empty();
-    default: return true;
+    case Kind::view:
+      return !value.items().empty();
+    case Kind::dict:
+      return !value.as_dict().entries.empty();
+    default:
+      return true;
   }
 }
 
@@ -301,7 +328,8 @@ bool equal(const Value& a, const Value& b) {
   if (a.kind() != b.kind()) return false;
   switch (a.kind()) {
     case Kind::none:
-    case Kind::undefined: return true;
+    case Kind::undefined:
+      return true;
     case Kind::string:
       work_bytes(std::min(a.text().size(), b.text().size()));
       return a.text() == b.text();
@@ -330,7 +358,8 @@ bool equal(const Value& a, const Value& b) {
         return other != nullptr && equal(entry.second, *other);
       });
     }
-    default: return a.object() == b.object();
+    default:
+      return a.object() == b.object();
   }
 }
 
@@ -358,7 +387,8 @@ bool less(const Value& a, const Value& b) {
 
 Int length_of(const Value& value) {
   switch (value.kind()) {
-    case Kind::undefined: return 0;
+    case Kind::undefined:
+      return 0;
     case Kind::string: {
       const auto& string = *static_cast<StringObject*>(value.object());
       if (string.ascii) return static_cast<Int>(string.text.size());
@@ -368,9 +398,12 @@ Int length_of(const Value& value) {
     case Kind::list:
     case Kind::tuple:
     case Kind::range:
-    case Kind::view: return static_cast<Int>(value.items().size());
-    case Kind::dict: return static_cast<Int>(value.as_dict().entries.size());
-    default: throw Failure("object of type '" + type_name(value) + "' has no len()");
+    case Kind::view:
+      return static_cast<Int>(value.items().size());
+    case Kind::dict:
+      return static_cast<Int>(value.as_dict().entries.size());
+    default:
+      throw Failure("object of type '" + type_name(value) + "' has no len()");
   }
 }
 
@@ -381,7 +414,8 @@ bool is_iterable(const Value& value) {
 
 std::function<bool(Value&)> iterate(const Value& value) {
   switch (value.kind()) {
-    case Kind::undefined: return [](Value&) { return false; };
+    case Kind::undefined:
+      return [](Value&) { return false; };
     case Kind::string:
       return [value, at = size_t{0}](Value& out) mutable {
         const std::string& text = value.text();
@@ -413,7 +447,8 @@ std::function<bool(Value&)> iterate(const Value& value) {
         work(1);
         return value.as_generator().next(out);
       };
-    default: throw Failure("'" + type_name(value) + "' object is not iterable");
+    default:
+      throw Failure("'" + type_name(value) + "' object is not iterable");
   }
 }
 

@@ -19,9 +19,21 @@ namespace plimsoll::jinja {
 using Int = __int128;  // Python's are unbounded; ours fail on overflow of 128 bits
 
 enum class Kind : uint8_t {
-  none, undefined, boolean, integer, real, string,
-  list, tuple, range, view,  // all ListObject
-  dict, generator, name_space, callable, loop,
+  none,
+  undefined,
+  boolean,
+  integer,
+  real,
+  string,
+  list,
+  tuple,
+  range,
+  view,  // all ListObject
+  dict,
+  generator,
+  name_space,
+  callable,
+  loop,
 };
 
 class Value;
@@ -78,13 +90,13 @@ class Value {
   bool is_string() const { return kind_ == Kind::string; }
   bool is_dict() const { return kind_ == Kind::dict; }
   bool is_list() const { return kind_ == Kind::list; }
-  bool is_sequence() const { return kind_ >= Kind::list && kind_ <= Kind::view; }  // a ListObject
+  bool is_sequence() const { return kind_ >= Kind::list && kind_ <= Kind::view; }       // a ListObject
   bool is_integer() const { return kind_ == Kind::integer || kind_ == Kind::boolean; }  // as Python, where bool is int
   bool is_number() const { return is_integer() || kind_ == Kind::real; }
 
   bool as_boolean() const { return data_.integer != 0; }
-  Int as_integer() const;    // of integer, boolean
-  double as_real() const;    // of any number
+  Int as_integer() const;           // of integer, boolean
+  double as_real() const;           // of any number
   const std::string& text() const;  // of string
   bool is_markup() const;
   const ListObject& as_list() const;
@@ -182,24 +194,24 @@ Value make_generator(int depth_of_source, std::function<bool(Value&)> next);
 
 // --- Python's view of values ----------------------------------------------------------------------------------------
 
-std::string type_name(const Value& value);                 // "str", "NoneType"
-std::string undefined_message(const Value& value);         // of an undefined value
-std::string describe(const Value& value);                  // "dict object", as Jinja's messages say it
+std::string type_name(const Value& value);          // "str", "NoneType"
+std::string undefined_message(const Value& value);  // of an undefined value
+std::string describe(const Value& value);           // "dict object", as Jinja's messages say it
 bool is_true(const Value& value);
 bool equal(const Value& a, const Value& b);
-bool less(const Value& a, const Value& b);                 // Failure for kinds without an order; `op` is "<"
-std::string to_text(const Value& value);                   // str(value)
-std::string to_repr(const Value& value);                   // repr(value)
+bool less(const Value& a, const Value& b);  // Failure for kinds without an order; `op` is "<"
+std::string to_text(const Value& value);    // str(value)
+std::string to_repr(const Value& value);    // repr(value)
 std::string integer_text(Int value);
-std::string real_text(double value);                       // repr of a float
-Int length_of(const Value& value);                         // len(value)
+std::string real_text(double value);  // repr of a float
+Int length_of(const Value& value);    // len(value)
 bool is_iterable(const Value& value);
 
 // Calls next repeatedly; Failure when the value cannot be iterated.
 std::function<bool(Value&)> iterate(const Value& value);
 std::vector<Value> to_vector(const Value& value);
 
-[[noreturn]] void fail_undefined(const Value& value);      // throws when an undefined value is used
+[[noreturn]] void fail_undefined(const Value& value);  // throws when an undefined value is used
 // Throws when the value is undefined, else does nothing.
 inline void require_defined(const Value& value) {
   if (value.is_undefined()) fail_undefined(value);

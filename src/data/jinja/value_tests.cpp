@@ -38,15 +38,24 @@ bool is_true_value(const Value& value, Arguments&) { return value.kind() == Kind
 bool is_false_value(const Value& value, Arguments&) { return value.kind() == Kind::boolean && !value.as_boolean(); }
 bool is_iterable_value(const Value& value, Arguments&) { return is_iterable(value); }
 bool is_escaped(const Value& value, Arguments&) { return value.is_markup(); }
-bool is_callable(const Value& value, Arguments&) { return value.kind() == Kind::callable || value.kind() == Kind::undefined || value.kind() == Kind::loop; }
-
-bool is_sequence(const Value& value, Arguments&) {
-  return value.is_string() || value.is_dict() || value.is_undefined() || (value.is_sequence() && value.kind() != Kind::view);
+bool is_callable(const Value& value, Arguments&) {
+  return value.kind() == Kind::callable || value.kind() == Kind::undefined || value.kind() == Kind::loop;
 }
 
-bool is_odd(const Value& value, Arguments&) { return equal(apply_binary("%", value, Value::integer(2)), Value::integer(1)); }
-bool is_even(const Value& value, Arguments&) { return equal(apply_binary("%", value, Value::integer(2)), Value::integer(0)); }
-bool divisible_by(const Value& value, Arguments& a) { return equal(apply_binary("%", value, other(a)), Value::integer(0)); }
+bool is_sequence(const Value& value, Arguments&) {
+  return value.is_string() || value.is_dict() || value.is_undefined() ||
+         (value.is_sequence() && value.kind() != Kind::view);
+}
+
+bool is_odd(const Value& value, Arguments&) {
+  return equal(apply_binary("%", value, Value::integer(2)), Value::integer(1));
+}
+bool is_even(const Value& value, Arguments&) {
+  return equal(apply_binary("%", value, Value::integer(2)), Value::integer(0));
+}
+bool divisible_by(const Value& value, Arguments& a) {
+  return equal(apply_binary("%", value, other(a)), Value::integer(0));
+}
 
 bool is_upper_text(const Value& value, Arguments&) {
   Arguments none;
@@ -61,7 +70,8 @@ bool is_lower_text(const Value& value, Arguments&) {
 bool same_as(const Value& value, Arguments& a) {
   const Value& with = other(a);
   if (value.kind() != with.kind()) return false;
-  if (value.object() != nullptr && with.object() != nullptr && !value.is_string()) return value.object() == with.object();
+  if (value.object() != nullptr && with.object() != nullptr && !value.is_string())
+    return value.object() == with.object();
   return equal(value, with);
 }
 

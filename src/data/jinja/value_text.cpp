@@ -38,8 +38,9 @@ void append_string_repr(std::string& out, const std::string& text) {
       out.append(text, start, at - start);
     } else {
       const auto n = static_cast<uint32_t>(c);
-      out += n <= 0xFF ? fmt::format("\\x{:02x}", n) : n <= 0xFFFF ? fmt::format("\\u{:04x}", n)
-                                                                   : fmt::format("\\U{:08x}", n);
+      out += n <= 0xFF     ? fmt::format("\\x{:02x}", n)
+             : n <= 0xFFFF ? fmt::format("\\u{:04x}", n)
+                           : fmt::format("\\U{:08x}", n);
     }
   }
   out += quote;
@@ -83,11 +84,21 @@ void append_repr(std::string& out, const Value& value, int depth) {
   work(1);
   if (depth > kMaxValueDepth) throw Failure("values are nested too deeply to be written");
   switch (value.kind()) {
-    case Kind::none: out += "None"; break;
-    case Kind::undefined: out += "Undefined"; break;
-    case Kind::boolean: out += value.as_boolean() ? "True" : "False"; break;
-    case Kind::integer: out += integer_text(value.as_integer()); break;
-    case Kind::real: out += real_text(value.as_real()); break;
+    case Kind::none:
+      out += "None";
+      break;
+    case Kind::undefined:
+      out += "Undefined";
+      break;
+    case Kind::boolean:
+      out += value.as_boolean() ? "True" : "False";
+      break;
+    case Kind::integer:
+      out += integer_text(value.as_integer());
+      break;
+    case Kind::real:
+      out += real_text(value.as_real());
+      break;
     case Kind::string:
       if (value.is_markup()) out += "Markup(";
       append_string_repr(out, value.text());
@@ -96,7 +107,9 @@ void append_repr(std::string& out, const Value& value, int depth) {
     case Kind::list:
     case Kind::tuple:
     case Kind::range:
-    case Kind::view: append_list(out, value, depth); break;
+    case Kind::view:
+      append_list(out, value, depth);
+      break;
     case Kind::dict: {
       out += '{';
       bool first = true;
@@ -125,9 +138,15 @@ void append_repr(std::string& out, const Value& value, int depth) {
       out += "}>";
       break;
     }
-    case Kind::generator: out += "<generator>"; break;
-    case Kind::callable: out += fmt::format("<{} '{}'>", value.as_callable().type_name, value.as_callable().name); break;
-    case Kind::loop: out += "<LoopContext>"; break;
+    case Kind::generator:
+      out += "<generator>";
+      break;
+    case Kind::callable:
+      out += fmt::format("<{} '{}'>", value.as_callable().type_name, value.as_callable().name);
+      break;
+    case Kind::loop:
+      out += "<LoopContext>";
+      break;
   }
 }
 

@@ -7,10 +7,13 @@
 
 namespace plimsoll::tokenizer {
 
-AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const std::vector<std::string>& normalized_contents, std::string_view source) {
+AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const std::vector<std::string>& normalized_contents,
+                         std::string_view source) {
   std::vector<int32_t> order(tokens.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return tokens[static_cast<size_t>(a)].id < tokens[static_cast<size_t>(b)].id; });
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+    return tokens[static_cast<size_t>(a)].id < tokens[static_cast<size_t>(b)].id;
+  });
   tokens_.reserve(tokens.size());
   std::vector<std::pair<std::string_view, int32_t>> raw, normalized;
   for (const int32_t from : order) tokens_.push_back(std::move(tokens[static_cast<size_t>(from)]));
@@ -18,7 +21,8 @@ AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const std::vector<std::
     const AddedToken& token = tokens_[i];
     const std::string& in_text = token.normalized ? normalized_contents[static_cast<size_t>(order[i])] : token.content;
     if (in_text.size() > kMaxBytes) {
-      throw caller_error(std::string(source), "an added token has " + std::to_string(in_text.size()) + " bytes", "the limit is " + std::to_string(kMaxBytes));
+      throw caller_error(std::string(source), "an added token has " + std::to_string(in_text.size()) + " bytes",
+                         "the limit is " + std::to_string(kMaxBytes));
     }
     (token.normalized ? normalized : raw).emplace_back(in_text, static_cast<int32_t>(i));
     end_id_ = std::max(end_id_, token.id + 1);
@@ -33,15 +37,16 @@ AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const std::vector<std::
 }
 
 const AddedToken* AddedTokens::find(std::string_view content) const {
-  const auto found = std::lower_bound(by_content_.begin(), by_content_.end(), content, [&](int32_t i, std::string_view text) {
-    return tokens_[static_cast<size_t>(i)].content < text;
-  });
+  const auto found = std::lower_bound(
+      by_content_.begin(), by_content_.end(), content,
+      [&](int32_t i, std::string_view text) { return tokens_[static_cast<size_t>(i)].content < text; });
   if (found == by_content_.end() || tokens_[static_cast<size_t>(*found)].content != content) return nullptr;
   return &tokens_[static_cast<size_t>(*found)];
 }
 
 const AddedToken* AddedTokens::find(int32_t id) const {
-  const auto found = std::lower_bound(tokens_.begin(), tokens_.end(), id, [](const AddedToken& token, int32_t value) { return token.id < value; });
+  const auto found = std::lower_bound(tokens_.begin(), tokens_.end(), id,
+                                      [](const AddedToken& token, int32_t value) { return token.id < value; });
   return found == tokens_.end() || found->id != id ? nullptr : &*found;
 }
 
@@ -73,8 +78,10 @@ size_t AddedTokens::whitespace_end(std::string_view text, size_t begin) {
 }
 
 int64_t AddedTokens::resident_bytes() const {
-  int64_t bytes = raw_.resident_bytes() + normalized_.resident_bytes() + static_cast<int64_t>(4 * by_content_.capacity());
-  for (const AddedToken& token : tokens_) bytes += static_cast<int64_t>(sizeof token + (token.content.size() > 15 ? token.content.capacity() + 1 : 0));
+  int64_t bytes =
+      raw_.resident_bytes() + normalized_.resident_bytes() + static_cast<int64_t>(4 * by_content_.capacity());
+  for (const AddedToken& token : tokens_)
+    bytes += static_cast<int64_t>(sizeof token + (token.content.size() > 15 ? token.content.capacity() + 1 : 0));
   return bytes;
 }
 

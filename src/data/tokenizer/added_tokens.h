@@ -28,7 +28,8 @@ class AddedTokens {
 
   AddedTokens() = default;
   // `normalized_contents[i]` is the normalized form of token i (read only where token i is `normalized`).
-  AddedTokens(std::vector<AddedToken> tokens, const std::vector<std::string>& normalized_contents, std::string_view source);
+  AddedTokens(std::vector<AddedToken> tokens, const std::vector<std::string>& normalized_contents,
+              std::string_view source);
 
   const AddedToken* find(std::string_view content) const;
   const AddedToken* find(int32_t id) const;
@@ -52,7 +53,10 @@ class AddedTokens {
       if (trie.starts_with_any(text[at])) {
         trie.prefixes(text.substr(at), [&](size_t n, int32_t value) { length = n, index = value; });
       }
-      if (index < 0) { ++at; continue; }
+      if (index < 0) {
+        ++at;
+        continue;
+      }
       size_t begin = at, end = at + length;
       at = end;
       const AddedToken& token = tokens_[static_cast<size_t>(index)];
@@ -69,7 +73,8 @@ class AddedTokens {
 
  private:
   static bool inside_word(std::string_view text, size_t begin, size_t end);
-  static size_t whitespace_start(std::string_view text, size_t from, size_t end);  // of the whitespace that ends at `end`
+  static size_t whitespace_start(std::string_view text, size_t from,
+                                 size_t end);  // of the whitespace that ends at `end`
   static size_t whitespace_end(std::string_view text, size_t begin);
 
   std::vector<AddedToken> tokens_;  // sorted by id

@@ -55,7 +55,8 @@ void BpeModel::split_symbols(const Vocabulary& vocabulary, std::string_view piec
     const size_t begin = at;
     at += utf8_length(piece[at]);
     std::string_view text = piece.substr(begin, at - begin);
-    const bool with_prefix = begin != 0 && !continuing_prefix.empty(), with_suffix = at == piece.size() && !end_of_word_suffix.empty();
+    const bool with_prefix = begin != 0 && !continuing_prefix.empty(),
+               with_suffix = at == piece.size() && !end_of_word_suffix.empty();
     if (with_prefix || with_suffix) {
       decorated = with_prefix ? continuing_prefix : std::string();
       decorated += text;
@@ -110,13 +111,16 @@ void BpeModel::merge_short(std::vector<int32_t>& ids) const {
 
 void BpeModel::merge_long(BpeScratch& scratch) const {
   using Candidate = BpeScratch::Candidate;
-  const auto later = [](const Candidate& a, const Candidate& b) { return a.rank != b.rank ? a.rank > b.rank : a.at > b.at; };
+  const auto later = [](const Candidate& a, const Candidate& b) {
+    return a.rank != b.rank ? a.rank > b.rank : a.at > b.at;
+  };
   auto& symbols = scratch.symbols;
   auto& heap = scratch.heap;
   const auto count = static_cast<uint32_t>(scratch.ids.size());
   symbols.resize(count);
   heap.clear();
-  for (uint32_t i = 0; i < count; ++i) symbols[i] = {scratch.ids[i], i == 0 ? kNone : i - 1, i + 1 == count ? kNone : i + 1};
+  for (uint32_t i = 0; i < count; ++i)
+    symbols[i] = {scratch.ids[i], i == 0 ? kNone : i - 1, i + 1 == count ? kNone : i + 1};
   const auto consider = [&](uint32_t left, uint32_t right) {
     const MergeTable::Slot* slot = merges.find(symbols[left].id, symbols[right].id);
     if (slot == nullptr) return false;
@@ -131,7 +135,8 @@ void BpeModel::merge_long(BpeScratch& scratch) const {
     heap.pop_back();
     BpeScratch::Symbol& left = symbols[best.at];
     const MergeTable::Slot& slot = merges.at(best.slot);
-    if (left.id == kNoToken || left.next == kNone || MergeTable::key_of(left.id, symbols[left.next].id) != slot.key) continue;
+    if (left.id == kNoToken || left.next == kNone || MergeTable::key_of(left.id, symbols[left.next].id) != slot.key)
+      continue;
     BpeScratch::Symbol& right = symbols[left.next];
     left.id = slot.merged;
     right.id = kNoToken;
@@ -146,7 +151,8 @@ void BpeModel::merge_long(BpeScratch& scratch) const {
   for (uint32_t i = 0; i != kNone; i = symbols[i].next) scratch.ids.push_back(symbols[i].id);
 }
 
-void BpeModel::encode(const Vocabulary& vocabulary, std::string_view piece, BpeScratch& scratch, std::vector<int32_t>& out) const {
+void BpeModel::encode(const Vocabulary& vocabulary, std::string_view piece, BpeScratch& scratch,
+                      std::vector<int32_t>& out) const {
   BpeScratch::Cached* cached = nullptr;
   if (piece.size() <= BpeScratch::kCacheTextBytes) {
     if (scratch.cache.empty()) scratch.cache.resize(BpeScratch::kCacheSlots);

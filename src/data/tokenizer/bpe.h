@@ -25,7 +25,8 @@ class MergeTable {
   }
 
   void reserve(size_t merges);  // once, before add(); at most that many add()s
-  void add(int32_t left, int32_t right, uint32_t rank, int32_t merged);  // a pair that is there already takes the later rank
+  void add(int32_t left, int32_t right, uint32_t rank,
+           int32_t merged);  // a pair that is there already takes the later rank
   const Slot* find(int32_t left, int32_t right) const;
   const Slot& at(uint32_t index) const { return slots_[index]; }
   uint32_t index_of(const Slot* slot) const { return static_cast<uint32_t>(slot - slots_.data()); }
@@ -69,7 +70,8 @@ struct BpeModel {
 
   void prepare(const Vocabulary& vocabulary);
   // Appends the ids of one piece. Thread-safe with one scratch a thread.
-  void encode(const Vocabulary& vocabulary, std::string_view piece, BpeScratch& scratch, std::vector<int32_t>& out) const;
+  void encode(const Vocabulary& vocabulary, std::string_view piece, BpeScratch& scratch,
+              std::vector<int32_t>& out) const;
 
  private:
   void split_symbols(const Vocabulary& vocabulary, std::string_view piece, std::vector<int32_t>& ids) const;

@@ -33,7 +33,8 @@ std::optional<std::string> decode_base64(std::string_view text) {
   return out;
 }
 
-// Darts-clone's unit: 8 bits of label (and the sign bit of a value), a leaf flag, and an offset of 22 bits with a shift.
+// Darts-clone's unit: 8 bits of label (and the sign bit of a value), a leaf flag, and an offset of 22 bits with a
+// shift.
 bool has_leaf(uint32_t unit) { return ((unit >> 8) & 1) != 0; }
 uint32_t label_of(uint32_t unit) { return unit & 0x800000ff; }
 size_t offset_of(uint32_t unit) { return static_cast<size_t>(unit >> 10) << ((unit & (1u << 9)) >> 6); }
@@ -42,14 +43,16 @@ size_t offset_of(uint32_t unit) { return static_cast<size_t>(unit >> 10) << ((un
 
 Charsmap::Charsmap(std::string_view base64, std::string_view source) {
   const auto bad = [&](const char* problem) {
-    return caller_error(std::string(source), std::string("precompiled_charsmap ") + problem, "export the tokenizer again");
+    return caller_error(std::string(source), std::string("precompiled_charsmap ") + problem,
+                        "export the tokenizer again");
   };
   const std::optional<std::string> bytes = decode_base64(base64);
   if (!bytes) throw bad("is not base64");
   uint32_t trie_bytes = 0;
   if (bytes->size() < 4) throw bad("is too short");
   std::memcpy(&trie_bytes, bytes->data(), 4);
-  if (trie_bytes % 4 != 0 || trie_bytes == 0 || trie_bytes > bytes->size() - 4) throw bad("has a trie larger than itself");
+  if (trie_bytes % 4 != 0 || trie_bytes == 0 || trie_bytes > bytes->size() - 4)
+    throw bad("has a trie larger than itself");
   units_.resize(trie_bytes / 4);
   std::memcpy(units_.data(), bytes->data() + 4, trie_bytes);
   strings_ = bytes->substr(4 + trie_bytes);
@@ -68,7 +71,9 @@ std::optional<std::string_view> Charsmap::replacement(std::string_view chunk) co
     if (!leaf) continue;
     if (node >= units_.size()) return std::nullopt;
     const size_t begin = units_[node] & 0x7fffffff;
-    if (begin > strings_.size() || (begin < strings_.size() && (static_cast<unsigned char>(strings_[begin]) & 0xc0) == 0x80)) return std::nullopt;
+    if (begin > strings_.size() ||
+        (begin < strings_.size() && (static_cast<unsigned char>(strings_[begin]) & 0xc0) == 0x80))
+      return std::nullopt;
     const size_t end = std::min(strings_.find('\0', begin), strings_.size());
     return std::string_view(strings_).substr(begin, end - begin);
   }

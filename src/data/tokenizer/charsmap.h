@@ -14,8 +14,8 @@ class Charsmap {
  public:
   Charsmap(std::string_view base64, std::string_view source);  // throws a caller Error
 
-  // Rewrites `text` grapheme by grapheme (of fewer than 6 bytes), else character by character, as the tokenizers library
-  // does; appends to `out`.
+  // Rewrites `text` grapheme by grapheme (of fewer than 6 bytes), else character by character, as the tokenizers
+  // library does; appends to `out`.
   void apply(std::string_view text, std::string& out) const;
 
  private:

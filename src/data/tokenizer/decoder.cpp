@@ -23,14 +23,23 @@ void parse_step(const JsonSection& section, int depth, Decoder& out) {
   } else if (type == "Fuse") {
     out.steps.push_back({.kind = Kind::fuse});
   } else if (type == "Strip") {
-    DecoderStep step{.kind = Kind::strip, .text = section.string_or("content", " "), .start = section.integer_or("start", 0), .stop = section.integer_or("stop", 0)};
-    if (step.text.empty() || utf8_length(step.text[0]) != step.text.size()) section.fail("\"content\" must be one character");
+    DecoderStep step{.kind = Kind::strip,
+                     .text = section.string_or("content", " "),
+                     .start = section.integer_or("start", 0),
+                     .stop = section.integer_or("stop", 0)};
+    if (step.text.empty() || utf8_length(step.text[0]) != step.text.size())
+      section.fail("\"content\" must be one character");
     out.steps.push_back(std::move(step));
   } else if (type == "Replace") {
-    out.steps.push_back({.kind = Kind::replace, .text = section.string("content"), .regex = std::make_shared<Regex>(section.pattern())});
+    out.steps.push_back({.kind = Kind::replace,
+                         .text = section.string("content"),
+                         .regex = std::make_shared<Regex>(section.pattern())});
   } else if (type == "Metaspace") {
-    const std::string scheme = section.string_or("prepend_scheme", section.boolean_or("add_prefix_space", true) ? "always" : "never");
-    out.steps.push_back({.kind = Kind::metaspace, .text = section.string_or("replacement", "\xe2\x96\x81"), .drop_first = scheme != "never"});
+    const std::string scheme =
+        section.string_or("prepend_scheme", section.boolean_or("add_prefix_space", true) ? "always" : "never");
+    out.steps.push_back({.kind = Kind::metaspace,
+                         .text = section.string_or("replacement", "\xe2\x96\x81"),
+                         .drop_first = scheme != "never"});
   } else if (type == "BPEDecoder") {
     out.steps.push_back({.kind = Kind::bpe_suffix, .text = section.string_or("suffix", "</w>")});
   } else {
@@ -42,7 +51,10 @@ std::optional<char> fallback_byte(const std::string& token) {
   if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return std::nullopt;
   int value = 0;
   for (const char c : {token[3], token[4]}) {
-    const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    const int digit = c >= '0' && c <= '9'   ? c - '0'
+                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                             : -1;
     if (digit < 0) return std::nullopt;
     value = value * 16 + digit;
   }
@@ -128,9 +140,12 @@ std::string joined(const Tokens& tokens, std::string_view between) {
 
 Tokens apply(const DecoderStep& step, Tokens tokens, RegexScratch& scratch) {
   switch (step.kind) {
-    case Kind::byte_level: return byte_level(tokens);
-    case Kind::byte_fallback: return byte_fallback(std::move(tokens));
-    case Kind::fuse: return {joined(tokens, "")};
+    case Kind::byte_level:
+      return byte_level(tokens);
+    case Kind::byte_fallback:
+      return byte_fallback(std::move(tokens));
+    case Kind::fuse:
+      return {joined(tokens, "")};
     case Kind::strip:
       for (std::string& token : tokens) token = stripped(step, token);
       break;
@@ -138,10 +153,12 @@ Tokens apply(const DecoderStep& step, Tokens tokens, RegexScratch& scratch) {
       for (std::string& token : tokens) token = replaced(step, token, scratch);
       break;
     case Kind::metaspace:
-      for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = spaced(tokens[i], step.text, i == 0 && step.drop_first ? "" : " ");
+      for (size_t i = 0; i < tokens.size(); ++i)
+        tokens[i] = spaced(tokens[i], step.text, i == 0 && step.drop_first ? "" : " ");
       break;
     case Kind::bpe_suffix:
-      for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = spaced(tokens[i], step.text, i + 1 == tokens.size() ? "" : " ");
+      for (size_t i = 0; i < tokens.size(); ++i)
+        tokens[i] = spaced(tokens[i], step.text, i + 1 == tokens.size() ? "" : " ");
       break;
   }
   return tokens;

@@ -14,10 +14,10 @@ namespace plimsoll::tokenizer {
 struct DecoderStep {
   enum class Kind { byte_level, byte_fallback, fuse, strip, replace, metaspace, bpe_suffix };
   Kind kind;
-  std::string text = {};                    // replace: content; strip: the character; metaspace: the replacement; bpe_suffix
+  std::string text = {};  // replace: content; strip: the character; metaspace: the replacement; bpe_suffix
   std::shared_ptr<const Regex> regex = {};  // replace
-  int64_t start = 0, stop = 0;         // strip: characters at most
-  bool drop_first = false;             // metaspace: the first token's replacements are dropped, not spaces
+  int64_t start = 0, stop = 0;              // strip: characters at most
+  bool drop_first = false;                  // metaspace: the first token's replacements are dropped, not spaces
 };
 
 struct Decoder {

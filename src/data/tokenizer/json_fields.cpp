@@ -5,7 +5,8 @@
 namespace plimsoll::tokenizer {
 
 void JsonSection::fail(const std::string& problem) const {
-  throw caller_error(std::string(source), std::string(name) + ": " + problem, "use a tokenizer.json of a published language model");
+  throw caller_error(std::string(source), std::string(name) + ": " + problem,
+                     "use a tokenizer.json of a published language model");
 }
 
 const nlohmann::json* JsonSection::find(const char* key) const {

@@ -14,7 +14,8 @@ void JsonReader::fail(const std::string& problem) const {
 }
 
 char JsonReader::peek_char() {
-  while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r')) ++at_;
+  while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r'))
+    ++at_;
   if (at_ >= text_.size()) fail("the JSON ends too early");
   return text_[at_];
 }
@@ -27,13 +28,19 @@ void JsonReader::expect(char c) {
 JsonReader::Kind JsonReader::peek() {
   const char c = peek_char();
   switch (c) {
-    case '{': return Kind::object;
-    case '[': return Kind::array;
-    case '"': return Kind::string;
+    case '{':
+      return Kind::object;
+    case '[':
+      return Kind::array;
+    case '"':
+      return Kind::string;
     case 't':
-    case 'f': return Kind::boolean;
-    case 'n': return Kind::null;
-    default: break;
+    case 'f':
+      return Kind::boolean;
+    case 'n':
+      return Kind::null;
+    default:
+      break;
   }
   if (c == '-' || (c >= '0' && c <= '9')) return Kind::number;
   fail("this is not JSON");
@@ -78,14 +85,28 @@ void JsonReader::read_escape(std::string& out) {
   switch (c) {
     case '"':
     case '\\':
-    case '/': out += c; return;
-    case 'b': out += '\b'; return;
-    case 'f': out += '\f'; return;
-    case 'n': out += '\n'; return;
-    case 'r': out += '\r'; return;
-    case 't': out += '\t'; return;
-    case 'u': break;
-    default: fail("an escape that JSON does not have");
+    case '/':
+      out += c;
+      return;
+    case 'b':
+      out += '\b';
+      return;
+    case 'f':
+      out += '\f';
+      return;
+    case 'n':
+      out += '\n';
+      return;
+    case 'r':
+      out += '\r';
+      return;
+    case 't':
+      out += '\t';
+      return;
+    case 'u':
+      break;
+    default:
+      fail("an escape that JSON does not have");
   }
   char32_t unit = read_hex4();
   if (unit >= 0xdc00 && unit <= 0xdfff) fail("half of a surrogate pair");
@@ -104,7 +125,9 @@ void JsonReader::read_string(std::string& out) {
   out.clear();
   while (true) {
     const size_t start = at_;
-    while (at_ < text_.size() && text_[at_] != '"' && text_[at_] != '\\' && static_cast<unsigned char>(text_[at_]) >= 0x20) ++at_;
+    while (at_ < text_.size() && text_[at_] != '"' && text_[at_] != '\\' &&
+           static_cast<unsigned char>(text_[at_]) >= 0x20)
+      ++at_;
     out.append(text_.substr(start, at_ - start));
     if (at_ >= text_.size()) fail("the JSON ends inside a string");
     const char c = text_[at_++];
@@ -128,7 +151,8 @@ int64_t JsonReader::read_int() {
   const std::string_view digits = number_text();
   int64_t value = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  if (error != std::errc() || end != digits.data() + digits.size()) fail("\"" + std::string(digits) + "\" is not an integer");
+  if (error != std::errc() || end != digits.data() + digits.size())
+    fail("\"" + std::string(digits) + "\" is not an integer");
   return value;
 }
 
@@ -136,7 +160,8 @@ double JsonReader::read_number() {
   const std::string_view digits = number_text();
   double value = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  if (error != std::errc() || end != digits.data() + digits.size()) fail("\"" + std::string(digits) + "\" is not a number");
+  if (error != std::errc() || end != digits.data() + digits.size())
+    fail("\"" + std::string(digits) + "\" is not a number");
   return value;
 }
 
@@ -172,11 +197,20 @@ void JsonReader::skip_string() {
 
 void JsonReader::skip_scalar() {
   switch (peek()) {
-    case Kind::string: skip_string(); break;
-    case Kind::number: read_number(); break;
-    case Kind::boolean: read_bool(); break;
-    case Kind::null: read_null(); break;
-    default: fail("this is not JSON");
+    case Kind::string:
+      skip_string();
+      break;
+    case Kind::number:
+      read_number();
+      break;
+    case Kind::boolean:
+      read_bool();
+      break;
+    case Kind::null:
+      read_null();
+      break;
+    default:
+      fail("this is not JSON");
   }
 }
 
@@ -206,7 +240,8 @@ std::string_view JsonReader::skip_value() {
 }
 
 void JsonReader::expect_end() {
-  while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r')) ++at_;
+  while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r'))
+    ++at_;
   if (at_ != text_.size()) fail("something follows the end of the JSON");
 }
 

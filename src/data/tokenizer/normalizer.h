@@ -15,10 +15,10 @@ namespace plimsoll::tokenizer {
 struct NormalizerStep {
   enum class Kind { nfc, nfd, nfkc, nfkd, lowercase, strip, strip_accents, prepend, replace, byte_level, precompiled };
   Kind kind;
-  std::string text = {};                     // prepend: the prefix; replace: the content
-  std::shared_ptr<const Regex> regex = {};   // replace
-  std::string literal = {};                  // replace: the pattern where it is one plain string, else empty
-  bool left = false, right = false;     // strip
+  std::string text = {};                          // prepend: the prefix; replace: the content
+  std::shared_ptr<const Regex> regex = {};        // replace
+  std::string literal = {};                       // replace: the pattern where it is one plain string, else empty
+  bool left = false, right = false;               // strip
   std::shared_ptr<const Charsmap> charsmap = {};  // precompiled
 };
 
@@ -31,8 +31,9 @@ struct NormalizerScratch {
   std::string front, back;
 };
 
-// The result lies in `scratch` or is `text` itself; it holds until the next call. Linear in the text, but for sorting runs
-// of combining marks.
-std::string_view normalize(const Normalizer& normalizer, std::string_view text, NormalizerScratch& scratch, RegexScratch& regex);
+// The result lies in `scratch` or is `text` itself; it holds until the next call. Linear in the text, but for sorting
+// runs of combining marks.
+std::string_view normalize(const Normalizer& normalizer, std::string_view text, NormalizerScratch& scratch,
+                           RegexScratch& regex);
 
 }  // namespace plimsoll::tokenizer

@@ -57,8 +57,10 @@ class Parser {
         if (id != "A" && id != "B") section.fail("a Sequence is A or B, not \"" + id + "\"");
         out.push_back({id == "A" ? TemplatePiece::kFirst : TemplatePiece::kSecond, type_id});
       } else {
-        if (special == nullptr || !special->is_object() || !special->contains(id)) section.fail("the token \"" + id + "\" is not under special_tokens");
-        for (const nlohmann::json& one : section.at((*special)[id]).array("ids")) out.push_back({check_id(section, one), type_id});
+        if (special == nullptr || !special->is_object() || !special->contains(id))
+          section.fail("the token \"" + id + "\" is not under special_tokens");
+        for (const nlohmann::json& one : section.at((*special)[id]).array("ids"))
+          out.push_back({check_id(section, one), type_id});
       }
       if (out.size() > kMaxTemplatePieces) section.fail("the template has more than 1024 pieces");
     }

@@ -10,7 +10,8 @@ namespace {
 using Step = PreTokenizerStep;
 using Kind = PreTokenizerStep::Kind;
 
-constexpr std::string_view kGpt2Pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kGpt2Pattern =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 SplitBehavior parse_behavior(const JsonSection& section, std::string_view fallback) {
   const std::string name = section.string_or("behavior", fallback);
@@ -23,13 +24,18 @@ SplitBehavior parse_behavior(const JsonSection& section, std::string_view fallba
 }
 
 Step parse_metaspace(const JsonSection& section) {
-  Step step{.kind = Kind::metaspace, .split_words = section.boolean_or("split", true), .replacement = section.string_or("replacement", "\xe2\x96\x81")};
+  Step step{.kind = Kind::metaspace,
+            .split_words = section.boolean_or("split", true),
+            .replacement = section.string_or("replacement", "\xe2\x96\x81")};
   // Files before tokenizers 0.14 say add_prefix_space where later ones say prepend_scheme.
-  const std::string scheme = section.string_or("prepend_scheme", section.boolean_or("add_prefix_space", true) ? "always" : "never");
+  const std::string scheme =
+      section.string_or("prepend_scheme", section.boolean_or("add_prefix_space", true) ? "always" : "never");
   step.prefix_always = scheme == "always";
   step.prefix_first = scheme == "first";
-  if (step.replacement.empty() || utf8_length(step.replacement[0]) != step.replacement.size()) section.fail("\"replacement\" must be one character");
-  if (!step.prefix_always && !step.prefix_first && scheme != "never") section.fail("the prepend_scheme \"" + scheme + "\" is not known");
+  if (step.replacement.empty() || utf8_length(step.replacement[0]) != step.replacement.size())
+    section.fail("\"replacement\" must be one character");
+  if (!step.prefix_always && !step.prefix_first && scheme != "never")
+    section.fail("the prepend_scheme \"" + scheme + "\" is not known");
   return step;
 }
 
@@ -39,7 +45,9 @@ void parse_step(const JsonSection& section, int depth, std::vector<Step>& out) {
   if (type == "Sequence") {
     for (const nlohmann::json& inner : section.array("pretokenizers")) parse_step(section.at(inner), depth + 1, out);
   } else if (type == "Split") {
-    out.push_back({.kind = Kind::split, .behavior = parse_behavior(section, "Isolated"), .invert = section.boolean_or("invert", false),
+    out.push_back({.kind = Kind::split,
+                   .behavior = parse_behavior(section, "Isolated"),
+                   .invert = section.boolean_or("invert", false),
                    .regex = std::make_shared<Regex>(section.pattern())});
   } else if (type == "ByteLevel") {
     Step step{.kind = Kind::byte_level, .prefix_space = section.boolean_or("add_prefix_space", true)};
@@ -48,17 +56,22 @@ void parse_step(const JsonSection& section, int depth, std::vector<Step>& out) {
   } else if (type == "Metaspace") {
     out.push_back(parse_metaspace(section));
   } else if (type == "Digits") {
-    out.push_back({.kind = Kind::digits, .behavior = section.boolean_or("individual_digits", false) ? SplitBehavior::isolated : SplitBehavior::contiguous});
+    out.push_back({.kind = Kind::digits,
+                   .behavior = section.boolean_or("individual_digits", false) ? SplitBehavior::isolated
+                                                                              : SplitBehavior::contiguous});
   } else if (type == "Punctuation") {
     out.push_back({.kind = Kind::punctuation, .behavior = parse_behavior(section, "Isolated")});
   } else if (type == "WhitespaceSplit") {
     out.push_back({.kind = Kind::whitespace, .behavior = SplitBehavior::removed});
   } else if (type == "Whitespace") {
-    out.push_back({.kind = Kind::split, .behavior = SplitBehavior::removed, .invert = true,
+    out.push_back({.kind = Kind::split,
+                   .behavior = SplitBehavior::removed,
+                   .invert = true,
                    .regex = std::make_shared<Regex>(R"(\w+|[^\s\p{Alphabetic}\p{M}\p{Nd}\p{Pc}]+)", section.source)});
   } else if (type == "CharDelimiterSplit") {
     const std::string delimiter = section.string("delimiter");
-    if (delimiter.empty() || utf8_length(delimiter[0]) != delimiter.size()) section.fail("\"delimiter\" must be one character");
+    if (delimiter.empty() || utf8_length(delimiter[0]) != delimiter.size())
+      section.fail("\"delimiter\" must be one character");
     size_t at = 0;
     out.push_back({.kind = Kind::delimiter, .behavior = SplitBehavior::removed, .delimiter = next_char(delimiter, at)});
   } else {
@@ -70,7 +83,8 @@ void parse_step(const JsonSection& section, int depth, std::vector<Step>& out) {
 template <typename Next>
 class Joiner {
  public:
-  Joiner(SplitBehavior behavior, bool invert, Next next) : behavior_(behavior), invert_(invert), next_(std::move(next)) {}
+  Joiner(SplitBehavior behavior, bool invert, Next next)
+      : behavior_(behavior), invert_(invert), next_(std::move(next)) {}
 
   void operator()(size_t begin, size_t end, bool match) {
     match ^= invert_;
@@ -78,10 +92,18 @@ class Joiner {
       case SplitBehavior::removed:
         if (!match) next_(begin, end);
         return;
-      case SplitBehavior::isolated: next_(begin, end); return;
-      case SplitBehavior::contiguous: join(begin, end, match == last_match_ && open_); break;
-      case SplitBehavior::merged_with_previous: join(begin, end, match && !last_match_ && open_); break;
-      case SplitBehavior::merged_with_next: join(begin, end, !match && last_match_ && open_); break;
+      case SplitBehavior::isolated:
+        next_(begin, end);
+        return;
+      case SplitBehavior::contiguous:
+        join(begin, end, match == last_match_ && open_);
+        break;
+      case SplitBehavior::merged_with_previous:
+        join(begin, end, match && !last_match_ && open_);
+        break;
+      case SplitBehavior::merged_with_next:
+        join(begin, end, !match && last_match_ && open_);
+        break;
     }
     last_match_ = match;
   }
@@ -109,10 +131,14 @@ class Joiner {
 
 bool in_class(const Step& step, char32_t c) {
   switch (step.kind) {
-    case Kind::digits: return is_number(c);
-    case Kind::punctuation: return is_punctuation(c);
-    case Kind::whitespace: return is_whitespace(c);
-    default: return c == step.delimiter;
+    case Kind::digits:
+      return is_number(c);
+    case Kind::punctuation:
+      return is_punctuation(c);
+    case Kind::whitespace:
+      return is_whitespace(c);
+    default:
+      return c == step.delimiter;
   }
 }
 
@@ -144,16 +170,26 @@ class Run {
     }
     const Step& step = pre_.steps[index];
     switch (step.kind) {
-      case Kind::split: split(index, text, at_start, step.behavior, step.invert); break;
-      case Kind::byte_level: byte_level(index, text, at_start); break;
-      case Kind::metaspace: metaspace(index, text, at_start); break;
-      default: classes(index, text, at_start); break;
+      case Kind::split:
+        split(index, text, at_start, step.behavior, step.invert);
+        break;
+      case Kind::byte_level:
+        byte_level(index, text, at_start);
+        break;
+      case Kind::metaspace:
+        metaspace(index, text, at_start);
+        break;
+      default:
+        classes(index, text, at_start);
+        break;
     }
   }
 
  private:
   auto next_of(size_t index, std::string_view text, bool at_start) {
-    return [this, index, text, at_start](size_t begin, size_t end) { step(index + 1, text.substr(begin, end - begin), at_start && begin == 0); };
+    return [this, index, text, at_start](size_t begin, size_t end) {
+      step(index + 1, text.substr(begin, end - begin), at_start && begin == 0);
+    };
   }
 
   void split(size_t index, std::string_view text, bool at_start, SplitBehavior behavior, bool invert) {
@@ -189,7 +225,9 @@ class Run {
       step(index + 1, chars, at_start && begin == 0);
     };
     if (current.regex) {
-      for_each_match(*current.regex, text, regex_, [&](size_t begin, size_t end, bool match) { if (begin != end) piece(begin, end, match); });
+      for_each_match(*current.regex, text, regex_, [&](size_t begin, size_t end, bool match) {
+        if (begin != end) piece(begin, end, match);
+      });
     } else {
       piece(0, text.size(), false);
     }
@@ -212,7 +250,8 @@ class Run {
     }
     // Merged with next: a piece begins at every replacement character.
     for (size_t begin = 0; begin < changed.size();) {
-      const size_t from = changed.substr(begin).starts_with(current.replacement) ? begin + current.replacement.size() : begin;
+      const size_t from =
+          changed.substr(begin).starts_with(current.replacement) ? begin + current.replacement.size() : begin;
       const size_t end = std::min(changed.find(current.replacement, from), changed.size());
       step(index + 1, changed.substr(begin, end - begin), at_start && begin == 0);
       begin = end;
@@ -240,7 +279,8 @@ PreTokenizer parse_pre_tokenizer(const JsonSection& section) {
 
 PreTokenizer make_byte_level_splits(const std::vector<std::string>& regexes, std::string_view source) {
   PreTokenizer pre_tokenizer;
-  for (const std::string& regex : regexes) pre_tokenizer.steps.push_back({.kind = Kind::split, .regex = std::make_shared<Regex>(regex, source)});
+  for (const std::string& regex : regexes)
+    pre_tokenizer.steps.push_back({.kind = Kind::split, .regex = std::make_shared<Regex>(regex, source)});
   pre_tokenizer.steps.push_back({.kind = Kind::byte_level});
   note_bytes_out(pre_tokenizer);
   return pre_tokenizer;

@@ -19,12 +19,12 @@ struct PreTokenizerStep {
   enum class Kind { split, byte_level, metaspace, digits, punctuation, whitespace, delimiter };
   Kind kind;
   SplitBehavior behavior = SplitBehavior::isolated;
-  bool invert = false;                 // split: pieces between matches are the matches
+  bool invert = false;                      // split: pieces between matches are the matches
   std::shared_ptr<const Regex> regex = {};  // split; byte_level with use_regex
-  bool prefix_space = false;           // byte_level
+  bool prefix_space = false;                // byte_level
   bool prefix_always = false, prefix_first = false, split_words = true;  // metaspace
-  std::string replacement = {};             // metaspace
-  char32_t delimiter = 0;              // delimiter
+  std::string replacement = {};                                          // metaspace
+  char32_t delimiter = 0;                                                // delimiter
 };
 
 struct PreTokenizer {

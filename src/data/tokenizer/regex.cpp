@@ -52,8 +52,12 @@ Regex Regex::literal(std::string_view text, std::string_view source) {
   std::string quoted;
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
-    const bool plain = byte >= 0x80 || (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == ' ';
-    if (c == '\0') { quoted += "\\x{0}"; continue; }
+    const bool plain =
+        byte >= 0x80 || (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == ' ';
+    if (c == '\0') {
+      quoted += "\\x{0}";
+      continue;
+    }
     if (!plain) quoted += '\\';
     quoted += c;
   }
@@ -72,12 +76,14 @@ void Regex::compile(const std::string& pcre_pattern, std::string_view shown, std
   code_->source = source;
   int error = 0;
   PCRE2_SIZE where = 0;
-  code_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pcre_pattern.data()), pcre_pattern.size(),
-                              PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &where, nullptr);
+  code_->code =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pcre_pattern.data()), pcre_pattern.size(),
+                    PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &where, nullptr);
   if (code_->code == nullptr) {
     PCRE2_UCHAR words[256] = {};
     pcre2_get_error_message(error, words, sizeof words);
-    throw caller_error(std::string(source), "the splitting pattern \"" + code_->shown + "\": " + reinterpret_cast<const char*>(words),
+    throw caller_error(std::string(source),
+                       "the splitting pattern \"" + code_->shown + "\": " + reinterpret_cast<const char*>(words),
                        "use a tokenizer with a valid pattern");
   }
   // Without JIT (a kernel may forbid writable code) matching is slower and gives the same.
@@ -88,8 +94,9 @@ bool Regex::search(std::string_view text, size_t from, RegexScratch& scratch, si
   RegexScratch::State& state = *scratch.state_;
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
   const auto run = [&] {
-    return code_->jit ? pcre2_jit_match(code_->code, subject, text.size(), from, 0, state.match, state.context)
-                      : pcre2_match(code_->code, subject, text.size(), from, PCRE2_NO_UTF_CHECK, state.match, state.context);
+    return code_->jit
+               ? pcre2_jit_match(code_->code, subject, text.size(), from, 0, state.match, state.context)
+               : pcre2_match(code_->code, subject, text.size(), from, PCRE2_NO_UTF_CHECK, state.match, state.context);
   };
   int found = run();
   if (found == PCRE2_ERROR_JIT_STACKLIMIT && state.stack == nullptr) {
@@ -100,14 +107,16 @@ bool Regex::search(std::string_view text, size_t from, RegexScratch& scratch, si
   }
   if (found == PCRE2_ERROR_NOMATCH) return false;
   if (found < 0) {
-    throw caller_error(code_->source, "the splitting pattern \"" + code_->shown + "\" takes too many steps on this text",
+    throw caller_error(code_->source,
+                       "the splitting pattern \"" + code_->shown + "\" takes too many steps on this text",
                        "split the text into shorter documents, or use a tokenizer with a simpler pattern");
   }
   const PCRE2_SIZE* offsets = pcre2_get_ovector_pointer(state.match);
   begin = offsets[0];
   end = offsets[1];
   if (begin < from || end < begin) {  // \K or a look-behind that reports a match that runs backwards
-    throw caller_error(code_->source, "the splitting pattern \"" + code_->shown + "\" matches backwards", "use a tokenizer with a simpler pattern");
+    throw caller_error(code_->source, "the splitting pattern \"" + code_->shown + "\" matches backwards",
+                       "use a tokenizer with a simpler pattern");
   }
   return true;
 }

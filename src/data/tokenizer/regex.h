@@ -1,8 +1,8 @@
 // Splitting patterns: the Oniguruma syntax of tokenizer.json, translated to PCRE2 and compiled by its JIT.
 //
-// What differs between the two and is translated: \s \w \d \h and their negations (Oniguruma's Unicode meanings), scripts
-// in \p{…} (PCRE2 would take script extensions), long category names, \uHHHH, ^ and $ at line ends, nested classes and
-// class intersections [a&&b]. Unknown constructs are a caller Error at load.
+// What differs between the two and is translated: \s \w \d \h and their negations (Oniguruma's Unicode meanings),
+// scripts in \p{…} (PCRE2 would take script extensions), long category names, \uHHHH, ^ and $ at line ends, nested
+// classes and class intersections [a&&b]. Unknown constructs are a caller Error at load.
 #pragma once
 
 #include <cstdint>

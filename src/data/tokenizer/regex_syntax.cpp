@@ -9,29 +9,65 @@
 namespace plimsoll::tokenizer {
 namespace {
 
-constexpr std::string_view kSpace = "\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}";
+constexpr std::string_view kSpace =
+    "\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}";
 constexpr std::string_view kWord = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
 constexpr int kMaxClassDepth = 16;
 
 // Long names and POSIX brackets that PCRE2 spells otherwise: members of a class.
 constexpr std::array<std::pair<std::string_view, std::string_view>, 46> kProperties = {{
-    {"letter", "\\p{L}"}, {"uppercaseletter", "\\p{Lu}"}, {"lowercaseletter", "\\p{Ll}"}, {"titlecaseletter", "\\p{Lt}"},
-    {"modifierletter", "\\p{Lm}"}, {"otherletter", "\\p{Lo}"}, {"mark", "\\p{M}"}, {"combiningmark", "\\p{M}"},
-    {"nonspacingmark", "\\p{Mn}"}, {"spacingmark", "\\p{Mc}"}, {"enclosingmark", "\\p{Me}"}, {"number", "\\p{N}"},
-    {"decimalnumber", "\\p{Nd}"}, {"letternumber", "\\p{Nl}"}, {"othernumber", "\\p{No}"}, {"punctuation", "\\p{P}"},
-    {"connectorpunctuation", "\\p{Pc}"}, {"dashpunctuation", "\\p{Pd}"}, {"openpunctuation", "\\p{Ps}"},
-    {"closepunctuation", "\\p{Pe}"}, {"initialpunctuation", "\\p{Pi}"}, {"finalpunctuation", "\\p{Pf}"},
-    {"otherpunctuation", "\\p{Po}"}, {"symbol", "\\p{S}"}, {"mathsymbol", "\\p{Sm}"}, {"currencysymbol", "\\p{Sc}"},
-    {"modifiersymbol", "\\p{Sk}"}, {"othersymbol", "\\p{So}"}, {"separator", "\\p{Z}"}, {"spaceseparator", "\\p{Zs}"},
-    {"lineseparator", "\\p{Zl}"}, {"paragraphseparator", "\\p{Zp}"}, {"other", "\\p{C}"}, {"control", "\\p{Cc}"},
-    {"format", "\\p{Cf}"}, {"alpha", "\\p{Alphabetic}"}, {"alnum", "\\p{Alphabetic}\\p{Nd}"}, {"digit", "\\p{Nd}"},
-    {"upper", "\\p{Uppercase}"}, {"lower", "\\p{Lowercase}"}, {"space", kSpace}, {"word", kWord}, {"cntrl", "\\p{Cc}"},
-    {"punct", "\\p{P}$+<=>^`|~"}, {"xdigit", "0-9A-Fa-f"}, {"blank", "\\p{Zs}\\t"},
+    {"letter", "\\p{L}"},
+    {"uppercaseletter", "\\p{Lu}"},
+    {"lowercaseletter", "\\p{Ll}"},
+    {"titlecaseletter", "\\p{Lt}"},
+    {"modifierletter", "\\p{Lm}"},
+    {"otherletter", "\\p{Lo}"},
+    {"mark", "\\p{M}"},
+    {"combiningmark", "\\p{M}"},
+    {"nonspacingmark", "\\p{Mn}"},
+    {"spacingmark", "\\p{Mc}"},
+    {"enclosingmark", "\\p{Me}"},
+    {"number", "\\p{N}"},
+    {"decimalnumber", "\\p{Nd}"},
+    {"letternumber", "\\p{Nl}"},
+    {"othernumber", "\\p{No}"},
+    {"punctuation", "\\p{P}"},
+    {"connectorpunctuation", "\\p{Pc}"},
+    {"dashpunctuation", "\\p{Pd}"},
+    {"openpunctuation", "\\p{Ps}"},
+    {"closepunctuation", "\\p{Pe}"},
+    {"initialpunctuation", "\\p{Pi}"},
+    {"finalpunctuation", "\\p{Pf}"},
+    {"otherpunctuation", "\\p{Po}"},
+    {"symbol", "\\p{S}"},
+    {"mathsymbol", "\\p{Sm}"},
+    {"currencysymbol", "\\p{Sc}"},
+    {"modifiersymbol", "\\p{Sk}"},
+    {"othersymbol", "\\p{So}"},
+    {"separator", "\\p{Z}"},
+    {"spaceseparator", "\\p{Zs}"},
+    {"lineseparator", "\\p{Zl}"},
+    {"paragraphseparator", "\\p{Zp}"},
+    {"other", "\\p{C}"},
+    {"control", "\\p{Cc}"},
+    {"format", "\\p{Cf}"},
+    {"alpha", "\\p{Alphabetic}"},
+    {"alnum", "\\p{Alphabetic}\\p{Nd}"},
+    {"digit", "\\p{Nd}"},
+    {"upper", "\\p{Uppercase}"},
+    {"lower", "\\p{Lowercase}"},
+    {"space", kSpace},
+    {"word", kWord},
+    {"cntrl", "\\p{Cc}"},
+    {"punct", "\\p{P}$+<=>^`|~"},
+    {"xdigit", "0-9A-Fa-f"},
+    {"blank", "\\p{Zs}\\t"},
 }};
 
 // Members that PCRE2 knows as binary properties; any other long name is a script.
-constexpr std::array<std::string_view, 12> kBinary = {"alphabetic", "uppercase", "lowercase", "whitespace", "emoji", "math",
-                                                      "emojipresentation", "extendedpictographic", "ideographic", "any", "ascii", "dash"};
+constexpr std::array<std::string_view, 12> kBinary = {
+    "alphabetic",           "uppercase",   "lowercase", "whitespace", "emoji", "math", "emojipresentation",
+    "extendedpictographic", "ideographic", "any",       "ascii",      "dash"};
 
 class Translator {
  public:
@@ -54,7 +90,8 @@ class Translator {
 
  private:
   [[noreturn]] void fail(const std::string& problem) const {
-    throw caller_error(std::string(source_), "the splitting pattern \"" + std::string(in_.substr(0, 200)) + "\" " + problem,
+    throw caller_error(std::string(source_),
+                       "the splitting pattern \"" + std::string(in_.substr(0, 200)) + "\" " + problem,
                        "use a tokenizer whose pattern does without it");
   }
 
@@ -95,19 +132,28 @@ class Translator {
     negated = kind == 'S' || kind == 'W' || kind == 'D' || kind == 'H' || kind == 'P';
     switch (kind) {
       case 's':
-      case 'S': members = kSpace; break;
+      case 'S':
+        members = kSpace;
+        break;
       case 'w':
-      case 'W': members = kWord; break;
+      case 'W':
+        members = kWord;
+        break;
       case 'd':
-      case 'D': members = "\\p{Nd}"; break;
+      case 'D':
+        members = "\\p{Nd}";
+        break;
       case 'h':
-      case 'H': members = "0-9A-Fa-f"; break;
+      case 'H':
+        members = "0-9A-Fa-f";
+        break;
       case 'p':
       case 'P':
         at_ += 2;
         members = property(negated);
         return true;
-      default: return false;
+      default:
+        return false;
     }
     at_ += 2;
     return true;
@@ -119,7 +165,8 @@ class Translator {
     if (kind == '\0') fail("ends in a backslash");
     if (kind == 'u') {
       const std::string digits(in_.substr(at_ + 2, 4));
-      if (digits.size() != 4 || digits.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos) fail("has \\u without four digits");
+      if (digits.size() != 4 || digits.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos)
+        fail("has \\u without four digits");
       at_ += 6;
       return "\\x{" + digits + "}";
     }
@@ -128,7 +175,8 @@ class Translator {
       return "\\x08";
     }
     if (std::string_view("yYXgkKRNOCM").find(kind) != std::string_view::npos) fail(std::string("uses \\") + kind);
-    const size_t length = static_cast<unsigned char>(kind) < 0x80 ? 2 : 1;  // a backslash before other text says nothing
+    const size_t length =
+        static_cast<unsigned char>(kind) < 0x80 ? 2 : 1;  // a backslash before other text says nothing
     const std::string text = length == 2 ? std::string(in_.substr(at_, 2)) : std::string();
     at_ += length;
     return text;
@@ -171,7 +219,8 @@ class Translator {
         std::string_view name = in_.substr(at_ + 2, close - at_ - 2);
         const bool out = !name.empty() && name.front() == '^';
         if (out) fail("has a negated POSIX bracket");
-        const auto* known = std::find_if(kProperties.begin(), kProperties.end(), [&](const auto& p) { return p.first == name; });
+        const auto* known =
+            std::find_if(kProperties.begin(), kProperties.end(), [&](const auto& p) { return p.first == name; });
         if (known == kProperties.end()) fail("has an unknown POSIX bracket");
         members += known->second;
         at_ = close + 2;
@@ -203,7 +252,8 @@ class Translator {
     return negated ? "(?:(?!" + both + ")(?s:.))" : "(?:" + both + ")";
   }
 
-  // \S, \W, \P{…} inside a class. PCRE2 has a negation of one property, and of its own \s where ours differs in U+180E only.
+  // \S, \W, \P{…} inside a class. PCRE2 has a negation of one property, and of its own \s where ours differs in U+180E
+  // only.
   std::string negated_members(const std::string& set) {
     if (set == kSpace) return "\\S\\x{180e}";
     if (set.starts_with("\\p{") && set.find('}') == set.size() - 1) return "\\P" + set.substr(2);
@@ -218,6 +268,8 @@ class Translator {
 
 }  // namespace
 
-std::string to_pcre_pattern(std::string_view oniguruma, std::string_view source) { return Translator(oniguruma, source).run(); }
+std::string to_pcre_pattern(std::string_view oniguruma, std::string_view source) {
+  return Translator(oniguruma, source).run();
+}
 
 }  // namespace plimsoll::tokenizer

@@ -15,13 +15,17 @@ constexpr uint32_t kNone = 0xffffffff;
 void SpmModel::prepare(const Vocabulary& vocabulary) {
   constexpr char kHex[] = "0123456789ABCDEF";
   for (int byte = 0; byte < 256; ++byte) {
-    fallback_ids[static_cast<size_t>(byte)] = vocabulary.find(std::string("<0x") + kHex[byte >> 4] + kHex[byte & 15] + ">");
+    fallback_ids[static_cast<size_t>(byte)] =
+        vocabulary.find(std::string("<0x") + kHex[byte >> 4] + kHex[byte & 15] + ">");
   }
 }
 
-void SpmModel::encode(const Vocabulary& vocabulary, std::string_view piece, SpmScratch& scratch, std::vector<int32_t>& out) const {
+void SpmModel::encode(const Vocabulary& vocabulary, std::string_view piece, SpmScratch& scratch,
+                      std::vector<int32_t>& out) const {
   using Candidate = SpmScratch::Candidate;
-  const auto later = [](const Candidate& a, const Candidate& b) { return a.score != b.score ? a.score < b.score : a.at > b.at; };
+  const auto later = [](const Candidate& a, const Candidate& b) {
+    return a.score != b.score ? a.score < b.score : a.at > b.at;
+  };
   auto& symbols = scratch.symbols;
   auto& heap = scratch.heap;
   symbols.clear();
@@ -29,7 +33,8 @@ void SpmModel::encode(const Vocabulary& vocabulary, std::string_view piece, SpmS
   for (size_t at = 0; at < piece.size();) {
     const size_t bytes = utf8_length(piece[at]);
     const auto index = static_cast<uint32_t>(symbols.size());
-    symbols.push_back({static_cast<uint32_t>(at), static_cast<uint32_t>(bytes), index == 0 ? kNone : index - 1, index + 1});
+    symbols.push_back(
+        {static_cast<uint32_t>(at), static_cast<uint32_t>(bytes), index == 0 ? kNone : index - 1, index + 1});
     at += bytes;
   }
   if (symbols.empty()) return;

@@ -1,5 +1,5 @@
-// SentencePiece BPE as GGUF files carry it (model "llama"): no merges, only scores; the two neighbours whose joined text
-// is the best-scored token merge first. n log n in the length of a piece.
+// SentencePiece BPE as GGUF files carry it (model "llama"): no merges, only scores; the two neighbours whose joined
+// text is the best-scored token merge first. n log n in the length of a piece.
 #pragma once
 
 #include <array>
@@ -31,7 +31,8 @@ struct SpmModel {
 
   void prepare(const Vocabulary& vocabulary);
   // Characters without a token become bytes, then unk_id; without either they are left out.
-  void encode(const Vocabulary& vocabulary, std::string_view piece, SpmScratch& scratch, std::vector<int32_t>& out) const;
+  void encode(const Vocabulary& vocabulary, std::string_view piece, SpmScratch& scratch,
+              std::vector<int32_t>& out) const;
 };
 
 }  // namespace plimsoll::tokenizer

@@ -3,7 +3,8 @@
 namespace plimsoll {
 namespace {
 
-// A character needs at most four byte tokens. Past this many ids without a whole character the text is not UTF-8 at all.
+// A character needs at most four byte tokens. Past this many ids without a whole character the text is not UTF-8 at
+// all.
 constexpr size_t kMaxPending = 16;
 
 }  // namespace
@@ -13,7 +14,8 @@ std::string StreamDecoder::put(int32_t id) {
   std::string text = tokenizer_->decode(ids_, skip_special_);
   const bool incomplete = text.ends_with("\xef\xbf\xbd") && ids_.size() - given_ids_ < kMaxPending;
   if (incomplete || text.size() <= given_text_.size()) {
-    if (ids_.size() - given_ids_ >= kMaxPending && text == given_text_) ids_.resize(given_ids_);  // ids that say nothing
+    if (ids_.size() - given_ids_ >= kMaxPending && text == given_text_)
+      ids_.resize(given_ids_);  // ids that say nothing
     return "";
   }
   std::string fresh = text.substr(given_text_.size());

@@ -17,7 +17,8 @@ void release_if_large(Buffer& buffer) {
 
 class ModelSink final : public PieceSink {
  public:
-  ModelSink(const TokenizerParts& parts, EncodeScratch& scratch, std::vector<int32_t>& ids) : parts_(parts), scratch_(scratch), ids_(ids) {}
+  ModelSink(const TokenizerParts& parts, EncodeScratch& scratch, std::vector<int32_t>& ids)
+      : parts_(parts), scratch_(scratch), ids_(ids) {}
 
   void piece(std::string_view text) override {
     if (const auto* bpe = std::get_if<BpeModel>(&parts_.model)) {
@@ -94,7 +95,8 @@ Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 void Tokenizer::encode_into(std::string_view text, SpecialText special_text, std::vector<int32_t>& ids) const {
   const bool special_as_text = special_text == SpecialText::plain;
   if (text.size() > kMaxTextBytes) {
-    throw caller_error("text", "has " + std::to_string(text.size()) + " bytes", "split it: the limit for one text is 1 GiB");
+    throw caller_error("text", "has " + std::to_string(text.size()) + " bytes",
+                       "split it: the limit for one text is 1 GiB");
   }
   std::string repaired;
   if (tokenizer::valid_utf8_prefix(text) != text.size()) text = repaired = tokenizer::to_valid_utf8(text);
@@ -105,14 +107,15 @@ void Tokenizer::encode_into(std::string_view text, SpecialText special_text, std
       ids.push_back(token->id);
       return;
     }
-    const std::string_view segment = normalize(parts_->normalizer, text.substr(begin, end - begin), scratch->normalizer, scratch->regex);
+    const std::string_view segment =
+        normalize(parts_->normalizer, text.substr(begin, end - begin), scratch->normalizer, scratch->regex);
     parts_->added.split(segment, true, special_as_text, [&](size_t first, size_t last, const AddedToken* inner) {
       if (inner != nullptr) {
         ids.push_back(inner->id);
         return;
       }
-      pre_tokenize(parts_->pre_tokenizer, segment.substr(first, last - first), begin == 0 && first == 0, scratch->pre_tokenizer,
-                   scratch->regex, sink);
+      pre_tokenize(parts_->pre_tokenizer, segment.substr(first, last - first), begin == 0 && first == 0,
+                   scratch->pre_tokenizer, scratch->regex, sink);
     });
   });
   scratches_->give(std::move(scratch));
@@ -170,12 +173,14 @@ int32_t Tokenizer::vocab_size() const { return std::max(parts_->vocabulary.end_i
 const SpecialIds& Tokenizer::special_ids() const { return parts_->special; }
 
 int64_t Tokenizer::resident_bytes() const {
-  int64_t bytes = static_cast<int64_t>(sizeof *parts_) + parts_->vocabulary.resident_bytes() + parts_->added.resident_bytes();
+  int64_t bytes =
+      static_cast<int64_t>(sizeof *parts_) + parts_->vocabulary.resident_bytes() + parts_->added.resident_bytes();
   if (const auto* bpe = std::get_if<tokenizer::BpeModel>(&parts_->model)) bytes += bpe->merges.resident_bytes();
   if (const auto* unigram = std::get_if<tokenizer::UnigramModel>(&parts_->model)) {
     bytes += unigram->trie.resident_bytes() + static_cast<int64_t>(8 * unigram->scores.capacity());
   }
-  if (const auto* spm = std::get_if<tokenizer::SpmModel>(&parts_->model)) bytes += static_cast<int64_t>(4 * spm->scores.capacity());
+  if (const auto* spm = std::get_if<tokenizer::SpmModel>(&parts_->model))
+    bytes += static_cast<int64_t>(4 * spm->scores.capacity());
   return bytes;
 }
 

@@ -1,9 +1,9 @@
 // Text to token ids and back, for the tokenizers of published language models: byte-level BPE, SentencePiece-style BPE
 // and Unigram, from tokenizer.json (Hugging Face) or from GGUF metadata. The ids are those of the tokenizers library.
 //
-// Limits, each a caller Error: ids up to 4,194,303; 65,535 bytes a token (4,096 an added one); 1 GiB of token texts and of
-// text to encode; sections of tokenizer.json nested 16 deep and 8 MiB long; 64 steps a section; 50 million backtracking
-// steps of one search of a splitting pattern.
+// Limits, each a caller Error: ids up to 4,194,303; 65,535 bytes a token (4,096 an added one); 1 GiB of token texts and
+// of text to encode; sections of tokenizer.json nested 16 deep and 8 MiB long; 64 steps a section; 50 million
+// backtracking steps of one search of a splitting pattern.
 #pragma once
 
 #include <cstdint>
@@ -50,8 +50,8 @@ struct TokenizerConfig {
 TokenizerConfig parse_tokenizer_config(std::string_view json, std::string_view source);
 
 // Immutable after load; every method may be called by any number of threads at once. Each thread that encodes borrows
-// buffers with a cache of pieces (about 0.6 MB, up to kKeptScratches are kept); a piece that no rule splits takes about 28
-// bytes of buffers per byte while it is encoded, and buffers beyond 1 MiB are given back.
+// buffers with a cache of pieces (about 0.6 MB, up to kKeptScratches are kept); a piece that no rule splits takes about
+// 28 bytes of buffers per byte while it is encoded, and buffers beyond 1 MiB are given back.
 class Tokenizer {
  public:
   static constexpr size_t kMaxTextBytes = size_t{1} << 30;
@@ -63,7 +63,8 @@ class Tokenizer {
   Tokenizer& operator=(Tokenizer&&) noexcept;
 
   // `add_special` adds what the template puts around a text (BOS, EOS). Bytes that are not UTF-8 count as U+FFFD.
-  std::vector<int32_t> encode(std::string_view text, bool add_special, SpecialText special_text = SpecialText::token) const;
+  std::vector<int32_t> encode(std::string_view text, bool add_special,
+                              SpecialText special_text = SpecialText::token) const;
   PairEncoding encode_pair(std::string_view first, std::string_view second, bool add_special) const;
 
   // Ids outside the vocabulary are left out. The result is valid UTF-8.

@@ -1,9 +1,9 @@
+#include <charconv>
+
 #include "base/error.h"
 #include "data/tokenizer/json_reader.h"
 #include "data/tokenizer/tokenizer.h"
 #include "data/tokenizer/unicode.h"
-
-#include <charconv>
 
 namespace plimsoll {
 namespace {
@@ -58,7 +58,8 @@ void read_added_tokens(JsonReader& reader, std::vector<TokenizerConfig::Added>& 
     TokenizerConfig::Added token{-1, "", false, false, false, false, false};
     std::optional<bool> normalized;
     const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), token.id);
-    if (error != std::errc() || end != id.data() + id.size()) reader.fail("added_tokens_decoder: \"" + id.substr(0, 100) + "\" is not an id");
+    if (error != std::errc() || end != id.data() + id.size())
+      reader.fail("added_tokens_decoder: \"" + id.substr(0, 100) + "\" is not an id");
     reader.begin_object();
     while (reader.next_key(key)) {
       if (key == "content") reader.read_string(token.content);
@@ -82,7 +83,8 @@ void read_optional_bool(JsonReader& reader, std::optional<bool>& out) {
 }  // namespace
 
 TokenizerConfig parse_tokenizer_config(std::string_view json, std::string_view source) {
-  if (tokenizer::valid_utf8_prefix(json) != json.size()) throw caller_error(std::string(source), "is not UTF-8", "use the model's own tokenizer_config.json");
+  if (tokenizer::valid_utf8_prefix(json) != json.size())
+    throw caller_error(std::string(source), "is not UTF-8", "use the model's own tokenizer_config.json");
   TokenizerConfig config;
   JsonReader reader(json, source);
   std::string key;
@@ -95,7 +97,8 @@ TokenizerConfig parse_tokenizer_config(std::string_view json, std::string_view s
     else if (key == "add_bos_token") read_optional_bool(reader, config.add_bos_token);
     else if (key == "add_eos_token") read_optional_bool(reader, config.add_eos_token);
     else if (key == "chat_template") read_chat_template(reader, config.chat_template);
-    else if (key == "added_tokens_decoder" && reader.peek() == JsonReader::Kind::object) read_added_tokens(reader, config.added_tokens);
+    else if (key == "added_tokens_decoder" && reader.peek() == JsonReader::Kind::object)
+      read_added_tokens(reader, config.added_tokens);
     else reader.skip_value();
   }
   reader.expect_end();

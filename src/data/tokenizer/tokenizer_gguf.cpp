@@ -15,14 +15,19 @@ constexpr std::string_view kSpace = "\xe2\x96\x81";  // ▁, SentencePiece's spa
 
 class Loader {
  public:
-  Loader(const GgufVocabulary& in, std::string_view source) : in_(in), source_(source), parts_(std::make_unique<TokenizerParts>()) {}
+  Loader(const GgufVocabulary& in, std::string_view source)
+      : in_(in), source_(source), parts_(std::make_unique<TokenizerParts>()) {}
 
   Tokenizer run() {
-    if (in_.model != "gpt2" && in_.model != "llama") fail("tokenizer.ggml.model is \"" + in_.model + "\"", "use a model whose tokenizer is gpt2 or llama");
+    if (in_.model != "gpt2" && in_.model != "llama")
+      fail("tokenizer.ggml.model is \"" + in_.model + "\"", "use a model whose tokenizer is gpt2 or llama");
     read_tokens();
     const bool spm = in_.model == "llama";
-    const auto id = [&](std::optional<int64_t> given, int32_t usual, const char* name) { return special_id(given, spm ? usual : -1, name); };
-    parts_->special = {id(in_.bos_id, 1, "bos"), id(in_.eos_id, 2, "eos"), id(in_.pad_id, -1, "padding"), id(in_.unk_id, 0, "unknown")};
+    const auto id = [&](std::optional<int64_t> given, int32_t usual, const char* name) {
+      return special_id(given, spm ? usual : -1, name);
+    };
+    parts_->special = {id(in_.bos_id, 1, "bos"), id(in_.eos_id, 2, "eos"), id(in_.pad_id, -1, "padding"),
+                       id(in_.unk_id, 0, "unknown")};
     const bool add_bos_by_default = spm ? make_spm() : make_bpe();
     parts_->added = build_added_tokens(std::move(added_), parts_->normalizer, source_);
     make_template(in_.add_bos.value_or(add_bos_by_default), in_.add_eos.value_or(false));
@@ -30,36 +35,47 @@ class Loader {
   }
 
  private:
-  [[noreturn]] void fail(const std::string& problem, const std::string& way_out) const { throw caller_error(std::string(source_), problem, way_out); }
+  [[noreturn]] void fail(const std::string& problem, const std::string& way_out) const {
+    throw caller_error(std::string(source_), problem, way_out);
+  }
   [[noreturn]] void fail_file(const std::string& problem) const { fail(problem, "convert or download the file again"); }
 
   void read_tokens() {
     const int64_t count = in_.tokens.count;
-    if (count <= 0 || count > kMaxTokenId + 1) fail_file("tokenizer.ggml.tokens has " + std::to_string(count) + " tokens");
-    if (!in_.token_types.empty() && static_cast<int64_t>(in_.token_types.size()) != count) fail_file("tokenizer.ggml.token_type has another length than tokens");
+    if (count <= 0 || count > kMaxTokenId + 1)
+      fail_file("tokenizer.ggml.tokens has " + std::to_string(count) + " tokens");
+    if (!in_.token_types.empty() && static_cast<int64_t>(in_.token_types.size()) != count)
+      fail_file("tokenizer.ggml.token_type has another length than tokens");
     size_t bytes = 0;
     for (int64_t i = 0; i < count; ++i) bytes += in_.tokens.at(i).size();
     parts_->vocabulary.reserve(static_cast<size_t>(count), bytes);
     for (int64_t i = 0; i < count; ++i) {
       const std::string_view text = in_.tokens.at(i);
       if (valid_utf8_prefix(text) != text.size()) fail_file("token " + std::to_string(i) + " is not UTF-8");
-      if (parts_->vocabulary.add(text, static_cast<int32_t>(i)) != Vocabulary::Added::yes) fail_file("token " + std::to_string(i) + " is longer than 65,535 bytes");
-      const auto type = in_.token_types.empty() ? GgufTokenType::normal : static_cast<GgufTokenType>(in_.token_types[static_cast<size_t>(i)]);
+      if (parts_->vocabulary.add(text, static_cast<int32_t>(i)) != Vocabulary::Added::yes)
+        fail_file("token " + std::to_string(i) + " is longer than 65,535 bytes");
+      const auto type = in_.token_types.empty() ? GgufTokenType::normal
+                                                : static_cast<GgufTokenType>(in_.token_types[static_cast<size_t>(i)]);
       const bool special = type == GgufTokenType::control || type == GgufTokenType::unknown;
-      if (special || type == GgufTokenType::user_defined) added_.push_back({.content = std::string(text), .id = static_cast<int32_t>(i), .special = special});
+      if (special || type == GgufTokenType::user_defined)
+        added_.push_back({.content = std::string(text), .id = static_cast<int32_t>(i), .special = special});
     }
     parts_->vocabulary.shrink();
   }
 
   int32_t special_id(std::optional<int64_t> given, int32_t usual, const char* name) const {
     const int64_t id = given.value_or(usual < in_.tokens.count ? usual : -1);
-    if (id >= in_.tokens.count || id < -1) fail_file(std::string("tokenizer.ggml.") + name + "_token_id " + std::to_string(id) + " is not in the vocabulary");
+    if (id >= in_.tokens.count || id < -1)
+      fail_file(std::string("tokenizer.ggml.") + name + "_token_id " + std::to_string(id) +
+                " is not in the vocabulary");
     return static_cast<int32_t>(id);
   }
 
   bool make_bpe() {
     const GgufSplitting* splitting = find_gguf_splitting(in_.pre);
-    if (splitting == nullptr) fail("tokenizer.ggml.pre \"" + in_.pre + "\" is not known", "use the model's Hugging Face folder, whose tokenizer.json says how to split");
+    if (splitting == nullptr)
+      fail("tokenizer.ggml.pre \"" + in_.pre + "\" is not known",
+           "use the model's Hugging Face folder, whose tokenizer.json says how to split");
     BpeModel model;
     model.ignore_merges = splitting->ignore_merges;
     model.bytes_in = true;
@@ -73,7 +89,8 @@ class Loader {
   }
 
   void read_merges(MergeTable& merges) const {
-    if (in_.merges.count < 0 || in_.merges.count > kMaxTokenId + 1) fail_file("tokenizer.ggml.merges has " + std::to_string(in_.merges.count) + " merges");
+    if (in_.merges.count < 0 || in_.merges.count > kMaxTokenId + 1)
+      fail_file("tokenizer.ggml.merges has " + std::to_string(in_.merges.count) + " merges");
     merges.reserve(static_cast<size_t>(in_.merges.count));
     std::string joined;
     for (int64_t rank = 0; rank < in_.merges.count; ++rank) {
@@ -82,15 +99,18 @@ class Loader {
       if (space == std::string_view::npos) fail_file("merge " + std::to_string(rank) + " is not two tokens");
       const std::string_view left = merge.substr(0, space), right = merge.substr(space + 1);
       joined.assign(left).append(right);
-      const int32_t left_id = parts_->vocabulary.find(left), right_id = parts_->vocabulary.find(right), id = parts_->vocabulary.find(joined);
-      if (left_id == kNoToken || right_id == kNoToken || id == kNoToken) fail_file("merge " + std::to_string(rank) + " needs a token that the vocabulary does not have");
+      const int32_t left_id = parts_->vocabulary.find(left), right_id = parts_->vocabulary.find(right),
+                    id = parts_->vocabulary.find(joined);
+      if (left_id == kNoToken || right_id == kNoToken || id == kNoToken)
+        fail_file("merge " + std::to_string(rank) + " needs a token that the vocabulary does not have");
       merges.add(left_id, right_id, static_cast<uint32_t>(rank), id);
     }
   }
 
   bool make_spm() {
     SpmModel model;
-    if (static_cast<int64_t>(in_.scores.size()) != in_.tokens.count) fail_file("tokenizer.ggml.scores has another length than tokens");
+    if (static_cast<int64_t>(in_.scores.size()) != in_.tokens.count)
+      fail_file("tokenizer.ggml.scores has another length than tokens");
     model.scores.assign(in_.scores.begin(), in_.scores.end());
     for (const float score : model.scores) {
       if (std::isnan(score)) fail_file("tokenizer.ggml.scores holds a NaN");
@@ -103,7 +123,9 @@ class Loader {
     parts_->normalizer.push_back({.kind = NormalizerStep::Kind::replace, .text = std::string(kSpace), .literal = " "});
     const auto spaces = std::make_shared<Regex>(Regex::literal(kSpace, source_));
     auto& steps = parts_->decoder.steps;
-    steps = {{.kind = DecoderStep::Kind::replace, .text = " ", .regex = spaces}, {.kind = DecoderStep::Kind::byte_fallback}, {.kind = DecoderStep::Kind::fuse}};
+    steps = {{.kind = DecoderStep::Kind::replace, .text = " ", .regex = spaces},
+             {.kind = DecoderStep::Kind::byte_fallback},
+             {.kind = DecoderStep::Kind::fuse}};
     if (prefix) steps.push_back({.kind = DecoderStep::Kind::strip, .text = " ", .start = 1});
     parts_->decoder.present = true;
     return true;
@@ -111,7 +133,8 @@ class Loader {
 
   void make_template(bool add_bos, bool add_eos) {
     const SpecialIds& special = parts_->special;
-    if ((add_bos && special.bos < 0) || (add_eos && special.eos < 0)) fail_file("the tokenizer adds a BOS or EOS token that it does not name");
+    if ((add_bos && special.bos < 0) || (add_eos && special.eos < 0))
+      fail_file("the tokenizer adds a BOS or EOS token that it does not name");
     PostProcessor& post = parts_->post_processor;
     post.single.clear();
     post.pair.clear();
@@ -133,6 +156,8 @@ class Loader {
 
 }  // namespace
 
-Tokenizer load_tokenizer_gguf(const GgufVocabulary& vocabulary, std::string_view source) { return Loader(vocabulary, source).run(); }
+Tokenizer load_tokenizer_gguf(const GgufVocabulary& vocabulary, std::string_view source) {
+  return Loader(vocabulary, source).run();
+}
 
 }  // namespace plimsoll

@@ -28,8 +28,12 @@ struct Fixture {
     scores = json.value("scores", scores);
     vocabulary.model = json["model"];
     vocabulary.pre = json.value("pre", "");
-    const auto integer = [&](const char* key) { return json.contains(key) ? std::optional<int64_t>(json[key].get<int64_t>()) : std::nullopt; };
-    const auto boolean = [&](const char* key) { return json.contains(key) ? std::optional<bool>(json[key].get<bool>()) : std::nullopt; };
+    const auto integer = [&](const char* key) {
+      return json.contains(key) ? std::optional<int64_t>(json[key].get<int64_t>()) : std::nullopt;
+    };
+    const auto boolean = [&](const char* key) {
+      return json.contains(key) ? std::optional<bool>(json[key].get<bool>()) : std::nullopt;
+    };
     vocabulary.bos_id = integer("bos_token_id");
     vocabulary.eos_id = integer("eos_token_id");
     vocabulary.pad_id = integer("padding_token_id");
@@ -42,7 +46,8 @@ struct Fixture {
 
   void connect() {
     const auto column = [](const std::vector<std::string>& texts) {
-      return TextColumn{static_cast<int64_t>(texts.size()), [&texts](int64_t i) -> std::string_view { return texts[static_cast<size_t>(i)]; }};
+      return TextColumn{static_cast<int64_t>(texts.size()),
+                        [&texts](int64_t i) -> std::string_view { return texts[static_cast<size_t>(i)]; }};
     };
     vocabulary.tokens = column(tokens);
     vocabulary.merges = column(merges);
@@ -77,7 +82,8 @@ TEST(TokenizerGguf, ScoredPiecesGiveTheReferenceIds) {
   EXPECT_EQ(tokenizer.vocab_size(), 296);
 }
 
-// A file too large to keep in the tree: PLIMSOLL_SMOLLM2_TOKENIZER names a JSON of the GGUF's tokenizer.ggml.* metadata.
+// A file too large to keep in the tree: PLIMSOLL_SMOLLM2_TOKENIZER names a JSON of the GGUF's tokenizer.ggml.*
+// metadata.
 TEST(TokenizerGguf, SmolLm2GivesTheReferenceIds) {
   const char* path = std::getenv("PLIMSOLL_SMOLLM2_TOKENIZER");
   if (path == nullptr) GTEST_SKIP() << "PLIMSOLL_SMOLLM2_TOKENIZER is not set";
@@ -93,7 +99,8 @@ TEST(TokenizerGguf, SmolLm2GivesTheReferenceIds) {
       const Json c = Json::parse(line);
       const auto ids = c["ids"].get<std::vector<int32_t>>();
       const auto text = c["text"].get<std::string>();
-      other += (c.contains("pair") ? tokenizer.encode_pair(text, c["pair"].get<std::string>(), true).ids : tokenizer.encode(text, true)) != ids;
+      other += (c.contains("pair") ? tokenizer.encode_pair(text, c["pair"].get<std::string>(), true).ids
+                                   : tokenizer.encode(text, true)) != ids;
       EXPECT_EQ(tokenizer.decode(ids, false), c["decoded"].get<std::string>()) << line;
     }
     EXPECT_EQ(other, differing) << pre;

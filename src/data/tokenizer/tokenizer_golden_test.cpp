@@ -47,9 +47,9 @@ TEST_P(TokenizerGolden, GivesTheReferenceIdsAndText) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, TokenizerGolden,
-                         testing::Values("added_token_flags", "gemma_spm", "gpt2_bpe", "gpt2_bpe_prefix_space", "ignore_merges", "llama2_spm",
-                                         "llama3_split", "metaspace_first_spm", "qwen2_split_nfc", "template_bos_eos", "unigram",
-                                         "unigram_byte_fallback"),
+                         testing::Values("added_token_flags", "gemma_spm", "gpt2_bpe", "gpt2_bpe_prefix_space",
+                                         "ignore_merges", "llama2_spm", "llama3_split", "metaspace_first_spm",
+                                         "qwen2_split_nfc", "template_bos_eos", "unigram", "unigram_byte_fallback"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

@@ -32,12 +32,16 @@ size_t count_elements(std::string_view container, std::string_view source) {
 }
 
 void add_token(Vocabulary& vocabulary, const std::string& text, int64_t id, const JsonReader& reader) {
-  if (id < 0 || id > kMaxTokenId) reader.fail("the token \"" + text.substr(0, 100) + "\" has the id " + std::to_string(id));
+  if (id < 0 || id > kMaxTokenId)
+    reader.fail("the token \"" + text.substr(0, 100) + "\" has the id " + std::to_string(id));
   switch (vocabulary.add(text, static_cast<int32_t>(id))) {
-    case Vocabulary::Added::yes: return;
+    case Vocabulary::Added::yes:
+      return;
     case Vocabulary::Added::id_taken:
-      reader.fail("the id " + std::to_string(id) + " belongs to \"" + std::string(vocabulary.text(static_cast<int32_t>(id))) + "\" and to \"" + text.substr(0, 100) + "\"");
-    case Vocabulary::Added::too_long: reader.fail("a token is longer than 65,535 bytes, or all together longer than 1 GiB");
+      reader.fail("the id " + std::to_string(id) + " belongs to \"" +
+                  std::string(vocabulary.text(static_cast<int32_t>(id))) + "\" and to \"" + text.substr(0, 100) + "\"");
+    case Vocabulary::Added::too_long:
+      reader.fail("a token is longer than 65,535 bytes, or all together longer than 1 GiB");
   }
 }
 
@@ -100,7 +104,8 @@ void read_merge(JsonReader& reader, std::string& left, std::string& right) {
   if (reader.peek() == JsonReader::Kind::string) {
     reader.read_string(left);
     const size_t space = left.find(' ');
-    if (space == std::string::npos || left.find(' ', space + 1) != std::string::npos) reader.fail("the merge \"" + left.substr(0, 100) + "\" is not two tokens");
+    if (space == std::string::npos || left.find(' ', space + 1) != std::string::npos)
+      reader.fail("the merge \"" + left.substr(0, 100) + "\" is not two tokens");
     right = left.substr(space + 1);
     left.resize(space);
     return;
@@ -123,18 +128,23 @@ void read_merges(std::string_view json, std::string_view source, const Vocabular
     read_merge(reader, left, right);
     const auto id_of = [&](const std::string& token) {
       const int32_t id = vocabulary.find(token);
-      if (id == kNoToken) reader.fail("merge " + std::to_string(rank) + " needs the token \"" + token.substr(0, 100) + "\", which the vocab does not have");
+      if (id == kNoToken)
+        reader.fail("merge " + std::to_string(rank) + " needs the token \"" + token.substr(0, 100) +
+                    "\", which the vocab does not have");
       return id;
     };
     const int32_t left_id = id_of(left), right_id = id_of(right);
-    if (right.size() < model.continuing_prefix.size()) reader.fail("merge " + std::to_string(rank) + " lacks the continuing_subword_prefix");
+    if (right.size() < model.continuing_prefix.size())
+      reader.fail("merge " + std::to_string(rank) + " lacks the continuing_subword_prefix");
     model.merges.add(left_id, right_id, rank, id_of(left + right.substr(model.continuing_prefix.size())));
   }
 }
 
 BpeModel read_bpe(const ModelFields& fields, std::string_view source, Vocabulary& vocabulary) {
   BpeModel model;
-  if (fields.vocabulary.front() != '{') throw caller_error(std::string(source), "the vocab of a BPE model is not an object", "use a tokenizer.json as the tokenizers library writes it");
+  if (fields.vocabulary.front() != '{')
+    throw caller_error(std::string(source), "the vocab of a BPE model is not an object",
+                       "use a tokenizer.json as the tokenizers library writes it");
   read_bpe_vocabulary(fields.vocabulary, source, vocabulary);
   model.continuing_prefix = fields.continuing_prefix;
   model.end_of_word_suffix = fields.end_of_word_suffix;
@@ -143,7 +153,9 @@ BpeModel read_bpe(const ModelFields& fields, std::string_view source, Vocabulary
   model.ignore_merges = fields.ignore_merges;
   if (!fields.unk_token.empty()) {
     model.unk_id = vocabulary.find(fields.unk_token);
-    if (model.unk_id == kNoToken) throw caller_error(std::string(source), "the unk_token \"" + fields.unk_token + "\" is not in the vocab", "correct unk_token");
+    if (model.unk_id == kNoToken)
+      throw caller_error(std::string(source), "the unk_token \"" + fields.unk_token + "\" is not in the vocab",
+                         "correct unk_token");
   }
   read_merges(fields.merges, source, vocabulary, model);
   return model;
@@ -170,7 +182,8 @@ UnigramModel read_unigram(const ModelFields& fields, std::string_view source, Vo
   vocabulary.shrink();
   model.byte_fallback = fields.byte_fallback;
   if (fields.unk_id >= 0) {
-    if (fields.unk_id >= static_cast<int64_t>(count)) reader.fail("the unk_id " + std::to_string(fields.unk_id) + " is not in the vocab");
+    if (fields.unk_id >= static_cast<int64_t>(count))
+      reader.fail("the unk_id " + std::to_string(fields.unk_id) + " is not in the vocab");
     model.unk_id = static_cast<int32_t>(fields.unk_id);
   }
   model.prepare(vocabulary, source);
@@ -210,7 +223,8 @@ std::vector<RawAdded> read_added_tokens(std::string_view json, std::string_view 
 
 // Ids of added tokens: the vocabulary's where it has the text, else the one stated, which must be free. A later token
 // of the same text takes the place of an earlier one, so that tokenizer_config.json can override.
-std::vector<AddedToken> resolve_added(std::vector<RawAdded> raw, const Vocabulary& vocabulary, std::string_view source) {
+std::vector<AddedToken> resolve_added(std::vector<RawAdded> raw, const Vocabulary& vocabulary,
+                                      std::string_view source) {
   std::vector<AddedToken> out;
   std::unordered_map<std::string, size_t> by_content;
   std::unordered_set<int32_t> ids;
@@ -219,7 +233,10 @@ std::vector<AddedToken> resolve_added(std::vector<RawAdded> raw, const Vocabular
     const int32_t known = vocabulary.find(one.token.content);
     const int64_t id = known != kNoToken ? known : one.id;
     const auto refuse = [&](const std::string& why) {
-      throw caller_error(std::string(source), "the added token \"" + one.token.content.substr(0, 100) + "\" has the id " + std::to_string(id) + why, "correct added_tokens");
+      throw caller_error(
+          std::string(source),
+          "the added token \"" + one.token.content.substr(0, 100) + "\" has the id " + std::to_string(id) + why,
+          "correct added_tokens");
     };
     if (id < 0 || id > kMaxTokenId) refuse(", which is out of range");
     one.token.id = static_cast<int32_t>(id);
@@ -229,19 +246,23 @@ std::vector<AddedToken> resolve_added(std::vector<RawAdded> raw, const Vocabular
       out[place->second] = std::move(one.token);
       continue;
     }
-    if ((known == kNoToken && vocabulary.has(one.token.id)) || !ids.insert(one.token.id).second) refuse(", which is another token's");
+    if ((known == kNoToken && vocabulary.has(one.token.id)) || !ids.insert(one.token.id).second)
+      refuse(", which is another token's");
     out.push_back(std::move(one.token));
   }
   return out;
 }
 
 nlohmann::json parse_section(std::string_view json, std::string_view source, const char* name) {
-  if (json.size() > kMaxSectionBytes) throw caller_error(std::string(source), std::string(name) + " has " + std::to_string(json.size()) + " bytes", "the limit is 8 MiB");
+  if (json.size() > kMaxSectionBytes)
+    throw caller_error(std::string(source), std::string(name) + " has " + std::to_string(json.size()) + " bytes",
+                       "the limit is 8 MiB");
   if (json.empty()) return nullptr;
   try {
     return nlohmann::json::parse(json);
   } catch (const nlohmann::json::exception& error) {
-    throw caller_error(std::string(source), std::string(name) + " is not JSON: " + error.what(), "use a tokenizer.json as the tokenizers library writes it");
+    throw caller_error(std::string(source), std::string(name) + " is not JSON: " + error.what(),
+                       "use a tokenizer.json as the tokenizers library writes it");
   }
 }
 
@@ -271,14 +292,17 @@ TopLevel read_top_level(std::string_view json, std::string_view source) {
 std::string read_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   if (!file) {
-    if (errno == ENOENT) throw caller_error(path, "there is no such file", "give the folder of a model with its tokenizer.json");
+    if (errno == ENOENT)
+      throw caller_error(path, "there is no such file", "give the folder of a model with its tokenizer.json");
     throw world_error(path, "the file cannot be opened", "check its permissions", errno);
   }
   const auto size = static_cast<int64_t>(file.tellg());
-  if (size < 0 || size > kMaxFileBytes) throw caller_error(path, "is not a file of at most 1 GiB", "give a tokenizer.json");
+  if (size < 0 || size > kMaxFileBytes)
+    throw caller_error(path, "is not a file of at most 1 GiB", "give a tokenizer.json");
   std::string bytes(static_cast<size_t>(size), '\0');
   file.seekg(0);
-  if (!file.read(bytes.data(), size)) throw world_error(path, "the file cannot be read to its end", "check the disk", errno);
+  if (!file.read(bytes.data(), size))
+    throw world_error(path, "the file cannot be read to its end", "check the disk", errno);
   return bytes;
 }
 
@@ -289,7 +313,8 @@ using namespace tokenizer;  // NOLINT: this file implements both
 
 Tokenizer load_tokenizer_json(std::string_view json, std::string_view source, const TokenizerConfig* config) {
   if (valid_utf8_prefix(json) != json.size()) {
-    throw caller_error(std::string(source), "is not UTF-8 at byte " + std::to_string(valid_utf8_prefix(json)), "use a tokenizer.json as the tokenizers library writes it");
+    throw caller_error(std::string(source), "is not UTF-8 at byte " + std::to_string(valid_utf8_prefix(json)),
+                       "use a tokenizer.json as the tokenizers library writes it");
   }
   const TopLevel top = read_top_level(json, source);
   auto parts = std::make_unique<TokenizerParts>();
@@ -309,23 +334,30 @@ Tokenizer load_tokenizer_json(std::string_view json, std::string_view source, co
     parts->special.unk = model.unk_id;
     parts->model = std::move(model);
   } else if (fields.type == "Unigram") {
-    if (parts->pre_tokenizer.bytes_out) throw caller_error(std::string(source), "a Unigram model after ByteLevel is not supported", "use a tokenizer.json of a published language model");
+    if (parts->pre_tokenizer.bytes_out)
+      throw caller_error(std::string(source), "a Unigram model after ByteLevel is not supported",
+                         "use a tokenizer.json of a published language model");
     UnigramModel model = read_unigram(fields, source, parts->vocabulary);
     parts->special.unk = model.unk_id;
     parts->model = std::move(model);
   } else {
-    throw caller_error(std::string(source), "the model type \"" + fields.type + "\" is not supported", "use a tokenizer of type BPE or Unigram");
+    throw caller_error(std::string(source), "the model type \"" + fields.type + "\" is not supported",
+                       "use a tokenizer of type BPE or Unigram");
   }
 
   std::vector<RawAdded> added = read_added_tokens(top.added_tokens, source);
   if (config != nullptr) {
     for (const TokenizerConfig::Added& one : config->added_tokens) {
-      added.push_back({{one.content, -1, one.special, one.lstrip, one.rstrip, one.single_word, one.normalized}, one.id});
+      added.push_back(
+          {{one.content, -1, one.special, one.lstrip, one.rstrip, one.single_word, one.normalized}, one.id});
     }
   }
-  parts->added = build_added_tokens(resolve_added(std::move(added), parts->vocabulary, source), parts->normalizer, source);
+  parts->added =
+      build_added_tokens(resolve_added(std::move(added), parts->vocabulary, source), parts->normalizer, source);
   const int32_t end_id = std::max(parts->vocabulary.end_id(), parts->added.end_id());
-  parts->post_processor = with_section(top.post_processor, "post_processor", [&](const JsonSection& section) { return parse_post_processor(section, end_id); });
+  parts->post_processor = with_section(top.post_processor, "post_processor", [&](const JsonSection& section) {
+    return parse_post_processor(section, end_id);
+  });
 
   if (config != nullptr) {
     const auto id_of = [&](const std::string& text, int32_t fallback) {
@@ -333,7 +365,8 @@ Tokenizer load_tokenizer_json(std::string_view json, std::string_view source, co
       const AddedToken* token = parts->added.find(text);
       return token != nullptr ? token->id : parts->vocabulary.find(text);
     };
-    parts->special = {id_of(config->bos_token, -1), id_of(config->eos_token, -1), id_of(config->pad_token, -1), id_of(config->unk_token, parts->special.unk)};
+    parts->special = {id_of(config->bos_token, -1), id_of(config->eos_token, -1), id_of(config->pad_token, -1),
+                      id_of(config->unk_token, parts->special.unk)};
   }
   return Tokenizer(std::move(parts));
 }

@@ -32,7 +32,8 @@ Trie::Trie(std::vector<std::pair<std::string_view, int32_t>> entries, std::strin
       at = end;
     }
     if (static_cast<int64_t>(labels_.size()) > kMaxNodes) {
-      throw caller_error(std::string(source), "its tokens together are longer than " + std::to_string(kMaxNodes) + " bytes",
+      throw caller_error(std::string(source),
+                         "its tokens together are longer than " + std::to_string(kMaxNodes) + " bytes",
                          "use the tokenizer of a published model");
     }
   }

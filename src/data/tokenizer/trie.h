@@ -28,7 +28,8 @@ class Trie {
     uint32_t node = 0;
     for (size_t i = 0; i < text.size(); ++i) {
       const uint32_t begin = first_child_[node], end = first_child_[node + 1];
-      const void* found = end == begin ? nullptr : std::memchr(&labels_[begin], static_cast<unsigned char>(text[i]), end - begin);
+      const void* found =
+          end == begin ? nullptr : std::memchr(&labels_[begin], static_cast<unsigned char>(text[i]), end - begin);
       if (found == nullptr) return;
       node = static_cast<uint32_t>(static_cast<const uint8_t*>(found) - labels_.data());
       if (values_[node] >= 0) visit(i + 1, values_[node]);

@@ -58,7 +58,10 @@ const ByteTable kByteTable;
 size_t valid_utf8_prefix(std::string_view text) {
   size_t at = 0;
   while (at < text.size()) {
-    if (static_cast<unsigned char>(text[at]) < 0x80) { ++at; continue; }
+    if (static_cast<unsigned char>(text[at]) < 0x80) {
+      ++at;
+      continue;
+    }
     const int length = scan_char(text, at);
     if (length < 0) return at;
     at += static_cast<size_t>(length);
@@ -119,8 +122,8 @@ bool is_word_character(char32_t c) {
   const auto kind = category(c);
   return (kind >= UTF8PROC_CATEGORY_LU && kind <= UTF8PROC_CATEGORY_LO) ||
          (kind >= UTF8PROC_CATEGORY_MN && kind <= UTF8PROC_CATEGORY_ME) || kind == UTF8PROC_CATEGORY_ND ||
-         kind == UTF8PROC_CATEGORY_NL || kind == UTF8PROC_CATEGORY_PC ||
-         (c >= 0x24b6 && c <= 0x24e9) || (c >= 0x1f130 && c <= 0x1f149) || (c >= 0x1f150 && c <= 0x1f169) ||
+         kind == UTF8PROC_CATEGORY_NL || kind == UTF8PROC_CATEGORY_PC || (c >= 0x24b6 && c <= 0x24e9) ||
+         (c >= 0x1f130 && c <= 0x1f149) || (c >= 0x1f150 && c <= 0x1f169) ||
          (c >= 0x1f170 && c <= 0x1f189);  // circled and squared letters: symbols with Other_Alphabetic
 }
 
@@ -128,9 +131,7 @@ bool is_nonspacing_mark(char32_t c) { return c >= 0x300 && category(c) == UTF8PR
 
 char32_t byte_to_char(uint8_t byte) { return kByteTable.chars[byte]; }
 
-int char_to_byte(char32_t character) {
-  return character < kByteTable.bytes.size() ? kByteTable.bytes[character] : -1;
-}
+int char_to_byte(char32_t character) { return character < kByteTable.bytes.size() ? kByteTable.bytes[character] : -1; }
 
 void append_byte_chars(std::string_view bytes, std::string& out) {
   for (const char byte : bytes) append_utf8(byte_to_char(static_cast<uint8_t>(byte)), out);

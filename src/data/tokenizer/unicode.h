@@ -25,9 +25,18 @@ inline size_t utf8_length(char lead) {
 inline char32_t next_char(std::string_view text, size_t& at) {
   const auto byte = [&](size_t i) { return static_cast<char32_t>(static_cast<unsigned char>(text[i])); };
   const char32_t lead = byte(at);
-  if (lead < 0x80) { at += 1; return lead; }
-  if (lead < 0xe0) { at += 2; return ((lead & 0x1f) << 6) | (byte(at - 1) & 0x3f); }
-  if (lead < 0xf0) { at += 3; return ((lead & 0x0f) << 12) | ((byte(at - 2) & 0x3f) << 6) | (byte(at - 1) & 0x3f); }
+  if (lead < 0x80) {
+    at += 1;
+    return lead;
+  }
+  if (lead < 0xe0) {
+    at += 2;
+    return ((lead & 0x1f) << 6) | (byte(at - 1) & 0x3f);
+  }
+  if (lead < 0xf0) {
+    at += 3;
+    return ((lead & 0x0f) << 12) | ((byte(at - 2) & 0x3f) << 6) | (byte(at - 1) & 0x3f);
+  }
   at += 4;
   return ((lead & 0x07) << 18) | ((byte(at - 3) & 0x3f) << 12) | ((byte(at - 2) & 0x3f) << 6) | (byte(at - 1) & 0x3f);
 }
@@ -41,11 +50,11 @@ inline size_t previous_char(std::string_view text, size_t end) {
 
 void append_utf8(char32_t character, std::string& out);
 
-bool is_whitespace(char32_t character);         // Unicode White_Space
-bool is_number(char32_t character);             // categories Nd, Nl, No
-bool is_punctuation(char32_t character);        // ASCII punctuation and symbols, or categories P*
-bool is_word_character(char32_t character);     // Alphabetic (approximated by L and Nl), M, Nd, Pc, joiners: \w
-bool is_nonspacing_mark(char32_t character);    // category Mn
+bool is_whitespace(char32_t character);       // Unicode White_Space
+bool is_number(char32_t character);           // categories Nd, Nl, No
+bool is_punctuation(char32_t character);      // ASCII punctuation and symbols, or categories P*
+bool is_word_character(char32_t character);   // Alphabetic (approximated by L and Nl), M, Nd, Pc, joiners: \w
+bool is_nonspacing_mark(char32_t character);  // category Mn
 
 // GPT-2's printable stand-in for each byte (https://github.com/openai/gpt-2, bytes_to_unicode), and back:
 // -1 for a character that stands for no byte.

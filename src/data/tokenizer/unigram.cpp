@@ -13,7 +13,9 @@ constexpr uint32_t kUnreached = 0xffffffff;
 constexpr double kUnkPenalty = 10.0;
 
 [[noreturn]] void fail_without_unk(std::string_view piece, size_t at) {
-  throw caller_error("tokenizer", "the character \"" + std::string(piece.substr(at, utf8_length(piece[at]))) + "\" has no token and the model no unk_id",
+  throw caller_error("tokenizer",
+                     "the character \"" + std::string(piece.substr(at, utf8_length(piece[at]))) +
+                         "\" has no token and the model no unk_id",
                      "use a tokenizer with an unknown token or byte fallback");
 }
 
@@ -29,11 +31,13 @@ void UnigramModel::prepare(const Vocabulary& vocabulary, std::string_view source
   trie = Trie(std::move(entries), source);
   unk_score = (scores.empty() ? 0.0 : *std::min_element(scores.begin(), scores.end())) - kUnkPenalty;
   for (int byte = 0; byte < 256; ++byte) {
-    fallback_ids[static_cast<size_t>(byte)] = vocabulary.find(std::string("<0x") + kHex[byte >> 4] + kHex[byte & 15] + ">");
+    fallback_ids[static_cast<size_t>(byte)] =
+        vocabulary.find(std::string("<0x") + kHex[byte >> 4] + kHex[byte & 15] + ">");
   }
 }
 
-void UnigramModel::encode(const Vocabulary& vocabulary, std::string_view piece, UnigramScratch& scratch, std::vector<int32_t>& out) const {
+void UnigramModel::encode(const Vocabulary& vocabulary, std::string_view piece, UnigramScratch& scratch,
+                          std::vector<int32_t>& out) const {
   auto& nodes = scratch.nodes;
   nodes.assign(piece.size() + 1, {0.0, kUnreached, kNoToken});
   const auto offer = [&](size_t end, double score, size_t start, int32_t id) {
@@ -72,7 +76,8 @@ void UnigramModel::encode(const Vocabulary& vocabulary, std::string_view piece, 
     const auto fallback = [&](char byte) { return fallback_ids[static_cast<unsigned char>(byte)]; };
     if (id != kNoToken) {
       out.push_back(id);
-    } else if (byte_fallback && std::all_of(text.begin(), text.end(), [&](char byte) { return fallback(byte) != kNoToken; })) {
+    } else if (byte_fallback &&
+               std::all_of(text.begin(), text.end(), [&](char byte) { return fallback(byte) != kNoToken; })) {
       for (const char byte : text) out.push_back(fallback(byte));
     } else {
       out.push_back(unk_id);

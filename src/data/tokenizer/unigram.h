@@ -36,7 +36,8 @@ struct UnigramModel {
 
   void prepare(const Vocabulary& vocabulary, std::string_view source);
   // Appends the ids of one piece; a character without a piece needs unk_id, else a caller Error.
-  void encode(const Vocabulary& vocabulary, std::string_view piece, UnigramScratch& scratch, std::vector<int32_t>& out) const;
+  void encode(const Vocabulary& vocabulary, std::string_view piece, UnigramScratch& scratch,
+              std::vector<int32_t>& out) const;
 };
 
 }  // namespace plimsoll::tokenizer

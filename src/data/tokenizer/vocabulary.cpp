@@ -31,7 +31,8 @@ Vocabulary::Added Vocabulary::add(std::string_view text, int32_t id) {
   longest_bytes_ = std::max(longest_bytes_, text.size());
   ++count_;
   uint64_t slot = slot_of(hash_bytes(text), slots_.size());
-  while (slots_[slot] != kEmpty && text_at(offsets_[slots_[slot]]) != text) slot = slot + 1 == slots_.size() ? 0 : slot + 1;
+  while (slots_[slot] != kEmpty && text_at(offsets_[slots_[slot]]) != text)
+    slot = slot + 1 == slots_.size() ? 0 : slot + 1;
   slots_[slot] = static_cast<uint32_t>(id);
   return Added::yes;
 }

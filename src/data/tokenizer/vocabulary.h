@@ -24,8 +24,8 @@ class Vocabulary {
   Added add(std::string_view text, int32_t id);
   void shrink();
 
-  int32_t find(std::string_view text) const;      // kNoToken when absent
-  std::string_view text(int32_t id) const;        // empty when there is none
+  int32_t find(std::string_view text) const;  // kNoToken when absent
+  std::string_view text(int32_t id) const;    // empty when there is none
   bool has(int32_t id) const;
   int32_t end_id() const { return static_cast<int32_t>(offsets_.size()); }  // one past the largest id
   int32_t count() const { return count_; }
@@ -37,9 +37,9 @@ class Vocabulary {
 
   std::string_view text_at(uint32_t offset) const;
 
-  std::string pool_;                 // per token: two bytes of length, then the text
-  std::vector<uint32_t> offsets_;    // by id, into pool_; kEmpty: no such id
-  std::vector<uint32_t> slots_;      // ids by hash of their text; kEmpty: free
+  std::string pool_;               // per token: two bytes of length, then the text
+  std::vector<uint32_t> offsets_;  // by id, into pool_; kEmpty: no such id
+  std::vector<uint32_t> slots_;    // ids by hash of their text; kEmpty: free
   int32_t count_ = 0;
   size_t longest_bytes_ = 0;
 };

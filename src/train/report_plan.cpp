@@ -1,12 +1,9 @@
+#include "train/report_plan.h"
+
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
-
-#include "compile/plan_report.h"
-#include "ops/op_def.h"
-#include "train/report_plan.h"
-#include "train/run_sources.h"
-#include "train/trainer.h"
 
 namespace plimsoll {
 namespace {
@@ -69,11 +66,6 @@ PlanReport report_plan(const RunSources& sources, const TrainPlan& plan, bool wi
     }
   }
   return report;
-}
-
-PlanReport plan_training(const Recipe& recipe, bool with_buffers) {
-  const RunSources sources = open_run_sources(recipe);
-  return report_plan(sources, plan_run(sources), with_buffers);
 }
 
 }  // namespace plimsoll

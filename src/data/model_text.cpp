@@ -1,0 +1,120 @@
+#include "data/model_text.h"
+
+#include <vector>
+
+#include "base/error.h"
+#include "data/tokenizer/tokenizer_gguf.h"
+#include "formats/text_file.h"
+
+namespace plimsoll {
+namespace {
+
+TextFiles files_in_folder(const std::string& folder, std::string source) {
+  const auto path_of = [&](const char* name) {
+    std::string path = (folder.empty() ? "." : folder) + "/" + name;
+    return file_exists(path) ? path : std::string();
+  };
+  return {std::move(source), path_of("tokenizer.json"), path_of("tokenizer_config.json"), path_of("chat_template.jinja"), {}};
+}
+
+std::string folder_of(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "" : path.substr(0, slash);
+}
+
+TextColumn column_of(const GgufValue* value) {
+  const GgufArray* array = value != nullptr ? value->array() : nullptr;
+  if (array == nullptr || array->type != GgufType::text) return {};
+  return {array->count, [array](int64_t i) { return array->texts[i]; }};
+}
+
+std::string text_of(const GgufFile& gguf, std::string_view key) {
+  const GgufValue* value = gguf.find(key);
+  const std::string* text = value != nullptr ? value->text() : nullptr;
+  return text != nullptr ? *text : "";
+}
+
+std::optional<int64_t> integer_of(const GgufFile& gguf, std::string_view key) {
+  const GgufValue* value = gguf.find(key);
+  return value != nullptr ? value->integer() : std::nullopt;
+}
+
+std::optional<bool> boolean_of(const GgufFile& gguf, std::string_view key) {
+  const GgufValue* value = gguf.find(key);
+  return value != nullptr ? value->boolean() : std::nullopt;
+}
+
+template <typename Number>
+std::vector<Number> numbers_of(const GgufFile& gguf, std::string_view key) {
+  const GgufValue* value = gguf.find(key);
+  const GgufArray* array = value != nullptr ? value->array() : nullptr;
+  std::vector<Number> numbers;
+  if (array == nullptr || array->type == GgufType::text || array->type == GgufType::array) return numbers;
+  numbers.reserve(static_cast<size_t>(array->count));
+  for (int64_t i = 0; i < array->count; ++i) numbers.push_back(static_cast<Number>(array->number(i)));
+  return numbers;
+}
+
+Tokenizer tokenizer_of_gguf(const GgufFile& gguf, const std::string& source) {
+  const std::vector<int32_t> types = numbers_of<int32_t>(gguf, "tokenizer.ggml.token_type");
+  const std::vector<float> scores = numbers_of<float>(gguf, "tokenizer.ggml.scores");
+  GgufVocabulary vocabulary;
+  vocabulary.model = text_of(gguf, "tokenizer.ggml.model");
+  vocabulary.pre = text_of(gguf, "tokenizer.ggml.pre");
+  vocabulary.tokens = column_of(gguf.find("tokenizer.ggml.tokens"));
+  vocabulary.merges = column_of(gguf.find("tokenizer.ggml.merges"));
+  vocabulary.token_types = types;
+  vocabulary.scores = scores;
+  vocabulary.bos_id = integer_of(gguf, "tokenizer.ggml.bos_token_id");
+  vocabulary.eos_id = integer_of(gguf, "tokenizer.ggml.eos_token_id");
+  vocabulary.pad_id = integer_of(gguf, "tokenizer.ggml.padding_token_id");
+  vocabulary.unk_id = integer_of(gguf, "tokenizer.ggml.unknown_token_id");
+  vocabulary.add_bos = boolean_of(gguf, "tokenizer.ggml.add_bos_token");
+  vocabulary.add_eos = boolean_of(gguf, "tokenizer.ggml.add_eos_token");
+  vocabulary.add_space_prefix = boolean_of(gguf, "tokenizer.ggml.add_space_prefix");
+  return load_tokenizer_gguf(vocabulary, source);
+}
+
+}  // namespace
+
+TextFiles find_text_files(const std::string& model) {
+  if (folder_exists(model)) return files_in_folder(model, model);
+  if (file_exists(model)) {
+    if (model.ends_with(".json")) {
+      TextFiles files = files_in_folder(folder_of(model), model);
+      if (!model.ends_with("config.json")) files.tokenizer_json = model;
+      return files;
+    }
+    const InputFile file(model);
+    TextFiles files;
+    files.source = model;
+    files.gguf = read_gguf(file);
+    return files;
+  }
+  return text_files_of(open_model(model));
+}
+
+TextFiles text_files_of(const ModelFiles& files) {
+  return {files.path, files.tokenizer_json, files.tokenizer_config_json, files.chat_template_jinja, files.gguf};
+}
+
+Tokenizer load_model_tokenizer(const TextFiles& files) {
+  if (!files.has_tokenizer())
+    throw caller_error(files.source, "has no tokenizer", files.gguf ? "take a .gguf file that carries one" : "put the model's tokenizer.json into the folder");
+  return files.gguf ? tokenizer_of_gguf(*files.gguf, files.source) : load_tokenizer_file(files.tokenizer_json);
+}
+
+SpecialTexts special_texts(const TextFiles& files, const Tokenizer* tokenizer) {
+  SpecialTexts texts;
+  if (!files.tokenizer_config_json.empty()) {
+    const TokenizerConfig config = parse_tokenizer_config(read_text_file(files.tokenizer_config_json), files.tokenizer_config_json);
+    texts = {config.bos_token, config.eos_token};
+  }
+  if (tokenizer != nullptr) {
+    if (texts.bos.empty()) texts.bos = tokenizer->token_text(tokenizer->special_ids().bos);
+    if (texts.eos.empty()) texts.eos = tokenizer->token_text(tokenizer->special_ids().eos);
+  }
+  return texts;
+}
+
+}  // namespace plimsoll

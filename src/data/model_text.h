@@ -1,0 +1,37 @@
+// The tokenizer and the chat template that belong to a model, wherever its folder or file keeps them.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "data/tokenizer/tokenizer.h"
+#include "formats/gguf.h"
+#include "formats/model_files.h"
+
+namespace plimsoll {
+
+// Paths are empty where there is no such file.
+struct TextFiles {
+  std::string source;  // what errors call it
+  std::string tokenizer_json, tokenizer_config_json, chat_template_jinja;
+  std::optional<GgufFile> gguf;
+
+  bool has_tokenizer() const { return gguf ? gguf->find("tokenizer.ggml.model") != nullptr : !tokenizer_json.empty(); }
+};
+
+// As open_model, but needs no config.json: a folder, a tokenizer.json, a config.json (the folder beside it), a .gguf file
+// or a hub id. Throws as open_model.
+TextFiles find_text_files(const std::string& model);
+TextFiles text_files_of(const ModelFiles& files);
+
+// Throws a caller Error when there is no tokenizer, or one that cannot be read.
+Tokenizer load_model_tokenizer(const TextFiles& files);
+
+// The texts of BOS and EOS as tokenizer_config.json names them, else as the tokenizer's ids say; empty: none.
+// `tokenizer` may be nullptr.
+struct SpecialTexts {
+  std::string bos, eos;
+};
+SpecialTexts special_texts(const TextFiles& files, const Tokenizer* tokenizer);
+
+}  // namespace plimsoll

@@ -1,0 +1,64 @@
+#include "train/metrics.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "formats/output_file.h"
+#include "formats/text_file.h"
+
+namespace plimsoll {
+namespace {
+
+// Whole lines of steps before `first_step`; a line cut short by a crash is dropped.
+std::string kept_lines(const std::string& path, int64_t first_step) {
+  if (first_step == 0 || !file_exists(path)) return {};
+  const std::string text = read_text_file(path);
+  std::string kept;
+  size_t begin = 0;
+  for (size_t end = text.find('\n'); end != std::string::npos; begin = end + 1, end = text.find('\n', begin)) {
+    const std::string line = text.substr(begin, end - begin);
+    const auto json = nlohmann::json::parse(line, nullptr, false);
+    if (json.is_object() && json.contains("step") && json["step"].is_number_integer() && json["step"].get<int64_t>() < first_step)
+      kept += line + "\n";
+  }
+  return kept;
+}
+
+}  // namespace
+
+MetricsFile::MetricsFile(const std::string& path, int64_t first_step) : path_(path) {
+  write_file_atomically(path, kept_lines(path, first_step));
+  fd_ = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
+  if (fd_ < 0) throw world_error(path, "cannot be opened for writing", "check the folder and its permissions", errno);
+}
+
+MetricsFile::~MetricsFile() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+void MetricsFile::append(const StepMetrics& metrics) {
+  nlohmann::ordered_json json = {{"step", metrics.step},
+                                 {"loss", metrics.loss},
+                                 {"lr", metrics.lr},
+                                 {"grad_norm", metrics.grad_norm},
+                                 {"tokens", metrics.tokens},
+                                 {"tokens_per_second", metrics.tokens_per_second},
+                                 {"mfu", metrics.mfu},
+                                 {"peak_resident_bytes", metrics.peak_resident_bytes},
+                                 {"seconds", metrics.seconds}};
+  if (metrics.eval_loss) json["eval_loss"] = *metrics.eval_loss;
+  const std::string line = json.dump() + "\n";
+  size_t written = 0;
+  while (written < line.size()) {
+    const ssize_t count = ::write(fd_, line.data() + written, line.size() - written);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) throw world_error(path_, "cannot be written", "free space on the disk, then go on with --resume", errno);
+    written += static_cast<size_t>(count);
+  }
+}
+
+}  // namespace plimsoll

@@ -1,0 +1,35 @@
+// metrics.jsonl: one line a step. A resumed run drops the lines behind its checkpoint and goes on.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace plimsoll {
+
+struct StepMetrics {
+  int64_t step = 0;
+  double loss = 0, lr = 0, grad_norm = 0;
+  int64_t tokens = 0;  // of this step, padding not counted
+  double tokens_per_second = 0, mfu = 0;
+  int64_t peak_resident_bytes = 0;
+  double seconds = 0;  // of this step
+  std::optional<double> eval_loss;
+};
+
+class MetricsFile {
+ public:
+  // Keeps the lines of steps below `first_step`. World Error when the file cannot be written.
+  MetricsFile(const std::string& path, int64_t first_step);
+  ~MetricsFile();
+  MetricsFile(const MetricsFile&) = delete;
+  MetricsFile& operator=(const MetricsFile&) = delete;
+
+  void append(const StepMetrics& metrics);
+
+ private:
+  std::string path_;
+  int fd_ = -1;
+};
+
+}  // namespace plimsoll

@@ -1,0 +1,88 @@
+#include "train/train_session.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "train/weight_loader.h"
+
+namespace plimsoll {
+
+TrainSession::TrainSession(const TrainPlan& plan, int threads)
+    : plan_(plan), pool_(threads), arena_(plan.run.arena_bytes), batch_(plan.choices.micro_batch, 0) {
+  executors_.reserve(plan.run.phases.size());
+  for (const ExecutionPlan& phase : plan.run.phases) {
+    executors_.emplace_back(phase, arena_, cpu_backend(), pool_);
+    prepare_cpu(phase);
+  }
+  const Graph& step = phase(phase_names::kTrainStep).plan().graph;
+  const int64_t positions = step.value(step.find(input_names::kIds)).shape[0];
+  batch_ = TokenBatch(plan.choices.micro_batch, positions / plan.choices.micro_batch);
+}
+
+const Executor& TrainSession::phase(const char* name) const {
+  const auto found = std::find_if(executors_.begin(), executors_.end(), [&](const Executor& e) { return e.plan().name() == name; });
+  PLIMSOLL_CHECK(found != executors_.end(), std::string("the run has no phase ") + name);
+  return *found;
+}
+
+void TrainSession::load(const RunSources& sources) {
+  WeightLoader loader(sources.model.tensors, sources.adapter.tensors());
+  state_.host = &loader;
+  state_.seed = static_cast<uint64_t>(sources.recipe.seed);
+  phase(phase_names::kLoad).run(state_);
+  state_.host = nullptr;
+  write_inv_freq(phase(phase_names::kTrainStep), plan_.program.inv_freq);
+}
+
+TrainSession::StepResult TrainSession::step(const TrainData& data, const StepRows& rows, double lr, int64_t step_index) {
+  const Executor& train_step = phase(phase_names::kTrainStep);
+  const int64_t micro_batch = plan_.choices.micro_batch;
+  const auto fill = [&](int64_t first) {
+    return fill_batch(data.train, rows, first, micro_batch, batch_.length, data.pad_id, batch_.view());
+  };
+  // The loss is a mean over the counted tokens of the whole step, however they fall into micro-batches.
+  int64_t counted = 0;
+  for (int64_t first = 0; first < rows.rows(); first += micro_batch) counted += fill(first);
+  const float scale = counted > 0 ? 1.0F / static_cast<float>(counted) : 0.0F;
+  StepResult result;
+  for (int64_t first = 0; first < rows.rows(); first += micro_batch) {
+    if (rows.rows() > micro_batch) fill(first);
+    write_batch(train_step, batch_, scale);
+    train_step.run(state_);
+    result.loss += read_loss(train_step);
+    result.tokens += batch_.real_tokens();
+  }
+  state_.lr = lr;
+  state_.step = step_index;
+  phase(phase_names::kUpdate).run(state_);
+  result.grad_norm = state_.grad_norm;
+  return result;
+}
+
+double TrainSession::evaluate(const TokenizedDataset& dataset, const Recipe& recipe, int32_t pad_id) {
+  const Executor& evaluate = phase(phase_names::kEvaluate);
+  const PackingOptions packing{recipe.seq_len, recipe.packing, false, 0};
+  BatchOrder order(dataset.size(), [&](int64_t i) { return dataset.length(i); }, packing, plan_.choices.micro_batch);
+  const int64_t row_count = order.rows_of_epoch(0);
+  double sum = 0;
+  int64_t counted = 0;
+  StepRows rows;
+  for (int64_t first = 0; first < row_count; first += batch_.batch) {
+    order.rows_of_step(first / batch_.batch, rows);
+    const int64_t count = std::min(batch_.batch, row_count - first);  // the last step runs into the next epoch
+    if (count < batch_.batch) rows.row_begin.resize(static_cast<size_t>(count) + 1);
+    counted += fill_batch(dataset, rows, 0, batch_.batch, batch_.length, pad_id, batch_.view());
+    write_batch(evaluate, batch_, 1.0F);
+    evaluate.run(state_);
+    sum += read_loss(evaluate);
+  }
+  return counted > 0 ? sum / static_cast<double>(counted) : 0.0;
+}
+
+int64_t TrainSession::used_arena_bytes() const {
+  int64_t used = 0;
+  for (const Executor& executor : executors_) used = std::max(used, executor.used_bytes());
+  return used;
+}
+
+}  // namespace plimsoll

@@ -1,0 +1,46 @@
+// A planned run with its memory: the arena, an executor for every phase, and the state they share.
+#pragma once
+
+#include <optional>
+
+#include "backend/cpu/cpu_backend.h"
+#include "runtime/executor.h"
+#include "train/run_sources.h"
+#include "train/token_batch.h"
+#include "train/train_data.h"
+
+namespace plimsoll {
+
+class TrainSession {
+ public:
+  // Allocates the arena and makes every library primitive; loads nothing yet. `plan` must outlive the session.
+  TrainSession(const TrainPlan& plan, int threads);
+
+  void load(const RunSources& sources);
+
+  // One optimizer step over `rows`; returns the mean loss of its counted tokens.
+  struct StepResult {
+    double loss = 0;
+    double grad_norm = 0;
+    int64_t tokens = 0;  // not padding
+  };
+  StepResult step(const TrainData& data, const StepRows& rows, double lr, int64_t step_index);
+
+  // Mean loss over a whole dataset, in its own order.
+  double evaluate(const TokenizedDataset& dataset, const Recipe& recipe, int32_t pad_id);
+
+  const Executor& phase(const char* name) const;
+  RunState& state() { return state_; }
+  ThreadPool& pool() { return pool_; }
+  int64_t used_arena_bytes() const;  // highest byte that any phase touches
+
+ private:
+  const TrainPlan& plan_;
+  ThreadPool pool_;
+  Arena arena_;
+  std::vector<Executor> executors_;
+  TokenBatch batch_;
+  RunState state_;
+};
+
+}  // namespace plimsoll

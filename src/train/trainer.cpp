@@ -1,0 +1,162 @@
+#include "train/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "checkpoint/checkpoint.h"
+#include "config/machine.h"
+#include "config/recipe_fields.h"
+#include "config/recipe_toml.h"
+#include "data/batch_order.h"
+#include "formats/output_file.h"
+#include "memory/resident.h"
+#include "train/lr_schedule.h"
+#include "train/matmul_peak.h"
+#include "train/metrics.h"
+#include "train/report_plan.h"
+#include "train/result_writer.h"
+#include "train/run_sources.h"
+#include "train/train_session.h"
+
+namespace plimsoll {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+constexpr int64_t kKeptCheckpoints = 2;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
+  return values[values.size() / 2];
+}
+
+// A run that goes on must cut the work as the run before it did, or sums would be taken in another order.
+void pin_choices(Recipe& recipe, const CheckpointProgress& progress) {
+  if (!recipe.global_batch) recipe.global_batch = recipe.micro_batch.value_or(progress.micro_batch);
+  recipe.micro_batch = progress.micro_batch;
+  recipe.recompute = RecomputeMode::layers;
+  recipe.recompute_layers = progress.recompute_layers;
+  recipe.ce_chunk_rows = progress.ce_chunk_rows;
+}
+
+int64_t rows_per_step(const TrainPlan& plan) { return plan.choices.micro_batch * plan.grad_accum_steps; }
+
+class Run {
+ public:
+  Run(const TrainOptions& options, RunSources& sources, const TrainData& data, const TrainPlan& plan)
+      : peak_flops_(measure_matmul_peak(sources.threads, sources.recipe.precision)),  // before the arena is there
+        options_(options),
+        sources_(sources),
+        recipe_(sources.recipe),
+        data_(data),
+        plan_(plan),
+        order_(data.train.size(), [&data](int64_t i) { return data.train.length(i); },
+               {recipe_.seq_len, recipe_.packing, recipe_.shuffle, static_cast<uint64_t>(recipe_.seed)}, rows_per_step(plan)),
+        session_(plan, sources.threads) {
+    report_.steps = recipe_.steps ? *recipe_.steps : order_.steps_of_epochs(recipe_.epochs.value_or(1.0));
+  }
+
+  TrainReport run(std::optional<CheckpointProgress> resumed) {
+    session_.load(sources_);
+    progress_ = {0, plan_.choices.micro_batch, plan_.choices.recompute_layers, plan_.choices.ce_chunk_rows, 0};
+    if (resumed) {
+      load_checkpoint(options_.out, resumed->step, session_.phase(phase_names::kResume), session_.state());
+      progress_ = *resumed;
+    }
+    MetricsFile metrics(options_.out + "/metrics.jsonl", progress_.step);
+    while (progress_.step < report_.steps) train_one_step(metrics);
+    if (data_.eval && !report_.eval_loss) report_.eval_loss = session_.evaluate(*data_.eval, recipe_, data_.pad_id);
+    report_.output = write_result_files(options_.out, sources_, plan_, session_);
+    report_.tokens_per_second = median(speeds_.size() > 2 ? std::vector<double>(speeds_.begin() + 2, speeds_.end()) : speeds_);
+    report_.arena_bytes = session_.used_arena_bytes();
+    report_.planned_total_bytes = plan_.total_bytes;
+    report_.peak_resident_bytes = peak_resident_bytes();
+    return report_;
+  }
+
+ private:
+  void train_one_step(MetricsFile& metrics) {
+    const auto start = Clock::now();
+    const int64_t step = progress_.step;
+    const double lr = lr_of_step(recipe_.lr_schedule, recipe_.lr, step, recipe_.warmup_steps, report_.steps);
+    order_.rows_of_step(step, rows_);
+    const TrainSession::StepResult result = session_.step(data_, rows_, lr, step);
+    const double seconds = seconds_since(start);
+    progress_.train_seconds += seconds;
+    ++progress_.step;
+    report_.final_loss = result.loss;
+    const double speed = static_cast<double>(result.tokens) / seconds;
+    speeds_.push_back(speed);
+
+    StepMetrics line{step, result.loss, lr, result.grad_norm, result.tokens, speed, 0, 0, seconds, {}};
+    if (peak_flops_ > 0) line.mfu = plan_.program.step_flops * static_cast<double>(plan_.grad_accum_steps) / seconds / peak_flops_;
+    if (data_.eval && recipe_.eval_every > 0 && progress_.step % recipe_.eval_every == 0)
+      line.eval_loss = session_.evaluate(*data_.eval, recipe_, data_.pad_id);
+    report_.eval_loss = line.eval_loss;
+    line.peak_resident_bytes = peak_resident_bytes();
+    metrics.append(line);
+    if (!std::isfinite(result.loss))
+      throw caller_error("step " + std::to_string(step), "the loss is not a finite number", "lower --lr, or add --warmup-steps; the last checkpoint is kept");
+    if (recipe_.save_every > 0 && progress_.step % recipe_.save_every == 0) {
+      save_checkpoint(options_.out, progress_, session_.phase(phase_names::kSave), session_.state());
+      prune_checkpoints(options_.out, kKeptCheckpoints);
+    }
+    if (options_.on_progress)
+      options_.on_progress({progress_.step, report_.steps, result.loss, speed,
+                            read_resident_memory().value_or(ResidentMemory{}).now_bytes, recipe_.memory_bytes.value_or(0),
+                            static_cast<double>(report_.steps - progress_.step) * progress_.train_seconds / static_cast<double>(progress_.step)});
+  }
+
+  double peak_flops_;
+  const TrainOptions& options_;
+  RunSources& sources_;
+  const Recipe& recipe_;
+  const TrainData& data_;
+  const TrainPlan& plan_;
+  BatchOrder order_;
+  TrainSession session_;
+  StepRows rows_;
+  CheckpointProgress progress_;
+  TrainReport report_;
+  std::vector<double> speeds_;
+};
+
+}  // namespace
+
+PlanReport plan_training(const Recipe& recipe, bool with_buffers) {
+  const RunSources sources = open_run_sources(recipe);
+  return report_plan(sources, plan_run(sources), with_buffers);
+}
+
+TrainReport run_training(const TrainOptions& options) {
+  const std::optional<CheckpointProgress> resumed = options.resume ? find_checkpoint(options.out) : std::nullopt;
+  RunSources sources = open_run_sources(options.recipe);
+  require_weights(sources.model);
+  const TrainPlan plan = [&] {
+    if (resumed) pin_choices(sources.recipe, *resumed);
+    return plan_run(sources);
+  }();
+  const PlanReport report = report_plan(sources, plan, false);
+  if (options.on_plan) options.on_plan(report);
+  if (!plan.fits) throw does_not_fit(report);
+
+  std::error_code error;
+  fs::create_directories(options.out, error);
+  if (error) throw world_error(options.out, "cannot be made", "check the path and its permissions", error.value());
+  const TrainData data = open_train_data(sources.model, sources.recipe);
+  sources.model.gguf.reset();  // its vocabulary is not needed any more
+  if (!options.resume || !resumed) prune_checkpoints(options.out, 0);
+  write_file_atomically(options.out + "/recipe.toml", write_recipe_toml(options.recipe));
+  write_file_atomically(options.out + "/plan.json", plan_report_json(report));
+  return Run(options, sources, data, plan).run(resumed);
+}
+
+}  // namespace plimsoll

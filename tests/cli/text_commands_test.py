@@ -1,0 +1,138 @@
+"""tokenize and render against the golden tokenizers and templates; inspect against counted parameters."""
+
+import csv
+import json
+import os
+import shutil
+import tempfile
+import unittest
+
+from program import GOLDEN, ProgramTest, run
+
+
+def golden(*parts):
+    return os.path.join(GOLDEN, *parts)
+
+
+class Tokenize(ProgramTest):
+    def test_files_against_golden_ids(self):
+        lines = 0
+        for name in sorted(os.listdir(golden("tokenizer"))):
+            if not os.path.exists(golden("tokenizer", name, "tokenizer.json")):
+                continue
+            with open(golden("tokenizer", name, "cases.jsonl"), encoding="utf-8") as file:
+                cases = [json.loads(line) for line in file]
+            for flags, key in ((), "ids"), (("--no-special",), "ids_without_special"):
+                text = self.ok("tokenize", golden("tokenizer", name), "--file", golden("tokenizer", name, "cases.jsonl"), *flags)
+                got = [json.loads(line) for line in text.splitlines()]
+                self.assertEqual(len(got), len(cases))
+                for case, line in zip(cases, got):
+                    if "pair" in case and flags:
+                        continue
+                    self.assertEqual(line["ids"], case.get(key, case["ids"]), (name, case["text"]))
+                    if not flags:
+                        self.assertEqual(line["decoded"], case["decoded"], (name, case["text"]))
+                        self.assertEqual(line.get("type_ids"), case.get("type_ids"), (name, case["text"]))
+                    lines += 1
+        self.assertGreater(lines, 100)
+
+    def test_one_text(self):
+        model = golden("tokenizer", "gpt2_bpe")
+        document = json.loads(self.ok("tokenize", model, "--text", "[hello] world", "--json"))
+        self.assertEqual(document["decoded"], "[hello] world")
+        self.assertEqual(self.ok("tokenize", model + "/tokenizer.json", "--text", "[hello] world"), " ".join(map(str, document["ids"])) + "\n")
+        self.assertEqual(json.loads(self.ok("tokenize", model, "--text", "", "--json"))["ids"], [])
+        self.assertEqual(self.ok("tokenize", model, "--file", "-", stdin=b'{"text": "a"}\n\n{"text": "b"}').count("\n"), 2)
+
+    def test_bad_lines(self):
+        model = golden("tokenizer", "gpt2_bpe")
+        self.assertEqual(self.fails(2, "tokenize", model, "--file", "-", stdin=b'{"text": "a"}\n{"txt": 1}')[0], '- line 2: has no "text"')
+        self.assertEqual(self.fails(2, "tokenize", model, "--file", "-", stdin=b'{"text": "\xff"}')[0], "- line 1: is not JSON")
+        self.assertIn("there is no such file", self.fails(2, "tokenize", model, "--file", "no/such.jsonl")[0])
+        self.assertIn("is a folder", self.fails(2, "tokenize", model, "--file", model)[0])
+        self.fails(2, "tokenize", golden("chat", "headers"), "--text", "a")
+
+
+class Render(ProgramTest):
+    def test_golden_templates(self):
+        rendered = 0
+        for name in sorted(os.listdir(golden("chat"))):
+            with open(golden("chat", name, "cases.json"), encoding="utf-8") as file:
+                chat = json.load(file)
+            with tempfile.TemporaryDirectory() as folder:
+                shutil.copy(golden("chat", name, "template.jinja"), os.path.join(folder, "chat_template.jinja"))
+                with open(os.path.join(folder, "tokenizer_config.json"), "w", encoding="utf-8") as file:
+                    json.dump({"bos_token": chat["bos_token"], "eos_token": chat["eos_token"]}, file)
+                if "tokenizer" in chat:
+                    shutil.copy(golden(chat["tokenizer"], "tokenizer.json"), folder)
+                for case in chat["cases"][:12]:
+                    rendered += self.check(folder, chat, case)
+        self.assertGreater(rendered, 50)
+
+    def check(self, folder, chat, case):
+        arguments = ["--now", chat["now"]] if chat.get("now") else []
+        known = {"name", "messages", "add_generation_prompt", "tools", "documents", "expected", "error", "error_type", "assistant_spans", "ids", "assistant_mask"}
+        for key in ("messages", "tools", "documents"):
+            if key in case:
+                path = os.path.join(folder, key + ".json")
+                with open(path, "w", encoding="utf-8") as file:
+                    json.dump(case[key], file)
+                arguments += [f"--{key}", path]
+        if case.get("add_generation_prompt"):
+            arguments.append("--generation-prompt")
+        for key in case.keys() - known:
+            arguments += ["--set", f"{key}={json.dumps(case[key])}"]
+        if "error" in case:
+            self.fails(2, "render", folder, *arguments)
+            return 1
+        self.assertEqual(self.ok("render", folder, *arguments), case["expected"], (folder, case["name"]))
+        document = json.loads(self.ok("render", folder, *arguments, "--json"))
+        self.assertEqual(document["text"], case["expected"])
+        if "assistant_mask" in case:
+            self.assertEqual((document["ids"], document["assistant_mask"]), (case["ids"], case["assistant_mask"]), case["name"])
+        return 1
+
+    def test_bad_input(self):
+        folder = golden("tokenizer", "gpt2_bpe")
+        self.assertIn("has no chat template", self.fails(2, "render", folder, "--messages", "-", stdin=b"[]")[0])
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copy(golden("chat", "plain_turns", "template.jinja"), os.path.join(folder, "chat_template.jinja"))
+            self.assertIn("is not JSON", self.fails(2, "render", folder, "--messages", "-", stdin=b"[")[0])
+            self.assertIn("has no list of messages", self.fails(2, "render", folder, "--messages", "-", stdin=b"{}")[0])
+            self.assertIn("is not NAME=VALUE", self.fails(2, "render", folder, "--messages", "-", "--set", "x", stdin=b"[]")[0])
+            self.fails(2, "render", folder, "--messages", "-", "--now", "yesterday", stdin=b"[]")
+
+
+class Inspect(ProgramTest):
+    def test_parameters_of_published_models(self):
+        checked = 0
+        with open(golden("params", "counts.csv"), encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                config = golden("params", "configs", row["name"], "config.json")
+                document = json.loads(self.ok("inspect", config, "--json"))
+                params = document["params"]
+                for field, column in (("total", "total"), ("embedding", "embedding"), ("attention", "attention"), ("mlp", "mlp_and_experts"), ("norm", "norm"), ("head", "head")):
+                    self.assertEqual(params[field], int(row[column]), (row["name"], field))
+                self.assertEqual(params["total"], sum(params[part] for part in ("embedding", "attention", "mlp", "norm", "head", "other")))
+                self.assertEqual(document["bytes"]["bf16"], 2 * params["total"])
+                self.assertEqual(document["kv_bytes_per_token"]["fp16"], 4 * document["layers"] * document["kv_heads"] * document["head_dim"])
+                self.assertIn(f"{params['total']:,} parameters", self.ok("inspect", config))
+                checked += 1
+        self.assertEqual(checked, 37)
+
+    def test_missing_and_broken(self):
+        self.fails(2, "inspect", "no/such/model")
+        with tempfile.TemporaryDirectory() as folder:
+            self.fails(2, "inspect", folder)
+            config = os.path.join(folder, "config.json")
+            for text in ("", "{", "[]", "{}", '{"model_type": "unheard_of"}'):
+                with open(config, "w", encoding="utf-8") as file:
+                    file.write(text)
+                self.fails(2, "inspect", config)
+            with open(os.path.join(folder, "x.gguf"), "wb") as file:
+                file.write(b"GGUF\x03")
+            self.fails(2, "inspect", os.path.join(folder, "x.gguf"))
+
+
+if __name__ == "__main__":
+    unittest.main()
