@@ -42,7 +42,7 @@ struct Recipe {
   double lr = 1e-4;
   LrScheduleKind lr_schedule = LrScheduleKind::constant;
   int64_t warmup_steps = 0;
-  double weight_decay = 0.0;  // on tensors of two or more dimensions
+  double weight_decay = 0.0;  // adamw: of tensors of two or more dimensions; adam, sgd: L2 in every gradient
   double beta1 = 0.9, beta2 = 0.999;  // --betas 0.9,0.999
   double eps = 1e-8;
   double momentum = 0.0;   // sgd

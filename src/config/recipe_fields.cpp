@@ -188,7 +188,7 @@ std::vector<RecipeField> build_fields() {
   add(bind<Plain<&R::warmup_steps, int64_t>>({.name = "warmup-steps", .kind = Kind::integer, .value_name = "N",
       .help = "steps over which the rate rises linearly from 0", .example = "10", .min = 0, .max = kMaxSteps}));
   add(bind<Plain<&R::weight_decay, double>>({.name = "weight-decay", .kind = Kind::number, .value_name = "X",
-      .help = "decay of tensors of two or more dimensions (adam, sgd: in the gradient)", .example = "0.01", .min = 0,
+      .help = "decay of tensors of two or more dimensions (adam, sgd: in the gradient of every tensor)", .example = "0.01", .min = 0,
       .max = 1e6}));
   add({.name = "betas", .kind = Kind::pair, .value_name = "X,Y", .help = "Adam's two averaging factors",
        .example = "0.9,0.95", .min = 0, .max = 1, .below_max = true, .get = get_betas, .set = set_betas});

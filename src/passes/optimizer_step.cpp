@@ -40,7 +40,7 @@ Graph build_update(const std::vector<TrainedParameter>& trained, const Optimizer
     state.resize(2, kNoValue);
     const ValueId copy = parameter.compute == DType::f32 ? kNoValue : add_value(graph, compute_value(parameter));
     OptimizerAttrs own = attrs;
-    if (parameter.shape.rank() < 2) own.weight_decay = 0;
+    if (attrs.rule == UpdateRule::adamw && parameter.shape.rank() < 2) own.weight_decay = 0;
     add_op(graph, {OpKind::optimizer_update, {master, gradients[i], state[0], state[1], coefficient, copy}, own,
                    "update." + parameter.name, OpRole::update});
     add_op(graph, {OpKind::fill_zero, {gradients[i]}, {}, "clear." + parameter.name, OpRole::update});
