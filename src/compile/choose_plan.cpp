@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <map>
 
 #include "base/bytes.h"
@@ -225,26 +226,22 @@ std::string explain(const TrainPlan& plan, const Recipe& recipe, bool searched) 
 
 struct Change {
   std::string words;
-  Recipe recipe;
+  std::function<void(Recipe&)> apply;
 };
 
 std::vector<Change> possible_changes(const Recipe& recipe) {
   std::vector<Change> changes;
-  const auto add = [&](std::string words, auto&& edit) {
-    Recipe changed = recipe;
-    edit(changed);
-    changes.push_back({std::move(words), std::move(changed)});
-  };
+  const auto add = [&](std::string words, std::function<void(Recipe&)> edit) { changes.push_back({std::move(words), std::move(edit)}); };
   if (recipe.recompute == RecomputeMode::none || recipe.recompute == RecomputeMode::layers)
     add("--recompute auto", [](Recipe& r) { r.recompute = RecomputeMode::automatic; });
   if (recipe.ce_chunk_rows) add("--ce-chunk-rows auto", [](Recipe& r) { r.ce_chunk_rows.reset(); });
   if (recipe.micro_batch && *recipe.micro_batch > 1)
-    add(fmt::format("--micro-batch auto --global-batch {}", global_batch(recipe)), [&](Recipe& r) {
-      r.global_batch = global_batch(recipe);
+    add(fmt::format("--micro-batch auto --global-batch {}", global_batch(recipe)), [rows = global_batch(recipe)](Recipe& r) {
+      r.global_batch = rows;
       r.micro_batch.reset();
     });
   for (int64_t length = recipe.seq_len / 2; length >= 128 && length >= recipe.seq_len / 4; length /= 2)
-    add(fmt::format("--seq-len {}", length), [&](Recipe& r) { r.seq_len = length; });
+    add(fmt::format("--seq-len {}", length), [length](Recipe& r) { r.seq_len = length; });
   if (recipe.precision == DType::f32) add("--precision bf16", [](Recipe& r) { r.precision = DType::bf16; });
   if (recipe.method == Method::lora && recipe.rank > 4 && recipe.adapter.empty())
     add(fmt::format("--rank {}", recipe.rank / 2), [](Recipe& r) { r.rank /= 2; });
@@ -257,12 +254,28 @@ std::vector<Change> possible_changes(const Recipe& recipe) {
   return changes;
 }
 
+// Changes that would fit, each alone; where none is enough alone, all before it together.
 void suggest(TrainPlan& plan, const ModelConfig& config, const Recipe& recipe, const TrainSources& sources, const PlanTarget& target) {
-  for (Change& change : possible_changes(recipe)) {
-    Chooser chooser(config, change.recipe, sources, target);
-    const int64_t total = chooser.smallest().total_bytes;
-    if (total < plan.smallest_budget_bytes) plan.suggestions.push_back({std::move(change.words), total});
+  const int64_t line = recipe.memory_bytes.value_or(INT64_MAX);
+  const auto least = [&](const Recipe& changed) { return Chooser(config, changed, sources, target).smallest().total_bytes; };
+  const std::vector<Change> changes = possible_changes(recipe);
+  for (const Change& change : changes) {
+    Recipe alone = recipe;
+    change.apply(alone);
+    if (const int64_t total = least(alone); total <= line) plan.suggestions.push_back({change.words, total});
   }
+  if (!plan.suggestions.empty()) return;
+  Recipe together = recipe;
+  std::string words;
+  for (const Change& change : changes) {
+    change.apply(together);
+    words += (words.empty() ? "" : " ") + change.words;
+    if (const int64_t total = least(together); total <= line) {
+      plan.suggestions.push_back({words, total});
+      return;
+    }
+  }
+  if (!words.empty()) plan.suggestions.push_back({words, least(together)});
 }
 
 }  // namespace

@@ -265,7 +265,7 @@ std::vector<RecipeField> build_fields() {
       {.name = "weight-decay",
        .kind = Kind::number,
        .value_name = "X",
-       .help = "decay of tensors of two or more dimensions (adam, sgd: in the gradient)",
+       .help = "decay of tensors of two or more dimensions (adam, sgd: in the gradient of every tensor)",
        .example = "0.01",
        .min = 0,
        .max = 1e6}));

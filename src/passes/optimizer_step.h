@@ -29,8 +29,8 @@ Value master_value(const TrainedParameter& parameter);
 // State values that `rule` keeps for a parameter: (name, f32 value), possibly none.
 std::vector<Value> optimizer_state_values(const TrainedParameter& parameter, const OptimizerAttrs& attrs);
 
-// AdamW decays tensors of two or more dimensions only, as trainers of the field do; the L2 term of Adam and SGD is in every
-// gradient, as in torch.optim.
+// AdamW's decay applies to tensors of two or more dimensions only, as trainers of the field do; adam and sgd add theirs to
+// the gradient of every tensor, as torch.optim does.
 Graph build_update(const std::vector<TrainedParameter>& trained, const OptimizerAttrs& attrs, double clip_norm);
 
 }  // namespace plimsoll

@@ -40,7 +40,7 @@ RunPlan plan_evaluation(const RunSources& sources, int64_t micro_batch, int64_t 
 // The largest micro-batch and chunk below the line.
 RunPlan choose_evaluation(const RunSources& sources, std::vector<float>& inv_freq) {
   const int64_t line = sources.recipe.memory_bytes.value_or(INT64_MAX);
-  const int64_t overhead = runtime_overhead_bytes(sources.model.config, sources.threads);
+  const int64_t overhead = runtime_overhead_bytes(sources.model.config, sources.threads, count_data_rows(sources.recipe));
   int64_t least = 0;
   for (size_t i = 0; i < kMicroBatches.size(); ++i) {
     RunPlan plan = plan_evaluation(sources, sources.recipe.micro_batch.value_or(kMicroBatches[i]), kChunkRows[i], inv_freq);

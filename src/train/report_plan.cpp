@@ -13,6 +13,13 @@ std::string describe_method(const Recipe& recipe) {
   return fmt::format("LoRA r={} on {}", recipe.rank, recipe.targets == "all-linear" ? "all linear layers" : recipe.targets);
 }
 
+// The file's or folder's name; a bare config.json goes by its folder.
+std::string name_of_model(const std::string& model) {
+  std::filesystem::path path(model);
+  if (!path.has_filename() || path.filename() == "config.json") path = std::filesystem::absolute(path).parent_path();
+  return path.filename().string();
+}
+
 std::string op_name(const ExecutionPlan& phase) {
   if (phase.peak_op < 0 || phase.graph.ops.empty()) return "";
   const Op& op = phase.graph.ops[static_cast<size_t>(std::min<int64_t>(phase.peak_op, static_cast<int64_t>(phase.graph.ops.size()) - 1))];
@@ -30,8 +37,7 @@ void add_rows(PlanReport& report, const std::vector<PlannedBuffer>& buffers, con
 PlanReport report_plan(const RunSources& sources, const TrainPlan& plan, bool with_buffers) {
   const Recipe& recipe = sources.recipe;
   PlanReport report;
-  std::filesystem::path path(recipe.model);
-  report.model_name = path.has_filename() ? path.filename().string() : path.parent_path().filename().string();
+  report.model_name = name_of_model(recipe.model);
   report.architecture = sources.model.config.architecture;
   for (const ParameterSpec& spec : plan.program.parameters) report.total_params += spec.shape.elements();
   for (const TrainedParameter& parameter : plan.program.trained) report.trainable_params += parameter.shape.elements();

@@ -17,9 +17,12 @@ struct RunSources {
 
 RunSources open_run_sources(const Recipe& recipe);
 
-// The upper bound of everything in the process that is not the arena: code and libraries, primitives, stacks, tokenizer
-// tables, file headers. A test holds real runs to it.
-int64_t runtime_overhead_bytes(const ModelConfig& config, int threads);
+// The upper bound of everything in the process that is not the arena: code and libraries, primitives, stacks, graphs,
+// tokenizer tables, the index of the data. A test holds real runs to it.
+int64_t runtime_overhead_bytes(const ModelConfig& config, int threads, int64_t data_rows);
+
+// Lines of the recipe's data files: an upper bound of their rows. 0 without data.
+int64_t count_data_rows(const Recipe& recipe);
 
 TrainPlan plan_run(const RunSources& sources);
 

@@ -1,5 +1,7 @@
 #include "train/trainer.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -156,6 +158,7 @@ TrainReport run_training(const TrainOptions& options) {
   if (!options.resume || !resumed) prune_checkpoints(options.out, 0);
   write_file_atomically(options.out + "/recipe.toml", write_recipe_toml(options.recipe));
   write_file_atomically(options.out + "/plan.json", plan_report_json(report));
+  malloc_trim(0);  // what planning and tokenizing freed goes back to the system before the arena comes
   return Run(options, sources, data, plan).run(resumed);
 }
 

@@ -29,6 +29,12 @@ class Golden {
   }
 
   bool has(const std::string& name) const { return header_.contains(name); }
+  std::vector<std::string> names() const {
+    std::vector<std::string> all;
+    for (const auto& [name, entry] : header_.items())
+      if (name != "__metadata__") all.push_back(name);
+    return all;
+  }
   std::vector<int64_t> shape(const std::string& name) const {
     return entry(name).at("shape").get<std::vector<int64_t>>();
   }

@@ -1,0 +1,138 @@
+// Logits, loss and every gradient of the llama family against transformers in float32. Tolerances are those of the
+// golden data: logits 5e-5 and loss 1e-5 absolute, gradients 2e-5 of each tensor's largest value.
+#include <filesystem>
+#include <tuple>
+
+#include "support/tensor_files.h"
+#include "train/probe.h"
+
+namespace plimsoll {
+namespace {
+
+constexpr double kLogits = 5e-5, kLoss = 1e-5, kGradient = 2e-5, kBf16Loss = 4e-2;
+
+std::string model_folder(const TestFolder& folder, const std::string& model, const std::string& config = "config.json") {
+  const std::string to = folder / "model";
+  std::filesystem::create_directories(to);
+  std::filesystem::copy_file(golden_path("models/" + model + "/" + config), to + "/config.json");
+  std::filesystem::copy_file(golden_path("models/" + model + "/model.safetensors"), to + "/model.safetensors");
+  return to;
+}
+
+// Logits where the mask is 1; the rest is nobody's business.
+void expect_logits(const TensorIndex& got, const std::vector<float>& want, const std::vector<int64_t>& mask) {
+  const std::vector<float> logits = read_tensor_as<float>(got, "logits");
+  ASSERT_EQ(logits.size(), want.size());
+  const size_t vocabulary = logits.size() / mask.size();
+  for (size_t i = 0; i < mask.size(); ++i) {
+    if (mask[i] == 0) continue;
+    const std::span row(logits.data() + i * vocabulary, vocabulary), wanted(want.data() + i * vocabulary, vocabulary);
+    ASSERT_LE(max_difference(row, wanted), kLogits) << "position " << i;
+  }
+}
+
+// Every gradient of `expected` that begins with `prefix`, and no others.
+void expect_gradients(const TensorIndex& got, const Golden& expected, const std::string& prefix) {
+  size_t compared = 0;
+  for (const std::string& name : expected.names()) {
+    if (!name.starts_with(prefix + "grad.")) continue;
+    const std::vector<float> want = expected.f32(name);
+    const std::vector<float> gradient = read_tensor_as<float>(got, name.substr(prefix.size()));
+    EXPECT_LE(max_difference(gradient, want), kGradient * max_abs(want)) << name << ", largest " << max_abs(want);
+    ++compared;
+  }
+  EXPECT_GT(compared, 10U);
+  for (const TensorEntry& entry : got.entries)
+    EXPECT_TRUE(!entry.name.starts_with("grad.") || expected.has(prefix + entry.name)) << entry.name << " is not expected";
+}
+
+TensorIndex probe(const TestFolder& folder, const std::string& model, const std::string& batch, DType precision = DType::f32) {
+  ProbeOptions options;
+  options.model = model;
+  options.batch = batch;
+  options.out = folder / "out.safetensors";
+  options.gradients = true;
+  options.precision = precision;
+  options.threads = 2;
+  run_probe(options);
+  return open_safetensors(options.out);
+}
+
+class ModelParity : public testing::TestWithParam<std::tuple<std::string, std::string>> {};
+
+TEST_P(ModelParity, LogitsLossAndGradients) {
+  const auto& [model, config] = GetParam();
+  const TestFolder folder;
+  const std::string batch = "models/" + model + "/batch.safetensors";
+  const TensorIndex got = probe(folder, model_folder(folder, model, config), golden_path(batch));
+  const Golden expected("models/" + model + "/expected.safetensors");
+  expect_logits(got, expected.f32("logits"), Golden(batch).i64("attention_mask"));
+  EXPECT_NEAR(read_tensor_as<float>(got, "loss").at(0), expected.f32("loss").at(0), kLoss);
+  expect_gradients(got, expected, "");
+}
+
+TEST_P(ModelParity, Bf16LossIsNear) {
+  const auto& [model, config] = GetParam();
+  const TestFolder folder;
+  const TensorIndex got =
+      probe(folder, model_folder(folder, model, config), golden_path("models/" + model + "/batch.safetensors"), DType::bf16);
+  const Golden expected("models/" + model + "/expected.safetensors");
+  EXPECT_NEAR(read_tensor_as<float>(got, "loss").at(0), expected.f32("loss").at(0), kBf16Loss);
+  // Directions agree, too: bf16 keeps about 8 bits, sums over a small model stay within a few percent.
+  for (const std::string& name : expected.names()) {
+    if (!name.starts_with("grad.")) continue;
+    const std::vector<float> want = expected.f32(name), gradient = read_tensor_as<float>(got, name);
+    ASSERT_EQ(gradient.size(), want.size());
+    double dot = 0, ours = 0, theirs = 0;
+    for (size_t i = 0; i < want.size(); ++i) {
+      dot += static_cast<double>(gradient[i]) * want[i];
+      ours += static_cast<double>(gradient[i]) * gradient[i];
+      theirs += static_cast<double>(want[i]) * want[i];
+    }
+    EXPECT_GT(dot, 0.98 * std::sqrt(ours * theirs)) << name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(LlamaFamily, ModelParity,
+                         testing::Combine(testing::Values("llama", "llama_tied", "llama3_rope", "llama_linear_rope", "llama_yarn", "mistral",
+                                                          "qwen2", "qwen3"),
+                                          testing::Values("config.json", "config_legacy.json")),
+                         [](const auto& info) {
+                           return std::get<0>(info.param) + (std::get<1>(info.param) == "config.json" ? "" : "_legacy");
+                         });
+
+// The batch of packing/MODEL without its prefix; `leave_out` drops one tensor.
+std::string write_batch_file(const TestFolder& folder, const Golden& golden, const std::string& prefix, const std::string& leave_out = "") {
+  std::vector<TestTensor> tensors;
+  for (const std::string& name : golden.names()) {
+    if (!name.starts_with(prefix) || name.ends_with("cu_seqlens") || (!leave_out.empty() && name.ends_with(leave_out))) continue;
+    const std::vector<int64_t> shape = golden.shape(name);
+    tensors.push_back(make_tensor(name.substr(prefix.size()), DType::i64, {shape.at(0), shape.at(1)}, golden.i64(name)));
+  }
+  write_tensors(folder / "batch.safetensors", tensors);
+  return folder / "batch.safetensors";
+}
+
+class PackingParity : public testing::TestWithParam<std::string> {
+ protected:
+  void check(const std::string& prefix, const std::string& leave_out = "") {
+    const TestFolder folder;
+    const Golden batch("packing/" + GetParam() + "/batch.safetensors"), expected("packing/" + GetParam() + "/expected.safetensors");
+    const TensorIndex got = probe(folder, model_folder(folder, GetParam()), write_batch_file(folder, batch, prefix, leave_out));
+    const std::vector<float> logits = expected.f32(prefix + "logits");
+    std::vector<int64_t> mask(static_cast<size_t>(batch.i64(prefix + "input_ids").size()), 1);
+    if (batch.has(prefix + "attention_mask")) mask = batch.i64(prefix + "attention_mask");
+    expect_logits(got, logits, mask);
+    EXPECT_NEAR(read_tensor_as<float>(got, "loss").at(0), expected.f32(prefix + "loss").at(0), kLoss);
+    expect_gradients(got, expected, prefix);
+  }
+};
+
+TEST_P(PackingParity, Unpacked) { check("unpacked."); }
+TEST_P(PackingParity, PackedBySegmentIds) { check("packed."); }
+TEST_P(PackingParity, PackedByPositions) { check("packed.", "segment_ids"); }
+
+INSTANTIATE_TEST_SUITE_P(LlamaFamily, PackingParity, testing::Values("llama", "qwen3"), [](const auto& info) { return info.param; });
+
+}  // namespace
+}  // namespace plimsoll

@@ -1,0 +1,138 @@
+// Twenty training steps against PyTorch and PEFT: loss, rate and gradient norm of every step, and the weights at the end.
+// Tolerances are those of the golden data: loss 2e-5, weights and adapters 1e-5 absolute, gradient norm 1e-5 relative.
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <tuple>
+
+#include "support/tensor_files.h"
+#include "train/trainer.h"
+
+namespace plimsoll {
+namespace {
+
+constexpr double kLoss = 2e-5, kRate = 1e-12, kNorm = 1e-5, kWeights = 1e-5;
+
+// Cuts the same step in another way: one row a micro-batch, everything made again, a few rows of logits at once.
+enum class Cut { whole, small };
+
+using nlohmann::json;
+
+// steps.csv as one list of columns a step.
+std::vector<std::vector<double>> read_steps(const std::string& path) {
+  std::ifstream file(path);
+  std::string line;
+  std::getline(file, line);
+  EXPECT_TRUE(line.starts_with("step,loss,lr,grad_norm,target_tokens")) << path;
+  std::vector<std::vector<double>> steps;
+  while (std::getline(file, line)) {
+    std::istringstream cells(line);
+    steps.emplace_back();
+    for (std::string cell; std::getline(cells, cell, ',');) steps.back().push_back(std::stod(cell));
+  }
+  return steps;
+}
+
+// One row of ready ids a row of the golden batches; returns (rows a step, tokens a row).
+std::pair<int64_t, int64_t> write_rows(const Golden& batches, const std::string& path) {
+  const std::vector<int64_t> shape = batches.shape("input_ids");
+  const auto length = static_cast<size_t>(shape.at(2));
+  std::ofstream file(path);
+  const auto ids = batches.i64("input_ids"), labels = batches.i64("labels"), mask = batches.i64("attention_mask");
+  const auto part = [&](const std::vector<int64_t>& all, size_t row) {
+    const auto begin = all.begin() + static_cast<std::ptrdiff_t>(row * length);
+    return std::vector<int64_t>(begin, begin + static_cast<std::ptrdiff_t>(length));
+  };
+  for (size_t row = 0; row < ids.size() / length; ++row)
+    file << json{{"input_ids", part(ids, row)}, {"labels", part(labels, row)}, {"attention_mask", part(mask, row)}}.dump() << "\n";
+  return {shape.at(1), shape.at(2)};
+}
+
+Recipe recipe_of(const std::string& method, const std::string& model, const TestFolder& folder, Cut cut) {
+  const std::string base = "training/" + method + "/" + model;
+  const json golden = json::parse(read_bytes(golden_path(base + "/method.json")));
+  const bool accumulates = method == "grad-accumulation";
+  const Golden batches("training/batches/" + model + (accumulates ? "_accumulate4" : "") + ".safetensors");
+  const auto [rows, length] = write_rows(batches, folder / "rows.jsonl");
+  Recipe recipe;
+  recipe.model = golden_path("models/" + model);
+  recipe.data = {folder / "rows.jsonl"};
+  recipe.shuffle = recipe.packing = false;
+  recipe.precision = DType::f32;
+  recipe.seq_len = length;
+  recipe.steps = 20;
+  recipe.lr = golden.at("lr");
+  recipe.lr_schedule = LrScheduleKind::cosine;
+  recipe.warmup_steps = golden.at("warmup_steps");
+  recipe.grad_clip = golden.at("max_grad_norm");
+  recipe.weight_decay = golden.value("weight_decay", 0.0);
+  recipe.global_batch = accumulates ? 4 : rows;
+  recipe.micro_batch = accumulates || cut == Cut::small ? 1 : rows;
+  recipe.threads = 2;
+  if (cut == Cut::small) {
+    recipe.recompute = RecomputeMode::all;
+    recipe.ce_chunk_rows = 5;
+  }
+  if (golden.contains("betas")) std::tie(recipe.beta1, recipe.beta2) = golden.at("betas").get<std::pair<double, double>>();
+  if (method == "full-sgd-momentum") {
+    recipe.optimizer = OptimizerKind::sgd;
+    recipe.momentum = golden.at("momentum");
+  } else if (method == "full-adam") {
+    recipe.optimizer = OptimizerKind::adam;
+    recipe.weight_decay = golden.at("adam_l2");
+  }
+  recipe.method = method.find("lora") == std::string::npos ? Method::full : Method::lora;
+  if (recipe.method == Method::lora) recipe.adapter = golden_path(base + "/adapter_init");
+  return recipe;
+}
+
+class TrainingParity : public testing::TestWithParam<std::tuple<std::pair<const char*, const char*>, Cut>> {};
+
+TEST_P(TrainingParity, TwentySteps) {
+  const auto& [name, cut] = GetParam();
+  const std::string method = name.first, model = name.second, base = "training/" + method + "/" + model;
+  const TestFolder folder;
+  TrainOptions options;
+  options.recipe = recipe_of(method, model, folder, cut);
+  options.out = folder / "out";
+  const TrainReport report = run_training(options);
+
+  const auto want = read_steps(golden_path(base + "/steps.csv"));
+  ASSERT_EQ(want.size(), 20U);
+  std::ifstream metrics(options.out + "/metrics.jsonl");
+  std::string line;
+  for (const std::vector<double>& step : want) {
+    ASSERT_TRUE(std::getline(metrics, line));
+    const json got = json::parse(line);
+    EXPECT_EQ(got.at("step"), static_cast<int64_t>(step.at(0)));
+    EXPECT_NEAR(got.at("loss"), step.at(1), kLoss) << "step " << step.at(0);
+    EXPECT_NEAR(got.at("lr"), step.at(2), kRate) << "step " << step.at(0);
+    EXPECT_NEAR(got.at("grad_norm"), step.at(3), kNorm * step.at(3)) << "step " << step.at(0);
+  }
+  EXPECT_FALSE(std::getline(metrics, line));
+
+  const bool full = options.recipe.method == Method::full;
+  const Golden final_weights(base + (full ? "/final.safetensors" : "/adapter_final/adapter_model.safetensors"));
+  const TensorIndex weights = open_safetensors(report.output + (full ? "/model.safetensors" : "/adapter_model.safetensors"));
+  EXPECT_EQ(weights.entries.size(), final_weights.names().size());
+  for (const std::string& tensor : final_weights.names())
+    EXPECT_LE(max_difference(read_tensor_as<float>(weights, tensor), final_weights.f32(tensor)), kWeights) << tensor;
+}
+
+constexpr std::pair<const char*, const char*> kRuns[] = {
+    {"full-adamw", "llama_tied"},  {"full-adamw", "qwen3"},  {"full-sgd-momentum", "llama_tied"}, {"full-sgd-momentum", "qwen3"},
+    {"full-adam", "llama_tied"},   {"grad-accumulation", "llama_tied"}, {"lora", "llama_tied"},   {"lora", "qwen3"},
+    {"lora-subset", "llama_tied"}, {"lora-subset", "qwen3"}, {"rslora", "llama_tied"},            {"rslora", "qwen3"},
+};
+
+INSTANTIATE_TEST_SUITE_P(LlamaFamily, TrainingParity,
+                         testing::Combine(testing::ValuesIn(kRuns), testing::Values(Cut::whole, Cut::small)), [](const auto& info) {
+                           const auto& run = std::get<0>(info.param);
+                           std::string name = std::string(run.first) + "_" + run.second + (std::get<1>(info.param) == Cut::small ? "_small" : "");
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace plimsoll
