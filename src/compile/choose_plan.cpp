@@ -267,8 +267,12 @@ void suggest(TrainPlan& plan, const ModelConfig& config, const Recipe& recipe, c
   if (!plan.suggestions.empty()) return;
   Recipe together = recipe;
   std::string words;
-  for (const Change& change : changes) {
+  for (size_t i = 0; i < changes.size(); ++i) {
+    const Change& change = changes[i];
     change.apply(together);
+    const std::string flag = change.words.substr(0, change.words.find(' ') + 1);
+    const bool set_again = i + 1 < changes.size() && changes[i + 1].words.starts_with(flag);
+    if (set_again) continue;  // a stronger value of the same flag comes next
     words += (words.empty() ? "" : " ") + change.words;
     if (const int64_t total = least(together); total <= line) {
       plan.suggestions.push_back({words, total});

@@ -22,8 +22,9 @@ Error does_not_fit(const PlanReport& report) {
   std::string way_out = fmt::format("--memory {} is the least that works", report.smallest_budget_bytes);
   for (const PlanReport::Suggestion& suggestion : report.suggestions)
     way_out += fmt::format("; {} needs {}", suggestion.change, format_bytes(suggestion.total_bytes));
+  const auto exactly = [](int64_t bytes) { return fmt::format("{} bytes ({})", bytes, format_bytes(bytes)); };
   return {ErrorKind::does_not_fit, "--memory",
-          fmt::format("{} needed, the line is at {}", format_bytes(report.total_bytes()), format_bytes(report.budget_bytes.value_or(0))), way_out};
+          fmt::format("{} needed, the line is at {}", exactly(report.total_bytes()), exactly(report.budget_bytes.value_or(0))), way_out};
 }
 
 std::string plan_report_json(const PlanReport& report) {
