@@ -1,0 +1,43 @@
+// One op under test: its operands, its attributes, and what it must compute, in double.
+#pragma once
+
+#include <cmath>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "ir/graph.h"
+
+namespace plimsoll {
+
+using Numbers = std::vector<double>;
+
+struct OpOperand {
+  enum class Role {
+    input,    // differentiated, comes from an op before
+    weight,   // differentiated, a trained parameter with an accumulator
+    fixed,    // a float that is not differentiated, always f32
+    integers  // i32
+  };
+  std::string name;
+  Shape shape;
+  Role role = Role::input;
+  Numbers values;  // empty: random
+};
+
+struct OpCase {
+  std::string name;
+  OpKind kind;
+  OpAttrs attrs;
+  std::vector<OpOperand> operands;
+  std::function<Numbers(const std::vector<Numbers>& operands)> reference;  // the first result
+  double tolerance = 5e-6;       // f32, of the largest value
+  double bf16_tolerance = 2e-2;  // of the largest value
+  bool has_gradient = true;
+  bool sums_gradients = true;  // adds onto what has reached the operand already
+};
+
+std::vector<OpCase> op_cases();
+std::vector<OpCase> attention_cases();
+
+}  // namespace plimsoll

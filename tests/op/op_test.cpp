@@ -1,0 +1,175 @@
+// Every differentiable op as a run meets it: in a graph, planned, on the CPU backend. Its value against a definition in
+// double; its gradient rule against central differences of that definition. In f32, and loosely in bf16.
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "op/op_case.h"
+#include "ops/gradient_builder.h"
+#include "ops/op_def.h"
+#include "passes/autodiff.h"
+#include "support/graph_runner.h"
+#include "support/numbers.h"
+
+namespace plimsoll {
+namespace {
+
+using Role = OpOperand::Role;
+
+std::vector<float> floats(const Numbers& values) { return {values.begin(), values.end()}; }
+
+// Operands as the kernels see them: rounded to their dtype, then widened.
+std::vector<Numbers> draw_operands(const OpCase& test, DType dtype) {
+  std::vector<Numbers> operands;
+  for (const OpOperand& operand : test.operands) {
+    if (!operand.values.empty()) {
+      operands.push_back(operand.values);
+      continue;
+    }
+    std::vector<float> values = random_values(static_cast<size_t>(operand.shape.elements()), 17 + static_cast<unsigned>(operands.size()));
+    if (dtype == DType::bf16) values = from_bf16(to_bf16(values));
+    operands.emplace_back(values.begin(), values.end());
+  }
+  return operands;
+}
+
+struct BuiltOp {
+  Graph graph;
+  std::vector<ValueId> operands, gradients;  // gradients: by operand; kNoValue where there is none
+  std::vector<ValueId> so_far;               // what had reached each input before
+  ValueId result = kNoValue, upstream = kNoValue;
+};
+
+bool differentiated(const OpCase& test, size_t i) {
+  return test.has_gradient && (test.operands[i].role == Role::input || test.operands[i].role == Role::weight);
+}
+
+BuiltOp build(const OpCase& test, DType dtype, bool with_so_far) {
+  BuiltOp built;
+  Graph& graph = built.graph;
+  graph.phase = test.name;
+  std::unordered_map<ValueId, ValueId> accumulators;
+  for (size_t i = 0; i < test.operands.size(); ++i) {
+    const OpOperand& operand = test.operands[i];
+    const DType type = operand.role == Role::integers ? DType::i32 : operand.role == Role::fixed ? DType::f32 : dtype;
+    const ValueKind kind = operand.role == Role::weight ? ValueKind::parameter : ValueKind::input;
+    built.operands.push_back(add_value(graph, {operand.name, type, operand.shape, kind}));
+    built.gradients.push_back(kNoValue);
+    built.so_far.push_back(kNoValue);
+    if (operand.role == Role::weight && test.has_gradient)
+      built.gradients[i] = accumulators[built.operands[i]] =
+          add_value(graph, {gradient_name(operand.name), DType::f32, operand.shape, ValueKind::gradient});
+    else if (differentiated(test, i) && with_so_far)
+      built.so_far[i] = add_value(graph, {"so_far." + operand.name, dtype, operand.shape, ValueKind::input});
+  }
+  built.result = add_op(graph, {test.kind, built.operands, test.attrs, test.name})[0];
+  graph.outputs = {built.result};
+  if (test.has_gradient) {
+    const Value result = graph.value(built.result);
+    built.upstream = add_value(graph, {"upstream", result.dtype, result.shape, ValueKind::input});
+    std::vector<bool> needs(graph.values.size(), false);
+    for (size_t i = 0; i < test.operands.size(); ++i) needs[static_cast<size_t>(built.operands[i])] = differentiated(test, i);
+    GradientBuilder builder(graph, accumulators, needs);
+    builder.set_gradient(built.result, built.upstream);
+    for (size_t i = 0; i < test.operands.size(); ++i)
+      if (built.so_far[i] != kNoValue) builder.set_gradient(built.operands[i], built.so_far[i]);
+    const Op op = graph.ops[0];
+    op_def(test.kind).gradient(builder, op);
+    built.result = graph.outputs[0];  // the loss moves to its gradient op
+    for (size_t i = 0; i < test.operands.size(); ++i) {
+      if (!differentiated(test, i) || test.operands[i].role != Role::input) continue;
+      built.gradients[i] = builder.gradient_of(built.operands[i]);
+      graph.outputs.push_back(built.gradients[i]);
+    }
+  }
+  verify(graph);
+  return built;
+}
+
+// d (upstream · reference) / d operand, by central differences.
+Numbers differences(const OpCase& test, std::vector<Numbers> operands, size_t index, const Numbers& upstream) {
+  constexpr double kStep = 1e-5;
+  const auto value = [&] {
+    const Numbers out = test.reference(operands);
+    double sum = 0;
+    for (size_t i = 0; i < out.size(); ++i) sum += out[i] * upstream[i];
+    return sum;
+  };
+  Numbers gradient;
+  for (double& x : operands[index]) {
+    const double before = x;
+    x = before + kStep;
+    const double above = value();
+    x = before - kStep;
+    gradient.push_back((above - value()) / (2 * kStep));
+    x = before;
+  }
+  return gradient;
+}
+
+void expect_near(const std::vector<float>& got, const Numbers& want, double tolerance, const std::string& what) {
+  ASSERT_EQ(got.size(), want.size()) << what;
+  double largest = 1e-30;
+  for (const double value : want) largest = std::max(largest, std::abs(value));
+  for (size_t i = 0; i < want.size(); ++i)
+    ASSERT_NEAR(static_cast<double>(got[i]), want[i], tolerance * std::max(largest, 1.0)) << what << " at " << i;
+}
+
+void check(const OpCase& test, DType dtype, bool with_so_far) {
+  SCOPED_TRACE(std::string(dtype == DType::f32 ? "f32" : "bf16") + (with_so_far ? ", onto another gradient" : ""));
+  const BuiltOp built = build(test, dtype, with_so_far);
+  const std::vector<Numbers> operands = draw_operands(test, dtype);
+  const double tolerance = dtype == DType::f32 ? test.tolerance : test.bf16_tolerance;
+  constexpr float kBefore = 0.5F;  // accumulators are added onto
+
+  GraphRunner runner({built.graph});
+  for (size_t i = 0; i < operands.size(); ++i) {
+    runner.set(built.operands[i], floats(operands[i]));
+    if (built.so_far[i] != kNoValue) runner.set(built.so_far[i], std::vector<float>(operands[i].size(), kBefore));
+    if (differentiated(test, i) && test.operands[i].role == Role::weight)
+      runner.set(built.gradients[i], std::vector<float>(operands[i].size(), kBefore));
+  }
+  const Numbers value = test.reference(operands);
+  std::vector<float> upstream = test.kind == OpKind::linear_cross_entropy ? std::vector<float>(1, 1.0F) : random_values(value.size(), 5);
+  if (dtype == DType::bf16) upstream = from_bf16(to_bf16(upstream));
+  const bool reads_upstream = built.upstream != kNoValue && runner.plan().phases[0].value_offset[static_cast<size_t>(built.upstream)] >= 0;
+  if (reads_upstream) runner.set(built.upstream, upstream);
+  runner.state().row = 3;
+  runner.run();
+
+  expect_near(runner.get(built.result), value, tolerance, "value");
+  for (size_t i = 0; i < operands.size(); ++i) {
+    if (!differentiated(test, i)) continue;
+    Numbers want = differences(test, operands, i, {upstream.begin(), upstream.end()});
+    const bool onto = test.operands[i].role == Role::weight || with_so_far;
+    for (double& number : want) number += onto ? static_cast<double>(kBefore) : 0.0;
+    expect_near(runner.get(built.gradients[i]), want, tolerance, "gradient of " + test.operands[i].name);
+  }
+}
+
+class OpTest : public testing::TestWithParam<OpCase> {};
+
+TEST_P(OpTest, ValueAndGradient) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    check(GetParam(), dtype, false);
+    if (GetParam().has_gradient && GetParam().sums_gradients) check(GetParam(), dtype, true);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Cpu, OpTest, testing::ValuesIn(op_cases()), [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(CpuAttention, OpTest, testing::ValuesIn(attention_cases()), [](const auto& info) { return info.param.name; });
+
+TEST(OpTable, EveryDifferentiableOpIsTested) {
+  std::set<OpKind> tested;
+  for (const OpCase& test : op_cases())
+    if (test.has_gradient) tested.insert(test.kind);
+  for (const OpCase& test : attention_cases()) tested.insert(test.kind);
+  for (int i = 0; i < kOpKindCount; ++i) {
+    const auto kind = static_cast<OpKind>(i);
+    EXPECT_EQ(op_def(kind).gradient != nullptr, tested.contains(kind)) << name_of(kind);
+    EXPECT_NE(cpu_backend().kernels[static_cast<size_t>(i)], nullptr) << name_of(kind);
+  }
+}
+
+}  // namespace
+}  // namespace plimsoll
