@@ -178,7 +178,9 @@ void check_field_value(const RecipeField& field, const FieldValue& value, std::s
 }
 
 void apply_recipe_flags(Recipe& recipe, std::span<const RecipeFlag> flags) {
-  for (const auto& [field, texts] : flags) {
+  for (const RecipeFlag& flag : flags) {
+    const RecipeField* const field = flag.first;
+    const std::vector<std::string>& texts = flag.second;
     const std::string thing = fmt::format("--{}", field->name);
     const FieldValue value = parse_field(*field, texts, thing);
     check_field_value(*field, value, thing);
