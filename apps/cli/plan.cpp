@@ -17,7 +17,7 @@ namespace {
 struct PlanOptions {
   std::vector<std::string> sources;  // MODEL, RECIPE.toml, or both
   std::vector<RecipeFlag> flags;
-  std::string buffers;
+  std::string buffers, ir_folder;
   bool json = false;
 };
 
@@ -39,7 +39,7 @@ Recipe recipe_of(const PlanOptions& options) {
 
 int run_plan(const PlanOptions& options) {
   const Recipe recipe = recipe_of(options);
-  const PlanReport report = plan_training(recipe, !options.buffers.empty());
+  const PlanReport report = plan_training(recipe, !options.buffers.empty(), options.ir_folder);
   if (!options.buffers.empty()) write_file_atomically(options.buffers, plan_buffers_csv(report));
   write_result(options.json ? plan_report_json(report) : plan_text(report, inspect_terminal(STDOUT_FILENO)));
   if (report.fits) return 0;
@@ -63,7 +63,11 @@ Command plan_command() {
                     {.name = "--buffers",
                      .value_name = "FILE.csv",
                      .help = "write one row a buffer: name, category, place, life",
-                     .target = &options->buffers}},
+                     .target = &options->buffers},
+                    {.name = "--dump-ir",
+                     .value_name = "DIR",
+                     .help = "write the program as text, after each pass and of each phase",
+                     .target = &options->ir_folder}},
       .recipe_flags = &options->flags,
       .json = &options->json,
       .run = [options] { return run_plan(*options); }};

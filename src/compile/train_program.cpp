@@ -1,6 +1,7 @@
 #include "compile/train_program.h"
 
 #include <algorithm>
+#include <chrono>
 #include <unordered_set>
 
 #include "base/error.h"
@@ -10,6 +11,23 @@
 
 namespace plimsoll {
 namespace {
+
+// After each pass: verify, and show the graph to whoever wants to see it.
+class PassWatch {
+ public:
+  explicit PassWatch(const PassObserver& observer) : observer_(observer) {}
+  void passed(std::string_view pass, const Graph& graph) {
+    const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
+    verify(graph);
+    if (observer_) observer_(pass, graph, seconds);
+    start_ = Clock::now();
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  const PassObserver& observer_;
+  Clock::time_point start_ = Clock::now();
+};
 
 std::vector<LoraModule> choose_modules(const Graph& graph, const Recipe& recipe, const TrainSources& sources) {
   if (recipe.method == Method::full) return {};
@@ -128,8 +146,10 @@ double total_flops(const Graph& graph, bool with_recompute) {
   return flops;
 }
 
-StepBase build_step_base(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources, int64_t micro_batch) {
+StepBase build_step_base(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources, int64_t micro_batch,
+                         const PassObserver& observer) {
   StepBase base;
+  PassWatch watch(observer);
 
   // The model's own forward pass and loss, on one micro-batch.
   ForwardRequest request;
@@ -140,11 +160,12 @@ StepBase build_step_base(const ModelConfig& config, const Recipe& recipe, const 
   base.parameters = std::move(forward.parameters);
   base.inv_freq = std::move(forward.inv_freq);
   base.step = std::move(forward.graph);
+  watch.passed("forward", base.step);
 
   // Adapters come first: they are part of the function that is differentiated.
   base.lora = choose_modules(base.step, recipe, sources);
   if (!base.lora.empty()) apply_lora(base.step, base.lora);
-  verify(base.step);
+  watch.passed("lora", base.step);
   base.forward = base.step;
 
   // Only what is trained gets gradients; the rest of the backward pass is never built.
@@ -154,16 +175,18 @@ StepBase build_step_base(const ModelConfig& config, const Recipe& recipe, const 
     base.trained.push_back({value.name, value.shape, value.dtype, value.kind});
   }
   autodiff(base.step, trained);
-  verify(base.step);
+  watch.passed("autodiff", base.step);
   return base;
 }
 
-Graph build_step(const StepBase& base, const TrainChoices& choices) {
+Graph build_step(const StepBase& base, const TrainChoices& choices, const PassObserver& observer) {
+  PassWatch watch(observer);
   Graph step = base.step;
   // After autodiff, because it needs to know which forward values the backward pass reads.
   recompute(step, choices.recompute_layers);
   set_chunk_rows(step, choices.ce_chunk_rows);
   step.phase = phase_names::kTrainStep;
+  watch.passed("recompute", step);
   return step;
 }
 

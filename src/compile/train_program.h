@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -59,10 +61,14 @@ struct StepBase {
   std::vector<LoraModule> lora;
   std::vector<float> inv_freq;
 };
-StepBase build_step_base(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources, int64_t micro_batch);
+// Sees the graph after each pass, with the seconds that the pass took; empty: nobody looks.
+using PassObserver = std::function<void(std::string_view pass, const Graph& graph, double seconds)>;
+
+StepBase build_step_base(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources, int64_t micro_batch,
+                         const PassObserver& observer = {});
 
 // The step with `choices`' recomputation and chunks.
-Graph build_step(const StepBase& base, const TrainChoices& choices);
+Graph build_step(const StepBase& base, const TrainChoices& choices, const PassObserver& observer = {});
 
 TrainProgram build_train_program(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources,
                                  const TrainChoices& choices);

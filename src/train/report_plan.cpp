@@ -5,6 +5,10 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "formats/output_file.h"
+#include "ops/op_def.h"
+#include "train/model_folder.h"
+
 namespace plimsoll {
 namespace {
 
@@ -72,6 +76,22 @@ PlanReport report_plan(const RunSources& sources, const TrainPlan& plan, bool wi
     }
   }
   return report;
+}
+
+void dump_ir(const RunSources& sources, const TrainPlan& plan, const std::string& folder) {
+  make_folder(folder);
+  int number = 0;
+  const PassObserver write = [&](std::string_view pass, const Graph& graph, double seconds) {
+    write_file_atomically(fmt::format("{}/{}_{}.txt", folder, ++number, pass),
+                          fmt::format("pass {}: {:.2f} ms\n{}", pass, seconds * 1e3, print(graph)));
+  };
+  const StepBase base = build_step_base(sources.model.config, sources.recipe, sources.train, plan.choices.micro_batch, write);
+  build_step(base, plan.choices, write);
+  for (const ExecutionPlan& phase : plan.run.phases) {
+    std::string name = phase.name();
+    std::replace(name.begin(), name.end(), ' ', '_');
+    write_file_atomically(fmt::format("{}/phase_{}.txt", folder, name), print(phase.graph));
+  }
 }
 
 }  // namespace plimsoll

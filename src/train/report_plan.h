@@ -8,4 +8,7 @@ namespace plimsoll {
 
 PlanReport report_plan(const RunSources& sources, const TrainPlan& plan, bool with_buffers);
 
+// Writes the chosen plan's graphs as text: 1_forward.txt … after each pass, then phase_<name>.txt.
+void dump_ir(const RunSources& sources, const TrainPlan& plan, const std::string& folder);
+
 }  // namespace plimsoll

@@ -133,9 +133,11 @@ class Run {
 
 }  // namespace
 
-PlanReport plan_training(const Recipe& recipe, bool with_buffers) {
+PlanReport plan_training(const Recipe& recipe, bool with_buffers, const std::string& ir_folder) {
   const RunSources sources = open_run_sources(recipe);
-  return report_plan(sources, plan_run(sources), with_buffers);
+  const TrainPlan plan = plan_run(sources);
+  if (!ir_folder.empty()) dump_ir(sources, plan, ir_folder);
+  return report_plan(sources, plan, with_buffers);
 }
 
 TrainReport run_training(const TrainOptions& options) {

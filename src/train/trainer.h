@@ -38,7 +38,8 @@ struct TrainReport {
   std::string output;  // adapter/ or model/ in the output folder
 };
 
-PlanReport plan_training(const Recipe& recipe, bool with_buffers);
+// `ir_folder`: where to write the graph after each pass and of each phase, as text; empty: nowhere.
+PlanReport plan_training(const Recipe& recipe, bool with_buffers, const std::string& ir_folder = "");
 TrainReport run_training(const TrainOptions& options);
 
 }  // namespace plimsoll
