@@ -19,14 +19,10 @@ namespace {
 constexpr std::array<int64_t, 8> kChunkRows = {1024, 512, 256, 128, 64, 32, 16, 8};
 constexpr int64_t kDefaultGlobalBatch = 4;  // rows a step when neither batch is given
 
-int64_t global_batch(const Recipe& recipe) {
-  return recipe.global_batch.value_or(recipe.micro_batch.value_or(kDefaultGlobalBatch));
-}
-
 // Divisors of the global batch, largest first, or what the recipe says.
 std::vector<int64_t> micro_batches(const Recipe& recipe) {
   if (recipe.micro_batch) return {*recipe.micro_batch};
-  const int64_t global = global_batch(recipe);
+  const int64_t global = rows_per_step(recipe);
   std::vector<int64_t> divisors;
   for (int64_t rows = global; rows >= 1; --rows)
     if (global % rows == 0) divisors.push_back(rows);
@@ -91,7 +87,7 @@ class Candidates {
         buffers.push_back({bytes, kArenaAlignment, op, op, {}});
       seconds += op_seconds(step, step.ops[i], choices);
     }
-    const auto micro_steps = static_cast<double>(std::max<int64_t>(1, global_batch(recipe_) / choices.micro_batch));
+    const auto micro_steps = static_cast<double>(std::max<int64_t>(1, rows_per_step(recipe_) / choices.micro_batch));
     return {find_live_peak(buffers).bytes, seconds * micro_steps};
   }
 
@@ -170,7 +166,7 @@ class Chooser {
   TrainPlan assemble(const TrainChoices& choices) {
     TrainPlan plan;
     plan.choices = choices;
-    plan.grad_accum_steps = std::max<int64_t>(1, global_batch(recipe_) / choices.micro_batch);
+    plan.grad_accum_steps = std::max<int64_t>(1, rows_per_step(recipe_) / choices.micro_batch);
     plan.program = build_train_program(candidates_.base(choices.micro_batch), recipe_, sources_, choices);
     plan.run = plan_memory(std::move(plan.program.phases), target_.workspace_bytes);
     plan.program.phases.clear();
@@ -236,7 +232,7 @@ std::vector<Change> possible_changes(const Recipe& recipe) {
     add("--recompute auto", [](Recipe& r) { r.recompute = RecomputeMode::automatic; });
   if (recipe.ce_chunk_rows) add("--ce-chunk-rows auto", [](Recipe& r) { r.ce_chunk_rows.reset(); });
   if (recipe.micro_batch && *recipe.micro_batch > 1)
-    add(fmt::format("--micro-batch auto --global-batch {}", global_batch(recipe)), [rows = global_batch(recipe)](Recipe& r) {
+    add(fmt::format("--micro-batch auto --global-batch {}", rows_per_step(recipe)), [rows = rows_per_step(recipe)](Recipe& r) {
       r.global_batch = rows;
       r.micro_batch.reset();
     });
@@ -284,8 +280,12 @@ void suggest(TrainPlan& plan, const ModelConfig& config, const Recipe& recipe, c
 
 }  // namespace
 
+int64_t rows_per_step(const Recipe& recipe) {
+  return recipe.global_batch.value_or(recipe.micro_batch.value_or(kDefaultGlobalBatch));
+}
+
 TrainPlan choose_plan(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources, const PlanTarget& target) {
-  PLIMSOLL_CHECK(!recipe.micro_batch || global_batch(recipe) % *recipe.micro_batch == 0, "the micro-batch divides the global batch");
+  PLIMSOLL_CHECK(!recipe.micro_batch || rows_per_step(recipe) % *recipe.micro_batch == 0, "the micro-batch divides the global batch");
   const int64_t line = recipe.memory_bytes.value_or(INT64_MAX);
   Chooser chooser(config, recipe, sources, target);
   TrainPlan smallest = chooser.smallest();

@@ -41,6 +41,9 @@ struct TrainPlan {
   int64_t faster_total_bytes = 0;
 };
 
+// Rows of an optimizer step: the global batch, else the micro-batch, else 4.
+int64_t rows_per_step(const Recipe& recipe);
+
 // Never throws for a plan that doesn't fit: `fits` is false and the plan is the smallest one.
 TrainPlan choose_plan(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources, const PlanTarget& target);
 

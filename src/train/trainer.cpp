@@ -43,7 +43,7 @@ double median(std::vector<double> values) {
 
 // A run that goes on must cut the work as the run before it did, or sums would be taken in another order.
 void pin_choices(Recipe& recipe, const CheckpointProgress& progress) {
-  if (!recipe.global_batch) recipe.global_batch = recipe.micro_batch.value_or(progress.micro_batch);
+  recipe.global_batch = rows_per_step(recipe);
   if (*recipe.global_batch % progress.micro_batch != 0)
     throw caller_error("--global-batch", fmt::format("{} rows are no multiple of the checkpoint's micro-batch of {}", *recipe.global_batch, progress.micro_batch),
                        "resume with the recipe that made the checkpoint");
@@ -52,8 +52,6 @@ void pin_choices(Recipe& recipe, const CheckpointProgress& progress) {
   recipe.recompute_layers = progress.recompute_layers;
   recipe.ce_chunk_rows = progress.ce_chunk_rows;
 }
-
-int64_t rows_per_step(const TrainPlan& plan) { return plan.choices.micro_batch * plan.grad_accum_steps; }
 
 class Run {
  public:
@@ -65,7 +63,7 @@ class Run {
         data_(data),
         plan_(plan),
         order_(data.train.size(), [&data](int64_t i) { return data.train.length(i); },
-               {recipe_.seq_len, recipe_.packing, recipe_.shuffle, static_cast<uint64_t>(recipe_.seed)}, rows_per_step(plan)),
+               {recipe_.seq_len, recipe_.packing, recipe_.shuffle, static_cast<uint64_t>(recipe_.seed)}, plan.choices.micro_batch * plan.grad_accum_steps),
         session_(plan, sources.threads) {
     report_.steps = recipe_.steps ? *recipe_.steps : order_.steps_of_epochs(recipe_.epochs.value_or(1.0));
   }
