@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <filesystem>
 #include <memory>
 
 #include "base/bytes.h"
@@ -32,7 +33,9 @@ Recipe recipe_of(const TrainCommandOptions& options) {
     throw caller_error(one_line(options.recipe_file, 80), "is not a RECIPE.toml",
                        fmt::format("give the model as --model {}", one_line(options.recipe_file, 80)));
   std::string file = options.recipe_file;
-  if (file.empty() && options.resume) file = options.out + "/recipe.toml";
+  // A run that was killed before it wrote its recipe goes on, too, when the flags say it all.
+  if (file.empty() && options.resume && (options.flags.empty() || std::filesystem::exists(options.out + "/recipe.toml")))
+    file = options.out + "/recipe.toml";
   Recipe recipe = load_recipe(file, options.flags);
   if (recipe.model.empty())
     throw caller_error("--model", "is missing", "give --model MODEL, or a RECIPE.toml that has a model");

@@ -129,18 +129,23 @@ std::optional<CheckpointProgress> find_checkpoint(const std::string& out) {
   const std::vector<int64_t> steps = list_checkpoints(out);
   if (steps.empty()) return std::nullopt;
   const std::string path = progress_path(checkpoint_folder(out, steps.back()));
+  const char* const way_out = "remove this checkpoint folder to go on from the one before";
   const auto json = nlohmann::json::parse(read_text_file(path), nullptr, false);
-  CheckpointProgress progress;
-  const auto read = [&](const char* key, auto& target) {
-    if (!json.is_object() || !json.contains(key) || !json[key].is_number())
-      throw caller_error(path, std::string("has no number '") + key + "'", "remove this checkpoint folder to go on from the one before");
-    json[key].get_to(target);
+  const auto whole = [&](const char* key, int64_t least, int64_t most) {
+    if (!json.is_object() || !json.contains(key) || !json[key].is_number_integer())
+      throw caller_error(path, std::string("has no whole number '") + key + "'", way_out);
+    const auto value = json[key].get<int64_t>();
+    if (value < least || value > most) throw caller_error(path, fmt::format("'{}' is {}", key, value), way_out);
+    return value;
   };
-  read("step", progress.step);
-  read("micro_batch", progress.micro_batch);
-  read("recompute_layers", progress.recompute_layers);
-  read("ce_chunk_rows", progress.ce_chunk_rows);
-  read("train_seconds", progress.train_seconds);
+  CheckpointProgress progress;
+  progress.step = whole("step", steps.back(), steps.back());
+  progress.micro_batch = whole("micro_batch", 1, INT32_MAX);
+  progress.recompute_layers = whole("recompute_layers", 0, INT32_MAX);
+  progress.ce_chunk_rows = whole("ce_chunk_rows", 1, INT32_MAX);
+  if (!json.contains("train_seconds") || !json["train_seconds"].is_number())
+    throw caller_error(path, "has no number 'train_seconds'", way_out);
+  json["train_seconds"].get_to(progress.train_seconds);
   return progress;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "ops/op_def.h"
 
@@ -24,7 +25,7 @@ Executor::Executor(const ExecutionPlan& plan, const Arena& arena, const Backend&
     if (offset < 0) return nullptr;
     const int64_t end = offset + plan.graph.value(id).bytes();
     PLIMSOLL_CHECK(end <= arena.bytes(), plan.graph.value(id).name + " lies outside the arena");
-    used_bytes_ = std::max(used_bytes_, end);
+    used_bytes_ = std::max(used_bytes_, round_up(end, kArenaAlignment));  // a buffer is whole cache lines
     return arena.data() + offset;
   };
   for (size_t i = 0; i < plan.graph.ops.size(); ++i) {
@@ -37,7 +38,7 @@ Executor::Executor(const ExecutionPlan& plan, const Arena& arena, const Backend&
     if (plan.workspace_offset[i] >= 0) {
       const int64_t end = plan.workspace_offset[i] + plan.workspace_bytes[i];
       PLIMSOLL_CHECK(end <= arena.bytes(), op.name + ": workspace lies outside the arena");
-      used_bytes_ = std::max(used_bytes_, end);
+      used_bytes_ = std::max(used_bytes_, round_up(end, kArenaAlignment));
     }
   }
 }

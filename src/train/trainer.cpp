@@ -1,5 +1,6 @@
 #include "train/trainer.h"
 
+#include <fmt/format.h>
 #include <malloc.h>
 
 #include <algorithm>
@@ -43,6 +44,9 @@ double median(std::vector<double> values) {
 // A run that goes on must cut the work as the run before it did, or sums would be taken in another order.
 void pin_choices(Recipe& recipe, const CheckpointProgress& progress) {
   if (!recipe.global_batch) recipe.global_batch = recipe.micro_batch.value_or(progress.micro_batch);
+  if (*recipe.global_batch % progress.micro_batch != 0)
+    throw caller_error("--global-batch", fmt::format("{} rows are no multiple of the checkpoint's micro-batch of {}", *recipe.global_batch, progress.micro_batch),
+                       "resume with the recipe that made the checkpoint");
   recipe.micro_batch = progress.micro_batch;
   recipe.recompute = RecomputeMode::layers;
   recipe.recompute_layers = progress.recompute_layers;

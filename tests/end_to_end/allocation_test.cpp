@@ -1,0 +1,107 @@
+// After the first step the training path keeps nothing that it did not have, and never holds more than a few KiB beside
+// the arena: the matmul library makes small objects for each call and gives them back. Every malloc of this process is
+// counted, the libraries' among them.
+#include <gtest/gtest.h>
+#include <malloc.h>
+
+#include <atomic>
+#include <cstddef>
+
+#include "data/batch_order.h"
+#include "support/tiny_model.h"
+#include "train/train_session.h"
+
+// glibc's own names of its allocator; a program's malloc stands before the library's everywhere.
+extern "C" {
+void* __libc_malloc(size_t bytes);
+void* __libc_calloc(size_t count, size_t bytes);
+void* __libc_realloc(void* pointer, size_t bytes);
+void* __libc_memalign(size_t alignment, size_t bytes);
+void __libc_free(void* pointer);
+}
+
+namespace {
+
+std::atomic<long> live_bytes{0}, peak_bytes{0}, allocations{0};
+
+void* count(void* pointer) {
+  if (pointer == nullptr) return nullptr;
+  ++allocations;
+  const long now = live_bytes += static_cast<long>(malloc_usable_size(pointer));
+  long before = peak_bytes;
+  while (now > before && !peak_bytes.compare_exchange_weak(before, now)) {
+  }
+  return pointer;
+}
+void uncount(void* pointer) {
+  if (pointer != nullptr) live_bytes -= static_cast<long>(malloc_usable_size(pointer));
+}
+
+}  // namespace
+
+extern "C" {
+void* malloc(size_t bytes) { return count(__libc_malloc(bytes)); }
+void* calloc(size_t count_, size_t bytes) { return count(__libc_calloc(count_, bytes)); }
+void* realloc(void* pointer, size_t bytes) {
+  uncount(pointer);
+  return count(__libc_realloc(pointer, bytes));
+}
+void* memalign(size_t alignment, size_t bytes) { return count(__libc_memalign(alignment, bytes)); }
+void* aligned_alloc(size_t alignment, size_t bytes) { return count(__libc_memalign(alignment, bytes)); }
+int posix_memalign(void** pointer, size_t alignment, size_t bytes) {
+  *pointer = count(__libc_memalign(alignment, bytes));
+  return *pointer == nullptr ? 12 : 0;
+}
+void free(void* pointer) {
+  uncount(pointer);
+  __libc_free(pointer);
+}
+}
+
+namespace plimsoll {
+namespace {
+
+class AllocationTest : public testing::TestWithParam<std::tuple<Method, DType>> {};
+
+TEST_P(AllocationTest, StepsAllocateNothing) {
+  const TestFolder folder;
+  Recipe recipe;
+  recipe.model = write_random_model(folder / "model", tiny_llama());
+  recipe.data = {write_random_rows(folder / "rows.jsonl", 40, 5, 30, 256)};
+  recipe.eval_data = recipe.data[0];
+  recipe.seq_len = 32;
+  recipe.global_batch = 4;
+  recipe.micro_batch = 2;
+  recipe.threads = 3;
+  recipe.method = std::get<0>(GetParam());
+  recipe.precision = std::get<1>(GetParam());
+  recipe.recompute = RecomputeMode::layers;
+  recipe.recompute_layers = 1;
+  const RunSources sources = open_run_sources(recipe);
+  const TrainPlan plan = plan_run(sources);
+  const TrainData data = open_train_data(sources.model, recipe);
+  BatchOrder order(data.train.size(), [&](int64_t i) { return data.train.length(i); }, {recipe.seq_len, true, true, 0}, 4);
+  TrainSession session(plan, sources.threads);
+  session.load(sources);
+  StepRows rows;
+  for (int64_t step = 0; step < 6; ++step) {
+    order.rows_of_step(step % 2, rows);  // one epoch: a new one is planned beside the training path
+    const long before = live_bytes, calls = allocations;
+    peak_bytes = before;
+    session.step(data, rows, 1e-3, step);
+    if (step == 0) continue;
+    EXPECT_EQ(live_bytes, before) << "step " << step;
+    EXPECT_LE(peak_bytes - before, 32 << 10) << "step " << step;
+    RecordProperty("calls", std::to_string(allocations - calls));
+  }
+  EXPECT_GT(allocations, 1000);  // it does count
+}
+
+INSTANTIATE_TEST_SUITE_P(Methods, AllocationTest, testing::Combine(testing::Values(Method::lora, Method::full), testing::Values(DType::f32, DType::bf16)),
+                         [](const auto& info) {
+                           return std::string(std::get<0>(info.param) == Method::lora ? "lora" : "full") +
+                                  (std::get<1>(info.param) == DType::f32 ? "_f32" : "_bf16");
+                         });
+
+}  // namespace
+}  // namespace plimsoll

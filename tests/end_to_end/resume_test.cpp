@@ -1,0 +1,150 @@
+// Killed at any moment, or out of disk: --resume ends with the bytes of a run that nobody disturbed.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <random>
+
+#include "end_to_end/program.h"
+#include "support/tiny_model.h"
+
+namespace plimsoll {
+namespace {
+
+namespace fs = std::filesystem;
+
+class ResumeTest : public testing::Test {
+ protected:
+  static constexpr int kSteps = 14;
+
+  void SetUp() override {
+    write_random_model(folder_ / "model", tiny_llama());
+    write_random_rows(folder_ / "rows.jsonl", 50, 10, 40, 256);
+  }
+  std::vector<std::string> train(const std::string& out, int steps = kSteps, const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> words = {"train",          "--model",  folder_ / "model",     "--data",        folder_ / "rows.jsonl",
+                                      "--out",          folder_ / out, "--json",           "--seq-len",     "48",
+                                      "--global-batch", "4",        "--micro-batch",       "2",             "--rank",
+                                      "16",             "--steps",  std::to_string(steps), "--save-every",  "2",
+                                      "--lr",           "1e-2",     "--warmup-steps",      "3",             "--threads",
+                                      "2"};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+  std::vector<std::string> resume(const std::string& out, int steps = kSteps) const { return train(out, steps, {"--resume"}); }
+
+  void run_whole(const std::string& out, int steps = kSteps) {
+    const Finished done = run_program(train(out, steps), folder_);
+    ASSERT_EQ(done.code, 0) << done.err;
+  }
+  std::string adapter(const std::string& out) const { return read_bytes(folder_ / (out + "/adapter/adapter_model.safetensors")); }
+  void expect_same(const std::string& out, const std::string& reference) {
+    EXPECT_TRUE(adapter(out) == adapter(reference));
+    EXPECT_EQ(logged_steps(folder_ / out), logged_steps(folder_ / reference));
+    EXPECT_EQ(read_bytes(folder_ / (out + "/adapter/adapter_config.json")), read_bytes(folder_ / (reference + "/adapter/adapter_config.json")));
+  }
+  void expect_no_partial_files(const std::string& out) {
+    for (const auto& entry : fs::recursive_directory_iterator(folder_ / out))
+      EXPECT_EQ(entry.path().filename().string().find("partial"), std::string::npos) << entry.path();
+  }
+
+  TestFolder folder_;
+};
+
+TEST_F(ResumeTest, KilledAtAnyMoment) {
+  run_whole("whole");
+  ASSERT_EQ(logged_steps(folder_ / "whole").size(), static_cast<size_t>(kSteps));
+  std::mt19937 engine(5);
+  for (const bool many_times : {false, true}) {
+    const std::string out = many_times ? "often" : "once";
+    size_t killed = 0;
+    for (const size_t lines : many_times ? std::vector<size_t>{0, 1, 3, 4, 7, 8, 11, 13} : std::vector<size_t>{5}) {
+      RunningProgram program(killed == 0 ? train(out) : resume(out), folder_ / "log");
+      for (int i = 0; i < 60000 && logged_lines(folder_ / out) < lines && !program.has_ended(); ++i) sleep_microseconds(500);
+      ASSERT_TRUE(!program.has_ended() || many_times) << program.err();
+      sleep_microseconds(static_cast<long>(engine() % 12000));  // into the next step, or the save
+      program.kill();
+      ++killed;
+    }
+    const Finished done = run_program(resume(out), folder_);
+    ASSERT_EQ(done.code, 0) << done.err;
+    EXPECT_EQ(done.json().at("steps"), kSteps);
+    expect_same(out, "whole");
+    expect_no_partial_files(out);
+  }
+}
+
+TEST_F(ResumeTest, GoesOnFromTheRecipeItWrote) {
+  run_whole("whole");
+  run_whole("first", 6);
+  // The folder alone is enough; a longer run is asked for by flag.
+  const Finished done = run_program({"train", "--out", folder_ / "first", "--resume", "--steps", std::to_string(kSteps)}, folder_);
+  ASSERT_EQ(done.code, 0) << done.err;
+  expect_same("first", "whole");
+}
+
+TEST_F(ResumeTest, ResumingAFinishedRunChangesNothing) {
+  run_whole("whole");
+  const std::string before = adapter("whole");
+  const auto steps = logged_steps(folder_ / "whole");
+  const Finished done = run_program(resume("whole"), folder_);
+  ASSERT_EQ(done.code, 0) << done.err;
+  EXPECT_TRUE(adapter("whole") == before);
+  EXPECT_EQ(logged_steps(folder_ / "whole"), steps);
+}
+
+TEST_F(ResumeTest, AFullDiskLeavesTheLastCheckpoint) {
+  run_whole("whole");
+  run_whole("full", 6);
+  const auto state_bytes = fs::file_size(folder_ / "full/checkpoint-6/state.safetensors");
+  const std::string state = read_bytes(folder_ / "full/checkpoint-6/state.safetensors");
+  ProgramLimits limits;
+  limits.file_bytes = state_bytes / 2;
+  const Finished failed = run_program(resume("full"), folder_, limits);
+  EXPECT_EQ(failed.code, 4) << failed.err;
+  EXPECT_NE(failed.err.find("plimsoll: error: "), std::string::npos);
+  EXPECT_NE(failed.err.find("  try: "), std::string::npos);
+  EXPECT_TRUE(read_bytes(folder_ / "full/checkpoint-6/state.safetensors") == state);
+  EXPECT_FALSE(fs::exists(folder_ / "full/checkpoint-8"));
+  expect_no_partial_files("full");
+  const Finished done = run_program(resume("full"), folder_);
+  ASSERT_EQ(done.code, 0) << done.err;
+  expect_same("full", "whole");
+}
+
+TEST_F(ResumeTest, ADamagedCheckpointIsRefused) {
+  run_whole("damaged", 6);
+  const std::string state = folder_ / "damaged/checkpoint-6/state.safetensors", progress = folder_ / "damaged/checkpoint-6/progress.json";
+  const std::string whole_state = read_bytes(state), whole_progress = read_bytes(progress);
+  const auto refuse = [&](const std::string& what) {
+    const Finished failed = run_program(resume("damaged", 8), folder_);
+    EXPECT_EQ(failed.code, 2) << what << ": " << failed.err;
+    EXPECT_NE(failed.err.find("plimsoll: error: "), std::string::npos) << what;
+    EXPECT_NE(failed.err.find("  try: "), std::string::npos) << what;
+  };
+  for (const size_t bytes : {whole_state.size() - 1, whole_state.size() / 2, size_t{100}, size_t{5}, size_t{0}}) {
+    folder_.write("damaged/checkpoint-6/state.safetensors", whole_state.substr(0, bytes));
+    refuse("state cut to " + std::to_string(bytes));
+  }
+  folder_.write("damaged/checkpoint-6/state.safetensors", whole_state);
+  for (const char* text : {"", "{", "[]", "{\"step\": 6}", R"({"step": "6", "micro_batch": 2, "recompute_layers": 0, "ce_chunk_rows": 8, "train_seconds": 1})",
+                           R"({"step": 6, "micro_batch": 0, "recompute_layers": 0, "ce_chunk_rows": 8, "train_seconds": 1})",
+                           R"({"step": 6, "micro_batch": -1, "recompute_layers": 0, "ce_chunk_rows": 8, "train_seconds": 1})",
+                           R"({"step": 6, "micro_batch": 3, "recompute_layers": 0, "ce_chunk_rows": 8, "train_seconds": 1})",
+                           R"({"step": 6, "micro_batch": 2, "recompute_layers": -1, "ce_chunk_rows": 8, "train_seconds": 1})",
+                           R"({"step": 6, "micro_batch": 2, "recompute_layers": 0, "ce_chunk_rows": 0, "train_seconds": 1})",
+                           R"({"step": -6, "micro_batch": 2, "recompute_layers": 0, "ce_chunk_rows": 8, "train_seconds": 1})",
+                           R"({"step": 9, "micro_batch": 2, "recompute_layers": 0, "ce_chunk_rows": 8, "train_seconds": 1})",
+                           R"({"step": 6.5, "micro_batch": 2, "recompute_layers": 0, "ce_chunk_rows": 8, "train_seconds": 1})",
+                           R"({"step": 1e300, "micro_batch": 2, "recompute_layers": 0, "ce_chunk_rows": 8, "train_seconds": 1})"}) {
+    folder_.write("damaged/checkpoint-6/progress.json", text);
+    refuse(text);
+  }
+  folder_.write("damaged/checkpoint-6/progress.json", whole_progress);
+  const Finished other_rank = run_program(train("damaged", 8, {"--resume", "--rank", "8"}), folder_);
+  EXPECT_EQ(other_rank.code, 2) << other_rank.err;
+  const Finished done = run_program(resume("damaged", 8), folder_);
+  EXPECT_EQ(done.code, 0) << done.err;
+}
+
+}  // namespace
+}  // namespace plimsoll

@@ -1,0 +1,164 @@
+// Runs of a small random model: what the numbers may not depend on.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "end_to_end/program.h"
+#include "support/tiny_model.h"
+#include "train/trainer.h"
+
+namespace plimsoll {
+namespace {
+
+class RunTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    write_random_model(folder_ / "model", tiny_llama());
+    write_random_rows(folder_ / "rows.jsonl", 24, 5, 30, 256);
+  }
+  Recipe recipe() const {
+    Recipe recipe;
+    recipe.model = folder_ / "model";
+    recipe.data = {folder_ / "rows.jsonl"};
+    recipe.seq_len = 64;
+    recipe.global_batch = 4;
+    recipe.micro_batch = 2;
+    recipe.steps = 4;
+    recipe.lr = 1e-2;
+    recipe.rank = 4;
+    recipe.threads = 2;
+    return recipe;
+  }
+  TrainReport run(const Recipe& recipe, const std::string& out) {
+    TrainOptions options;
+    options.recipe = recipe;
+    options.out = folder_ / out;
+    return run_training(options);
+  }
+  nlohmann::json first_step(const std::string& out) { return logged_steps(folder_ / out).at(0); }
+
+  TestFolder folder_;
+};
+
+TEST_F(RunTest, ThreadsChangeNoBit) {
+  for (const Method method : {Method::lora, Method::full}) {
+    for (const DType precision : {DType::f32, DType::bf16}) {
+      Recipe base = recipe();
+      base.method = method;
+      base.precision = precision;
+      std::vector<nlohmann::json> first;
+      std::string weights;
+      for (const int threads : {1, 2, 3}) {
+        base.threads = threads;
+        const TrainReport report = run(base, "out");
+        const std::string file = read_bytes(report.output + (method == Method::full ? "/model.safetensors" : "/adapter_model.safetensors"));
+        const auto steps = logged_steps(folder_ / "out");
+        ASSERT_EQ(steps.size(), 4U);
+        if (threads == 1) {
+          first = steps;
+          weights = file;
+        }
+        EXPECT_EQ(steps, first) << threads;
+        EXPECT_TRUE(file == weights) << threads;
+      }
+    }
+  }
+}
+
+TEST_F(RunTest, PackedRowsTrainAsUnpackedOnes) {
+  // 24 rows in order: all of them in one step, packed into a few rows or one to a row.
+  Recipe packed = recipe();
+  packed.precision = DType::f32;
+  packed.shuffle = false;
+  packed.steps = 1;
+  packed.micro_batch = 1;
+  Recipe unpacked = packed;
+  unpacked.packing = false;
+  unpacked.global_batch = 24;
+  run(unpacked, "unpacked");
+  int64_t rows = 0;
+  for (packed.global_batch = 1; rows == 0 && *packed.global_batch < 24; ++*packed.global_batch) {
+    run(packed, "packed");
+    if (first_step("packed").at("tokens") == first_step("unpacked").at("tokens")) rows = *packed.global_batch;
+  }
+  ASSERT_GT(rows, 1);
+  ASSERT_LT(rows, 20);  // else nothing was packed
+  const double loss = first_step("unpacked").at("loss"), norm = first_step("unpacked").at("grad_norm");
+  EXPECT_NEAR(first_step("packed").at("loss"), loss, 2e-6 * loss);
+  EXPECT_NEAR(first_step("packed").at("grad_norm"), norm, 1e-5 * norm);
+}
+
+TEST_F(RunTest, ABatchCutIntoMicroBatchesIsTheSameBatch) {
+  Recipe whole = recipe();
+  whole.precision = DType::f32;
+  whole.packing = false;  // rows of unequal lengths: a mean of means would show
+  whole.micro_batch = 4;
+  run(whole, "whole");
+  Recipe cut = whole;
+  cut.micro_batch = 1;
+  cut.recompute = RecomputeMode::all;
+  cut.ce_chunk_rows = 8;
+  run(cut, "cut");
+  const auto a = logged_steps(folder_ / "whole"), b = logged_steps(folder_ / "cut");
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i) {
+    EXPECT_NEAR(a[i].at("loss"), b[i].at("loss"), 1e-5);
+    EXPECT_NEAR(a[i].at("grad_norm"), b[i].at("grad_norm"), 1e-4 * a[i].at("grad_norm").get<double>());
+    EXPECT_EQ(a[i].at("tokens"), b[i].at("tokens"));
+  }
+}
+
+TEST_F(RunTest, EvaluationCountsEveryRowOnce) {
+  // Without learning, the loss on a file is that file's mean, however its rows fall into batches.
+  std::vector<double> losses;
+  for (const bool packing : {true, false}) {
+    for (const int64_t micro_batch : {1, 5}) {
+      Recipe frozen = recipe();
+      frozen.precision = DType::f32;
+      frozen.lr = 0;
+      frozen.steps = 1;
+      frozen.packing = packing;
+      frozen.micro_batch = frozen.global_batch = micro_batch;
+      frozen.eval_data = folder_ / "rows.jsonl";
+      const TrainReport report = run(frozen, "out");
+      ASSERT_TRUE(report.eval_loss.has_value());
+      losses.push_back(*report.eval_loss);
+    }
+  }
+  for (const double loss : losses) EXPECT_NEAR(loss, losses[0], 2e-6 * losses[0]);
+  EXPECT_NEAR(losses[0], std::log(256.0), 1.0);  // random weights know little
+}
+
+TEST_F(RunTest, ItLearns) {
+  Recipe learning = recipe();
+  learning.method = Method::full;
+  learning.steps = 30;
+  learning.lr = 5e-3;
+  const double last = run(learning, "out").final_loss;
+  EXPECT_LT(last, 0.8 * first_step("out").at("loss").get<double>());
+}
+
+TEST_F(RunTest, ASeedIsARun) {
+  Recipe seeded = recipe();
+  run(seeded, "a");
+  run(seeded, "b");
+  seeded.seed = 1;
+  run(seeded, "c");
+  EXPECT_EQ(logged_steps(folder_ / "a"), logged_steps(folder_ / "b"));
+  EXPECT_NE(logged_steps(folder_ / "a"), logged_steps(folder_ / "c"));
+}
+
+TEST_F(RunTest, WhatIsPlannedIsUsed) {
+  for (const Method method : {Method::lora, Method::full}) {
+    Recipe planned = recipe();
+    planned.method = method;
+    planned.eval_data = folder_ / "rows.jsonl";
+    const PlanReport plan = plan_training(planned, false);
+    const TrainReport report = run(planned, "out");
+    EXPECT_EQ(report.arena_bytes, plan.arena_bytes);
+    EXPECT_EQ(report.planned_total_bytes, plan.total_bytes());
+  }
+}
+
+}  // namespace
+}  // namespace plimsoll
