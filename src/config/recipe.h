@@ -50,7 +50,7 @@ struct Recipe {
 
   // batch and length of the run
   std::optional<int64_t> micro_batch;   // rows; empty: auto
-  std::optional<int64_t> global_batch;  // rows a step; empty: the micro-batch
+  std::optional<int64_t> global_batch;  // rows a step; empty: the micro-batch, or 4
   std::optional<int64_t> steps;
   std::optional<double> epochs;  // at most one of steps, epochs; neither: one epoch
 
@@ -63,7 +63,7 @@ struct Recipe {
   // run
   int64_t seed = 0;
   int64_t threads = 0;  // 0: all processors this process may use
-  int64_t save_every = 0;  // steps; 0: at the end only
+  int64_t save_every = 0;  // steps; 0: no checkpoints
   int64_t eval_every = 0;  // steps; 0: at the end only
 
   bool operator==(const Recipe&) const = default;

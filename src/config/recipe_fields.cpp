@@ -147,7 +147,7 @@ std::vector<RecipeField> build_fields() {
   add(bind<Plain<&R::model, std::string>>(
       {.name = "model",
        .value_name = "MODEL",
-       .help = "Hugging Face folder, .gguf file, hub id org/name; for planning also config.json or a catalogue name",
+       .help = "Hugging Face folder, .gguf file, hub id org/name; for planning also a bare config.json",
        .example = "SmolLM2-135M-Instruct.gguf"}));
   add(bind<Plain<&R::data, std::vector<std::string>>>(
       {.name = "data",
@@ -315,7 +315,7 @@ std::vector<RecipeField> build_fields() {
       {.name = "global-batch",
        .kind = Kind::integer,
        .value_name = "N",
-       .help = "rows of one step, a multiple of the micro-batch; not set: the micro-batch",
+       .help = "rows of one step, a multiple of the micro-batch; not set: the micro-batch, or 4 where that is auto",
        .example = "16",
        .min = 1,
        .max = 1 << 24}));
