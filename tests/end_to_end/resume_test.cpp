@@ -44,7 +44,7 @@ class ResumeTest : public testing::Test {
   }
   void expect_no_partial_files(const std::string& out) {
     for (const auto& entry : fs::recursive_directory_iterator(folder_ / out))
-      EXPECT_EQ(entry.path().filename().string().find("partial"), std::string::npos) << entry.path();
+      for (const char* mark : {".partial", ".tmp-"}) EXPECT_EQ(entry.path().filename().string().find(mark), std::string::npos) << entry.path();
   }
 
   TestFolder folder_;
@@ -65,6 +65,9 @@ TEST_F(ResumeTest, KilledAtAnyMoment) {
       program.kill();
       ++killed;
     }
+    // What a kill in the middle of a write leaves.
+    folder_.write(out + "/adapter/adapter_model.safetensors.tmp-4711-12", "half");
+    folder_.write(out + "/plan.json.tmp-4711-0", "half");
     EXPECT_GE(2 * alive, killed) << "most runs ended before they were killed";
     const Finished done = run_program(resume(out), folder_);
     ASSERT_EQ(done.code, 0) << done.err;
