@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
 #include <utility>
 
 #include "base/error.h"
@@ -21,9 +22,11 @@ std::string folder_of(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
+constexpr std::string_view kTemporaryMark = ".tmp-";
+
 std::string temporary_name(const std::string& path) {
   static std::atomic<unsigned> counter{0};  // two writers of one process must not meet
-  return path + ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(counter++);
+  return path + std::string(kTemporaryMark) + std::to_string(::getpid()) + "-" + std::to_string(counter++);
 }
 
 }  // namespace
@@ -83,6 +86,17 @@ void OutputFile::finish() {
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot be put into place", errno);
   ::close(std::exchange(fd_, -1));
   sync_folder(folder_of(path_));
+}
+
+void remove_leftovers(const std::string& folder) {
+  std::error_code error;
+  for (const std::filesystem::directory_entry& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    const size_t mark = name.rfind(kTemporaryMark);
+    if (mark == std::string::npos || mark == 0) continue;
+    const std::string numbers = name.substr(mark + kTemporaryMark.size());  // "4711-0"
+    if (!numbers.empty() && numbers.find_first_not_of("0123456789-") == std::string::npos) std::filesystem::remove(entry.path(), error);
+  }
 }
 
 void write_file_atomically(const std::string& path, std::string_view text) {

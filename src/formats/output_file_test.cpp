@@ -89,5 +89,14 @@ TEST(TextFile, HasALimit) {
   EXPECT_TRUE(folder_exists(folder.path()));
 }
 
+TEST(OutputFile, LeftoversOfKilledWritersGo) {
+  const TestFolder folder;
+  for (const char* name : {"model.safetensors.tmp-4711-0", "a.tmp-1-22", "kept.tmp-dir", "kept.txt", "kept.tmp-", ".tmp-1-2"}) folder.write(name, "x");
+  remove_leftovers(folder.path());
+  remove_leftovers(folder / "absent");
+  EXPECT_EQ(folder.files(), 4U);
+  EXPECT_FALSE(std::filesystem::exists(folder / "a.tmp-1-22"));
+}
+
 }  // namespace
 }  // namespace plimsoll

@@ -159,7 +159,8 @@ TrainReport run_training(const TrainOptions& options) {
   if (error) throw world_error(options.out, "cannot be made", "check the path and its permissions", error.value());
   const TrainData data = open_train_data(sources.model, sources.recipe);
   sources.model.gguf.reset();  // its vocabulary is not needed any more
-  if (!options.resume || !resumed) prune_checkpoints(options.out, 0);
+  prune_checkpoints(options.out, resumed ? kKeptCheckpoints : 0);
+  for (const char* folder : {"", "/adapter", "/model"}) remove_leftovers(options.out + folder);
   write_file_atomically(options.out + "/recipe.toml", write_recipe_toml(options.recipe));
   write_file_atomically(options.out + "/plan.json", plan_report_json(report));
   malloc_trim(0);  // what planning and tokenizing freed goes back to the system before the arena comes

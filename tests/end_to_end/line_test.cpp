@@ -57,7 +57,6 @@ TEST_P(LineTest, PeakStaysBelowAndThePlanIsNotPadded) {
     const auto written = nlohmann::json::parse(read_bytes(folder / "out/plan.json"));
     EXPECT_EQ(written.at("arena_bytes"), arena);
     EXPECT_EQ(written.at("total_bytes"), planned);
-    std::cerr << GetParam() << " line " << line << " planned " << planned << " peak " << peak << " arena " << arena << "\n";
   }
   const Finished refused = run_program(with({"train", "--out", folder / "refused"}, std::to_string(smallest - 4096)), folder);
   EXPECT_EQ(refused.code, 3) << refused.err;

@@ -135,8 +135,11 @@ TEST_P(ProgramTest, RecomputeMakesEveryLayerAgainOnce) {
   for (int64_t layers = 0; layers <= config_.layers; ++layers) {
     const Graph step = build_step(base_, {kBatch, layers, 16});
     std::vector<int64_t> again(static_cast<size_t>(config_.layers), 0);
-    for (const Op& op : step.ops)
-      if (op.role == OpRole::recompute && op.kind == OpKind::attention) ++again.at(static_cast<size_t>(op.layer));
+    for (const Op& op : step.ops) {
+      if (op.role != OpRole::recompute) continue;
+      if (op.kind == OpKind::attention) ++again.at(static_cast<size_t>(op.layer));
+      EXPECT_EQ(op.name.find("mlp_residual"), std::string::npos) << op.name << ": a layer's input is kept";
+    }
     for (int64_t layer = 0; layer < config_.layers; ++layer) EXPECT_EQ(again[static_cast<size_t>(layer)], layer < layers ? 1 : 0) << layer << " of " << layers;
   }
 }
