@@ -21,7 +21,7 @@ struct ChatOptions {
 
 // One reply a line of stdin, until its end. "/new" forgets the conversation.
 int run_chat(const ChatOptions& options) {
-  Generator generator(options.shared.model, options.shared.adapter, options.shared.threads);
+  Generator generator(options.shared.model, options.shared.adapter, options.shared.threads, options.shared.dtype());
   const bool person = inspect_terminal(STDIN_FILENO).is_terminal;
   std::vector<ChatMessage> conversation;
   const auto begin = [&] {

@@ -4,7 +4,9 @@
 
 #include <memory>
 
+#include "base/error.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "cli/commands.h"
 #include "cli/generation_options.h"
 #include "cli/output.h"
@@ -19,7 +21,7 @@ struct GenerateOptions {
 };
 
 int run_generate(const GenerateOptions& options) {
-  Generator generator(options.shared.model, options.shared.adapter, options.shared.threads);
+  Generator generator(options.shared.model, options.shared.adapter, options.shared.threads, options.shared.dtype());
   const OnText print = options.json ? OnText() : OnText([](std::string_view piece) { write_result(piece); });
   const GenerateReport report = generator.complete(options.prompt, options.shared.sampling, print);
   if (options.json) {
@@ -73,12 +75,22 @@ std::vector<Argument> generation_arguments(GenerationOptions& options) {
            .help = "seed of the sampling [0]",
            .target = &options.sampling.seed,
            .min = 0},
+          {.name = "--precision",
+           .value_name = "fp32|bf16",
+           .help = "of weights and arithmetic: fp32 gives a reference's tokens, bf16 takes half the bytes [fp32]",
+           .target = &options.precision},
           {.name = "--threads",
            .value_name = "N",
            .help = "threads that compute; 0: all that this process may use [0]",
            .target = &options.threads,
            .min = 0,
            .max = 1024}};
+}
+
+DType GenerationOptions::dtype() const {
+  if (precision == "fp32") return DType::f32;
+  if (precision == "bf16") return DType::bf16;
+  throw caller_error("--precision", fmt::format("'{}' is not fp32 or bf16", one_line(precision, 40)), "give one of these");
 }
 
 Json generate_json(const GenerateReport& report) {

@@ -13,6 +13,9 @@ struct GenerationOptions {
   std::string model, adapter;
   SamplingOptions sampling;
   int64_t threads = 0;
+  std::string precision = "fp32";
+
+  DType dtype() const;  // caller Error for another word
 };
 
 std::vector<Argument> generation_arguments(GenerationOptions& options);

@@ -17,6 +17,7 @@ namespace plimsoll {
 namespace {
 
 constexpr std::array<int64_t, 8> kChunkRows = {1024, 512, 256, 128, 64, 32, 16, 8};
+constexpr double kWorthSaying = 1.03;  // a smaller gain in speed is noise
 constexpr int64_t kDefaultGlobalBatch = 4;  // rows a step when neither batch is given
 
 // Divisors of the global batch, largest first, or what the recipe says.
@@ -297,7 +298,7 @@ TrainPlan choose_plan(const ModelConfig& config, const Recipe& recipe, const Tra
   plan.fits = plan.total_bytes <= line;
   if (!plan.fits) suggest(plan, config, recipe, sources, target);
   if (plan.fits && recipe.memory_bytes && found) {
-    if (std::optional<TrainPlan> larger = chooser.fastest(line + line / 10); larger && larger->predicted_seconds < plan.predicted_seconds) {
+    if (std::optional<TrainPlan> larger = chooser.fastest(line + line / 10); larger && larger->predicted_seconds * kWorthSaying < plan.predicted_seconds) {
       plan.faster_ratio = plan.predicted_seconds / larger->predicted_seconds;
       plan.faster_total_bytes = larger->total_bytes;
     }

@@ -14,7 +14,7 @@ namespace plimsoll {
 namespace {
 
 // Whole lines of steps before `first_step`; a line cut short by a crash is dropped.
-std::string kept_lines(const std::string& path, int64_t first_step) {
+std::string kept_lines(const std::string& path, int64_t first_step, std::optional<StepMetrics>& last) {
   if (first_step == 0 || !file_exists(path)) return {};
   const std::string text = read_text_file(path);
   std::string kept;
@@ -22,8 +22,12 @@ std::string kept_lines(const std::string& path, int64_t first_step) {
   for (size_t end = text.find('\n'); end != std::string::npos; begin = end + 1, end = text.find('\n', begin)) {
     const std::string line = text.substr(begin, end - begin);
     const auto json = nlohmann::json::parse(line, nullptr, false);
-    if (json.is_object() && json.contains("step") && json["step"].is_number_integer() && json["step"].get<int64_t>() < first_step)
-      kept += line + "\n";
+    if (!json.is_object() || !json.contains("step") || !json["step"].is_number_integer() || json["step"].get<int64_t>() >= first_step) continue;
+    kept += line + "\n";
+    last.emplace();
+    last->step = json["step"].get<int64_t>();
+    last->loss = json.value("loss", 0.0);
+    last->tokens_per_second = json.value("tokens_per_second", 0.0);
   }
   return kept;
 }
@@ -31,7 +35,7 @@ std::string kept_lines(const std::string& path, int64_t first_step) {
 }  // namespace
 
 MetricsFile::MetricsFile(const std::string& path, int64_t first_step) : path_(path) {
-  write_file_atomically(path, kept_lines(path, first_step));
+  write_file_atomically(path, kept_lines(path, first_step, last_kept_));
   fd_ = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
   if (fd_ < 0) throw world_error(path, "cannot be opened for writing", "check the folder and its permissions", errno);
 }

@@ -27,7 +27,11 @@ class MetricsFile {
 
   void append(const StepMetrics& metrics);
 
+  // Of the last line that was kept from an earlier run.
+  const std::optional<StepMetrics>& last_kept() const { return last_kept_; }
+
  private:
+  std::optional<StepMetrics> last_kept_;
   std::string path_;
   int fd_ = -1;
 };

@@ -4,6 +4,7 @@
 
 #include "backend/cpu/cpu_backend.h"
 #include "base/bytes.h"
+#include "base/log.h"
 #include "base/thread_pool.h"
 #include "config/machine.h"
 #include "train/weight_loader.h"
@@ -30,6 +31,9 @@ RunSources open_run_sources(const Recipe& recipe) {
     sources.recipe.alpha = sources.adapter.files->config.alpha;
     sources.recipe.rslora = sources.adapter.files->config.rslora;
   }
+  if (recipe.seq_len > sources.model.config.context_length)
+    log_warning("--seq-len " + std::to_string(recipe.seq_len) + " is longer than the model's context of " +
+                std::to_string(sources.model.config.context_length) + " tokens: positions beyond it are new to the model");
   sources.train.adapter_modules = sources.adapter.modules;
   sources.train.load_staging_bytes = load_staging_bytes(sources.model.tensors);
   sources.threads = recipe.threads > 0 ? static_cast<int>(recipe.threads) : inspect_machine().threads;

@@ -20,6 +20,7 @@
 #include "train/lr_schedule.h"
 #include "train/matmul_peak.h"
 #include "train/metrics.h"
+#include "train/model_folder.h"
 #include "train/report_plan.h"
 #include "train/result_writer.h"
 #include "train/run_sources.h"
@@ -76,6 +77,10 @@ class Run {
       progress_ = *resumed;
     }
     MetricsFile metrics(options_.out + "/metrics.jsonl", progress_.step);
+    if (metrics.last_kept()) {  // what a run that is complete already reports
+      report_.final_loss = metrics.last_kept()->loss;
+      speeds_.push_back(metrics.last_kept()->tokens_per_second);
+    }
     while (progress_.step < report_.steps) train_one_step(metrics);
     if (data_.eval && !report_.eval_loss) report_.eval_loss = session_.evaluate(*data_.eval, recipe_, data_.pad_id);
     report_.output = write_result_files(options_.out, sources_, plan_, session_);
@@ -143,22 +148,21 @@ PlanReport plan_training(const Recipe& recipe, bool with_buffers, const std::str
 }
 
 TrainReport run_training(const TrainOptions& options) {
-  const std::optional<CheckpointProgress> resumed = options.resume ? find_checkpoint(options.out) : std::nullopt;
+  const std::optional<CheckpointProgress> resumed = find_checkpoint(options.out);
+  if (resumed && !options.resume)
+    throw caller_error(options.out, fmt::format("holds a run with a checkpoint of step {}", resumed->step),
+                       "--resume goes on with it; for a new run give another --out, or remove the folder");
   RunSources sources = open_run_sources(options.recipe);
   require_weights(sources.model);
-  const TrainPlan plan = [&] {
-    if (resumed) pin_choices(sources.recipe, *resumed);
-    return plan_run(sources);
-  }();
+  if (resumed) pin_choices(sources.recipe, *resumed);
+  const TrainPlan plan = plan_run(sources);
   const PlanReport report = report_plan(sources, plan, false);
   if (options.on_plan) options.on_plan(report);
   if (!plan.fits) throw does_not_fit(report);
 
-  std::error_code error;
-  fs::create_directories(options.out, error);
-  if (error) throw world_error(options.out, "cannot be made", "check the path and its permissions", error.value());
   const TrainData data = open_train_data(sources.model, sources.recipe);
   sources.model.gguf.reset();  // its vocabulary is not needed any more
+  make_folder(options.out);
   prune_checkpoints(options.out, resumed ? kKeptCheckpoints : 0);
   for (const char* folder : {"", "/adapter", "/model"}) remove_leftovers(options.out + folder);
   write_file_atomically(options.out + "/recipe.toml", write_recipe_toml(options.recipe));
