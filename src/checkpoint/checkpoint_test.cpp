@@ -17,10 +17,12 @@ namespace fs = std::filesystem;
 Backend transfers() {
   Backend backend;
   backend.kernels[static_cast<size_t>(OpKind::save_tensor)] = [](const KernelContext& c) {
-    c.state.host->save(c.op.attributes<TransferAttrs>().tensor, c.operand(0), {c.operands[0], static_cast<size_t>(c.operand(0).bytes())}, {});
+    c.state.host->save(c.op.attributes<TransferAttrs>().tensor, c.operand(0),
+                       {c.operands[0], static_cast<size_t>(c.operand(0).bytes())}, {});
   };
   backend.kernels[static_cast<size_t>(OpKind::load_tensor)] = [](const KernelContext& c) {
-    c.state.host->load(c.op.attributes<TransferAttrs>().tensor, c.operand(0), {c.operands[0], static_cast<size_t>(c.operand(0).bytes())}, {});
+    c.state.host->load(c.op.attributes<TransferAttrs>().tensor, c.operand(0),
+                       {c.operands[0], static_cast<size_t>(c.operand(0).bytes())}, {});
   };
   return backend;
 }
@@ -40,7 +42,8 @@ Graph transfer_graph(const char* phase, OpKind kind, int64_t columns) {
 class CheckpointTest : public testing::Test {
  protected:
   explicit CheckpointTest(int64_t columns = 5)
-      : plan_(plan_memory({transfer_graph("save", OpKind::save_tensor, columns), transfer_graph("resume", OpKind::load_tensor, columns)},
+      : plan_(plan_memory({transfer_graph("save", OpKind::save_tensor, columns),
+                           transfer_graph("resume", OpKind::load_tensor, columns)},
                           [](const Graph&, const Op&) { return int64_t{0}; })) {}
   void fill(float first) {
     for (const char* name : {"master.w", "m.w"})
@@ -101,13 +104,17 @@ TEST_F(CheckpointTest, SavingAgainReplaces) {
 TEST_F(CheckpointTest, AFolderThatCannotBeWrittenIsTheWorldsFault) {
   folder_.write("checkpoint-4.partial", "a file where the folder would be");
   folder_.write("blocked", "a file");
-  EXPECT_EQ(catch_error([&] { save_checkpoint(folder_ / "blocked", {4, 1, 0, 8, 0}, save_, state_); }).kind, ErrorKind::world);
+  EXPECT_EQ(catch_error([&] {
+              save_checkpoint(folder_ / "blocked", {4, 1, 0, 8, 0}, save_, state_);
+            }).kind,
+            ErrorKind::world);
   EXPECT_EQ(state_.host, nullptr);
 }
 
 TEST_F(CheckpointTest, AnotherRecipesCheckpointIsRefused) {
   save(4);
-  const RunPlan other = plan_memory({transfer_graph("resume", OpKind::load_tensor, 6)}, [](const Graph&, const Op&) { return int64_t{0}; });
+  const RunPlan other = plan_memory({transfer_graph("resume", OpKind::load_tensor, 6)},
+                                    [](const Graph&, const Op&) { return int64_t{0}; });
   const Arena arena(other.arena_bytes);
   const Executor resume(other.phases[0], arena, backend_, pool_);
   expect_caller_error([&] { load_checkpoint(folder_.path(), 4, resume, state_); }, "master.w");

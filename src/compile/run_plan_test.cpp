@@ -58,7 +58,10 @@ TEST(RunPlan, TheArenaIsTheLargestPhase) {
 }
 
 TEST(RunPlan, TheSameNameWithAnotherShapeIsABug) {
-  EXPECT_EQ(catch_error([] { plan_memory({product("a", "w"), product("b", "w", {7, 8})}, no_workspace); }).kind, ErrorKind::internal);
+  EXPECT_EQ(catch_error([] {
+              plan_memory({product("a", "w"), product("b", "w", {7, 8})}, no_workspace);
+            }).kind,
+            ErrorKind::internal);
 }
 
 }  // namespace

@@ -29,9 +29,7 @@ TEST(Metrics, AResumedRunDropsTheLinesBehindItsCheckpoint) {
     file.append(step(4));
   }
   EXPECT_EQ(read_bytes(path), five);
-  {
-    MetricsFile file(path, 0);
-  }
+  { MetricsFile file(path, 0); }
   EXPECT_EQ(read_bytes(path), "");
 }
 
@@ -43,7 +41,8 @@ TEST(Metrics, ALineSaysEverything) {
   metrics.eval_loss = 2.5;
   file.append(metrics);
   const std::string line = read_bytes(path);
-  for (const char* key : {"step", "loss", "lr", "grad_norm", "tokens", "tokens_per_second", "mfu", "peak_resident_bytes", "seconds", "eval_loss"})
+  for (const char* key : {"step", "loss", "lr", "grad_norm", "tokens", "tokens_per_second", "mfu",
+                          "peak_resident_bytes", "seconds", "eval_loss"})
     EXPECT_NE(line.find("\"" + std::string(key) + "\":"), std::string::npos) << key;
 }
 
