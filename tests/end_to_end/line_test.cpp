@@ -44,7 +44,7 @@ TEST_P(LineTest, PeakStaysBelowAndThePlanIsNotPadded) {
   for (const int64_t line : {smallest, smallest + 40 * kMiB}) {
     ProgramLimits limits;
     limits.data_bytes = static_cast<rlim_t>(line + 32 * kMiB);
-    const Finished done = run_program(with({"train", "--out", folder / "out"}, std::to_string(line)), folder, limits);
+    const Finished done = run_program(with({"train", "--out", folder / std::to_string(line)}, std::to_string(line)), folder, limits);
     ASSERT_EQ(done.code, 0) << done.err;
     const int64_t planned = done.json().at("planned_total_bytes"), peak = done.json().at("peak_resident_bytes"), arena = done.json().at("arena_bytes");
     EXPECT_LE(planned, line);
@@ -54,7 +54,7 @@ TEST_P(LineTest, PeakStaysBelowAndThePlanIsNotPadded) {
       EXPECT_GE(static_cast<double>(peak), 0.8 * static_cast<double>(planned));
     }
     EXPECT_GE(arena, full ? 200 * kMiB : 50 * kMiB);
-    const auto written = nlohmann::json::parse(read_bytes(folder / "out/plan.json"));
+    const auto written = nlohmann::json::parse(read_bytes(folder / (std::to_string(line) + "/plan.json")));
     EXPECT_EQ(written.at("arena_bytes"), arena);
     EXPECT_EQ(written.at("total_bytes"), planned);
   }

@@ -17,7 +17,7 @@ namespace {
 Recipe smollm2() {
   Recipe recipe;
   recipe.model = golden_path("params/configs/smollm2-135m/config.json");
-  recipe.eval_data = "unread.jsonl";  // for the phase; plans read no data
+  recipe.eval_data = PLIMSOLL_TEST_DATA "/golden/tokenizer/gpt2_bpe/cases.jsonl";  // for the phase; plans read no data
   recipe.global_batch = 4;
   recipe.threads = 2;
   return recipe;
