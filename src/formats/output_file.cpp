@@ -1,6 +1,7 @@
 #include "formats/output_file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -29,11 +30,26 @@ std::string temporary_name(const std::string& path) {
   return path + std::string(kTemporaryMark) + std::to_string(::getpid()) + "-" + std::to_string(counter++);
 }
 
+// The file that a link names, so that the link stays.
+std::string behind_links(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::path real = std::filesystem::canonical(path, error);
+  return error ? path : real.string();
+}
+
 }  // namespace
 
-OutputFile::OutputFile(std::string path) : path_(std::move(path)), temporary_(temporary_name(path_)) {
+OutputFile::OutputFile(std::string path) : path_(std::move(path)) {
+  struct stat target {};
+  const bool exists = ::stat(path_.c_str(), &target) == 0;
+  if (exists && S_ISDIR(target.st_mode)) throw caller_error(path_, "is a folder", "give the name of a file");
+  // A device or pipe is written to as it is: a rename would put a plain file in its place.
+  const bool in_place = exists && !S_ISREG(target.st_mode);
+  if (exists && !in_place) path_ = behind_links(path_);
+  if (!in_place) temporary_ = temporary_name(path_);
   buffer_.reserve(kBufferBytes);
-  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  fd_ = in_place ? ::open(path_.c_str(), O_WRONLY | O_CLOEXEC)
+                 : ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (fd_ < 0)
     throw world_error(path_, "cannot be written", "check that its folder exists and may be written to", errno);
 }
@@ -41,7 +57,7 @@ OutputFile::OutputFile(std::string path) : path_(std::move(path)), temporary_(te
 OutputFile::~OutputFile() {
   if (fd_ < 0) return;
   ::close(fd_);
-  ::unlink(temporary_.c_str());
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
 }
 
 void OutputFile::fail(const char* problem, int errno_value) {
@@ -82,6 +98,10 @@ void OutputFile::write_zeros(int64_t count) {
 void OutputFile::finish() {
   PLIMSOLL_CHECK(fd_ >= 0, "the file is finished");
   flush();
+  if (temporary_.empty()) {
+    ::close(std::exchange(fd_, -1));
+    return;
+  }
   if (::fsync(fd_) != 0) fail("cannot be made durable", errno);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot be put into place", errno);
   ::close(std::exchange(fd_, -1));

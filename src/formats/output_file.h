@@ -10,6 +10,7 @@
 
 namespace plimsoll {
 
+// A link is followed; a device or pipe is written to in place. A folder is a caller Error.
 // Bytes go out through a buffer of kBufferBytes; large pieces go out directly. A destructor without finish() removes
 // the temporary file. Every failure (full disk, no permission, missing folder) is a world Error.
 class OutputFile {

@@ -1,5 +1,7 @@
 #include "formats/output_file.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
@@ -96,6 +98,25 @@ TEST(OutputFile, LeftoversOfKilledWritersGo) {
   remove_leftovers(folder / "absent");
   EXPECT_EQ(folder.files(), 4U);
   EXPECT_FALSE(std::filesystem::exists(folder / "a.tmp-1-22"));
+}
+
+TEST(OutputFile, DevicesStayDevicesAndLinksStayLinks) {
+  const TestFolder folder;
+  ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
+  const int reader = ::open((folder / "pipe").c_str(), O_RDONLY | O_NONBLOCK);
+  write_file_atomically(folder / "pipe", "through");
+  char text[8] = {};
+  EXPECT_EQ(::read(reader, text, sizeof(text)), 7);
+  ::close(reader);
+  EXPECT_TRUE(std::filesystem::is_fifo(folder / "pipe"));
+
+  folder.write("real", "old");
+  std::filesystem::create_symlink(folder / "real", folder / "link");
+  write_file_atomically(folder / "link", "new");
+  EXPECT_TRUE(std::filesystem::is_symlink(folder / "link"));
+  EXPECT_EQ(read_bytes(folder / "real"), "new");
+
+  expect_caller_error([&] { write_file_atomically(folder.path(), "text"); }, "is a folder");
 }
 
 }  // namespace
