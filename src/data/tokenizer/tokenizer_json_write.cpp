@@ -213,6 +213,7 @@ class Writer {
     int32_t last = kNoToken;
     for (const int32_t id : order) {
       const std::string_view text = token(id);
+      if (text.empty()) continue;
       // An added token is taken out of a text before anything merges; the spaces in one only come afterwards.
       if (is_added(id) && text.find(kSpace) == std::string_view::npos) continue;
       const std::vector<size_t> splits = splits_of(text);
@@ -229,22 +230,13 @@ class Writer {
     }
   }
 
-  // Where `text` is two tokens, in the order in which they must merge. Two ways can overlap, as "ab|a|ba" for "aba":
-  // the one more to the left goes first. It is the one whose left part is a period of the text; where both are, the
-  // leftmost-first rule has left longer parts to the left.
+  // Where `text` is two tokens. Their order among each other is free: merging the best score first, leftmost first,
+  // leaves no two ways to make one token that overlap.
   std::vector<size_t> splits_of(std::string_view text) const {
     std::vector<size_t> splits;
-    for (size_t at = text.size(); at > 0;) {
-      at = previous_char(text, at);
-      if (at == 0) break;
+    for (size_t at = previous_char(text, text.size()); at > 0; at = previous_char(text, at)) {
       if (vocabulary_.find(text.substr(0, at)) != kNoToken && vocabulary_.find(text.substr(at)) != kNoToken)
         splits.push_back(at);
-    }
-    const auto is_period = [&](size_t bytes) { return text.starts_with(text.substr(bytes)); };
-    for (size_t& at : splits) {
-      const auto mirrored = std::find(splits.begin(), splits.end(), text.size() - at);
-      if (at > text.size() / 2 && mirrored != splits.end() && is_period(*mirrored) && !is_period(at))
-        std::swap(at, *mirrored);
     }
     return splits;
   }
