@@ -12,16 +12,13 @@
 namespace plimsoll {
 namespace {
 
-using namespace tokenizer;          // NOLINT
+using namespace tokenizer;            // NOLINT
 using Json = nlohmann::ordered_json;  // sections in the order in which the tokenizers library writes them
 
 constexpr std::string_view kSpace = "\xe2\x96\x81";  // ▁, SentencePiece's space
 
 Json byte_level(bool prefix_space, bool use_regex) {
-  return {{"type", "ByteLevel"},
-          {"add_prefix_space", prefix_space},
-          {"trim_offsets", true},
-          {"use_regex", use_regex}};
+  return {{"type", "ByteLevel"}, {"add_prefix_space", prefix_space}, {"trim_offsets", true}, {"use_regex", use_regex}};
 }
 
 Json replace(std::string_view pattern, std::string_view content) {
@@ -77,8 +74,7 @@ class Writer {
                            {"ignore_merges", !spm && splitting_->ignore_merges}};
     for (const auto& [key, value] : settings.items()) out_("    \"" + key + "\": " + value.dump() + ",\n");
     out_("    \"vocab\": {");
-    for (int64_t id = 0; id < in_.tokens.count; ++id)
-      item(Json(token(id)).dump() + ": " + std::to_string(id));
+    for (int64_t id = 0; id < in_.tokens.count; ++id) item(Json(token(id)).dump() + ": " + std::to_string(id));
     out_("\n    },\n    \"merges\": [");
     first_ = true;
     if (spm) write_scored_merges();
@@ -91,7 +87,8 @@ class Writer {
     throw caller_error(std::string(source_), problem, "convert or download the file again");
   }
   [[noreturn]] void fail_scores(const std::string& problem) const {
-    throw caller_error(std::string(source_), "its scores cannot be written as the merges of a tokenizer.json: " + problem,
+    throw caller_error(std::string(source_),
+                       "its scores cannot be written as the merges of a tokenizer.json: " + problem,
                        "take tokenizer.json from the model's Hugging Face folder");
   }
 
@@ -207,9 +204,8 @@ class Writer {
       order[i] = static_cast<int32_t>(i);
       if (std::isnan(in_.scores[i])) fail("tokenizer.ggml.scores holds a NaN");
     }
-    std::sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
-      return score(a) != score(b) ? score(a) > score(b) : a < b;
-    });
+    std::sort(order.begin(), order.end(),
+              [&](int32_t a, int32_t b) { return score(a) != score(b) ? score(a) > score(b) : a < b; });
     int32_t last = kNoToken;
     for (const int32_t id : order) {
       const std::string_view text = token(id);

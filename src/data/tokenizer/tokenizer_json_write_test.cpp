@@ -102,9 +102,9 @@ void expect_same_specials(const Tokenizer& a, const Tokenizer& b) {
 }
 
 TEST(TokenizerJsonWrite, GivesTheReferenceIds) {
-  for (const auto& [golden, pre, add_bos] : {std::tuple("gpt2_bpe", "gpt-2", false), std::tuple("llama3_split", "dbrx", true),
-                                             std::tuple("qwen2_split_nfc", "qwen2", false),
-                                             std::tuple("ignore_merges", "llama-bpe", true)}) {
+  for (const auto& [golden, pre, add_bos] :
+       {std::tuple("gpt2_bpe", "gpt-2", false), std::tuple("llama3_split", "dbrx", true),
+        std::tuple("qwen2_split_nfc", "qwen2", false), std::tuple("ignore_merges", "llama-bpe", true)}) {
     Tables tables = tables_of(golden, pre);
     tables.vocabulary.add_bos = add_bos;
     const Tokenizer tokenizer = read_back(tables.connect());
@@ -205,8 +205,9 @@ TEST(TokenizerJsonWrite, TrainedScoresGiveTheSameIds) {
     for (int merge = 0; merge < 60; ++merge) {
       std::map<std::string, int> counts;
       for (size_t i = 0; i + 1 < symbols.size(); ++i) ++counts[symbols[i] + symbols[i + 1]];
-      const std::string best =
-          std::max_element(counts.begin(), counts.end(), [](const auto& a, const auto& b) { return a.second < b.second; })->first;
+      const std::string best = std::max_element(counts.begin(), counts.end(), [](const auto& a, const auto& b) {
+                                 return a.second < b.second;
+                               })->first;
       std::vector<std::string> merged;
       for (size_t i = 0; i < symbols.size(); ++i) {
         const bool joins = i + 1 < symbols.size() && symbols[i] + symbols[i + 1] == best;
@@ -253,7 +254,8 @@ TEST(TokenizerJsonWrite, AnyScoresGiveTheSameIds) {
 
 TEST(TokenizerJsonWrite, TextsOfTokensAreEscaped) {
   Tables tables = tables_of("gpt2_bpe", "gpt-2");
-  tables.tokens.insert(tables.tokens.end(), {"\"quoted\"\\", "line\nand\ttab\x01\x7f", "\xe2\x80\xa8 \xf0\x9f\x98\x80"});
+  tables.tokens.insert(tables.tokens.end(),
+                       {"\"quoted\"\\", "line\nand\ttab\x01\x7f", "\xe2\x80\xa8 \xf0\x9f\x98\x80"});
   tables.types.insert(tables.types.end(), {4, 3, 4});
   tables.vocabulary.pad_id = static_cast<int64_t>(tables.tokens.size()) - 2;
   const Tokenizer tokenizer = load_tokenizer_gguf(tables.connect(), "test.gguf");
