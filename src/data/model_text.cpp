@@ -1,9 +1,6 @@
 #include "data/model_text.h"
 
-#include <vector>
-
 #include "base/error.h"
-#include "data/tokenizer/tokenizer_gguf.h"
 #include "formats/text_file.h"
 
 namespace plimsoll {
@@ -59,26 +56,6 @@ std::vector<Number> numbers_of(const GgufFile& gguf, std::string_view key) {
   return numbers;
 }
 
-Tokenizer tokenizer_of_gguf(const GgufFile& gguf, const std::string& source) {
-  const std::vector<int32_t> types = numbers_of<int32_t>(gguf, "tokenizer.ggml.token_type");
-  const std::vector<float> scores = numbers_of<float>(gguf, "tokenizer.ggml.scores");
-  GgufVocabulary vocabulary;
-  vocabulary.model = text_of(gguf, "tokenizer.ggml.model");
-  vocabulary.pre = text_of(gguf, "tokenizer.ggml.pre");
-  vocabulary.tokens = column_of(gguf.find("tokenizer.ggml.tokens"));
-  vocabulary.merges = column_of(gguf.find("tokenizer.ggml.merges"));
-  vocabulary.token_types = types;
-  vocabulary.scores = scores;
-  vocabulary.bos_id = integer_of(gguf, "tokenizer.ggml.bos_token_id");
-  vocabulary.eos_id = integer_of(gguf, "tokenizer.ggml.eos_token_id");
-  vocabulary.pad_id = integer_of(gguf, "tokenizer.ggml.padding_token_id");
-  vocabulary.unk_id = integer_of(gguf, "tokenizer.ggml.unknown_token_id");
-  vocabulary.add_bos = boolean_of(gguf, "tokenizer.ggml.add_bos_token");
-  vocabulary.add_eos = boolean_of(gguf, "tokenizer.ggml.add_eos_token");
-  vocabulary.add_space_prefix = boolean_of(gguf, "tokenizer.ggml.add_space_prefix");
-  return load_tokenizer_gguf(vocabulary, source);
-}
-
 }  // namespace
 
 TextFiles find_text_files(const std::string& model) {
@@ -102,12 +79,34 @@ TextFiles text_files_of(const ModelFiles& files) {
   return {files.path, files.tokenizer_json, files.tokenizer_config_json, files.chat_template_jinja, files.gguf};
 }
 
+GgufVocabulary gguf_vocabulary(const GgufFile& gguf, GgufTokenTables& tables) {
+  tables.types = numbers_of<int32_t>(gguf, "tokenizer.ggml.token_type");
+  tables.scores = numbers_of<float>(gguf, "tokenizer.ggml.scores");
+  GgufVocabulary vocabulary;
+  vocabulary.model = text_of(gguf, "tokenizer.ggml.model");
+  vocabulary.pre = text_of(gguf, "tokenizer.ggml.pre");
+  vocabulary.tokens = column_of(gguf.find("tokenizer.ggml.tokens"));
+  vocabulary.merges = column_of(gguf.find("tokenizer.ggml.merges"));
+  vocabulary.token_types = tables.types;
+  vocabulary.scores = tables.scores;
+  vocabulary.bos_id = integer_of(gguf, "tokenizer.ggml.bos_token_id");
+  vocabulary.eos_id = integer_of(gguf, "tokenizer.ggml.eos_token_id");
+  vocabulary.pad_id = integer_of(gguf, "tokenizer.ggml.padding_token_id");
+  vocabulary.unk_id = integer_of(gguf, "tokenizer.ggml.unknown_token_id");
+  vocabulary.add_bos = boolean_of(gguf, "tokenizer.ggml.add_bos_token");
+  vocabulary.add_eos = boolean_of(gguf, "tokenizer.ggml.add_eos_token");
+  vocabulary.add_space_prefix = boolean_of(gguf, "tokenizer.ggml.add_space_prefix");
+  return vocabulary;
+}
+
 Tokenizer load_model_tokenizer(const TextFiles& files) {
   if (!files.has_tokenizer())
     throw caller_error(
         files.source, "has no tokenizer",
         files.gguf ? "take a .gguf file that carries one" : "put the model's tokenizer.json into the folder");
-  return files.gguf ? tokenizer_of_gguf(*files.gguf, files.source) : load_tokenizer_file(files.tokenizer_json);
+  if (!files.gguf) return load_tokenizer_file(files.tokenizer_json);
+  GgufTokenTables tables;
+  return load_tokenizer_gguf(gguf_vocabulary(*files.gguf, tables), files.source);
 }
 
 SpecialTexts special_texts(const TextFiles& files, const Tokenizer* tokenizer) {

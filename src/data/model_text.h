@@ -3,8 +3,10 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "data/tokenizer/tokenizer.h"
+#include "data/tokenizer/tokenizer_gguf.h"
 #include "formats/gguf.h"
 #include "formats/model_files.h"
 
@@ -26,6 +28,13 @@ TextFiles text_files_of(const ModelFiles& files);
 
 // Throws a caller Error when there is no tokenizer, or one that cannot be read.
 Tokenizer load_model_tokenizer(const TextFiles& files);
+
+// The tokenizer of a GGUF file's metadata. The result views into both arguments.
+struct GgufTokenTables {
+  std::vector<int32_t> types;
+  std::vector<float> scores;
+};
+GgufVocabulary gguf_vocabulary(const GgufFile& gguf, GgufTokenTables& tables);
 
 // The texts of BOS and EOS as tokenizer_config.json names them, else as the tokenizer's ids say; empty: none.
 // `tokenizer` may be nullptr.

@@ -2,8 +2,12 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/log.h"
+#include "data/model_text.h"
+#include "data/tokenizer/tokenizer_json_write.h"
 #include "formats/number_conversion.h"
 #include "formats/output_file.h"
 #include "formats/text_file.h"
@@ -11,6 +15,42 @@
 namespace plimsoll {
 
 namespace fs = std::filesystem;
+
+namespace {
+
+// The ids where a generation stops, as config.json has them: generate() of transformers looks here first.
+std::string generation_config_of(const ModelConfig& config) {
+  nlohmann::ordered_json out = {{"_from_model_config", true}};
+  if (config.bos_token_id) out["bos_token_id"] = *config.bos_token_id;
+  if (config.eos_token_ids.size() == 1) out["eos_token_id"] = config.eos_token_ids[0];
+  else if (!config.eos_token_ids.empty()) out["eos_token_id"] = config.eos_token_ids;
+  if (config.pad_token_id) out["pad_token_id"] = *config.pad_token_id;
+  return out.dump(2) + "\n";
+}
+
+void write_tokenizer_files(const GgufFile& gguf, const ModelFiles& model, const std::string& folder) {
+  GgufTokenTables tables;
+  const GgufVocabulary vocabulary = gguf_vocabulary(gguf, tables);
+  try {
+    OutputFile file(folder + "/tokenizer.json");
+    write_tokenizer_json(vocabulary, model.path, [&](std::string_view text) { file.write(text); });
+    const std::string config = write_tokenizer_config_json(vocabulary, model.path, model.config.context_length);
+    file.finish();
+    write_file_atomically(folder + "/tokenizer_config.json", config);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::caller) throw;
+    log_warning(folder + " gets no tokenizer: " + error.what());
+  }
+}
+
+void write_gguf_companions(const GgufFile& gguf, const ModelFiles& model, const std::string& folder) {
+  write_file_atomically(folder + "/generation_config.json", generation_config_of(model.config));
+  if (gguf.find("tokenizer.ggml.model") != nullptr) write_tokenizer_files(gguf, model, folder);
+  const GgufValue* chat = gguf.find("tokenizer.chat_template");
+  if (chat != nullptr && chat->text() != nullptr) write_file_atomically(folder + "/chat_template.jinja", *chat->text());
+}
+
+}  // namespace
 
 void SafetensorsTarget::save(const std::string&, const Value&, std::span<const std::byte> data, std::span<std::byte> staging) {
   if (dtype_ == DType::f32) {
@@ -35,6 +75,12 @@ std::string make_folder(const std::string& path) {
 
 void write_model_companions(const ModelFiles& model, DType dtype, const std::string& folder) {
   write_file_atomically(folder + "/config.json", write_hf_config(model.config, dtype));
+  if (model.gguf) {
+    write_gguf_companions(*model.gguf, model, folder);
+  } else if (model.kind == ModelFiles::Kind::gguf) {
+    const InputFile file(model.path);
+    write_gguf_companions(read_gguf(file), model, folder);
+  }
   for (const std::string& path : {model.tokenizer_json, model.tokenizer_config_json, model.generation_config_json, model.chat_template_jinja})
     if (!path.empty()) write_file_atomically(folder + "/" + fs::path(path).filename().string(), read_text_file(path));
 }

@@ -25,7 +25,9 @@ class SafetensorsTarget : public HostServices {
 
 std::string make_folder(const std::string& path);  // and returns it; World Error when it cannot
 
-// config.json, and the tokenizer, generation config and chat template that the model came with.
+// config.json, and the tokenizer, generation config and chat template that the model came with. Those of a GGUF file
+// become the files of a folder, read again from it where `model` has let go of them; a tokenizer that tokenizer.json
+// cannot express is left out with a warning.
 void write_model_companions(const ModelFiles& model, DType dtype, const std::string& folder);
 
 }  // namespace plimsoll

@@ -2,6 +2,7 @@
 // they stand for.
 #include <array>
 
+#include "base/error.h"
 #include "data/tokenizer/tokenizer_gguf.h"
 
 namespace plimsoll {
@@ -104,6 +105,15 @@ const GgufSplitting* find_gguf_splitting(std::string_view pre) {
     if (splitting.name == pre) return &splitting;
   }
   return nullptr;
+}
+
+const GgufSplitting& gguf_splitting(const GgufVocabulary& vocabulary, std::string_view source) {
+  const GgufSplitting* splitting = find_gguf_splitting(vocabulary.pre);
+  if (splitting == nullptr) {
+    throw caller_error(std::string(source), "tokenizer.ggml.pre \"" + vocabulary.pre + "\" is not known",
+                       "use the model's Hugging Face folder, whose tokenizer.json says how to split");
+  }
+  return *splitting;
 }
 
 std::vector<std::string_view> gguf_splitting_names() {

@@ -19,15 +19,9 @@ class Loader {
       : in_(in), source_(source), parts_(std::make_unique<TokenizerParts>()) {}
 
   Tokenizer run() {
-    if (in_.model != "gpt2" && in_.model != "llama")
-      fail("tokenizer.ggml.model is \"" + in_.model + "\"", "use a model whose tokenizer is gpt2 or llama");
+    parts_->special = gguf_special_ids(in_, source_);
     read_tokens();
     const bool spm = in_.model == "llama";
-    const auto id = [&](std::optional<int64_t> given, int32_t usual, const char* name) {
-      return special_id(given, spm ? usual : -1, name);
-    };
-    parts_->special = {id(in_.bos_id, 1, "bos"), id(in_.eos_id, 2, "eos"), id(in_.pad_id, -1, "padding"),
-                       id(in_.unk_id, 0, "unknown")};
     const bool add_bos_by_default = spm ? make_spm() : make_bpe();
     parts_->added = build_added_tokens(std::move(added_), parts_->normalizer, source_);
     make_template(in_.add_bos.value_or(add_bos_by_default), in_.add_eos.value_or(false));
@@ -35,15 +29,12 @@ class Loader {
   }
 
  private:
-  [[noreturn]] void fail(const std::string& problem, const std::string& way_out) const {
-    throw caller_error(std::string(source_), problem, way_out);
+  [[noreturn]] void fail_file(const std::string& problem) const {
+    throw caller_error(std::string(source_), problem, "convert or download the file again");
   }
-  [[noreturn]] void fail_file(const std::string& problem) const { fail(problem, "convert or download the file again"); }
 
   void read_tokens() {
     const int64_t count = in_.tokens.count;
-    if (count <= 0 || count > kMaxTokenId + 1)
-      fail_file("tokenizer.ggml.tokens has " + std::to_string(count) + " tokens");
     if (!in_.token_types.empty() && static_cast<int64_t>(in_.token_types.size()) != count)
       fail_file("tokenizer.ggml.token_type has another length than tokens");
     size_t bytes = 0;
@@ -56,36 +47,25 @@ class Loader {
         fail_file("token " + std::to_string(i) + " is longer than 65,535 bytes");
       const auto type = in_.token_types.empty() ? GgufTokenType::normal
                                                 : static_cast<GgufTokenType>(in_.token_types[static_cast<size_t>(i)]);
-      const bool special = type == GgufTokenType::control || type == GgufTokenType::unknown;
+      const bool special = is_gguf_special(type);
       if (special || type == GgufTokenType::user_defined)
         added_.push_back({.content = std::string(text), .id = static_cast<int32_t>(i), .special = special});
     }
     parts_->vocabulary.shrink();
   }
 
-  int32_t special_id(std::optional<int64_t> given, int32_t usual, const char* name) const {
-    const int64_t id = given.value_or(usual < in_.tokens.count ? usual : -1);
-    if (id >= in_.tokens.count || id < -1)
-      fail_file(std::string("tokenizer.ggml.") + name + "_token_id " + std::to_string(id) +
-                " is not in the vocabulary");
-    return static_cast<int32_t>(id);
-  }
-
   bool make_bpe() {
-    const GgufSplitting* splitting = find_gguf_splitting(in_.pre);
-    if (splitting == nullptr)
-      fail("tokenizer.ggml.pre \"" + in_.pre + "\" is not known",
-           "use the model's Hugging Face folder, whose tokenizer.json says how to split");
+    const GgufSplitting& splitting = gguf_splitting(in_, source_);
     BpeModel model;
-    model.ignore_merges = splitting->ignore_merges;
+    model.ignore_merges = splitting.ignore_merges;
     model.bytes_in = true;
     read_merges(model.merges);
     model.prepare(parts_->vocabulary);
     parts_->model = std::move(model);
-    if (splitting->nfc) parts_->normalizer = {{.kind = NormalizerStep::Kind::nfc}};
-    parts_->pre_tokenizer = make_byte_level_splits({splitting->regexes.begin(), splitting->regexes.end()}, source_);
+    if (splitting.nfc) parts_->normalizer = {{.kind = NormalizerStep::Kind::nfc}};
+    parts_->pre_tokenizer = make_byte_level_splits({splitting.regexes.begin(), splitting.regexes.end()}, source_);
     parts_->decoder = {{{.kind = DecoderStep::Kind::byte_level}}, true};
-    return splitting->add_bos;
+    return splitting.add_bos;
   }
 
   void read_merges(MergeTable& merges) const {
@@ -155,6 +135,28 @@ class Loader {
 };
 
 }  // namespace
+
+SpecialIds gguf_special_ids(const GgufVocabulary& vocabulary, std::string_view source) {
+  if (vocabulary.model != "gpt2" && vocabulary.model != "llama") {
+    throw caller_error(std::string(source), "tokenizer.ggml.model is \"" + vocabulary.model + "\"",
+                       "use a model whose tokenizer is gpt2 or llama");
+  }
+  const auto fail = [&](const std::string& problem) {
+    return caller_error(std::string(source), problem, "convert or download the file again");
+  };
+  const int64_t count = vocabulary.tokens.count;
+  if (count <= 0 || count > kMaxTokenId + 1) throw fail("tokenizer.ggml.tokens has " + std::to_string(count) + " tokens");
+  const auto pick = [&](std::optional<int64_t> given, int32_t usual, const char* name) {
+    if (vocabulary.model != "llama" || usual >= count) usual = kNoToken;
+    const int64_t id = given.value_or(usual);
+    if (id >= count || id < kNoToken) {
+      throw fail(std::string("tokenizer.ggml.") + name + "_token_id " + std::to_string(id) + " is not in the vocabulary");
+    }
+    return static_cast<int32_t>(id);
+  };
+  return {pick(vocabulary.bos_id, 1, "bos"), pick(vocabulary.eos_id, 2, "eos"),
+          pick(vocabulary.pad_id, kNoToken, "padding"), pick(vocabulary.unk_id, 0, "unknown")};
+}
 
 Tokenizer load_tokenizer_gguf(const GgufVocabulary& vocabulary, std::string_view source) {
   return Loader(vocabulary, source).run();

@@ -36,6 +36,14 @@ struct GgufVocabulary {
 // user-defined tokens are recognised in texts (leftmost, longest first).
 Tokenizer load_tokenizer_gguf(const GgufVocabulary& vocabulary, std::string_view source);
 
+// The ids that the file names, or SentencePiece's usual ones for "llama". Throws a caller Error for an unknown model,
+// for no or too many tokens, and for an id that is none of them.
+SpecialIds gguf_special_ids(const GgufVocabulary& vocabulary, std::string_view source);
+
+constexpr bool is_gguf_special(GgufTokenType type) {  // left out by decode with skip_special
+  return type == GgufTokenType::control || type == GgufTokenType::unknown;
+}
+
 // How a `pre` name splits: as the tokenizer.json of the models that it was made for. nullptr: not known to us.
 struct GgufSplitting {
   std::string_view name;
@@ -46,5 +54,7 @@ struct GgufSplitting {
 };
 const GgufSplitting* find_gguf_splitting(std::string_view pre);
 std::vector<std::string_view> gguf_splitting_names();
+// The one of `vocabulary`, or a caller Error.
+const GgufSplitting& gguf_splitting(const GgufVocabulary& vocabulary, std::string_view source);
 
 }  // namespace plimsoll
