@@ -40,10 +40,8 @@ struct Problem {
       values.resize(static_cast<size_t>(narrow ? elements : 2 * elements));
       for (int64_t i = 0; i < elements; ++i) {
         const float value = normal(random);
-        if (narrow)
-          values[static_cast<size_t>(i)] = plimsoll::f32_to_bf16(value);
-        else
-          std::memcpy(&values[static_cast<size_t>(2 * i)], &value, 4);
+        if (narrow) values[static_cast<size_t>(i)] = plimsoll::f32_to_bf16(value);
+        else std::memcpy(&values[static_cast<size_t>(2 * i)], &value, 4);
       }
     };
     for (auto* values : {&q, &out, &dout, &dq}) fill(*values, shape.batch * q_len * shape.q_row_stride);

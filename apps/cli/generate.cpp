@@ -90,7 +90,8 @@ std::vector<Argument> generation_arguments(GenerationOptions& options) {
 DType GenerationOptions::dtype() const {
   if (precision == "fp32") return DType::f32;
   if (precision == "bf16") return DType::bf16;
-  throw caller_error("--precision", fmt::format("'{}' is not fp32 or bf16", one_line(precision, 40)), "give one of these");
+  throw caller_error("--precision", fmt::format("'{}' is not fp32 or bf16", one_line(precision, 40)),
+                     "give one of these");
 }
 
 Json generate_json(const GenerateReport& report) {

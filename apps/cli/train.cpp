@@ -34,7 +34,8 @@ Recipe recipe_of(const TrainCommandOptions& options) {
                        fmt::format("give the model as --model {}", one_line(options.recipe_file, 80)));
   std::string file = options.recipe_file;
   // A run that was killed before it wrote its recipe goes on, too, when the flags say it all.
-  if (file.empty() && options.resume && (options.flags.empty() || std::filesystem::exists(options.out + "/recipe.toml")))
+  if (file.empty() && options.resume &&
+      (options.flags.empty() || std::filesystem::exists(options.out + "/recipe.toml")))
     file = options.out + "/recipe.toml";
   Recipe recipe = load_recipe(file, options.flags);
   if (recipe.model.empty())

@@ -14,8 +14,12 @@ struct Architecture {
   ForwardGraph (*build)(const ModelConfig& config, const ForwardRequest& request);
 };
 
-ForwardGraph build_plain(const ModelConfig& config, const ForwardRequest& request) { return build_llama_family(config, request, false); }
-ForwardGraph build_normed(const ModelConfig& config, const ForwardRequest& request) { return build_llama_family(config, request, true); }
+ForwardGraph build_plain(const ModelConfig& config, const ForwardRequest& request) {
+  return build_llama_family(config, request, false);
+}
+ForwardGraph build_normed(const ModelConfig& config, const ForwardRequest& request) {
+  return build_llama_family(config, request, true);
+}
 
 constexpr std::array<Architecture, 4> kArchitectures = {{
     {"llama", build_plain},
@@ -41,7 +45,8 @@ ForwardGraph build_forward(const ModelConfig& config, const ForwardRequest& requ
   }
   std::string known;
   for (const std::string_view name : known_architectures()) known += (known.empty() ? "" : ", ") + std::string(name);
-  throw caller_error("model_type", "'" + config.architecture + "' is not an architecture Plimsoll builds", "known: " + known);
+  throw caller_error("model_type", "'" + config.architecture + "' is not an architecture Plimsoll builds",
+                     "known: " + known);
 }
 
 std::vector<ParameterSpec> list_parameters(const ModelConfig& config) { return build_forward(config, {}).parameters; }

@@ -31,10 +31,10 @@ struct ForwardRequest {
   ForwardKind kind = ForwardKind::loss;
   int64_t batch = 1;
   int64_t length = 1;
-  int64_t cache_capacity = 0;     // generate only
-  int64_t ce_chunk_rows = 256;    // loss only
-  DType compute = DType::f32;     // of parameters and activations: f32 or bf16
-  int64_t longest_sequence = 0;   // for rotary extensions that depend on it; 0: length
+  int64_t cache_capacity = 0;    // generate only
+  int64_t ce_chunk_rows = 256;   // loss only
+  DType compute = DType::f32;    // of parameters and activations: f32 or bf16
+  int64_t longest_sequence = 0;  // for rotary extensions that depend on it; 0: length
 };
 
 struct ForwardGraph {

@@ -19,7 +19,8 @@ Activation activation_of(const ModelConfig& config) {
 
 }  // namespace
 
-DecoderBuilder::DecoderBuilder(const ModelConfig& config, const ForwardRequest& request) : config_(config), request_(request) {
+DecoderBuilder::DecoderBuilder(const ModelConfig& config, const ForwardRequest& request)
+    : config_(config), request_(request) {
   const int64_t rows = request.batch * request.length;
   ids_ = input(input_names::kIds, {rows}, DType::i32);
   const ValueId positions = input(input_names::kPositions, {rows}, DType::i32);
@@ -27,13 +28,17 @@ DecoderBuilder::DecoderBuilder(const ModelConfig& config, const ForwardRequest& 
     segments_ = input(input_names::kSegments, {rows}, DType::i32);
     segment_start_ = input(input_names::kSegmentStart, {rows}, DType::i32);
   }
-  const auto rotary_dim = static_cast<int64_t>(static_cast<double>(config.head_dim) * config.rope.partial_rotary_factor) / 2 * 2;
+  const auto rotary_dim =
+      static_cast<int64_t>(static_cast<double>(config.head_dim) * config.rope.partial_rotary_factor) / 2 * 2;
   const int64_t longest = request.longest_sequence > 0 ? request.longest_sequence : request.length;
   RopeFrequencies frequencies = rope_frequencies(config.rope, rotary_dim, config.context_length, longest);
   const ValueId inv_freq = add_value(
-      result_.graph, {input_names::kInvFreq, DType::f32, {static_cast<int64_t>(frequencies.inv_freq.size())}, ValueKind::constant});
-  const auto table = add_op(result_.graph, {OpKind::rope_table, {positions, inv_freq},
-                                            RopeTableAttrs{static_cast<float>(frequencies.attention_scaling)}, "rope_table"});
+      result_.graph,
+      {input_names::kInvFreq, DType::f32, {static_cast<int64_t>(frequencies.inv_freq.size())}, ValueKind::constant});
+  const auto table = add_op(result_.graph, {OpKind::rope_table,
+                                            {positions, inv_freq},
+                                            RopeTableAttrs{static_cast<float>(frequencies.attention_scaling)},
+                                            "rope_table"});
   cos_ = table[0];
   sin_ = table[1];
   result_.inv_freq = std::move(frequencies.inv_freq);
@@ -77,11 +82,13 @@ ValueId DecoderBuilder::rope(ValueId x, int64_t heads) {
 }
 
 ValueId DecoderBuilder::attention(ValueId q, ValueId k, ValueId v, int64_t window) {
-  AttentionAttrs attrs{request_.batch,  request_.length,  request_.length,
-                       config_.heads,   config_.kv_heads, config_.head_dim,
-                       window,          static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim)))};
+  AttentionAttrs attrs{request_.batch,   request_.length,
+                       request_.length,  config_.heads,
+                       config_.kv_heads, config_.head_dim,
+                       window,           static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim)))};
   const std::string path = "model.layers." + std::to_string(layer_) + ".self_attn";
-  if (request_.kind != ForwardKind::generate) return emit(OpKind::attention, {q, k, v, segments_, segment_start_}, attrs, path);
+  if (request_.kind != ForwardKind::generate)
+    return emit(OpKind::attention, {q, k, v, segments_, segment_start_}, attrs, path);
   attrs.kv_length = request_.cache_capacity;
   const Shape cache{request_.cache_capacity, config_.kv_heads * config_.head_dim};
   const ValueId k_cache = add_value(result_.graph, {path + ".k_cache", request_.compute, cache, ValueKind::cache});
@@ -93,19 +100,22 @@ ValueId DecoderBuilder::gated_activation(ValueId gate, ValueId up, const std::st
   return emit(OpKind::gated_activation, {gate, up}, GatedActivationAttrs{activation_of(config_)}, path);
 }
 
-ValueId DecoderBuilder::add(ValueId a, ValueId b, const std::string& path) { return emit(OpKind::add, {a, b}, {}, path); }
+ValueId DecoderBuilder::add(ValueId a, ValueId b, const std::string& path) {
+  return emit(OpKind::add, {a, b}, {}, path);
+}
 
 ForwardGraph DecoderBuilder::finish(ValueId hidden) {
   layer_ = -1;
-  const ValueId head = config_.tied_embeddings
-                           ? embedding_
-                           : parameter("lm_head.weight", {config_.vocab_size, config_.hidden_size}, ParameterPart::head);
+  const ValueId head = config_.tied_embeddings ? embedding_
+                                               : parameter("lm_head.weight", {config_.vocab_size, config_.hidden_size},
+                                                           ParameterPart::head);
   Graph& graph = result_.graph;
   ValueId output = kNoValue;
   if (request_.kind == ForwardKind::loss) {
     const ValueId labels = input(input_names::kLabels, {request_.batch * request_.length}, DType::i32);
     const ValueId scale = input(input_names::kLossScale, {1}, DType::f32);
-    output = emit(OpKind::linear_cross_entropy, {hidden, head, labels, scale}, CrossEntropyAttrs{request_.ce_chunk_rows}, "loss");
+    output = emit(OpKind::linear_cross_entropy, {hidden, head, labels, scale},
+                  CrossEntropyAttrs{request_.ce_chunk_rows}, "loss");
   } else {
     if (request_.kind == ForwardKind::generate) hidden = emit(OpKind::gather_rows, {hidden}, {}, "last_row");
     LinearAttrs attrs;

@@ -18,9 +18,11 @@ ForwardGraph build_llama_family(const ModelConfig& config, const ForwardRequest&
     const std::string mlp = path + "mlp.";
 
     const ValueId normed = builder.rms_norm(x, path + "input_layernorm", hidden);
-    ValueId q = builder.linear(normed, attention + "q_proj", query_width, config.attention_bias, ParameterPart::attention);
+    ValueId q =
+        builder.linear(normed, attention + "q_proj", query_width, config.attention_bias, ParameterPart::attention);
     ValueId k = builder.linear(normed, attention + "k_proj", kv_width, config.attention_bias, ParameterPart::attention);
-    const ValueId v = builder.linear(normed, attention + "v_proj", kv_width, config.attention_bias, ParameterPart::attention);
+    const ValueId v =
+        builder.linear(normed, attention + "v_proj", kv_width, config.attention_bias, ParameterPart::attention);
     if (query_key_norm) {
       q = builder.rms_norm(q, attention + "q_norm", config.head_dim);
       k = builder.rms_norm(k, attention + "k_norm", config.head_dim);
@@ -28,12 +30,15 @@ ForwardGraph build_llama_family(const ModelConfig& config, const ForwardRequest&
     q = builder.rope(q, config.heads);
     k = builder.rope(k, config.kv_heads);
     const ValueId mixed = builder.attention(q, k, v, config.window_of_layer(layer));
-    const ValueId attended = builder.linear(mixed, attention + "o_proj", hidden, config.attention_output_bias, ParameterPart::attention);
+    const ValueId attended =
+        builder.linear(mixed, attention + "o_proj", hidden, config.attention_output_bias, ParameterPart::attention);
     x = builder.add(x, attended, path + "attention_residual");
 
     const ValueId normed_again = builder.rms_norm(x, path + "post_attention_layernorm", hidden);
-    const ValueId gate = builder.linear(normed_again, mlp + "gate_proj", config.intermediate_size, config.mlp_bias, ParameterPart::mlp);
-    const ValueId up = builder.linear(normed_again, mlp + "up_proj", config.intermediate_size, config.mlp_bias, ParameterPart::mlp);
+    const ValueId gate =
+        builder.linear(normed_again, mlp + "gate_proj", config.intermediate_size, config.mlp_bias, ParameterPart::mlp);
+    const ValueId up =
+        builder.linear(normed_again, mlp + "up_proj", config.intermediate_size, config.mlp_bias, ParameterPart::mlp);
     const ValueId product = builder.gated_activation(gate, up, mlp + "act");
     const ValueId down = builder.linear(product, mlp + "down_proj", hidden, config.mlp_bias, ParameterPart::mlp);
     x = builder.add(x, down, path + "mlp_residual");

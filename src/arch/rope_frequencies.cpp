@@ -26,7 +26,8 @@ void scale_llama3(std::vector<double>& frequencies, const RopeConfig& rope, doub
       frequency /= rope.factor;
       continue;
     }
-    const double smooth = (original / wavelength - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
+    const double smooth =
+        (original / wavelength - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
     frequency = (1 - smooth) * frequency / rope.factor + smooth * frequency;
   }
 }
@@ -56,7 +57,8 @@ void scale_yarn(std::vector<double>& frequencies, const RopeConfig& rope, int64_
 
 double yarn_attention_scaling(const RopeConfig& rope) {
   if (rope.attention_factor) return *rope.attention_factor;
-  if (rope.mscale && rope.mscale_all_dim) return yarn_mscale(rope.factor, *rope.mscale) / yarn_mscale(rope.factor, *rope.mscale_all_dim);
+  if (rope.mscale && rope.mscale_all_dim)
+    return yarn_mscale(rope.factor, *rope.mscale) / yarn_mscale(rope.factor, *rope.mscale_all_dim);
   return yarn_mscale(rope.factor, 1.0);
 }
 
@@ -73,13 +75,16 @@ void divide(std::vector<double>& frequencies, const std::vector<double>& divisor
 
 }  // namespace
 
-RopeFrequencies rope_frequencies(const RopeConfig& rope, int64_t rotary_dim, int64_t context_length, int64_t sequence_length) {
-  const auto original = static_cast<double>(rope.original_context_length > 0 ? rope.original_context_length : context_length);
+RopeFrequencies rope_frequencies(const RopeConfig& rope, int64_t rotary_dim, int64_t context_length,
+                                 int64_t sequence_length) {
+  const auto original =
+      static_cast<double>(rope.original_context_length > 0 ? rope.original_context_length : context_length);
   const auto context = static_cast<double>(context_length);
   std::vector<double> frequencies = plain_frequencies(rope.theta, rotary_dim);
   RopeFrequencies result;
   switch (rope.kind) {
-    case RopeKind::standard: break;
+    case RopeKind::standard:
+      break;
     case RopeKind::linear:
       for (double& frequency : frequencies) frequency /= rope.factor;
       break;
@@ -91,7 +96,9 @@ RopeFrequencies rope_frequencies(const RopeConfig& rope, int64_t rotary_dim, int
         frequencies = plain_frequencies(rope.theta * std::pow(grown, dim / (dim - 2)), rotary_dim);
       }
       break;
-    case RopeKind::llama3: scale_llama3(frequencies, rope, original); break;
+    case RopeKind::llama3:
+      scale_llama3(frequencies, rope, original);
+      break;
     case RopeKind::yarn:
       scale_yarn(frequencies, rope, rotary_dim, original);
       result.attention_scaling = yarn_attention_scaling(rope);

@@ -16,6 +16,7 @@ struct RopeFrequencies {
 // `rotary_dim`: how many of head_dim's values rotate. `sequence_length`: the longest sequence of the run; dynamic and
 // longrope depend on it. Follows transformers' modeling_rope_utils; papers: linear arXiv:2306.15595, YaRN
 // arXiv:2309.00071, LongRoPE arXiv:2402.13753; llama3: Llama 3.1's published scaling.
-RopeFrequencies rope_frequencies(const RopeConfig& rope, int64_t rotary_dim, int64_t context_length, int64_t sequence_length);
+RopeFrequencies rope_frequencies(const RopeConfig& rope, int64_t rotary_dim, int64_t context_length,
+                                 int64_t sequence_length);
 
 }  // namespace plimsoll

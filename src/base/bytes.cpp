@@ -30,7 +30,8 @@ constexpr std::array<Unit, 10> kUnits = {{{"", 1},
 
 int64_t parse_bytes(std::string_view text, std::string_view flag) {
   const auto fail = [&] {
-    return caller_error(std::string(flag), fmt::format("'{}' is not a size", text), "write it like 900MiB, 2GiB, 24GB, or plain bytes");
+    return caller_error(std::string(flag), fmt::format("'{}' is not a size", text),
+                        "write it like 900MiB, 2GiB, 24GB, or plain bytes");
   };
   double number = 0;
   const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);

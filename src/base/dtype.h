@@ -9,8 +9,28 @@ namespace plimsoll {
 
 // Block types are those of GGUF (ggml-common.h): `block_elements` values share `block_bytes` bytes.
 enum class DType : uint8_t {
-  f32, f64, bf16, f16, f8_e4m3, f8_e5m2, i64, i32, i16, i8, u8, boolean,
-  q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k,
+  f32,
+  f64,
+  bf16,
+  f16,
+  f8_e4m3,
+  f8_e5m2,
+  i64,
+  i32,
+  i16,
+  i8,
+  u8,
+  boolean,
+  q4_0,
+  q4_1,
+  q5_0,
+  q5_1,
+  q8_0,
+  q2_k,
+  q3_k,
+  q4_k,
+  q5_k,
+  q6_k,
 };
 inline constexpr int kDTypeCount = static_cast<int>(DType::q6_k) + 1;
 

@@ -24,7 +24,7 @@ TEST(DType, EveryHalfSurvivesTheWayThroughFloat) {
 }
 
 TEST(DType, RoundsToNearestEven) {
-  EXPECT_EQ(f32_to_bf16(1.0F + 0x1p-8F), f32_to_bf16(1.0F));            // tie to even, down
+  EXPECT_EQ(f32_to_bf16(1.0F + 0x1p-8F), f32_to_bf16(1.0F));                // tie to even, down
   EXPECT_EQ(f32_to_bf16(1.0F + 3 * 0x1p-8F), f32_to_bf16(1.0F + 0x1p-6F));  // tie to even, up
   EXPECT_EQ(f32_to_f16(65520.0F), 0x7c00U);
   EXPECT_EQ(f32_to_f16(65519.0F), 0x7bffU);
@@ -43,7 +43,8 @@ TEST(Bytes, ParsesWhatPeopleWrite) {
   EXPECT_EQ(parse_bytes("1.5GiB", "--memory"), kGiB + kGiB / 2);
   EXPECT_EQ(parse_bytes("24GB", "--memory"), 24'000'000'000);
   EXPECT_EQ(parse_bytes("4096", "--memory"), 4096);
-  for (const char* bad : {"", "GiB", "-1GiB", "2 gigs", "1e999", "nan", "12GiBs"}) EXPECT_THROW(parse_bytes(bad, "--memory"), Error) << bad;
+  for (const char* bad : {"", "GiB", "-1GiB", "2 gigs", "1e999", "nan", "12GiBs"})
+    EXPECT_THROW(parse_bytes(bad, "--memory"), Error) << bad;
 }
 
 }  // namespace

@@ -26,7 +26,8 @@ namespace detail {
 void check_failed(const char* condition, const char* file, int line, const std::string& message) {
   const char* slash = std::strrchr(file, '/');
   throw Error(ErrorKind::internal, std::string(slash != nullptr ? slash + 1 : file) + ":" + std::to_string(line),
-              std::string(condition) + " does not hold: " + message, "please report this line, it is a bug in Plimsoll");
+              std::string(condition) + " does not hold: " + message,
+              "please report this line, it is a bug in Plimsoll");
 }
 
 }  // namespace detail

@@ -17,10 +17,10 @@ namespace plimsoll {
 
 // Values are the process exit codes of the command line contract.
 enum class ErrorKind : int {
-  internal = 1,        // our bug
-  caller = 2,          // bad flag, bad file, unknown architecture
-  does_not_fit = 3,    // the plan is larger than the budget
-  world = 4,           // disk full, file unreadable, connection lost
+  internal = 1,      // our bug
+  caller = 2,        // bad flag, bad file, unknown architecture
+  does_not_fit = 3,  // the plan is larger than the budget
+  world = 4,         // disk full, file unreadable, connection lost
 };
 
 class Error : public std::runtime_error {
@@ -48,7 +48,7 @@ namespace detail {
 }  // namespace plimsoll
 
 // Our own broken invariant: throws an internal Error naming the place. Never for a user's mistake.
-#define PLIMSOLL_CHECK(condition, message)                                                   \
-  do {                                                                                       \
+#define PLIMSOLL_CHECK(condition, message)                                                       \
+  do {                                                                                           \
     if (!(condition)) ::plimsoll::detail::check_failed(#condition, __FILE__, __LINE__, message); \
   } while (false)

@@ -14,7 +14,8 @@ Shape::Shape(std::span<const int64_t> dims) : rank_(static_cast<int>(dims.size()
 
 int64_t Shape::elements() const {
   int64_t product = 1;
-  for (const int64_t dim : dims()) PLIMSOLL_CHECK(!__builtin_mul_overflow(product, dim, &product), "element count overflows");
+  for (const int64_t dim : dims())
+    PLIMSOLL_CHECK(!__builtin_mul_overflow(product, dim, &product), "element count overflows");
   return product;
 }
 

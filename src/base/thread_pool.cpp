@@ -49,7 +49,9 @@ struct ThreadPool::State {
       void* const argument = context.load(std::memory_order_relaxed);
       const auto tile = static_cast<uint32_t>(ticket_now);
       if (tile >= count) return;
-      if (!ticket.compare_exchange_weak(ticket_now, ticket_now + 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
+      if (!ticket.compare_exchange_weak(ticket_now, ticket_now + 1, std::memory_order_acq_rel,
+                                        std::memory_order_acquire))
+        continue;
       if (!failed.load(std::memory_order_relaxed)) {
         try {
           body(argument, tile, thread);
@@ -138,7 +140,8 @@ void ThreadPool::run(int64_t tiles, Call call, void* context) {
   state.work(epoch, 0);
   const auto count = static_cast<uint32_t>(tiles);
   for (int spin = 0; spin < kSpins && state.done.load(std::memory_order_acquire) != count; ++spin) pause_briefly();
-  for (uint32_t done = state.done.load(std::memory_order_acquire); done != count; done = state.done.load(std::memory_order_acquire))
+  for (uint32_t done = state.done.load(std::memory_order_acquire); done != count;
+       done = state.done.load(std::memory_order_acquire))
     state.done.wait(done, std::memory_order_acquire);
 
   if (state.failed.load(std::memory_order_relaxed)) {

@@ -32,7 +32,8 @@ class ThreadPool {
   template <typename Body>
   void parallel_for(int64_t tiles, Body&& body) {
     using Plain = std::remove_reference_t<Body>;
-    run(tiles, [](void* context, int64_t tile, int thread) { (*static_cast<Plain*>(context))(tile, thread); },
+    run(
+        tiles, [](void* context, int64_t tile, int thread) { (*static_cast<Plain*>(context))(tile, thread); },
         const_cast<void*>(static_cast<const void*>(&body)));
   }
 

@@ -23,7 +23,11 @@ TEST(ThreadPool, RunsEveryTileOnce) {
 
 TEST(ThreadPool, RethrowsTheFirstErrorAndStaysUsable) {
   ThreadPool pool(3);
-  EXPECT_THROW(pool.parallel_for(100, [](int64_t tile, int) { if (tile == 7) throw std::runtime_error("seven"); }), std::runtime_error);
+  EXPECT_THROW(pool.parallel_for(100,
+                                 [](int64_t tile, int) {
+                                   if (tile == 7) throw std::runtime_error("seven");
+                                 }),
+               std::runtime_error);
   std::atomic<int> count{0};
   pool.parallel_for(100, [&](int64_t, int) { ++count; });
   EXPECT_EQ(count, 100);

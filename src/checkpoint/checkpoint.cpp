@@ -29,7 +29,9 @@ std::string progress_path(const std::string& folder) { return folder + "/progres
 class StateWriter : public HostServices {
  public:
   StateWriter(const std::string& path, const std::vector<SafetensorsOutput>& entries) : writer_(path, entries) {}
-  void save(const std::string&, const Value&, std::span<const std::byte> data, std::span<std::byte>) override { writer_.write(data); }
+  void save(const std::string&, const Value&, std::span<const std::byte> data, std::span<std::byte>) override {
+    writer_.write(data);
+  }
   void finish() { writer_.finish(); }
 
  private:
@@ -42,7 +44,8 @@ class StateReader : public HostServices {
   void load(const std::string& tensor, const Value& target, std::span<std::byte> out, std::span<std::byte>) override {
     const TensorEntry* entry = index_.find(tensor);
     if (entry == nullptr || entry->dtype != target.dtype || entry->shape != target.shape)
-      throw caller_error(path_, "does not hold " + tensor + " as " + to_string(target.shape), "resume with the recipe that made the checkpoint");
+      throw caller_error(path_, "does not hold " + tensor + " as " + to_string(target.shape),
+                         "resume with the recipe that made the checkpoint");
     index_.files[static_cast<size_t>(entry->file)]->read(entry->offset, out);
   }
 
@@ -81,9 +84,12 @@ std::vector<int64_t> list_checkpoints(const std::string& out) {
 
 }  // namespace
 
-std::string checkpoint_folder(const std::string& out, int64_t step) { return fmt::format("{}/{}{}", out, kPrefix, step); }
+std::string checkpoint_folder(const std::string& out, int64_t step) {
+  return fmt::format("{}/{}{}", out, kPrefix, step);
+}
 
-void save_checkpoint(const std::string& out, const CheckpointProgress& progress, const Executor& save_phase, RunState& state) {
+void save_checkpoint(const std::string& out, const CheckpointProgress& progress, const Executor& save_phase,
+                     RunState& state) {
   const std::string folder = checkpoint_folder(out, progress.step);
   const std::string partial = folder + std::string(kPartial);
   std::error_code error;
@@ -118,7 +124,8 @@ void save_checkpoint(const std::string& out, const CheckpointProgress& progress,
 void prune_checkpoints(const std::string& out, int64_t keep) {
   std::error_code error;
   std::vector<int64_t> steps = list_checkpoints(out);
-  for (size_t i = 0; i + static_cast<size_t>(keep) < steps.size(); ++i) fs::remove_all(checkpoint_folder(out, steps[i]), error);
+  for (size_t i = 0; i + static_cast<size_t>(keep) < steps.size(); ++i)
+    fs::remove_all(checkpoint_folder(out, steps[i]), error);
   for (const fs::directory_entry& entry : fs::directory_iterator(out, error)) {
     const std::string name = entry.path().filename().string();
     if (name.starts_with(kPrefix) && name.ends_with(kPartial)) fs::remove_all(entry.path(), error);

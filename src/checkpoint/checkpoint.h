@@ -21,7 +21,8 @@ struct CheckpointProgress {
 std::string checkpoint_folder(const std::string& out, int64_t step);
 
 // Runs the save phase into a new checkpoint of `out`. World Error when the disk is full; nothing partial is left.
-void save_checkpoint(const std::string& out, const CheckpointProgress& progress, const Executor& save_phase, RunState& state);
+void save_checkpoint(const std::string& out, const CheckpointProgress& progress, const Executor& save_phase,
+                     RunState& state);
 
 // Removes all but the newest `keep` checkpoints, and what an interrupted save left.
 void prune_checkpoints(const std::string& out, int64_t keep);

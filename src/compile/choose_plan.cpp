@@ -17,7 +17,7 @@ namespace plimsoll {
 namespace {
 
 constexpr std::array<int64_t, 8> kChunkRows = {1024, 512, 256, 128, 64, 32, 16, 8};
-constexpr double kWorthSaying = 1.03;  // a smaller gain in speed is noise
+constexpr double kWorthSaying = 1.03;       // a smaller gain in speed is noise
 constexpr int64_t kDefaultGlobalBatch = 4;  // rows a step when neither batch is given
 
 // Divisors of the global batch, largest first, or what the recipe says.
@@ -67,10 +67,14 @@ class Candidates {
   // With the largest chunk and nothing recomputed nothing is faster for this micro-batch.
   std::pair<int64_t, int64_t> recompute_range() const {
     switch (recipe_.recompute) {
-      case RecomputeMode::none: return {0, 0};
-      case RecomputeMode::all: return {config_.layers, config_.layers};
-      case RecomputeMode::layers: return {std::min(recipe_.recompute_layers, config_.layers), std::min(recipe_.recompute_layers, config_.layers)};
-      case RecomputeMode::automatic: break;
+      case RecomputeMode::none:
+        return {0, 0};
+      case RecomputeMode::all:
+        return {config_.layers, config_.layers};
+      case RecomputeMode::layers:
+        return {std::min(recipe_.recompute_layers, config_.layers), std::min(recipe_.recompute_layers, config_.layers)};
+      case RecomputeMode::automatic:
+        break;
     }
     return {0, config_.layers};
   }
@@ -80,7 +84,8 @@ class Candidates {
     const Graph step = build_step(base(choices.micro_batch), choices);
     const StorageMap map = assign_storage(step);
     std::vector<Buffer> buffers;
-    for (const Storage& storage : map.storages) buffers.push_back({storage.bytes, kArenaAlignment, storage.first, storage.last, {}});
+    for (const Storage& storage : map.storages)
+      buffers.push_back({storage.bytes, kArenaAlignment, storage.first, storage.last, {}});
     double seconds = 0;
     for (size_t i = 0; i < step.ops.size(); ++i) {
       const auto op = static_cast<int32_t>(i);
@@ -95,7 +100,8 @@ class Candidates {
   // A roofline per op; every chunk of the loss reads the head again.
   double op_seconds(const Graph& step, const Op& op, const TrainChoices& choices) const {
     const OpCost cost = op_cost(step, op);
-    double seconds = std::max(cost.flops / target_.flops_per_second, static_cast<double>(cost.bytes_accessed) / target_.bytes_per_second);
+    double seconds = std::max(cost.flops / target_.flops_per_second,
+                              static_cast<double>(cost.bytes_accessed) / target_.bytes_per_second);
     if (op.kind == OpKind::linear_cross_entropy_grad) {
       const double rows = static_cast<double>(step.value(op.operands[0]).shape[0]);
       const double chunks = rows / static_cast<double>(choices.ce_chunk_rows);
@@ -133,7 +139,9 @@ std::optional<TrainChoices> fastest_within(Candidates& candidates, const Recipe&
   const auto [low, high] = candidates.recompute_range();
   for (const int64_t micro_batch : micro_batches(recipe)) {
     for (const int64_t chunk : chunk_sizes(recipe, micro_batch * recipe.seq_len)) {
-      const auto fits = [&](int64_t layers) { return candidates.measure({micro_batch, layers, chunk}).step_bytes <= limit; };
+      const auto fits = [&](int64_t layers) {
+        return candidates.measure({micro_batch, layers, chunk}).step_bytes <= limit;
+      };
       if (best && candidates.measure({micro_batch, low, chunk}).seconds >= best_seconds) continue;
       if (!fits(high) && !fits(low)) continue;
       // Fewer recomputed layers are faster; more take fewer bytes.
@@ -179,8 +187,8 @@ class Chooser {
 
   TrainPlan smallest() { return assemble(smallest_choices(candidates_, recipe_)); }
 
-  // The fastest plan below the line. Choices are searched by the lower bound of the step; where packing or another phase
-  // needs more than that, the limit is lowered by the difference and the search repeated.
+  // The fastest plan below the line. Choices are searched by the lower bound of the step; where packing or another
+  // phase needs more than that, the limit is lowered by the difference and the search repeated.
   std::optional<TrainPlan> fastest(int64_t line) {
     if (line == INT64_MAX) return assemble(*fastest_within(candidates_, recipe_, line));
     int64_t limit = line - target_.runtime_overhead_bytes - persistent_bytes();
@@ -217,7 +225,8 @@ std::string explain(const TrainPlan& plan, const Recipe& recipe, bool searched) 
   if (!recipe.memory_bytes) return "chosen: fastest, no line given";
   if (!searched) return "chosen: the only one that fits";
   if (plan.faster_ratio)
-    return fmt::format("chosen: fastest that fits; with {} it would be {:.2f} × as fast", format_bytes(plan.faster_total_bytes), *plan.faster_ratio);
+    return fmt::format("chosen: fastest that fits; with {} it would be {:.2f} × as fast",
+                       format_bytes(plan.faster_total_bytes), *plan.faster_ratio);
   return "chosen: fastest that fits";
 }
 
@@ -228,15 +237,18 @@ struct Change {
 
 std::vector<Change> possible_changes(const Recipe& recipe) {
   std::vector<Change> changes;
-  const auto add = [&](std::string words, std::function<void(Recipe&)> edit) { changes.push_back({std::move(words), std::move(edit)}); };
+  const auto add = [&](std::string words, std::function<void(Recipe&)> edit) {
+    changes.push_back({std::move(words), std::move(edit)});
+  };
   if (recipe.recompute == RecomputeMode::none || recipe.recompute == RecomputeMode::layers)
     add("--recompute auto", [](Recipe& r) { r.recompute = RecomputeMode::automatic; });
   if (recipe.ce_chunk_rows) add("--ce-chunk-rows auto", [](Recipe& r) { r.ce_chunk_rows.reset(); });
   if (recipe.micro_batch && *recipe.micro_batch > 1)
-    add(fmt::format("--micro-batch auto --global-batch {}", rows_per_step(recipe)), [rows = rows_per_step(recipe)](Recipe& r) {
-      r.global_batch = rows;
-      r.micro_batch.reset();
-    });
+    add(fmt::format("--micro-batch auto --global-batch {}", rows_per_step(recipe)),
+        [rows = rows_per_step(recipe)](Recipe& r) {
+          r.global_batch = rows;
+          r.micro_batch.reset();
+        });
   for (int64_t length = recipe.seq_len / 2; length >= 128 && length >= recipe.seq_len / 4; length /= 2)
     add(fmt::format("--seq-len {}", length), [length](Recipe& r) { r.seq_len = length; });
   if (recipe.precision == DType::f32) add("--precision bf16", [](Recipe& r) { r.precision = DType::bf16; });
@@ -252,9 +264,12 @@ std::vector<Change> possible_changes(const Recipe& recipe) {
 }
 
 // Changes that would fit, each alone; where none is enough alone, all before it together.
-void suggest(TrainPlan& plan, const ModelConfig& config, const Recipe& recipe, const TrainSources& sources, const PlanTarget& target) {
+void suggest(TrainPlan& plan, const ModelConfig& config, const Recipe& recipe, const TrainSources& sources,
+             const PlanTarget& target) {
   const int64_t line = recipe.memory_bytes.value_or(INT64_MAX);
-  const auto least = [&](const Recipe& changed) { return Chooser(config, changed, sources, target).smallest().total_bytes; };
+  const auto least = [&](const Recipe& changed) {
+    return Chooser(config, changed, sources, target).smallest().total_bytes;
+  };
   const std::vector<Change> changes = possible_changes(recipe);
   for (const Change& change : changes) {
     Recipe alone = recipe;
@@ -285,8 +300,10 @@ int64_t rows_per_step(const Recipe& recipe) {
   return recipe.global_batch.value_or(recipe.micro_batch.value_or(kDefaultGlobalBatch));
 }
 
-TrainPlan choose_plan(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources, const PlanTarget& target) {
-  PLIMSOLL_CHECK(!recipe.micro_batch || rows_per_step(recipe) % *recipe.micro_batch == 0, "the micro-batch divides the global batch");
+TrainPlan choose_plan(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources,
+                      const PlanTarget& target) {
+  PLIMSOLL_CHECK(!recipe.micro_batch || rows_per_step(recipe) % *recipe.micro_batch == 0,
+                 "the micro-batch divides the global batch");
   const int64_t line = recipe.memory_bytes.value_or(INT64_MAX);
   Chooser chooser(config, recipe, sources, target);
   TrainPlan smallest = chooser.smallest();
@@ -298,7 +315,8 @@ TrainPlan choose_plan(const ModelConfig& config, const Recipe& recipe, const Tra
   plan.fits = plan.total_bytes <= line;
   if (!plan.fits) suggest(plan, config, recipe, sources, target);
   if (plan.fits && recipe.memory_bytes && found) {
-    if (std::optional<TrainPlan> larger = chooser.fastest(line + line / 10); larger && larger->predicted_seconds * kWorthSaying < plan.predicted_seconds) {
+    if (std::optional<TrainPlan> larger = chooser.fastest(line + line / 10);
+        larger && larger->predicted_seconds * kWorthSaying < plan.predicted_seconds) {
       plan.faster_ratio = plan.predicted_seconds / larger->predicted_seconds;
       plan.faster_total_bytes = larger->total_bytes;
     }

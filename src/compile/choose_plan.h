@@ -30,11 +30,11 @@ struct TrainPlan {
   TrainProgram program;
   RunPlan run;
   int64_t overhead_bytes = 0;
-  int64_t total_bytes = 0;            // arena + overhead
-  bool fits = true;                   // total_bytes ≤ the recipe's line
-  int64_t smallest_budget_bytes = 0;  // the least line that works with this recipe
-  double predicted_seconds = 0;       // of a step; a ranking, not a promise
-  std::string why;                    // what was chosen and why, in one phrase
+  int64_t total_bytes = 0;              // arena + overhead
+  bool fits = true;                     // total_bytes ≤ the recipe's line
+  int64_t smallest_budget_bytes = 0;    // the least line that works with this recipe
+  double predicted_seconds = 0;         // of a step; a ranking, not a promise
+  std::string why;                      // what was chosen and why, in one phrase
   std::vector<Suggestion> suggestions;  // cheapest changes first; when it does not fit, changes that would
   // The next faster plan that did not fit, if any: how much faster and what it needs.
   std::optional<double> faster_ratio;
@@ -45,6 +45,7 @@ struct TrainPlan {
 int64_t rows_per_step(const Recipe& recipe);
 
 // Never throws for a plan that doesn't fit: `fits` is false and the plan is the smallest one.
-TrainPlan choose_plan(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources, const PlanTarget& target);
+TrainPlan choose_plan(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources,
+                      const PlanTarget& target);
 
 }  // namespace plimsoll

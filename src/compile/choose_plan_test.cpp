@@ -41,7 +41,8 @@ Recipe small_recipe() {
 PlanTarget target() {
   PlanTarget target;
   target.workspace_bytes = [](const Graph& graph, const Op& op) -> int64_t {
-    if (const auto* loss = std::get_if<CrossEntropyAttrs>(&op.attrs)) return loss->chunk_rows * graph.value(op.operands[1]).shape[0] * 4;
+    if (const auto* loss = std::get_if<CrossEntropyAttrs>(&op.attrs))
+      return loss->chunk_rows * graph.value(op.operands[1]).shape[0] * 4;
     return op.kind == OpKind::linear ? 10000 : 0;
   };
   target.runtime_overhead_bytes = 5 * kMiB + 123;
@@ -111,7 +112,9 @@ TEST(ChoosePlan, NothingThatFitsIsFaster) {
     double seconds;
   };
   std::vector<Choice> choices;
-  for_every_choice(recipe, [&](const TrainPlan& choice) { choices.push_back({choice.total_bytes, choice.predicted_seconds}); });
+  for_every_choice(recipe, [&](const TrainPlan& choice) {
+    choices.push_back({choice.total_bytes, choice.predicted_seconds});
+  });
   for (const Choice& line : choices) {
     recipe.memory_bytes = line.bytes;
     double best = INFINITY;
@@ -177,7 +180,8 @@ TEST(ChoosePlan, SuggestionsWork) {
   EXPECT_FALSE(refused.fits);
   ASSERT_GE(refused.suggestions.size(), 6U);
   const auto check = [&](const std::string& change, const std::function<void(Recipe&)>& apply) {
-    const auto found = std::find_if(refused.suggestions.begin(), refused.suggestions.end(), [&](const Suggestion& s) { return s.change == change; });
+    const auto found = std::find_if(refused.suggestions.begin(), refused.suggestions.end(),
+                                    [&](const Suggestion& s) { return s.change == change; });
     ASSERT_NE(found, refused.suggestions.end()) << change;
     Recipe changed = recipe;
     apply(changed);
@@ -200,7 +204,8 @@ TEST(ChoosePlan, TheSameQuestionGivesTheSamePlan) {
   const TrainPlan a = plan(recipe), b = plan(recipe);
   EXPECT_EQ(a.total_bytes, b.total_bytes);
   EXPECT_EQ(a.why, b.why);
-  for (size_t i = 0; i < a.run.phases.size(); ++i) EXPECT_EQ(a.run.phases[i].value_offset, b.run.phases[i].value_offset);
+  for (size_t i = 0; i < a.run.phases.size(); ++i)
+    EXPECT_EQ(a.run.phases[i].value_offset, b.run.phases[i].value_offset);
 }
 
 }  // namespace

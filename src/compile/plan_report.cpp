@@ -24,7 +24,9 @@ Error does_not_fit(const PlanReport& report) {
     way_out += fmt::format("; {} needs {}", suggestion.change, format_bytes(suggestion.total_bytes));
   const auto exactly = [](int64_t bytes) { return fmt::format("{} bytes ({})", bytes, format_bytes(bytes)); };
   return {ErrorKind::does_not_fit, "--memory",
-          fmt::format("{} needed, the line is at {}", exactly(report.total_bytes()), exactly(report.budget_bytes.value_or(0))), way_out};
+          fmt::format("{} needed, the line is at {}", exactly(report.total_bytes()),
+                      exactly(report.budget_bytes.value_or(0))),
+          way_out};
 }
 
 std::string plan_report_json(const PlanReport& report) {
@@ -40,10 +42,14 @@ std::string plan_report_json(const PlanReport& report) {
   json["phases"] = Json::array();
   for (const PlanReport::Phase& phase : report.phases)
     json["phases"].push_back({{"name", phase.name}, {"bytes", phase.bytes}, {"op", phase.op}});
-  for (size_t i = 0; i < kPlanCategories.size(); ++i) json["categories"][std::string(kPlanCategories[i])] = report.category_bytes[i];
-  json["choices"] = {{"micro_batch", report.micro_batch},       {"grad_accum_steps", report.grad_accum_steps},
-                     {"recompute", report.recompute_layers},    {"ce_chunk_rows", report.ce_chunk_rows},
-                     {"seq_len", report.seq_len},               {"why", report.why},
+  for (size_t i = 0; i < kPlanCategories.size(); ++i)
+    json["categories"][std::string(kPlanCategories[i])] = report.category_bytes[i];
+  json["choices"] = {{"micro_batch", report.micro_batch},
+                     {"grad_accum_steps", report.grad_accum_steps},
+                     {"recompute", report.recompute_layers},
+                     {"ce_chunk_rows", report.ce_chunk_rows},
+                     {"seq_len", report.seq_len},
+                     {"why", report.why},
                      {"precision", report.precision == DType::f32 ? "fp32" : "bf16"}};
   json["smallest_budget_bytes"] = report.smallest_budget_bytes;
   json["suggestions"] = Json::array();
@@ -58,8 +64,9 @@ std::string plan_report_json(const PlanReport& report) {
 std::string plan_buffers_csv(const PlanReport& report) {
   std::string csv = "name,category,memory_space,size_bytes,offset,first,last,phase\n";
   for (const PlanReport::BufferRow& row : report.buffers)
-    csv += fmt::format("{},{},{},{},{},{},{},{}\n", csv_cell(row.name), csv_cell(row.category), csv_cell(row.memory_space), row.size_bytes,
-                       row.offset, row.first, row.last, csv_cell(row.phase));
+    csv +=
+        fmt::format("{},{},{},{},{},{},{},{}\n", csv_cell(row.name), csv_cell(row.category), csv_cell(row.memory_space),
+                    row.size_bytes, row.offset, row.first, row.last, csv_cell(row.phase));
   return csv;
 }
 

@@ -13,8 +13,9 @@
 
 namespace plimsoll {
 
-inline constexpr std::array<std::string_view, 8> kPlanCategories = {
-    "parameters", "adapters", "master_weights", "gradients", "optimizer_state", "activations", "workspace", "io_staging"};
+inline constexpr std::array<std::string_view, 8> kPlanCategories = {"parameters", "adapters",        "master_weights",
+                                                                    "gradients",  "optimizer_state", "activations",
+                                                                    "workspace",  "io_staging"};
 
 struct PlanReport {
   struct Phase {
@@ -54,10 +55,11 @@ struct PlanReport {
   int64_t total_bytes() const { return arena_bytes + runtime_overhead_bytes; }
 };
 
-// What a plan over the line ends with (exit 3): the smallest budget that works and the changes that would fit, in bytes.
+// What a plan over the line ends with (exit 3): the smallest budget that works and the changes that would fit, in
+// bytes.
 Error does_not_fit(const PlanReport& report);
 
-std::string plan_report_json(const PlanReport& report);       // the document of the contract, without the buffers
-std::string plan_buffers_csv(const PlanReport& report);       // header and one row a buffer
+std::string plan_report_json(const PlanReport& report);  // the document of the contract, without the buffers
+std::string plan_buffers_csv(const PlanReport& report);  // header and one row a buffer
 
 }  // namespace plimsoll

@@ -60,7 +60,8 @@ PhaseBuffers collect_buffers(ExecutionPlan& phase, const WorkspaceBytes& workspa
   for (const Storage& storage : result.map.storages) {
     const Value& value = phase.graph.value(storage.first_value);
     result.buffers.push_back({storage.bytes, kArenaAlignment, storage.first, storage.last, {}});
-    phase.buffers.push_back({value.name, category_of(value.kind), round_up(storage.bytes, kArenaAlignment), 0, storage.first, storage.last});
+    phase.buffers.push_back({value.name, category_of(value.kind), round_up(storage.bytes, kArenaAlignment), 0,
+                             storage.first, storage.last});
   }
   result.workspace_of_op.assign(phase.graph.ops.size(), -1);
   phase.workspace_bytes.assign(phase.graph.ops.size(), 0);
@@ -71,7 +72,8 @@ PhaseBuffers collect_buffers(ExecutionPlan& phase, const WorkspaceBytes& workspa
     result.workspace_of_op[i] = static_cast<int32_t>(result.buffers.size());
     phase.workspace_bytes[i] = bytes;
     result.buffers.push_back({bytes, kArenaAlignment, op, op, {}});
-    phase.buffers.push_back({phase.graph.ops[i].name + ":workspace", Category::workspace, round_up(bytes, kArenaAlignment), 0, op, op});
+    phase.buffers.push_back(
+        {phase.graph.ops[i].name + ":workspace", Category::workspace, round_up(bytes, kArenaAlignment), 0, op, op});
   }
   return result;
 }
@@ -84,7 +86,8 @@ void validate(const std::string& phase, const std::vector<Buffer>& buffers, cons
 void describe_peak(ExecutionPlan& phase, const std::vector<Buffer>& buffers, const RunPlan& plan) {
   const LivePeak peak = find_live_peak(buffers);
   phase.peak_op = buffers.empty() ? -1 : peak.time;
-  for (const PlannedBuffer& buffer : plan.persistent) phase.at_peak[static_cast<size_t>(buffer.category)] += buffer.size_bytes;
+  for (const PlannedBuffer& buffer : plan.persistent)
+    phase.at_peak[static_cast<size_t>(buffer.category)] += buffer.size_bytes;
   for (const int32_t i : buffers_live_at(buffers, peak.time)) {
     const PlannedBuffer& buffer = phase.buffers[static_cast<size_t>(i)];
     phase.at_peak[static_cast<size_t>(buffer.category)] += buffer.size_bytes;
@@ -98,7 +101,8 @@ ExecutionPlan plan_phase(Graph graph, const RunPlan& plan, const WorkspaceBytes&
   const Packing packing = pack_buffers(collected.buffers);
   validate(phase.name(), collected.buffers, packing);
 
-  for (size_t i = 0; i < phase.buffers.size(); ++i) phase.buffers[i].offset = plan.persistent_bytes + packing.offsets[i];
+  for (size_t i = 0; i < phase.buffers.size(); ++i)
+    phase.buffers[i].offset = plan.persistent_bytes + packing.offsets[i];
   phase.value_offset.assign(phase.graph.values.size(), -1);
   for (size_t i = 0; i < phase.graph.values.size(); ++i) {
     const Value& value = phase.graph.values[i];
@@ -120,14 +124,22 @@ ExecutionPlan plan_phase(Graph graph, const RunPlan& plan, const WorkspaceBytes&
 
 const char* name_of(Category category) {
   switch (category) {
-    case Category::parameters: return "parameters";
-    case Category::adapters: return "adapters";
-    case Category::master_weights: return "master_weights";
-    case Category::gradients: return "gradients";
-    case Category::optimizer_state: return "optimizer_state";
-    case Category::activations: return "activations";
-    case Category::workspace: return "workspace";
-    case Category::io_staging: return "io_staging";
+    case Category::parameters:
+      return "parameters";
+    case Category::adapters:
+      return "adapters";
+    case Category::master_weights:
+      return "master_weights";
+    case Category::gradients:
+      return "gradients";
+    case Category::optimizer_state:
+      return "optimizer_state";
+    case Category::activations:
+      return "activations";
+    case Category::workspace:
+      return "workspace";
+    case Category::io_staging:
+      return "io_staging";
   }
   return "?";
 }
@@ -135,15 +147,22 @@ const char* name_of(Category category) {
 Category category_of(ValueKind kind) {
   switch (kind) {
     case ValueKind::constant:
-    case ValueKind::parameter: return Category::parameters;
-    case ValueKind::adapter: return Category::adapters;
-    case ValueKind::master_weights: return Category::master_weights;
-    case ValueKind::gradient: return Category::gradients;
-    case ValueKind::optimizer_state: return Category::optimizer_state;
-    case ValueKind::io_staging: return Category::io_staging;
+    case ValueKind::parameter:
+      return Category::parameters;
+    case ValueKind::adapter:
+      return Category::adapters;
+    case ValueKind::master_weights:
+      return Category::master_weights;
+    case ValueKind::gradient:
+      return Category::gradients;
+    case ValueKind::optimizer_state:
+      return Category::optimizer_state;
+    case ValueKind::io_staging:
+      return Category::io_staging;
     case ValueKind::input:
     case ValueKind::cache:
-    case ValueKind::activation: return Category::activations;
+    case ValueKind::activation:
+      return Category::activations;
   }
   return Category::activations;
 }
@@ -162,8 +181,9 @@ const ExecutionPlan& RunPlan::phase(std::string_view name) const {
 
 const ExecutionPlan& RunPlan::peak_phase() const {
   PLIMSOLL_CHECK(!phases.empty(), "the run has no phase");
-  return *std::max_element(phases.begin(), phases.end(),
-                           [](const ExecutionPlan& a, const ExecutionPlan& b) { return a.arena_bytes < b.arena_bytes; });
+  return *std::max_element(phases.begin(), phases.end(), [](const ExecutionPlan& a, const ExecutionPlan& b) {
+    return a.arena_bytes < b.arena_bytes;
+  });
 }
 
 RunPlan plan_memory(std::vector<Graph> phases, const WorkspaceBytes& workspace_bytes) {

@@ -1,5 +1,5 @@
-// Where every byte of a run lies. One arena serves all phases: persistent buffers at its bottom, at one place for the whole
-// run, and above them each phase's own buffers. The executor takes every address from here.
+// Where every byte of a run lies. One arena serves all phases: persistent buffers at its bottom, at one place for the
+// whole run, and above them each phase's own buffers. The executor takes every address from here.
 #pragma once
 
 #include <array>
@@ -16,7 +16,14 @@ namespace plimsoll {
 inline constexpr int64_t kArenaAlignment = 64;  // bytes; a cache line, and the widest vector
 
 enum class Category : uint8_t {
-  parameters, adapters, master_weights, gradients, optimizer_state, activations, workspace, io_staging,
+  parameters,
+  adapters,
+  master_weights,
+  gradients,
+  optimizer_state,
+  activations,
+  workspace,
+  io_staging,
 };
 inline constexpr int kCategoryCount = 8;
 const char* name_of(Category category);
@@ -26,8 +33,8 @@ using CategoryBytes = std::array<int64_t, kCategoryCount>;
 struct PlannedBuffer {
   std::string name;
   Category category = Category::activations;
-  int64_t size_bytes = 0;  // rounded up to kArenaAlignment
-  int64_t offset = 0;      // from the start of the arena
+  int64_t size_bytes = 0;       // rounded up to kArenaAlignment
+  int64_t offset = 0;           // from the start of the arena
   int32_t first = 0, last = 0;  // ops of the phase, inclusive; persistent buffers: all of them
 };
 
@@ -40,7 +47,7 @@ struct ExecutionPlan {
   int64_t arena_bytes = 0;                // persistent included
   int64_t lower_bound_bytes = 0;          // persistent included: no packing of this phase can be smaller
   int32_t peak_op = -1;
-  CategoryBytes at_peak{};                // live bytes at peak_op by category; sums to lower_bound_bytes
+  CategoryBytes at_peak{};  // live bytes at peak_op by category; sums to lower_bound_bytes
 
   const std::string& name() const { return graph.phase; }
 };
@@ -50,7 +57,7 @@ struct RunPlan {
   std::unordered_map<std::string, int64_t> persistent_offset;
   int64_t persistent_bytes = 0;
   std::vector<ExecutionPlan> phases;
-  int64_t arena_bytes = 0;        // the largest phase
+  int64_t arena_bytes = 0;  // the largest phase
   int64_t lower_bound_bytes = 0;
 
   const ExecutionPlan& phase(std::string_view name) const;  // internal Error when absent

@@ -85,8 +85,11 @@ Graph build_load(const TrainProgram& program, const Recipe& recipe, const TrainS
     const bool fresh_adapter = recipe.method != Method::full && sources.adapter_modules.empty();
     if (fresh_adapter) {
       const bool is_a = parameter.name.ends_with(".lora_A.weight");
-      add_op(graph, {OpKind::init_tensor, {master}, InitAttrs{is_a ? InitKind::kaiming_uniform : InitKind::zero, stream++},
-                     "init." + parameter.name, OpRole::transfer});
+      add_op(graph, {OpKind::init_tensor,
+                     {master},
+                     InitAttrs{is_a ? InitKind::kaiming_uniform : InitKind::zero, stream++},
+                     "init." + parameter.name,
+                     OpRole::transfer});
     } else {
       add_transfer(graph, OpKind::load_tensor, master, sources.load_staging_bytes);
     }
@@ -127,9 +130,15 @@ Graph build_export(const TrainProgram& program, const Recipe& recipe, const Trai
 OptimizerAttrs optimizer_attrs(const Recipe& recipe) {
   OptimizerAttrs attrs;
   switch (recipe.optimizer) {
-    case OptimizerKind::adamw: attrs.rule = UpdateRule::adamw; break;
-    case OptimizerKind::adam: attrs.rule = UpdateRule::adam; break;
-    case OptimizerKind::sgd: attrs.rule = UpdateRule::sgd; break;
+    case OptimizerKind::adamw:
+      attrs.rule = UpdateRule::adamw;
+      break;
+    case OptimizerKind::adam:
+      attrs.rule = UpdateRule::adam;
+      break;
+    case OptimizerKind::sgd:
+      attrs.rule = UpdateRule::sgd;
+      break;
   }
   attrs.beta1 = recipe.beta1;
   attrs.beta2 = recipe.beta2;
@@ -146,8 +155,8 @@ double total_flops(const Graph& graph, bool with_recompute) {
   return flops;
 }
 
-StepBase build_step_base(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources, int64_t micro_batch,
-                         const PassObserver& observer) {
+StepBase build_step_base(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources,
+                         int64_t micro_batch, const PassObserver& observer) {
   StepBase base;
   PassWatch watch(observer);
 

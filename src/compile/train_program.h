@@ -20,9 +20,9 @@ namespace plimsoll {
 
 // What a plan may choose; given in the recipe, or found by choose_plan.
 struct TrainChoices {
-  int64_t micro_batch = 1;        // rows a micro-step
-  int64_t recompute_layers = 0;   // first layers whose activations are made again
-  int64_t ce_chunk_rows = 256;    // rows of logits that exist at once
+  int64_t micro_batch = 1;       // rows a micro-step
+  int64_t recompute_layers = 0;  // first layers whose activations are made again
+  int64_t ce_chunk_rows = 256;   // rows of logits that exist at once
 };
 
 // Names of the phases, as plans print them.
@@ -44,9 +44,9 @@ struct TrainSources {
 
 struct TrainProgram {
   std::vector<Graph> phases;
-  std::vector<ParameterSpec> parameters;     // of the model
-  std::vector<TrainedParameter> trained;     // parameters or adapter matrices, in graph order
-  std::vector<LoraModule> lora;              // empty with Method::full
+  std::vector<ParameterSpec> parameters;  // of the model
+  std::vector<TrainedParameter> trained;  // parameters or adapter matrices, in graph order
+  std::vector<LoraModule> lora;           // empty with Method::full
   std::vector<float> inv_freq;
   double forward_flops = 0, step_flops = 0;  // of one micro-batch; step_flops without recomputation (for MFU)
   double executed_flops = 0;                 // with it
@@ -64,8 +64,8 @@ struct StepBase {
 // Sees the graph after each pass, with the seconds that the pass took; empty: nobody looks.
 using PassObserver = std::function<void(std::string_view pass, const Graph& graph, double seconds)>;
 
-StepBase build_step_base(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources, int64_t micro_batch,
-                         const PassObserver& observer = {});
+StepBase build_step_base(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources,
+                         int64_t micro_batch, const PassObserver& observer = {});
 
 // The step with `choices`' recomputation and chunks.
 Graph build_step(const StepBase& base, const TrainChoices& choices, const PassObserver& observer = {});

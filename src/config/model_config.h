@@ -20,18 +20,18 @@ struct RopeConfig {
   RopeKind kind = RopeKind::standard;
   RopeStyle style = RopeStyle::half;
   double theta = 10000.0;
-  double partial_rotary_factor = 1.0;   // share of head_dim that is rotated
-  double factor = 1.0;                  // linear, dynamic, llama3, yarn, longrope
-  double low_freq_factor = 1.0;         // llama3
-  double high_freq_factor = 4.0;        // llama3
-  int64_t original_context_length = 0;  // llama3, yarn, longrope, dynamic; 0: the model's context_length
-  double beta_fast = 32.0;              // yarn
-  double beta_slow = 1.0;               // yarn
-  bool truncate = true;                 // yarn
-  std::optional<double> mscale, mscale_all_dim;  // yarn (DeepSeek)
-  std::optional<double> attention_factor;        // yarn, longrope: overrides the derived value
-  std::vector<double> short_factor, long_factor; // longrope: one divisor per frequency
-  std::vector<double> frequency_divisors;        // GGUF rope_freqs.weight: one divisor per frequency; empty: none
+  double partial_rotary_factor = 1.0;             // share of head_dim that is rotated
+  double factor = 1.0;                            // linear, dynamic, llama3, yarn, longrope
+  double low_freq_factor = 1.0;                   // llama3
+  double high_freq_factor = 4.0;                  // llama3
+  int64_t original_context_length = 0;            // llama3, yarn, longrope, dynamic; 0: the model's context_length
+  double beta_fast = 32.0;                        // yarn
+  double beta_slow = 1.0;                         // yarn
+  bool truncate = true;                           // yarn
+  std::optional<double> mscale, mscale_all_dim;   // yarn (DeepSeek)
+  std::optional<double> attention_factor;         // yarn, longrope: overrides the derived value
+  std::vector<double> short_factor, long_factor;  // longrope: one divisor per frequency
+  std::vector<double> frequency_divisors;         // GGUF rope_freqs.weight: one divisor per frequency; empty: none
 
   bool operator==(const RopeConfig&) const = default;
 };
@@ -47,7 +47,7 @@ struct ModelConfig {
   int64_t head_dim = 0;  // not always hidden_size / heads
   int64_t context_length = 0;
   double norm_eps = 1e-6;
-  std::string activation = "silu";  // Hugging Face's name: silu, gelu, gelu_pytorch_tanh, gelu_new, relu, …
+  std::string activation = "silu";     // Hugging Face's name: silu, gelu, gelu_pytorch_tanh, gelu_new, relu, …
   bool attention_bias = false;         // on q, k, v
   bool attention_output_bias = false;  // on o
   bool mlp_bias = false;
@@ -74,8 +74,8 @@ struct ModelConfig {
 // `model_type` is one that arch/ knows. `source` names the file in errors. Throws a caller Error.
 ModelConfig parse_hf_config(std::string_view json, std::string_view source);
 
-// The divisors of each frequency, head_dim / 2 of them, that the llama3 scaling of `rope` amounts to: 1 for short waves,
-// `factor` for long ones. GGUF files hold them as the tensor rope_freqs.weight.
+// The divisors of each frequency, head_dim / 2 of them, that the llama3 scaling of `rope` amounts to: 1 for short
+// waves, `factor` for long ones. GGUF files hold them as the tensor rope_freqs.weight.
 std::vector<double> llama3_frequency_divisors(const RopeConfig& rope, int64_t head_dim);
 
 // The reverse of parse_hf_config: a config.json that transformers 5 loads for this model. Throws a caller Error where

@@ -42,7 +42,7 @@ struct Recipe {
   double lr = 1e-4;
   LrScheduleKind lr_schedule = LrScheduleKind::constant;
   int64_t warmup_steps = 0;
-  double weight_decay = 0.0;  // adamw: of tensors of two or more dimensions; adam, sgd: L2 in every gradient
+  double weight_decay = 0.0;          // adamw: of tensors of two or more dimensions; adam, sgd: L2 in every gradient
   double beta1 = 0.9, beta2 = 0.999;  // --betas 0.9,0.999
   double eps = 1e-8;
   double momentum = 0.0;   // sgd
@@ -62,7 +62,7 @@ struct Recipe {
 
   // run
   int64_t seed = 0;
-  int64_t threads = 0;  // 0: all processors this process may use
+  int64_t threads = 0;     // 0: all processors this process may use
   int64_t save_every = 0;  // steps; 0: no checkpoints
   int64_t eval_every = 0;  // steps; 0: at the end only
 

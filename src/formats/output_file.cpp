@@ -115,7 +115,8 @@ void remove_leftovers(const std::string& folder) {
     const size_t mark = name.rfind(kTemporaryMark);
     if (mark == std::string::npos || mark == 0) continue;
     const std::string numbers = name.substr(mark + kTemporaryMark.size());  // "4711-0"
-    if (!numbers.empty() && numbers.find_first_not_of("0123456789-") == std::string::npos) std::filesystem::remove(entry.path(), error);
+    if (!numbers.empty() && numbers.find_first_not_of("0123456789-") == std::string::npos)
+      std::filesystem::remove(entry.path(), error);
   }
 }
 

@@ -41,8 +41,8 @@ class OutputFile {
   std::vector<std::byte> buffer_;
 };
 
-// Removes the temporary files that writers which were killed left in `folder`, if it is there. Nobody else may be writing
-// into it.
+// Removes the temporary files that writers which were killed left in `folder`, if it is there. Nobody else may be
+// writing into it.
 void remove_leftovers(const std::string& folder);
 
 void write_file_atomically(const std::string& path, std::string_view text);

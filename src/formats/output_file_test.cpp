@@ -1,9 +1,9 @@
 #include "formats/output_file.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <csignal>
 
@@ -93,7 +93,9 @@ TEST(TextFile, HasALimit) {
 
 TEST(OutputFile, LeftoversOfKilledWritersGo) {
   const TestFolder folder;
-  for (const char* name : {"model.safetensors.tmp-4711-0", "a.tmp-1-22", "kept.tmp-dir", "kept.txt", "kept.tmp-", ".tmp-1-2"}) folder.write(name, "x");
+  for (const char* name :
+       {"model.safetensors.tmp-4711-0", "a.tmp-1-22", "kept.tmp-dir", "kept.txt", "kept.tmp-", ".tmp-1-2"})
+    folder.write(name, "x");
   remove_leftovers(folder.path());
   remove_leftovers(folder / "absent");
   EXPECT_EQ(folder.files(), 4U);

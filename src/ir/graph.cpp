@@ -10,37 +10,54 @@ bool is_persistent(ValueKind kind) {
     case ValueKind::master_weights:
     case ValueKind::gradient:
     case ValueKind::optimizer_state:
-    case ValueKind::cache: return true;
+    case ValueKind::cache:
+      return true;
     case ValueKind::input:
     case ValueKind::activation:
-    case ValueKind::io_staging: return false;
+    case ValueKind::io_staging:
+      return false;
   }
   return false;
 }
 
 const char* name_of(ValueKind kind) {
   switch (kind) {
-    case ValueKind::input: return "input";
-    case ValueKind::constant: return "constant";
-    case ValueKind::parameter: return "parameter";
-    case ValueKind::adapter: return "adapter";
-    case ValueKind::master_weights: return "master_weights";
-    case ValueKind::gradient: return "gradient";
-    case ValueKind::optimizer_state: return "optimizer_state";
-    case ValueKind::cache: return "cache";
-    case ValueKind::activation: return "activation";
-    case ValueKind::io_staging: return "io_staging";
+    case ValueKind::input:
+      return "input";
+    case ValueKind::constant:
+      return "constant";
+    case ValueKind::parameter:
+      return "parameter";
+    case ValueKind::adapter:
+      return "adapter";
+    case ValueKind::master_weights:
+      return "master_weights";
+    case ValueKind::gradient:
+      return "gradient";
+    case ValueKind::optimizer_state:
+      return "optimizer_state";
+    case ValueKind::cache:
+      return "cache";
+    case ValueKind::activation:
+      return "activation";
+    case ValueKind::io_staging:
+      return "io_staging";
   }
   return "?";
 }
 
 const char* name_of(OpRole role) {
   switch (role) {
-    case OpRole::forward: return "forward";
-    case OpRole::backward: return "backward";
-    case OpRole::recompute: return "recompute";
-    case OpRole::update: return "update";
-    case OpRole::transfer: return "transfer";
+    case OpRole::forward:
+      return "forward";
+    case OpRole::backward:
+      return "backward";
+    case OpRole::recompute:
+      return "recompute";
+    case OpRole::update:
+      return "update";
+    case OpRole::transfer:
+      return "transfer";
   }
   return "?";
 }

@@ -23,16 +23,16 @@ inline constexpr ValueId kNoValue = -1;
 
 // What a value is for; the memory plan reports bytes by these.
 enum class ValueKind : uint8_t {
-  input,            // a batch: token ids, labels, positions; written by the host before the phase runs
-  constant,         // small tables computed once (rotary frequencies)
-  parameter,        // model weights as computed with
-  adapter,          // low-rank matrices: f32 master and compute copy
-  master_weights,   // f32 copies of trained parameters when compute is narrower
-  gradient,         // f32 accumulators of trained parameters
+  input,           // a batch: token ids, labels, positions; written by the host before the phase runs
+  constant,        // small tables computed once (rotary frequencies)
+  parameter,       // model weights as computed with
+  adapter,         // low-rank matrices: f32 master and compute copy
+  master_weights,  // f32 copies of trained parameters when compute is narrower
+  gradient,        // f32 accumulators of trained parameters
   optimizer_state,
-  cache,            // keys and values of past tokens
-  activation,       // everything else: lives from its producer to its last use
-  io_staging,       // bytes on their way between disk and their place
+  cache,       // keys and values of past tokens
+  activation,  // everything else: lives from its producer to its last use
+  io_staging,  // bytes on their way between disk and their place
 };
 bool is_persistent(ValueKind kind);  // lives across phases, at one place
 const char* name_of(ValueKind kind);
@@ -49,37 +49,54 @@ struct Value {
 
 // An op has one name everywhere: here, ops/<name>.cpp, backend/cpu/<name>.cpp, the op test.
 enum class OpKind : uint8_t {
-  embedding, embedding_grad,
-  rms_norm, rms_norm_grad,
-  linear, linear_grad_weight, bias_grad,
-  rope_table, rope,
-  attention, attention_grad, cached_attention,
-  gated_activation, gated_activation_grad,
+  embedding,
+  embedding_grad,
+  rms_norm,
+  rms_norm_grad,
+  linear,
+  linear_grad_weight,
+  bias_grad,
+  rope_table,
+  rope,
+  attention,
+  attention_grad,
+  cached_attention,
+  gated_activation,
+  gated_activation_grad,
   add,
-  linear_cross_entropy, linear_cross_entropy_grad,
+  linear_cross_entropy,
+  linear_cross_entropy_grad,
   gather_rows,
-  cast, fill_zero,
-  clip_coefficient, optimizer_update,
-  load_tensor, init_tensor, save_tensor,
+  cast,
+  fill_zero,
+  clip_coefficient,
+  optimizer_update,
+  load_tensor,
+  init_tensor,
+  save_tensor,
 };
 inline constexpr int kOpKindCount = static_cast<int>(OpKind::save_tensor) + 1;
 
 // --- attributes, one struct for each op that has any ----------------------------------------------------------------
 
-struct EmbeddingAttrs { float scale = 1.0F; };
+struct EmbeddingAttrs {
+  float scale = 1.0F;
+};
 struct RmsNormAttrs {
   float eps = 1e-6F;
   float weight_offset = 0.0F;  // 1: the weight is stored less one (Gemma)
   bool operator==(const RmsNormAttrs&) const = default;
 };
 struct LinearAttrs {
-  float alpha = 1.0F;           // y = alpha · x wᵀ + bias + addend
-  bool transpose_weight = true; // true: w is (N, K), as Hugging Face stores it; false: w is (K, N)
+  float alpha = 1.0F;            // y = alpha · x wᵀ + bias + addend
+  bool transpose_weight = true;  // true: w is (N, K), as Hugging Face stores it; false: w is (K, N)
   bool has_bias = false;
-  bool has_addend = false;      // the last operand, same shape as y
+  bool has_addend = false;                 // the last operand, same shape as y
   std::optional<DType> result_dtype = {};  // empty: as x
 };
-struct RopeTableAttrs { float attention_scaling = 1.0F; };
+struct RopeTableAttrs {
+  float attention_scaling = 1.0F;
+};
 struct RopeAttrs {
   int64_t heads = 0, head_dim = 0, rotary_dim = 0;
   RopeStyle style = RopeStyle::half;
@@ -90,15 +107,21 @@ struct AttentionAttrs {
   float scale = 1.0F;
 };
 enum class Activation : uint8_t { silu, gelu_tanh, gelu_erf };
-struct GatedActivationAttrs { Activation activation = Activation::silu; };
-struct CrossEntropyAttrs { int64_t chunk_rows = 0; };
+struct GatedActivationAttrs {
+  Activation activation = Activation::silu;
+};
+struct CrossEntropyAttrs {
+  int64_t chunk_rows = 0;
+};
 enum class UpdateRule : uint8_t { adamw, adam, sgd };
 struct OptimizerAttrs {
   UpdateRule rule = UpdateRule::adamw;
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0.0, momentum = 0.0;
   double lr_scale = 1.0;
 };
-struct ClipAttrs { double max_norm = 0.0; };  // 0: only measure
+struct ClipAttrs {
+  double max_norm = 0.0;
+};  // 0: only measure
 // Host ops name what they move; the executor's host services know where it lies.
 struct TransferAttrs {
   std::string tensor;
@@ -107,11 +130,14 @@ struct TransferAttrs {
   Shape shape = {};
 };
 enum class InitKind : uint8_t { zero, kaiming_uniform };
-struct InitAttrs { InitKind kind = InitKind::zero; uint64_t stream = 0; };  // stream: which random sequence, per tensor
+struct InitAttrs {
+  InitKind kind = InitKind::zero;
+  uint64_t stream = 0;
+};  // stream: which random sequence, per tensor
 
-using OpAttrs = std::variant<std::monostate, EmbeddingAttrs, RmsNormAttrs, LinearAttrs, RopeTableAttrs, RopeAttrs,
-                             AttentionAttrs, GatedActivationAttrs, CrossEntropyAttrs, OptimizerAttrs, ClipAttrs,
-                             TransferAttrs, InitAttrs>;
+using OpAttrs =
+    std::variant<std::monostate, EmbeddingAttrs, RmsNormAttrs, LinearAttrs, RopeTableAttrs, RopeAttrs, AttentionAttrs,
+                 GatedActivationAttrs, CrossEntropyAttrs, OptimizerAttrs, ClipAttrs, TransferAttrs, InitAttrs>;
 
 enum class OpRole : uint8_t { forward, backward, recompute, update, transfer };
 const char* name_of(OpRole role);
@@ -122,11 +148,13 @@ struct Op {
   std::vector<ValueId> results;
   OpAttrs attrs;
   OpRole role = OpRole::forward;
-  int layer = -1;          // decoder layer it belongs to; -1: outside
-  std::string name;        // "layers.12.mlp.gate_proj"
+  int layer = -1;    // decoder layer it belongs to; -1: outside
+  std::string name;  // "layers.12.mlp.gate_proj"
 
   template <typename T>
-  const T& attributes() const { return std::get<T>(attrs); }
+  const T& attributes() const {
+    return std::get<T>(attrs);
+  }
 };
 
 struct Graph {

@@ -194,10 +194,8 @@ struct Search {
     int fruitless = 0;
     for (int round = 0; round < kMaxImprovements && !order.empty() && !done(); ++round) {
       const Placement placement = packing::place_first_fit(problem.items, order, work);
-      if (offer(placement))
-        fruitless = 0;
-      else
-        ++fruitless;
+      if (offer(placement)) fruitless = 0;
+      else ++fruitless;
       for (size_t position = 0; position < order.size(); ++position) keyed[position] = {2 * position, order[position]};
       if (fruitless < kPatience) {
         for (auto& [place, index] : keyed) {

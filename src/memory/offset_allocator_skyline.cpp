@@ -105,10 +105,8 @@ class Skyline {
     for (const auto& [time, changes] : events) {
       add_until(time);
       for (const auto& [height, starts] : changes) {
-        if (starts)
-          live.insert(height);
-        else
-          live.erase(live.find(height));
+        if (starts) live.insert(height);
+        else live.erase(live.find(height));
       }
     }
     add_until(time_count);

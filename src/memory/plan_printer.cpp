@@ -49,10 +49,8 @@ std::string cleaned(std::string_view text) {
     bool good = length > 0 && i + length <= text.size() && lead >= 0x20 && lead != 0x7F;
     for (size_t k = 1; good && k < length; ++k) good = (static_cast<unsigned char>(text[i + k]) & 0xC0) == 0x80;
     if (good && lead == 0xC2 && static_cast<unsigned char>(text[i + 1]) < 0xA0) good = false;  // C1 control characters
-    if (good)
-      clean += text.substr(i, length);
-    else
-      clean += '?';
+    if (good) clean += text.substr(i, length);
+    else clean += '?';
     i += good ? length : 1;
   }
   return clean;
@@ -173,12 +171,9 @@ class Painter {
     const std::string label = "the line, " + size(line);
     const int at = static_cast<int>(kIndent.size()) + mark_;
     // Left of the mark where there is room, else right of it.
-    if (at >= columns(label) + 1)
-      add(spaces(at - columns(label) - 1) + label + " " + painted("┃", kMark));
-    else if (at + 2 + columns(label) <= width_)
-      add(spaces(at) + painted("┃", kMark) + " " + label);
-    else
-      add(std::string(kIndent) + label), add(spaces(at) + painted("┃", kMark));
+    if (at >= columns(label) + 1) add(spaces(at - columns(label) - 1) + label + " " + painted("┃", kMark));
+    else if (at + 2 + columns(label) <= width_) add(spaces(at) + painted("┃", kMark) + " " + label);
+    else add(std::string(kIndent) + label), add(spaces(at) + painted("┃", kMark));
   }
 
   void paint_overhang(int64_t line) {
@@ -188,8 +183,7 @@ class Painter {
     for (int i = 0; i < beyond; ++i) brace += "━";
     const std::string label = size(total_ - line) + " over the line";
     const std::string left = spaces(at - columns(label) - 1) + label + " ";
-    if (at >= columns(label) + 1)
-      add(painted(left + brace, kOver));
+    if (at >= columns(label) + 1) add(painted(left + brace, kOver));
     else
       add(painted(spaces(at) + brace, kOver)),
           add(painted(spaces(std::min(at + 1, width_ - columns(label))) + label, kOver));

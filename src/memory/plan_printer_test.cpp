@@ -88,10 +88,8 @@ TEST(PlanPrinter, ColoursAreAddedAndNothingElseChanges) {
   EXPECT_EQ(plain.find('\x1b'), std::string::npos);
   std::string stripped;
   for (size_t i = 0; i < coloured.size(); ++i) {
-    if (coloured[i] == '\x1b')
-      i = coloured.find('m', i);
-    else
-      stripped += coloured[i];
+    if (coloured[i] == '\x1b') i = coloured.find('m', i);
+    else stripped += coloured[i];
   }
   EXPECT_NE(coloured, stripped);
   EXPECT_EQ(stripped, plain);

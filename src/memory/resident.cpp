@@ -111,8 +111,7 @@ std::optional<MachineMemory> read_machine_memory(const std::string& proc_root, c
     std::string controllers = ",";
     controllers.append(line, first + 1, second - first - 1).append(",");
     const std::string folder = line.substr(second + 1);
-    if (controllers == ",,")
-      apply_group(memory, cgroup_root, folder, kVersion2);
+    if (controllers == ",,") apply_group(memory, cgroup_root, folder, kVersion2);
     else if (controllers.find(",memory,") != std::string::npos)
       apply_group(memory, cgroup_root + "/memory", folder, kVersion1);
   }

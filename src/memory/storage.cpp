@@ -14,7 +14,8 @@ std::vector<int32_t> last_uses(const Graph& graph) {
       if (id != kNoValue) last[static_cast<size_t>(id)] = static_cast<int32_t>(i);
     for (const ValueId id : graph.ops[i].results) last[static_cast<size_t>(id)] = static_cast<int32_t>(i);
   }
-  for (const ValueId id : graph.outputs) last[static_cast<size_t>(id)] = static_cast<int32_t>(graph.ops.size());  // past every op
+  for (const ValueId id : graph.outputs)
+    last[static_cast<size_t>(id)] = static_cast<int32_t>(graph.ops.size());  // past every op
   return last;
 }
 

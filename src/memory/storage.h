@@ -1,7 +1,7 @@
 // Alias analysis: which values of a phase share bytes, and over which ops each piece of storage is live.
 //
-// A result may take over the buffer of an operand when the op allows it (op table) and the operand dies there. Persistent
-// values are not part of this: they have one place for the whole run.
+// A result may take over the buffer of an operand when the op allows it (op table) and the operand dies there.
+// Persistent values are not part of this: they have one place for the whole run.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@ namespace plimsoll {
 struct Storage {
   ValueId first_value = kNoValue;  // names the storage
   int64_t bytes = 0;
-  int32_t first = 0, last = 0;     // ops, inclusive
+  int32_t first = 0, last = 0;  // ops, inclusive
 };
 
 struct StorageMap {

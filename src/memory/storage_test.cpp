@@ -11,7 +11,9 @@ namespace {
 ValueId input(Graph& graph, const char* name, Shape shape = {4, 8}) {
   return add_value(graph, {name, DType::f32, std::move(shape), ValueKind::input});
 }
-ValueId add(Graph& graph, ValueId a, ValueId b, const char* name) { return add_op(graph, {OpKind::add, {a, b}, {}, name})[0]; }
+ValueId add(Graph& graph, ValueId a, ValueId b, const char* name) {
+  return add_op(graph, {OpKind::add, {a, b}, {}, name})[0];
+}
 ValueId scaled_linear(Graph& graph, ValueId x, ValueId addend) {
   const ValueId weight = add_value(graph, {"weight", DType::f32, {8, 8}, ValueKind::parameter});
   LinearAttrs attrs;
@@ -77,7 +79,8 @@ TEST(Storage, TwoResultsNeverShare) {
   Graph graph;
   const ValueId a = input(graph, "a"), b = input(graph, "b");
   const ValueId gate = add(graph, a, b, "gate"), up = add(graph, a, b, "up"), upstream = add(graph, a, b, "upstream");
-  const auto grads = add_op(graph, {OpKind::gated_activation_grad, {upstream, gate, up}, GatedActivationAttrs{}, "grad"});
+  const auto grads =
+      add_op(graph, {OpKind::gated_activation_grad, {upstream, gate, up}, GatedActivationAttrs{}, "grad"});
   graph.outputs = grads;
   const StorageMap map = assign_storage(graph);
   EXPECT_EQ(storage(map, grads[0]), storage(map, gate));
@@ -88,7 +91,8 @@ TEST(Storage, ValuesThatShareStayApartWhenOneIsBothOperands) {
   Graph graph;
   const ValueId a = input(graph, "a"), b = input(graph, "b");
   const ValueId both = add(graph, a, b, "both"), upstream = add(graph, a, b, "upstream");
-  const auto grads = add_op(graph, {OpKind::gated_activation_grad, {upstream, both, both}, GatedActivationAttrs{}, "grad"});
+  const auto grads =
+      add_op(graph, {OpKind::gated_activation_grad, {upstream, both, both}, GatedActivationAttrs{}, "grad"});
   graph.outputs = grads;
   const StorageMap map = assign_storage(graph);
   EXPECT_NE(storage(map, grads[0]), storage(map, grads[1]));

@@ -31,9 +31,11 @@ OpDef attention_def() {
             const Value& q = operand(graph, op, 0);
             expect(q.shape == Shape{a.batch * a.query_length, a.heads * a.head_dim}, op, "q is (B·Tq, heads·D)");
             for (size_t i : {size_t{1}, size_t{2}})
-              expect(operand(graph, op, i).shape == Shape{a.batch * a.kv_length, a.kv_heads * a.head_dim}, op, "k, v are (B·Tk, kv_heads·D)");
+              expect(operand(graph, op, i).shape == Shape{a.batch * a.kv_length, a.kv_heads * a.head_dim}, op,
+                     "k, v are (B·Tk, kv_heads·D)");
             expect(a.heads % a.kv_heads == 0, op, "kv_heads divides heads");
-            return {result_of("", q.dtype, q.shape), result_of("log_sum_exp", DType::f32, {a.batch, a.heads, a.query_length})};
+            return {result_of("", q.dtype, q.shape),
+                    result_of("log_sum_exp", DType::f32, {a.batch, a.heads, a.query_length})};
           },
           .gradient =
               [](GradientBuilder& builder, const Op& op) {
@@ -63,15 +65,16 @@ OpDef attention_grad_def() {
           .flops = [](const Graph&, const Op& op) { return 2.5 * forward_flops(op); }};
 }
 
-// cached_attention(q (n, heads·D), k (n, kv_heads·D), v, k_cache (capacity, kv_heads·D) updated, v_cache updated) -> out
-// Appends k and v at the run's past length, then attends over past and present.
+// cached_attention(q (n, heads·D), k (n, kv_heads·D), v, k_cache (capacity, kv_heads·D) updated, v_cache updated) ->
+// out Appends k and v at the run's past length, then attends over past and present.
 OpDef cached_attention_def() {
   return {.kind = OpKind::cached_attention,
           .name = "cached_attention",
           .infer = [](const Graph& graph, const Op& op) -> std::vector<Value> {
             const auto& a = op.attributes<AttentionAttrs>();
             const Value& q = operand(graph, op, 0);
-            expect(operand(graph, op, 3).shape == Shape{a.kv_length, a.kv_heads * a.head_dim}, op, "the cache is (capacity, kv_heads·D)");
+            expect(operand(graph, op, 3).shape == Shape{a.kv_length, a.kv_heads * a.head_dim}, op,
+                   "the cache is (capacity, kv_heads·D)");
             return {result_of("", q.dtype, q.shape)};
           },
           .flops = [](const Graph&, const Op& op) { return 2 * forward_flops(op); },

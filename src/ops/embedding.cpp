@@ -19,8 +19,8 @@ OpDef embedding_def() {
               [](GradientBuilder& builder, const Op& op) {
                 const ValueId accumulator = builder.accumulator(op.operands[1]);
                 if (accumulator == kNoValue) return;
-                builder.add(OpKind::embedding_grad, {builder.gradient_of(op.results[0]), op.operands[0], accumulator}, op.attrs,
-                            op, ".grad");
+                builder.add(OpKind::embedding_grad, {builder.gradient_of(op.results[0]), op.operands[0], accumulator},
+                            op.attrs, op, ".grad");
               }};
 }
 

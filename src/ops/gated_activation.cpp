@@ -17,11 +17,13 @@ OpDef gated_activation_def() {
           .gradient =
               [](GradientBuilder& builder, const Op& op) {
                 const auto grads = builder.add(OpKind::gated_activation_grad,
-                                               {builder.gradient_of(op.results[0]), op.operands[0], op.operands[1]}, op.attrs, op, ".grad");
+                                               {builder.gradient_of(op.results[0]), op.operands[0], op.operands[1]},
+                                               op.attrs, op, ".grad");
                 builder.accumulate(op.operands[0], grads[0], op);
                 builder.accumulate(op.operands[1], grads[1], op);
               },
-          .flops = [](const Graph& graph, const Op& op) { return 8.0 * static_cast<double>(operand(graph, op, 0).shape.elements()); },
+          .flops = [](const Graph& graph,
+                      const Op& op) { return 8.0 * static_cast<double>(operand(graph, op, 0).shape.elements()); },
           .cheap = true};
 }
 
@@ -33,8 +35,12 @@ OpDef gated_activation_grad_def() {
             const Value& gate = operand(graph, op, 1);
             return {result_of("gate", gate.dtype, gate.shape), result_of("up", gate.dtype, gate.shape)};
           },
-          .flops = [](const Graph& graph, const Op& op) { return 14.0 * static_cast<double>(operand(graph, op, 0).shape.elements()); },
-          .reuse = [](const Op&, int index) { return ReuseCandidates{index + 1, -1}; }};
+          .flops = [](const Graph& graph,
+                      const Op& op) { return 14.0 * static_cast<double>(operand(graph, op, 0).shape.elements()); },
+          .reuse =
+              [](const Op&, int index) {
+                return ReuseCandidates{index + 1, -1};
+              }};
 }
 
 }  // namespace plimsoll

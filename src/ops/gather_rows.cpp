@@ -5,7 +5,9 @@
 namespace plimsoll {
 
 OpDef gather_rows_def() {
-  return {.kind = OpKind::gather_rows, .name = "gather_rows", .infer = [](const Graph& graph, const Op& op) -> std::vector<Value> {
+  return {.kind = OpKind::gather_rows,
+          .name = "gather_rows",
+          .infer = [](const Graph& graph, const Op& op) -> std::vector<Value> {
             const Value& x = operand(graph, op, 0);
             return {result_of("", x.dtype, {1, x.shape[1]})};
           }};

@@ -6,7 +6,8 @@ namespace plimsoll {
 
 std::vector<ValueId> GradientBuilder::add(OpKind kind, std::vector<ValueId> operands, OpAttrs attrs, const Op& source,
                                           const char* suffix) {
-  return add_op(graph_, {kind, std::move(operands), std::move(attrs), source.name + suffix, OpRole::backward, source.layer});
+  return add_op(graph_,
+                {kind, std::move(operands), std::move(attrs), source.name + suffix, OpRole::backward, source.layer});
 }
 
 void GradientBuilder::accumulate(ValueId value, ValueId gradient, const Op& source) {

@@ -12,8 +12,11 @@ namespace plimsoll {
 class GradientBuilder {
  public:
   // `parameter_gradients`: the accumulator of each trained parameter.
-  GradientBuilder(Graph& graph, std::unordered_map<ValueId, ValueId> parameter_gradients, std::vector<bool> needs_gradient)
-      : graph_(graph), parameter_gradients_(std::move(parameter_gradients)), needs_gradient_(std::move(needs_gradient)) {}
+  GradientBuilder(Graph& graph, std::unordered_map<ValueId, ValueId> parameter_gradients,
+                  std::vector<bool> needs_gradient)
+      : graph_(graph),
+        parameter_gradients_(std::move(parameter_gradients)),
+        needs_gradient_(std::move(needs_gradient)) {}
 
   Graph& graph() { return graph_; }
   bool needs(ValueId value) const { return value != kNoValue && needs_gradient_[static_cast<size_t>(value)]; }
@@ -32,7 +35,8 @@ class GradientBuilder {
     return found == parameter_gradients_.end() ? kNoValue : found->second;
   }
   // Adds a backward op named and placed after the forward op it belongs to.
-  std::vector<ValueId> add(OpKind kind, std::vector<ValueId> operands, OpAttrs attrs, const Op& source, const char* suffix);
+  std::vector<ValueId> add(OpKind kind, std::vector<ValueId> operands, OpAttrs attrs, const Op& source,
+                           const char* suffix);
 
  private:
   Graph& graph_;

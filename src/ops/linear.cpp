@@ -1,5 +1,5 @@
-// linear(x (M, K), weight (N, K) or (K, N), [bias (N)], [addend (M, N)]) -> y (M, N) = alpha · x weightᵀ + bias + addend.
-// Saves: x only when the weight is trained (or an adapter reads it), the weight always; never y.
+// linear(x (M, K), weight (N, K) or (K, N), [bias (N)], [addend (M, N)]) -> y (M, N) = alpha · x weightᵀ + bias +
+// addend. Saves: x only when the weight is trained (or an adapter reads it), the weight always; never y.
 #include "ops/gradient_builder.h"
 #include "ops/op_table.h"
 #include "ops/shape_check.h"
@@ -22,7 +22,8 @@ std::vector<Value> infer_linear(const Graph& graph, const Op& op) {
   expect(x.dtype == weight.dtype, op, "x and weight have one dtype");
   if (attrs.has_bias) expect(operand(graph, op, 2).shape == Shape{n}, op, "bias is (N)");
   const Shape shape{x.shape[0], n};
-  if (attrs.has_addend) expect(operand(graph, op, static_cast<size_t>(addend_index(op))).shape == shape, op, "the addend is as y");
+  if (attrs.has_addend)
+    expect(operand(graph, op, static_cast<size_t>(addend_index(op))).shape == shape, op, "the addend is as y");
   return {result_of("", attrs.result_dtype.value_or(x.dtype), shape)};
 }
 
@@ -68,7 +69,9 @@ OpDef linear_def() {
           .infer = infer_linear,
           .gradient = linear_gradient,
           .flops = linear_flops,
-          .reuse = [](const Op& op, int) { return ReuseCandidates{addend_index(op), -1}; }};
+          .reuse = [](const Op& op, int) {
+            return ReuseCandidates{addend_index(op), -1};
+          }};
 }
 
 // linear_grad_weight(dy (M, N), x (M, K), accumulator (N, K) or (K, N) f32, updated): += alpha · dyᵀ x
@@ -82,7 +85,8 @@ OpDef linear_grad_weight_def() {
             const Shape wanted = op.attributes<LinearAttrs>().transpose_weight ? Shape{dy.shape[1], x.shape[1]}
                                                                                : Shape{x.shape[1], dy.shape[1]};
             expect(dy.shape[0] == x.shape[0], op, "dy and x have the same rows");
-            expect(accumulator.dtype == DType::f32 && accumulator.shape == wanted, op, "the accumulator is as the weight, f32");
+            expect(accumulator.dtype == DType::f32 && accumulator.shape == wanted, op,
+                   "the accumulator is as the weight, f32");
             return {};
           },
           .flops =

@@ -1,5 +1,6 @@
 // linear_cross_entropy(hidden (R, H), weight (V, H), labels (R) i32, loss_scale (1) f32) -> loss (1) f32
-//   = loss_scale · Σ -log softmax(hidden weightᵀ)[label] over labels that are not -100, chunk_rows rows at a time, so that
+//   = loss_scale · Σ -log softmax(hidden weightᵀ)[label] over labels that are not -100, chunk_rows rows at a time, so
+//   that
 // no (R, V) matrix exists.
 // Its gradient is made in the same pass over the chunks: autodiff replaces the op by linear_cross_entropy_grad
 // (hidden, weight, labels, loss_scale, [weight accumulator (V, H) f32, updated]) -> loss, d_hidden.   Saves: nothing.
@@ -13,12 +14,14 @@ namespace {
 void check(const Graph& graph, const Op& op) {
   const Value& hidden = operand(graph, op, 0);
   expect(hidden.shape[1] == operand(graph, op, 1).shape[1], op, "hidden and weight have one width");
-  expect(operand(graph, op, 2).shape == Shape{hidden.shape[0]} && operand(graph, op, 2).dtype == DType::i32, op, "labels are (R) i32");
+  expect(operand(graph, op, 2).shape == Shape{hidden.shape[0]} && operand(graph, op, 2).dtype == DType::i32, op,
+         "labels are (R) i32");
   expect(op.attributes<CrossEntropyAttrs>().chunk_rows > 0, op, "chunk_rows is positive");
 }
 
 double head_flops(const Graph& graph, const Op& op) {
-  return 2.0 * static_cast<double>(operand(graph, op, 0).shape[0]) * static_cast<double>(operand(graph, op, 1).shape.elements());
+  return 2.0 * static_cast<double>(operand(graph, op, 0).shape[0]) *
+         static_cast<double>(operand(graph, op, 1).shape.elements());
 }
 
 }  // namespace
@@ -43,15 +46,16 @@ OpDef linear_cross_entropy_def() {
 }
 
 OpDef linear_cross_entropy_grad_def() {
-  return {.kind = OpKind::linear_cross_entropy_grad,
-          .name = "linear_cross_entropy_grad",
-          .infer = [](const Graph& graph, const Op& op) -> std::vector<Value> {
-            check(graph, op);
-            const Value& hidden = operand(graph, op, 0);
-            return {result_of("loss", DType::f32, {1}), result_of("hidden", hidden.dtype, hidden.shape)};
-          },
-          .flops = [](const Graph& graph, const Op& op) { return (has_operand(op, 4) ? 3 : 2) * head_flops(graph, op); },
-          .mutates = [](const Op&, int index) { return index == 4; }};
+  return {
+      .kind = OpKind::linear_cross_entropy_grad,
+      .name = "linear_cross_entropy_grad",
+      .infer = [](const Graph& graph, const Op& op) -> std::vector<Value> {
+        check(graph, op);
+        const Value& hidden = operand(graph, op, 0);
+        return {result_of("loss", DType::f32, {1}), result_of("hidden", hidden.dtype, hidden.shape)};
+      },
+      .flops = [](const Graph& graph, const Op& op) { return (has_operand(op, 4) ? 3 : 2) * head_flops(graph, op); },
+      .mutates = [](const Op&, int index) { return index == 4; }};
 }
 
 }  // namespace plimsoll

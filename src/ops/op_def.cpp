@@ -8,21 +8,35 @@ namespace {
 
 std::array<OpDef, kOpKindCount> build_table() {
   const std::array<OpDef, kOpKindCount> table = {
-      embedding_def(),        embedding_grad_def(),
-      rms_norm_def(),         rms_norm_grad_def(),
-      linear_def(),           linear_grad_weight_def(),      bias_grad_def(),
-      rope_table_def(),       rope_def(),
-      attention_def(),        attention_grad_def(),          cached_attention_def(),
-      gated_activation_def(), gated_activation_grad_def(),
+      embedding_def(),
+      embedding_grad_def(),
+      rms_norm_def(),
+      rms_norm_grad_def(),
+      linear_def(),
+      linear_grad_weight_def(),
+      bias_grad_def(),
+      rope_table_def(),
+      rope_def(),
+      attention_def(),
+      attention_grad_def(),
+      cached_attention_def(),
+      gated_activation_def(),
+      gated_activation_grad_def(),
       add_def(),
-      linear_cross_entropy_def(), linear_cross_entropy_grad_def(),
+      linear_cross_entropy_def(),
+      linear_cross_entropy_grad_def(),
       gather_rows_def(),
-      cast_def(),             fill_zero_def(),
-      clip_coefficient_def(), optimizer_update_def(),
-      load_tensor_def(),      init_tensor_def(),             save_tensor_def(),
+      cast_def(),
+      fill_zero_def(),
+      clip_coefficient_def(),
+      optimizer_update_def(),
+      load_tensor_def(),
+      init_tensor_def(),
+      save_tensor_def(),
   };
   for (int i = 0; i < kOpKindCount; ++i)
-    PLIMSOLL_CHECK(static_cast<int>(table[static_cast<size_t>(i)].kind) == i, "the op table follows the order of OpKind");
+    PLIMSOLL_CHECK(static_cast<int>(table[static_cast<size_t>(i)].kind) == i,
+                   "the op table follows the order of OpKind");
   return table;
 }
 

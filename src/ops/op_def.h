@@ -13,8 +13,8 @@ namespace plimsoll {
 class GradientBuilder;
 
 struct OpCost {
-  double flops = 0;           // multiply and add count as two
-  int64_t bytes_accessed = 0; // operands read and results written once
+  double flops = 0;            // multiply and add count as two
+  int64_t bytes_accessed = 0;  // operands read and results written once
 };
 
 using ReuseCandidates = std::array<int, 2>;  // operand indices; -1: none
@@ -22,8 +22,8 @@ using ReuseCandidates = std::array<int, 2>;  // operand indices; -1: none
 struct OpDef {
   OpKind kind;
   const char* name;
-  // Shapes and dtypes of the results are derived from operands and attributes; a mismatch is an internal Error naming the
-  // op. Called by the builder, and again by the verifier.
+  // Shapes and dtypes of the results are derived from operands and attributes; a mismatch is an internal Error naming
+  // the op. Called by the builder, and again by the verifier.
   std::vector<Value> (*infer)(const Graph& graph, const Op& op);
   // Adds backward ops; nullptr: not differentiable.
   void (*gradient)(GradientBuilder& builder, const Op& op) = nullptr;
@@ -52,8 +52,8 @@ struct NewOp {
 std::vector<ValueId> add_op(Graph& graph, NewOp op);
 ValueId add_value(Graph& graph, Value value);
 
-// Throws an internal Error unless: every operand is defined before its use, results have one producer, shapes agree with
-// the op's own rule, and only persistent values are updated in place.
+// Throws an internal Error unless: every operand is defined before its use, results have one producer, shapes agree
+// with the op's own rule, and only persistent values are updated in place.
 void verify(const Graph& graph);
 
 // One line per op: "%12 = linear(%3, %7) : bf16 (2048, 576)  layers.0.self_attn.q_proj  [forward]".

@@ -21,8 +21,8 @@ std::string print(const Graph& graph) {
     }
     std::string operands;
     for (const ValueId id : op.operands) operands += (operands.empty() ? "" : ", ") + describe(id);
-    text += fmt::format("  {}{}{}({}){}{}  {}  [{}]\n", results, results.empty() ? "" : " = ", name_of(op.kind), operands,
-                        types.empty() ? "" : " : ", types, op.name, name_of(op.role));
+    text += fmt::format("  {}{}{}({}){}{}  {}  [{}]\n", results, results.empty() ? "" : " = ", name_of(op.kind),
+                        operands, types.empty() ? "" : " : ", types, op.name, name_of(op.role));
   }
   return text;
 }

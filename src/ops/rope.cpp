@@ -23,7 +23,8 @@ OpDef rope_def() {
             const auto& attrs = op.attributes<RopeAttrs>();
             const Value& x = operand(graph, op, 0);
             expect(x.shape == Shape{x.shape[0], attrs.heads * attrs.head_dim}, op, "x is (R, heads · head_dim)");
-            expect(operand(graph, op, 1).shape == Shape{x.shape[0], attrs.rotary_dim / 2}, op, "cos is (R, rotary_dim / 2)");
+            expect(operand(graph, op, 1).shape == Shape{x.shape[0], attrs.rotary_dim / 2}, op,
+                   "cos is (R, rotary_dim / 2)");
             return {result_of("", x.dtype, x.shape)};
           },
           .gradient =
@@ -31,12 +32,16 @@ OpDef rope_def() {
                 if (!builder.needs(op.operands[0])) return;
                 RopeAttrs attrs = op.attributes<RopeAttrs>();
                 attrs.inverse = !attrs.inverse;
-                builder.accumulate(op.operands[0],
-                                   builder.add(OpKind::rope, {builder.gradient_of(op.results[0]), op.operands[1], op.operands[2]},
-                                               attrs, op, ".grad")[0],
-                                   op);
+                builder.accumulate(
+                    op.operands[0],
+                    builder.add(OpKind::rope, {builder.gradient_of(op.results[0]), op.operands[1], op.operands[2]},
+                                attrs, op, ".grad")[0],
+                    op);
               },
-          .reuse = [](const Op&, int) { return ReuseCandidates{0, -1}; }};
+          .reuse =
+              [](const Op&, int) {
+                return ReuseCandidates{0, -1};
+              }};
 }
 
 }  // namespace plimsoll

@@ -14,7 +14,9 @@ inline const Value& operand(const Graph& graph, const Op& op, size_t index) {
   PLIMSOLL_CHECK(index < op.operands.size() && op.operands[index] != kNoValue, op.name + ": an operand is missing");
   return graph.value(op.operands[index]);
 }
-inline bool has_operand(const Op& op, size_t index) { return index < op.operands.size() && op.operands[index] != kNoValue; }
+inline bool has_operand(const Op& op, size_t index) {
+  return index < op.operands.size() && op.operands[index] != kNoValue;
+}
 
 inline Value result_of(std::string name, DType dtype, Shape shape) { return {std::move(name), dtype, shape}; }
 

@@ -35,7 +35,9 @@ OpDef init_tensor_def() {
 }
 
 OpDef save_tensor_def() {
-  return {.kind = OpKind::save_tensor, .name = "save_tensor", .infer = [](const Graph&, const Op& op) -> std::vector<Value> {
+  return {.kind = OpKind::save_tensor,
+          .name = "save_tensor",
+          .infer = [](const Graph&, const Op& op) -> std::vector<Value> {
             return {staging(op.attributes<TransferAttrs>())};
           }};
 }

@@ -29,7 +29,8 @@ OpDef clip_coefficient_def() {
   return {.kind = OpKind::clip_coefficient,
           .name = "clip_coefficient",
           .infer = [](const Graph& graph, const Op& op) -> std::vector<Value> {
-            for (size_t i = 0; i < op.operands.size(); ++i) expect(operand(graph, op, i).dtype == DType::f32, op, "gradients are f32");
+            for (size_t i = 0; i < op.operands.size(); ++i)
+              expect(operand(graph, op, i).dtype == DType::f32, op, "gradients are f32");
             return {result_of("", DType::f32, {1})};
           }};
 }
@@ -42,7 +43,8 @@ OpDef optimizer_update_def() {
             const Value& weights = operand(graph, op, 0);
             expect(weights.dtype == DType::f32, op, "updated weights are f32");
             for (size_t i : {size_t{1}, size_t{2}, size_t{3}, size_t{5}})
-              if (has_operand(op, i)) expect(operand(graph, op, i).shape == weights.shape, op, "state has the weights' shape");
+              if (has_operand(op, i))
+                expect(operand(graph, op, i).shape == weights.shape, op, "state has the weights' shape");
             return {};
           },
           .mutates = [](const Op&, int index) { return index == 0 || index == 2 || index == 3 || index == 5; }};

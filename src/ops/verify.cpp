@@ -11,8 +11,9 @@ void verify_results(const Graph& graph, const Op& op) {
   PLIMSOLL_CHECK(expected.size() == op.results.size(), op.name + ": wrong number of results");
   for (size_t i = 0; i < expected.size(); ++i) {
     const Value& value = graph.value(op.results[i]);
-    PLIMSOLL_CHECK(value.shape == expected[i].shape && value.dtype == expected[i].dtype,
-                   op.name + ": result is " + to_string(value.shape) + ", the rule says " + to_string(expected[i].shape));
+    PLIMSOLL_CHECK(
+        value.shape == expected[i].shape && value.dtype == expected[i].dtype,
+        op.name + ": result is " + to_string(value.shape) + ", the rule says " + to_string(expected[i].shape));
   }
 }
 
@@ -33,9 +34,11 @@ void verify(const Graph& graph) {
       const ValueId id = op.operands[i];
       if (id == kNoValue) continue;
       PLIMSOLL_CHECK(id >= 0 && static_cast<size_t>(id) < graph.values.size(), op.name + ": operand out of range");
-      PLIMSOLL_CHECK(defined[static_cast<size_t>(id)], op.name + " reads " + graph.value(id).name + " before it is written");
+      PLIMSOLL_CHECK(defined[static_cast<size_t>(id)],
+                     op.name + " reads " + graph.value(id).name + " before it is written");
       if (def.mutates != nullptr && def.mutates(op, static_cast<int>(i)))
-        PLIMSOLL_CHECK(is_persistent(graph.value(id).kind), op.name + " updates " + graph.value(id).name + ", which is not persistent");
+        PLIMSOLL_CHECK(is_persistent(graph.value(id).kind),
+                       op.name + " updates " + graph.value(id).name + ", which is not persistent");
     }
     for (const ValueId id : op.results) {
       PLIMSOLL_CHECK(graph.value(id).producer == static_cast<int>(index), graph.value(id).name + ": producer is wrong");

@@ -1,5 +1,5 @@
-// Reverse-mode differentiation of a loss graph, as a pass: backward ops are appended in reverse order of the forward ops,
-// each by the gradient rule of its op (ops/).
+// Reverse-mode differentiation of a loss graph, as a pass: backward ops are appended in reverse order of the forward
+// ops, each by the gradient rule of its op (ops/).
 #pragma once
 
 #include <string>

@@ -69,7 +69,8 @@ std::vector<LoraModule> select_lora_modules(const Graph& graph, const std::strin
     std::string known;
     for (const std::string& name : available) known += (known.empty() ? "" : ", ") + name;
     const std::string missing = unmatched.empty() ? targets : *unmatched.begin();
-    throw caller_error("--targets", "'" + missing + "' is no linear layer of this model", "use all-linear, or some of: " + known);
+    throw caller_error("--targets", "'" + missing + "' is no linear layer of this model",
+                       "use all-linear, or some of: " + known);
   }
   return modules;
 }

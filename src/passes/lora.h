@@ -1,5 +1,6 @@
 // Low-rank adapters: y = x Wᵀ becomes y = x Wᵀ + s · (x Aᵀ) Bᵀ with A (r, in), B (out, r).   Hu et al. 2021,
-// arXiv:2106.09685. Names and scale follow PEFT: s = alpha / r, or alpha / √r for rank-stabilised LoRA (arXiv:2312.03732).
+// arXiv:2106.09685. Names and scale follow PEFT: s = alpha / r, or alpha / √r for rank-stabilised LoRA
+// (arXiv:2312.03732).
 #pragma once
 
 #include <cstdint>
@@ -21,8 +22,8 @@ std::string lora_b_name(const std::string& path);
 
 float lora_scale(double alpha, int64_t rank, bool rslora);
 
-// The linears of `graph` that `targets` selects: "all-linear" (every linear of the decoder layers), or names separated by
-// commas, each the last part of a module path. Throws a caller Error for a name that selects nothing.
+// The linears of `graph` that `targets` selects: "all-linear" (every linear of the decoder layers), or names separated
+// by commas, each the last part of a module path. Throws a caller Error for a name that selects nothing.
 std::vector<LoraModule> select_lora_modules(const Graph& graph, const std::string& targets, int64_t rank, float scale);
 
 // Adds the adapters of `modules` to the graph, as persistent adapter values in the compute dtype.

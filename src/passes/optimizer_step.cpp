@@ -8,10 +8,14 @@ namespace plimsoll {
 std::string first_moment_name(const std::string& parameter) { return "m." + parameter; }
 std::string second_moment_name(const std::string& parameter) { return "v." + parameter; }
 
-Value compute_value(const TrainedParameter& parameter) { return {parameter.name, parameter.compute, parameter.shape, parameter.kind}; }
+Value compute_value(const TrainedParameter& parameter) {
+  return {parameter.name, parameter.compute, parameter.shape, parameter.kind};
+}
 
 Value master_value(const TrainedParameter& parameter) {
-  const ValueKind kind = parameter.compute == DType::f32 || parameter.kind == ValueKind::adapter ? parameter.kind : ValueKind::master_weights;
+  const ValueKind kind = parameter.compute == DType::f32 || parameter.kind == ValueKind::adapter
+                             ? parameter.kind
+                             : ValueKind::master_weights;
   return {parameter.master_name(), DType::f32, parameter.shape, kind};
 }
 
@@ -29,7 +33,8 @@ Graph build_update(const std::vector<TrainedParameter>& trained, const Optimizer
   graph.phase = "update";
   std::vector<ValueId> gradients;
   for (const TrainedParameter& parameter : trained)
-    gradients.push_back(add_value(graph, {gradient_name(parameter.name), DType::f32, parameter.shape, ValueKind::gradient}));
+    gradients.push_back(
+        add_value(graph, {gradient_name(parameter.name), DType::f32, parameter.shape, ValueKind::gradient}));
   const ValueId coefficient =
       add_op(graph, {OpKind::clip_coefficient, gradients, ClipAttrs{clip_norm}, "clip_coefficient", OpRole::update})[0];
   for (size_t i = 0; i < trained.size(); ++i) {
@@ -41,8 +46,11 @@ Graph build_update(const std::vector<TrainedParameter>& trained, const Optimizer
     const ValueId copy = parameter.compute == DType::f32 ? kNoValue : add_value(graph, compute_value(parameter));
     OptimizerAttrs own = attrs;
     if (attrs.rule == UpdateRule::adamw && parameter.shape.rank() < 2) own.weight_decay = 0;
-    add_op(graph, {OpKind::optimizer_update, {master, gradients[i], state[0], state[1], coefficient, copy}, own,
-                   "update." + parameter.name, OpRole::update});
+    add_op(graph, {OpKind::optimizer_update,
+                   {master, gradients[i], state[0], state[1], coefficient, copy},
+                   own,
+                   "update." + parameter.name,
+                   OpRole::update});
     add_op(graph, {OpKind::fill_zero, {gradients[i]}, {}, "clear." + parameter.name, OpRole::update});
   }
   return graph;

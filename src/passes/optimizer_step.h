@@ -19,7 +19,7 @@ struct TrainedParameter {
   std::string master_name() const { return compute == DType::f32 ? name : "master." + name; }
 };
 
-std::string first_moment_name(const std::string& parameter);   // also the momentum of sgd
+std::string first_moment_name(const std::string& parameter);  // also the momentum of sgd
 std::string second_moment_name(const std::string& parameter);
 
 // Values of `parameter` as every graph that mentions it must declare them.
@@ -29,8 +29,8 @@ Value master_value(const TrainedParameter& parameter);
 // State values that `rule` keeps for a parameter: (name, f32 value), possibly none.
 std::vector<Value> optimizer_state_values(const TrainedParameter& parameter, const OptimizerAttrs& attrs);
 
-// AdamW's decay applies to tensors of two or more dimensions only, as trainers of the field do; adam and sgd add theirs to
-// the gradient of every tensor, as torch.optim does.
+// AdamW's decay applies to tensors of two or more dimensions only, as trainers of the field do; adam and sgd add theirs
+// to the gradient of every tensor, as torch.optim does.
 Graph build_update(const std::vector<TrainedParameter>& trained, const OptimizerAttrs& attrs, double clip_norm);
 
 }  // namespace plimsoll

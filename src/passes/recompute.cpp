@@ -35,7 +35,9 @@ class Recomputer {
   }
 
  private:
-  bool in_recomputed_layer(const Op& op) const { return op.role == OpRole::forward && op.layer >= 0 && op.layer < layers_; }
+  bool in_recomputed_layer(const Op& op) const {
+    return op.role == OpRole::forward && op.layer >= 0 && op.layer < layers_;
+  }
 
   bool is_made_again(ValueId id) const {
     const auto found = producer_.find(id);

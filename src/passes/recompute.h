@@ -1,8 +1,8 @@
 // Trades flops for bytes: values of the forward pass that the backward pass reads are made again just before they are
 // needed instead of being kept.   Chen et al. 2016, arXiv:1604.06174.
 //
-// Ops marked cheap (norms, gated activations) are always made again. In a recomputed layer every op is, from the layer's
-// input on, so that only the input is kept.
+// Ops marked cheap (norms, gated activations) are always made again. In a recomputed layer every op is, from the
+// layer's input on, so that only the input is kept.
 #pragma once
 
 #include <cstdint>

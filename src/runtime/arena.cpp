@@ -14,11 +14,14 @@ constexpr int64_t kHugePage = 2 * kMiB;
 Arena::Arena(int64_t bytes) : bytes_(bytes) {
   if (bytes == 0) return;
   mapped_bytes_ = round_up(bytes, int64_t{4096});
-  // Large arenas start on a huge-page boundary; only whole huge pages inside them are asked for, so rounding adds nothing.
+  // Large arenas start on a huge-page boundary; only whole huge pages inside them are asked for, so rounding adds
+  // nothing.
   const int64_t slack = bytes >= kHugePage ? kHugePage : 0;
-  void* raw = mmap(nullptr, static_cast<size_t>(mapped_bytes_ + slack), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* raw = mmap(nullptr, static_cast<size_t>(mapped_bytes_ + slack), PROT_NONE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (raw == MAP_FAILED)
-    throw world_error("arena", "cannot reserve " + format_bytes(bytes), "free memory, or give a smaller --memory", errno);
+    throw world_error("arena", "cannot reserve " + format_bytes(bytes), "free memory, or give a smaller --memory",
+                      errno);
   auto* start = static_cast<std::byte*>(raw);
   auto* aligned = start;
   if (slack > 0) {
@@ -32,7 +35,8 @@ Arena::Arena(int64_t bytes) : bytes_(bytes) {
   if (mprotect(data_, static_cast<size_t>(mapped_bytes_), PROT_READ | PROT_WRITE) != 0) {
     const int error = errno;
     munmap(data_, static_cast<size_t>(mapped_bytes_));
-    throw world_error("arena", "cannot allocate " + format_bytes(bytes), "free memory, or give a smaller --memory", error);
+    throw world_error("arena", "cannot allocate " + format_bytes(bytes), "free memory, or give a smaller --memory",
+                      error);
   }
   const int64_t huge = mapped_bytes_ / kHugePage * kHugePage;
   if (huge > 0) madvise(data_, static_cast<size_t>(huge), MADV_HUGEPAGE);

@@ -51,7 +51,8 @@ void Executor::run(RunState& state, Profile* profile) const {
     std::span<std::byte> workspace;
     if (plan_.workspace_offset[i] >= 0)
       workspace = {arena_.data() + plan_.workspace_offset[i], static_cast<size_t>(plan_.workspace_bytes[i])};
-    const KernelContext context{plan_.graph, op, {first, step.operands}, {first + step.operands, step.results}, workspace, pool_, state};
+    const KernelContext context{
+        plan_.graph, op, {first, step.operands}, {first + step.operands, step.results}, workspace, pool_, state};
     const Kernel kernel = backend_.kernels[static_cast<size_t>(op.kind)];
     if (profile == nullptr) {
       kernel(context);
@@ -59,13 +60,15 @@ void Executor::run(RunState& state, Profile* profile) const {
     }
     const auto start = std::chrono::steady_clock::now();
     kernel(context);
-    profile->seconds[static_cast<size_t>(op.kind)] += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    profile->seconds[static_cast<size_t>(op.kind)] +=
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     ++profile->calls[static_cast<size_t>(op.kind)];
   }
 }
 
 std::byte* Executor::data(ValueId id) const {
-  PLIMSOLL_CHECK(id != kNoValue && plan_.value_offset[static_cast<size_t>(id)] >= 0, "the value has no bytes in phase " + plan_.name());
+  PLIMSOLL_CHECK(id != kNoValue && plan_.value_offset[static_cast<size_t>(id)] >= 0,
+                 "the value has no bytes in phase " + plan_.name());
   return arena_.data() + plan_.value_offset[static_cast<size_t>(id)];
 }
 

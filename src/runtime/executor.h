@@ -36,8 +36,10 @@ class Arena {
 class HostServices {
  public:
   virtual ~HostServices() = default;
-  virtual void load(const std::string& tensor, const Value& target, std::span<std::byte> out, std::span<std::byte> staging);
-  virtual void save(const std::string& tensor, const Value& source, std::span<const std::byte> data, std::span<std::byte> staging);
+  virtual void load(const std::string& tensor, const Value& target, std::span<std::byte> out,
+                    std::span<std::byte> staging);
+  virtual void save(const std::string& tensor, const Value& source, std::span<const std::byte> data,
+                    std::span<std::byte> staging);
 };
 
 // What ops read or report beside their operands.
@@ -65,9 +67,13 @@ struct KernelContext {
   const Value& result(size_t index) const { return graph.value(op.results[index]); }
   bool has_operand(size_t index) const { return index < operands.size() && operands[index] != nullptr; }
   template <typename T>
-  T* in(size_t index) const { return reinterpret_cast<T*>(operands[index]); }
+  T* in(size_t index) const {
+    return reinterpret_cast<T*>(operands[index]);
+  }
   template <typename T>
-  T* out(size_t index) const { return reinterpret_cast<T*>(results[index]); }
+  T* out(size_t index) const {
+    return reinterpret_cast<T*>(results[index]);
+  }
 };
 
 using Kernel = void (*)(const KernelContext& context);
@@ -89,8 +95,8 @@ class Executor {
   // Resolves every address once. `plan`, `arena`, `backend` and `pool` must outlive the executor.
   Executor(const ExecutionPlan& plan, const Arena& arena, const Backend& backend, ThreadPool& pool);
 
-  // Runs all ops in order. Throws the first error of a kernel or host service; the arena's activations are then garbage,
-  // persistent values are as the op that failed left them.
+  // Runs all ops in order. Throws the first error of a kernel or host service; the arena's activations are then
+  // garbage, persistent values are as the op that failed left them.
   void run(RunState& state, Profile* profile = nullptr) const;
 
   // The bytes of a value, for the host to fill inputs and read outputs. The value must have bytes in this phase.

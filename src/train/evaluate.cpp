@@ -22,7 +22,8 @@ namespace {
 constexpr std::array<int64_t, 4> kMicroBatches = {4, 2, 1, 1};
 constexpr std::array<int64_t, 4> kChunkRows = {1024, 256, 64, 8};
 
-RunPlan plan_evaluation(const RunSources& sources, int64_t micro_batch, int64_t chunk_rows, std::vector<float>& inv_freq) {
+RunPlan plan_evaluation(const RunSources& sources, int64_t micro_batch, int64_t chunk_rows,
+                        std::vector<float>& inv_freq) {
   ForwardRequest request;
   request.batch = micro_batch;
   request.length = sources.recipe.seq_len;
@@ -40,14 +41,17 @@ RunPlan plan_evaluation(const RunSources& sources, int64_t micro_batch, int64_t 
 // The largest micro-batch and chunk below the line.
 RunPlan choose_evaluation(const RunSources& sources, std::vector<float>& inv_freq) {
   const int64_t line = sources.recipe.memory_bytes.value_or(INT64_MAX);
-  const int64_t overhead = runtime_overhead_bytes(sources.model.config, sources.threads, count_data_rows(sources.recipe));
+  const int64_t overhead =
+      runtime_overhead_bytes(sources.model.config, sources.threads, count_data_rows(sources.recipe));
   int64_t least = 0;
   for (size_t i = 0; i < kMicroBatches.size(); ++i) {
-    RunPlan plan = plan_evaluation(sources, sources.recipe.micro_batch.value_or(kMicroBatches[i]), kChunkRows[i], inv_freq);
+    RunPlan plan =
+        plan_evaluation(sources, sources.recipe.micro_batch.value_or(kMicroBatches[i]), kChunkRows[i], inv_freq);
     least = plan.arena_bytes + overhead;
     if (least <= line) return plan;
   }
-  throw Error(ErrorKind::does_not_fit, "--memory", format_bytes(least) + " needed, the line is at " + format_bytes(line),
+  throw Error(ErrorKind::does_not_fit, "--memory",
+              format_bytes(least) + " needed, the line is at " + format_bytes(line),
               "--memory " + std::to_string(least) + " is the least that works; a shorter --seq-len needs less");
 }
 
@@ -69,7 +73,8 @@ EvaluateReport run_evaluation(const Recipe& recipe) {
 
   const int64_t rows = phase.graph.value(phase.graph.find(input_names::kIds)).shape[0];
   TokenBatch batch(rows / sources.recipe.seq_len, sources.recipe.seq_len);
-  const DatasetLoss loss = evaluate_dataset(evaluate, dataset, sources.recipe.packing, pad_id_of(sources.model.config), batch);
+  const DatasetLoss loss =
+      evaluate_dataset(evaluate, dataset, sources.recipe.packing, pad_id_of(sources.model.config), batch);
   EvaluateReport report;
   report.tokens = loss.counted_tokens;
   report.loss = loss.mean();
@@ -78,8 +83,10 @@ EvaluateReport run_evaluation(const Recipe& recipe) {
   return report;
 }
 
-DatasetLoss evaluate_dataset(const Executor& evaluate, const TokenizedDataset& dataset, bool packing, int32_t pad_id, TokenBatch& batch) {
-  BatchOrder order(dataset.size(), [&](int64_t i) { return dataset.length(i); }, {batch.length, packing, false, 0}, batch.batch);
+DatasetLoss evaluate_dataset(const Executor& evaluate, const TokenizedDataset& dataset, bool packing, int32_t pad_id,
+                             TokenBatch& batch) {
+  BatchOrder order(
+      dataset.size(), [&](int64_t i) { return dataset.length(i); }, {batch.length, packing, false, 0}, batch.batch);
   const int64_t row_count = order.rows_of_epoch(0);
   DatasetLoss loss;
   StepRows rows;

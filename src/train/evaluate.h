@@ -29,6 +29,7 @@ struct DatasetLoss {
 };
 
 // The whole dataset in its own order through a loss phase of batch.batch × batch.length tokens; `batch` is scratch.
-DatasetLoss evaluate_dataset(const Executor& evaluate, const TokenizedDataset& dataset, bool packing, int32_t pad_id, TokenBatch& batch);
+DatasetLoss evaluate_dataset(const Executor& evaluate, const TokenizedDataset& dataset, bool packing, int32_t pad_id,
+                             TokenBatch& batch);
 
 }  // namespace plimsoll

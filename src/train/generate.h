@@ -44,7 +44,8 @@ class Generator {
   Generator& operator=(const Generator&) = delete;
 
   GenerateReport complete(const std::string& prompt, const SamplingOptions& sampling, const OnText& on_text);
-  GenerateReport reply(const std::vector<ChatMessage>& conversation, const SamplingOptions& sampling, const OnText& on_text);
+  GenerateReport reply(const std::vector<ChatMessage>& conversation, const SamplingOptions& sampling,
+                       const OnText& on_text);
 
  private:
   struct State;

@@ -25,10 +25,12 @@ using Clock = std::chrono::steady_clock;
 
 constexpr const char* kPrefill = "prefill";
 constexpr const char* kDecode = "decode";
-constexpr int64_t kPrefillRows = 128;   // tokens of the prompt that are computed at once
-constexpr int64_t kFirstCapacity = 512; // tokens of the first caches; doubled when a text grows out of them
+constexpr int64_t kPrefillRows = 128;    // tokens of the prompt that are computed at once
+constexpr int64_t kFirstCapacity = 512;  // tokens of the first caches; doubled when a text grows out of them
 
-double seconds_between(Clock::time_point a, Clock::time_point b) { return std::chrono::duration<double>(b - a).count(); }
+double seconds_between(Clock::time_point a, Clock::time_point b) {
+  return std::chrono::duration<double>(b - a).count();
+}
 
 // eos_token_id of generation_config.json: a chat model's end of turn often stands only there.
 std::vector<int64_t> end_tokens(const ModelFiles& model) {
@@ -112,7 +114,8 @@ struct Generator::State {
       inv_freq = std::move(forward.inv_freq);
       phases.push_back(std::move(forward.graph));
     }
-    engine = std::make_unique<Engine>(plan_inference(std::move(phases), model.tensors, pool.threads()), std::move(inv_freq), pool, capacity);
+    engine = std::make_unique<Engine>(plan_inference(std::move(phases), model.tensors, pool.threads()),
+                                      std::move(inv_freq), pool, capacity);
     load_weights(engine->plan, engine->arena, pool, model, adapter);
     for (const Executor* phase : {&engine->prefill, &engine->decode}) {
       prepare_cpu(phase->plan());
@@ -122,7 +125,8 @@ struct Generator::State {
 
   // Runs `tokens` behind what is cached; the logits of the last one stay in the phase's output.
   const Executor& run(const Executor& phase, std::span<const int32_t> tokens) {
-    const auto rows = static_cast<size_t>(phase.plan().graph.value(phase.plan().graph.find(input_names::kIds)).shape[0]);
+    const auto rows =
+        static_cast<size_t>(phase.plan().graph.value(phase.plan().graph.find(input_names::kIds)).shape[0]);
     std::vector<int32_t> ids(rows, 0);
     std::vector<int32_t> positions(rows);
     std::copy(tokens.begin(), tokens.end(), ids.begin());
@@ -138,7 +142,8 @@ struct Generator::State {
   }
 
   const Executor& prefill(std::span<const int32_t> prompt) {
-    // What an earlier turn computed is still there as far as the texts agree; the last token is always run, for its logits.
+    // What an earlier turn computed is still there as far as the texts agree; the last token is always run, for its
+    // logits.
     const auto [mismatch, unused] = std::mismatch(cached.begin(), cached.end(), prompt.begin(), prompt.end() - 1);
     cached.resize(static_cast<size_t>(mismatch - cached.begin()));
     const Executor* last = nullptr;
@@ -156,17 +161,21 @@ namespace {
 
 std::span<const float> logits_of(const Executor& phase) {
   const ValueId id = phase.plan().graph.outputs.at(0);
-  return {reinterpret_cast<const float*>(phase.data(id)), static_cast<size_t>(phase.plan().graph.value(id).shape.elements())};
+  return {reinterpret_cast<const float*>(phase.data(id)),
+          static_cast<size_t>(phase.plan().graph.value(id).shape.elements())};
 }
 
 }  // namespace
 
-GenerateReport Generator::State::generate(const std::vector<int32_t>& prompt, const SamplingOptions& sampling, const OnText& on_text) {
+GenerateReport Generator::State::generate(const std::vector<int32_t>& prompt, const SamplingOptions& sampling,
+                                          const OnText& on_text) {
   const auto prompt_tokens = static_cast<int64_t>(prompt.size());
   const int64_t context = model.config.context_length;
   if (prompt.empty()) throw caller_error("the prompt", "has no tokens", "write at least one character");
   if (prompt_tokens >= context)
-    throw caller_error("the prompt", "has " + std::to_string(prompt_tokens) + " tokens, the model reads " + std::to_string(context), "shorten it");
+    throw caller_error("the prompt",
+                       "has " + std::to_string(prompt_tokens) + " tokens, the model reads " + std::to_string(context),
+                       "shorten it");
   const int64_t limit = std::min(sampling.max_tokens, context - prompt_tokens);
   reserve(prompt_tokens + limit);
 
@@ -194,7 +203,8 @@ GenerateReport Generator::State::generate(const std::vector<int32_t>& prompt, co
   }
   emit(stream.finish());
   const double decode_seconds = seconds_between(prefilled, Clock::now());
-  if (report.generated_tokens > 1) report.decode_tokens_per_second = static_cast<double>(report.generated_tokens - 1) / decode_seconds;
+  if (report.generated_tokens > 1)
+    report.decode_tokens_per_second = static_cast<double>(report.generated_tokens - 1) / decode_seconds;
   report.peak_resident_bytes = peak_resident_bytes();
   return report;
 }
@@ -208,18 +218,22 @@ GenerateReport Generator::complete(const std::string& prompt, const SamplingOpti
   return state_->generate(state_->tokenizer.encode(prompt, true), sampling, on_text);
 }
 
-GenerateReport Generator::reply(const std::vector<ChatMessage>& conversation, const SamplingOptions& sampling, const OnText& on_text) {
+GenerateReport Generator::reply(const std::vector<ChatMessage>& conversation, const SamplingOptions& sampling,
+                                const OnText& on_text) {
   if (!state_->chat_template)
-    throw caller_error(state_->model.path, "has no chat template", "use plimsoll generate, or a model that is made for chat");
+    throw caller_error(state_->model.path, "has no chat template",
+                       "use plimsoll generate, or a model that is made for chat");
   nlohmann::ordered_json messages = nlohmann::ordered_json::array();
-  for (const ChatMessage& message : conversation) messages.push_back({{"role", message.role}, {"content", message.content}});
+  for (const ChatMessage& message : conversation)
+    messages.push_back({{"role", message.role}, {"content", message.content}});
   ChatRequest request;
   request.messages = jinja::from_json(messages);
   request.add_generation_prompt = true;
   if (!state_->special.bos.empty()) request.bos_token = state_->special.bos;
   if (!state_->special.eos.empty()) request.eos_token = state_->special.eos;
   // The template has written the special tokens itself.
-  return state_->generate(state_->tokenizer.encode(state_->chat_template->render(request).text, false), sampling, on_text);
+  return state_->generate(state_->tokenizer.encode(state_->chat_template->render(request).text, false), sampling,
+                          on_text);
 }
 
 }  // namespace plimsoll

@@ -13,7 +13,8 @@ Graph build_load_phase(const std::vector<Graph>& phases, int64_t staging_bytes) 
   std::unordered_map<std::string, bool> seen;
   for (const Graph& phase : phases) {
     for (const Value& value : phase.values) {
-      if (!is_persistent(value.kind) || value.kind == ValueKind::constant || !seen.emplace(value.name, true).second) continue;
+      if (!is_persistent(value.kind) || value.kind == ValueKind::constant || !seen.emplace(value.name, true).second)
+        continue;
       const std::string name = value.name;
       const ValueId id = add_value(graph, value);
       if (value.kind == ValueKind::parameter || value.kind == ValueKind::adapter) {
@@ -37,7 +38,8 @@ RunPlan plan_inference(std::vector<Graph> phases, const TensorIndex& weights, in
   });
 }
 
-void load_weights(const RunPlan& plan, const Arena& arena, ThreadPool& pool, const ModelFiles& model, const AdapterSource& adapter) {
+void load_weights(const RunPlan& plan, const Arena& arena, ThreadPool& pool, const ModelFiles& model,
+                  const AdapterSource& adapter) {
   WeightLoader loader(model.tensors, adapter.tensors());
   RunState state;
   state.host = &loader;

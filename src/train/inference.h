@@ -11,15 +11,16 @@
 
 namespace plimsoll {
 
-// A phase "load" that fills every persistent value of `phases`: parameters and adapters from files, accumulators and caches
-// with zeros.
+// A phase "load" that fills every persistent value of `phases`: parameters and adapters from files, accumulators and
+// caches with zeros.
 Graph build_load_phase(const std::vector<Graph>& phases, int64_t staging_bytes);
 
 // Adds the load phase and plans all of them for the CPU engine.
 RunPlan plan_inference(std::vector<Graph> phases, const TensorIndex& weights, int threads);
 
 // Runs the load phase.
-void load_weights(const RunPlan& plan, const Arena& arena, ThreadPool& pool, const ModelFiles& model, const AdapterSource& adapter);
+void load_weights(const RunPlan& plan, const Arena& arena, ThreadPool& pool, const ModelFiles& model,
+                  const AdapterSource& adapter);
 
 // `threads` as asked; 0: all that this process may use.
 int threads_or_all(int64_t threads);

@@ -24,7 +24,8 @@ double measure_matmul_peak(int threads, DType dtype) {
   double best = 0;
   for (int round = 0; round < kRounds; ++round) {
     const auto start = std::chrono::steady_clock::now();
-    matmul.run(pool, arena.data(), arena.data() + matrix, arena.data() + 2 * matrix, nullptr, arena.data() + 3 * matrix);
+    matmul.run(pool, arena.data(), arena.data() + matrix, arena.data() + 2 * matrix, nullptr,
+               arena.data() + 3 * matrix);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     best = std::max(best, 2.0 * kSize * kSize * kSize / seconds);
   }

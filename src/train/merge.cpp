@@ -24,15 +24,20 @@ namespace fs = std::filesystem;
 constexpr const char* kMergePhase = "merge";
 constexpr int64_t kStagingBytes = 4 << 20;
 
-// One tensor after another, in the order of the target: load, add s · B A where the adapter has it, save. Every tensor dies
-// before the next one is loaded, so the phase needs the bytes of the largest.
-Graph build_merge_phase(const std::vector<NamedShape>& order, const AdapterSource& adapter, int64_t load_staging, int64_t save_staging) {
+// One tensor after another, in the order of the target: load, add s · B A where the adapter has it, save. Every tensor
+// dies before the next one is loaded, so the phase needs the bytes of the largest.
+Graph build_merge_phase(const std::vector<NamedShape>& order, const AdapterSource& adapter, int64_t load_staging,
+                        int64_t save_staging) {
   Graph graph;
   graph.phase = kMergePhase;
   std::unordered_map<std::string, const LoraModule*> modules;
   for (const LoraModule& module : adapter.modules) modules[module.path + ".weight"] = &module;
   const auto load = [&](const std::string& name, const Shape& shape) {
-    return add_op(graph, {OpKind::load_tensor, {}, TransferAttrs{name, load_staging, DType::f32, shape}, "load." + name, OpRole::transfer})[0];
+    return add_op(graph, {OpKind::load_tensor,
+                          {},
+                          TransferAttrs{name, load_staging, DType::f32, shape},
+                          "load." + name,
+                          OpRole::transfer})[0];
   };
   for (const NamedShape& tensor : order) {
     ValueId weight = load(tensor.name, tensor.shape);
@@ -47,10 +52,15 @@ Graph build_merge_phase(const std::vector<NamedShape>& order, const AdapterSourc
       weight = add_op(graph, {OpKind::linear, {b, a, weight}, attrs, "merge." + tensor.name, OpRole::transfer})[0];
       modules.erase(found);
     }
-    add_op(graph, {OpKind::save_tensor, {weight}, TransferAttrs{tensor.name, save_staging, DType::f32, {}}, "save." + tensor.name, OpRole::transfer});
+    add_op(graph, {OpKind::save_tensor,
+                   {weight},
+                   TransferAttrs{tensor.name, save_staging, DType::f32, {}},
+                   "save." + tensor.name,
+                   OpRole::transfer});
   }
   if (!modules.empty())
-    throw caller_error("--adapter", "adapts " + modules.begin()->second->path + ", which the model does not have", "check that the adapter belongs to this model");
+    throw caller_error("--adapter", "adapts " + modules.begin()->second->path + ", which the model does not have",
+                       "check that the adapter belongs to this model");
   return graph;
 }
 
@@ -58,10 +68,12 @@ Graph build_merge_phase(const std::vector<NamedShape>& order, const AdapterSourc
 class MergeHost : public HostServices {
  public:
   MergeHost(WeightLoader& loader, HostServices& target) : loader_(loader), target_(target) {}
-  void load(const std::string& tensor, const Value& value, std::span<std::byte> out, std::span<std::byte> staging) override {
+  void load(const std::string& tensor, const Value& value, std::span<std::byte> out,
+            std::span<std::byte> staging) override {
     loader_.load(tensor, value, out, staging);
   }
-  void save(const std::string& tensor, const Value& value, std::span<const std::byte> data, std::span<std::byte> staging) override {
+  void save(const std::string& tensor, const Value& value, std::span<const std::byte> data,
+            std::span<std::byte> staging) override {
     target_.save(tensor, value, data, staging);
   }
 
@@ -72,16 +84,22 @@ class MergeHost : public HostServices {
 
 class GgufTarget : public HostServices {
  public:
-  GgufTarget(const std::string& path, const GgufExport& plan) : plan_(plan), writer_(path, plan.metadata, plan.outputs()) { write_own(); }
+  GgufTarget(const std::string& path, const GgufExport& plan)
+      : plan_(plan), writer_(path, plan.metadata, plan.outputs()) {
+    write_own();
+  }
 
-  void save(const std::string& tensor, const Value& value, std::span<const std::byte> data, std::span<std::byte> staging) override {
+  void save(const std::string& tensor, const Value& value, std::span<const std::byte> data,
+            std::span<std::byte> staging) override {
     const GgufExportTensor& target = plan_.tensors[next_];
     PLIMSOLL_CHECK(target.hf_name == tensor, "tensors come in the order of the export");
     const auto* values = reinterpret_cast<const float*>(data.data());
-    const int64_t width = value.shape.rank() > 1 ? value.shape[-1] : (target.interleaved_heads > 0 ? 1 : value.shape.elements());
-    write_gguf_tensor(writer_, target, [&](int64_t row, std::span<float> out) {
-      std::memcpy(out.data(), values + row * width, out.size_bytes());
-    }, staging);
+    const int64_t width =
+        value.shape.rank() > 1 ? value.shape[-1] : (target.interleaved_heads > 0 ? 1 : value.shape.elements());
+    write_gguf_tensor(
+        writer_, target,
+        [&](int64_t row, std::span<float> out) { std::memcpy(out.data(), values + row * width, out.size_bytes()); },
+        staging);
     ++next_;
     write_own();
   }
@@ -107,7 +125,9 @@ struct MergeRun {
   ThreadPool pool;
 
   explicit MergeRun(const MergeOptions& options)
-      : model(open_runnable_model(options.model)), adapter(open_adapter_source(options.adapter)), pool(threads_or_all(0)) {}
+      : model(open_runnable_model(options.model)),
+        adapter(open_adapter_source(options.adapter)),
+        pool(threads_or_all(0)) {}
 
   void run(const std::vector<NamedShape>& order, int64_t save_staging, HostServices& target) {
     std::vector<Graph> phases;
@@ -134,12 +154,13 @@ std::vector<NamedShape> model_tensors(const ModelConfig& config) {
 GgufMetadata tokenizer_of(const ModelFiles& model) {
   if (model.gguf) return tokenizer_keys(model.gguf->metadata);
   if (model.tokenizer_json.empty()) return {};
-  return gguf_tokenizer_metadata(model.tokenizer_json, model.tokenizer_config_json, read_chat_template(model), model.config);
+  return gguf_tokenizer_metadata(model.tokenizer_json, model.tokenizer_config_json, read_chat_template(model),
+                                 model.config);
 }
 
 void merge_to_gguf(MergeRun& run, const MergeOptions& options) {
-  const GgufExport plan = plan_gguf_export(run.model.config, model_tensors(run.model.config), options.type, tokenizer_of(run.model),
-                                           fs::path(options.target).stem().string());
+  const GgufExport plan = plan_gguf_export(run.model.config, model_tensors(run.model.config), options.type,
+                                           tokenizer_of(run.model), fs::path(options.target).stem().string());
   std::vector<NamedShape> order;
   int64_t staging = 0;
   std::unordered_map<std::string, Shape> shapes;

@@ -22,7 +22,9 @@ std::string kept_lines(const std::string& path, int64_t first_step, std::optiona
   for (size_t end = text.find('\n'); end != std::string::npos; begin = end + 1, end = text.find('\n', begin)) {
     const std::string line = text.substr(begin, end - begin);
     const auto json = nlohmann::json::parse(line, nullptr, false);
-    if (!json.is_object() || !json.contains("step") || !json["step"].is_number_integer() || json["step"].get<int64_t>() >= first_step) continue;
+    if (!json.is_object() || !json.contains("step") || !json["step"].is_number_integer() ||
+        json["step"].get<int64_t>() >= first_step)
+      continue;
     kept += line + "\n";
     last.emplace();
     last->step = json["step"].get<int64_t>();
@@ -45,14 +47,10 @@ MetricsFile::~MetricsFile() {
 }
 
 void MetricsFile::append(const StepMetrics& metrics) {
-  nlohmann::ordered_json json = {{"step", metrics.step},
-                                 {"loss", metrics.loss},
-                                 {"lr", metrics.lr},
-                                 {"grad_norm", metrics.grad_norm},
-                                 {"tokens", metrics.tokens},
-                                 {"tokens_per_second", metrics.tokens_per_second},
-                                 {"mfu", metrics.mfu},
-                                 {"peak_resident_bytes", metrics.peak_resident_bytes},
+  nlohmann::ordered_json json = {{"step", metrics.step},      {"loss", metrics.loss},
+                                 {"lr", metrics.lr},          {"grad_norm", metrics.grad_norm},
+                                 {"tokens", metrics.tokens},  {"tokens_per_second", metrics.tokens_per_second},
+                                 {"mfu", metrics.mfu},        {"peak_resident_bytes", metrics.peak_resident_bytes},
                                  {"seconds", metrics.seconds}};
   if (metrics.eval_loss) json["eval_loss"] = *metrics.eval_loss;
   const std::string line = json.dump() + "\n";
@@ -60,7 +58,8 @@ void MetricsFile::append(const StepMetrics& metrics) {
   while (written < line.size()) {
     const ssize_t count = ::write(fd_, line.data() + written, line.size() - written);
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) throw world_error(path_, "cannot be written", "free space on the disk, then go on with --resume", errno);
+    if (count < 0)
+      throw world_error(path_, "cannot be written", "free space on the disk, then go on with --resume", errno);
     written += static_cast<size_t>(count);
   }
 }

@@ -52,7 +52,8 @@ void write_gguf_companions(const GgufFile& gguf, const ModelFiles& model, const 
 
 }  // namespace
 
-void SafetensorsTarget::save(const std::string&, const Value&, std::span<const std::byte> data, std::span<std::byte> staging) {
+void SafetensorsTarget::save(const std::string&, const Value&, std::span<const std::byte> data,
+                             std::span<std::byte> staging) {
   if (dtype_ == DType::f32) {
     writer_.write(data);
     return;
@@ -81,7 +82,8 @@ void write_model_companions(const ModelFiles& model, DType dtype, const std::str
     const InputFile file(model.path);
     write_gguf_companions(read_gguf(file), model, folder);
   }
-  for (const std::string& path : {model.tokenizer_json, model.tokenizer_config_json, model.generation_config_json, model.chat_template_jinja})
+  for (const std::string& path :
+       {model.tokenizer_json, model.tokenizer_config_json, model.generation_config_json, model.chat_template_jinja})
     if (!path.empty()) write_file_atomically(folder + "/" + fs::path(path).filename().string(), read_text_file(path));
 }
 

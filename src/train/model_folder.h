@@ -15,7 +15,8 @@ class SafetensorsTarget : public HostServices {
  public:
   SafetensorsTarget(const std::string& path, const std::vector<SafetensorsOutput>& entries, DType dtype)
       : writer_(path, entries), dtype_(dtype) {}
-  void save(const std::string& tensor, const Value& value, std::span<const std::byte> data, std::span<std::byte> staging) override;
+  void save(const std::string& tensor, const Value& value, std::span<const std::byte> data,
+            std::span<std::byte> staging) override;
   void finish() { writer_.finish(); }
 
  private:

@@ -31,7 +31,8 @@ std::vector<int32_t> read_integers(const TensorIndex& batch, const char* name, c
   const TensorEntry* entry = batch.find(name);
   if (entry == nullptr) return {};
   if (entry->shape != wanted)
-    throw caller_error(name, "has shape " + to_string(entry->shape) + ", input_ids has " + to_string(wanted), "give every tensor of the batch one shape");
+    throw caller_error(name, "has shape " + to_string(entry->shape) + ", input_ids has " + to_string(wanted),
+                       "give every tensor of the batch one shape");
   if (entry->dtype != DType::i64 && entry->dtype != DType::i32)
     throw caller_error(name, "is " + std::string(dtype_name(entry->dtype)), "store it as int64 or int32");
   std::vector<std::byte> bytes(static_cast<size_t>(entry->bytes));
@@ -46,7 +47,8 @@ std::vector<int32_t> read_integers(const TensorIndex& batch, const char* name, c
       std::memcpy(&narrow, bytes.data() + 4 * i, 4);
       wide = narrow;
     }
-    if (wide < INT32_MIN || wide > INT32_MAX) throw caller_error(name, "holds " + std::to_string(wide), "values must fit 32 bits");
+    if (wide < INT32_MIN || wide > INT32_MAX)
+      throw caller_error(name, "holds " + std::to_string(wide), "values must fit 32 bits");
     values[i] = static_cast<int32_t>(wide);
   }
   return values;
@@ -60,7 +62,8 @@ std::vector<int32_t> segments_of(const TensorIndex& batch, const Shape& shape, s
   if (segments.empty()) {
     segments.assign(static_cast<size_t>(shape.elements()), 0);
     for (size_t i = 0; i < segments.size() && mask.empty() && !positions.empty(); ++i)
-      if (static_cast<int64_t>(i) % length != 0) segments[i] = segments[i - 1] + (positions[i] <= positions[i - 1] ? 1 : 0);
+      if (static_cast<int64_t>(i) % length != 0)
+        segments[i] = segments[i - 1] + (positions[i] <= positions[i - 1] ? 1 : 0);
   }
   for (size_t i = 0; i < mask.size(); ++i)
     if (mask[i] == 0) segments[i] = -1;
@@ -70,27 +73,31 @@ std::vector<int32_t> segments_of(const TensorIndex& batch, const Shape& shape, s
 TokenBatch read_batch(const TensorIndex& file, const std::string& path, int64_t vocab_size) {
   const TensorEntry* ids = file.find("input_ids");
   if (ids == nullptr || ids->shape.rank() != 2 || ids->shape.elements() == 0)
-    throw caller_error(path, "has no input_ids of shape (B, T)", "store input_ids as an int64 tensor of two dimensions");
+    throw caller_error(path, "has no input_ids of shape (B, T)",
+                       "store input_ids as an int64 tensor of two dimensions");
   TokenBatch batch;
   batch.batch = ids->shape[0];
   batch.length = ids->shape[1];
   batch.ids = read_integers(file, "input_ids", ids->shape);
   for (const int32_t id : batch.ids)
     if (id < 0 || id >= vocab_size)
-      throw caller_error("input_ids", "holds " + std::to_string(id), "ids of this model are 0 to " + std::to_string(vocab_size - 1));
+      throw caller_error("input_ids", "holds " + std::to_string(id),
+                         "ids of this model are 0 to " + std::to_string(vocab_size - 1));
   batch.positions = read_integers(file, "position_ids", ids->shape);
   for (const int32_t position : batch.positions)
     if (position < 0) throw caller_error("position_ids", "holds " + std::to_string(position), "positions count from 0");
   batch.segments = segments_of(file, ids->shape, batch.positions);
   if (batch.positions.empty())
-    for (int64_t i = 0; i < ids->shape.elements(); ++i) batch.positions.push_back(static_cast<int32_t>(i % batch.length));
+    for (int64_t i = 0; i < ids->shape.elements(); ++i)
+      batch.positions.push_back(static_cast<int32_t>(i % batch.length));
   batch.segment_start.resize(batch.segments.size());
   fill_segment_start(batch.length, batch.segments, batch.segment_start);
   // The file's labels stand at their own token; ours at the token before.
   const std::vector<int32_t> labels = read_integers(file, "labels", ids->shape);
   for (const int32_t label : labels)
     if (label != -100 && (label < 0 || label >= vocab_size))
-      throw caller_error("labels", "holds " + std::to_string(label), "labels are ids of this model, or -100 to ignore a position");
+      throw caller_error("labels", "holds " + std::to_string(label),
+                         "labels are ids of this model, or -100 to ignore a position");
   for (size_t i = 0; i < labels.size(); ++i)
     batch.labels.push_back(static_cast<int64_t>(i + 1) % batch.length == 0 ? -100 : labels[i + 1]);
   return batch;

@@ -14,7 +14,8 @@ namespace {
 
 std::string describe_method(const Recipe& recipe) {
   if (recipe.method == Method::full) return "all parameters";
-  return fmt::format("LoRA r={} on {}", recipe.rank, recipe.targets == "all-linear" ? "all linear layers" : recipe.targets);
+  return fmt::format("LoRA r={} on {}", recipe.rank,
+                     recipe.targets == "all-linear" ? "all linear layers" : recipe.targets);
 }
 
 // The file's or folder's name; a bare config.json goes by its folder.
@@ -26,14 +27,16 @@ std::string name_of_model(const std::string& model) {
 
 std::string op_name(const ExecutionPlan& phase) {
   if (phase.peak_op < 0 || phase.graph.ops.empty()) return "";
-  const Op& op = phase.graph.ops[static_cast<size_t>(std::min<int64_t>(phase.peak_op, static_cast<int64_t>(phase.graph.ops.size()) - 1))];
+  const Op& op =
+      phase.graph
+          .ops[static_cast<size_t>(std::min<int64_t>(phase.peak_op, static_cast<int64_t>(phase.graph.ops.size()) - 1))];
   return op.name;
 }
 
 void add_rows(PlanReport& report, const std::vector<PlannedBuffer>& buffers, const std::string& phase, int64_t last) {
   for (const PlannedBuffer& buffer : buffers)
-    report.buffers.push_back({buffer.name, name_of(buffer.category), "host", buffer.size_bytes, buffer.offset, buffer.first,
-                              last >= 0 ? last : buffer.last, phase});
+    report.buffers.push_back({buffer.name, name_of(buffer.category), "host", buffer.size_bytes, buffer.offset,
+                              buffer.first, last >= 0 ? last : buffer.last, phase});
 }
 
 }  // namespace
@@ -59,7 +62,8 @@ PlanReport report_plan(const RunSources& sources, const TrainPlan& plan, bool wi
     report.category_bytes[static_cast<size_t>(category)] = peak.at_peak[static_cast<size_t>(category)];
     report.peak_live_bytes += peak.at_peak[static_cast<size_t>(category)];
   }
-  for (const ExecutionPlan& phase : plan.run.phases) report.phases.push_back({phase.name(), phase.arena_bytes, op_name(phase)});
+  for (const ExecutionPlan& phase : plan.run.phases)
+    report.phases.push_back({phase.name(), phase.arena_bytes, op_name(phase)});
   report.micro_batch = plan.choices.micro_batch;
   report.grad_accum_steps = plan.grad_accum_steps;
   report.seq_len = recipe.seq_len;
@@ -68,10 +72,12 @@ PlanReport report_plan(const RunSources& sources, const TrainPlan& plan, bool wi
   report.layers = sources.model.config.layers;
   report.precision = recipe.precision;
   report.why = plan.why;
-  for (const Suggestion& suggestion : plan.suggestions) report.suggestions.push_back({suggestion.change, suggestion.total_bytes});
+  for (const Suggestion& suggestion : plan.suggestions)
+    report.suggestions.push_back({suggestion.change, suggestion.total_bytes});
   if (with_buffers) {
     for (const ExecutionPlan& phase : plan.run.phases) {
-      add_rows(report, plan.run.persistent, phase.name(), std::max<int64_t>(0, static_cast<int64_t>(phase.graph.ops.size()) - 1));
+      add_rows(report, plan.run.persistent, phase.name(),
+               std::max<int64_t>(0, static_cast<int64_t>(phase.graph.ops.size()) - 1));
       add_rows(report, phase.buffers, phase.name(), -1);
     }
   }
@@ -85,7 +91,8 @@ void dump_ir(const RunSources& sources, const TrainPlan& plan, const std::string
     write_file_atomically(fmt::format("{}/{}_{}.txt", folder, ++number, pass),
                           fmt::format("pass {}: {:.2f} ms\n{}", pass, seconds * 1e3, print(graph)));
   };
-  const StepBase base = build_step_base(sources.model.config, sources.recipe, sources.train, plan.choices.micro_batch, write);
+  const StepBase base =
+      build_step_base(sources.model.config, sources.recipe, sources.train, plan.choices.micro_batch, write);
   build_step(base, plan.choices, write);
   for (const ExecutionPlan& phase : plan.run.phases) {
     std::string name = phase.name();

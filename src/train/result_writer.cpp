@@ -6,12 +6,14 @@
 #include "train/model_folder.h"
 
 namespace plimsoll {
-std::string write_result_files(const std::string& out, const RunSources& sources, const TrainPlan& plan, TrainSession& session) {
+std::string write_result_files(const std::string& out, const RunSources& sources, const TrainPlan& plan,
+                               TrainSession& session) {
   const bool full = sources.recipe.method == Method::full;
   const std::string folder = make_folder(out + (full ? "/model" : "/adapter"));
   const DType dtype = full ? sources.recipe.precision : DType::f32;
   std::vector<SafetensorsOutput> entries;
-  for (const TrainedParameter& parameter : plan.program.trained) entries.push_back({parameter.name, dtype, parameter.shape});
+  for (const TrainedParameter& parameter : plan.program.trained)
+    entries.push_back({parameter.name, dtype, parameter.shape});
   SafetensorsTarget host(folder + (full ? "/model.safetensors" : "/adapter_model.safetensors"), entries, dtype);
   session.state().host = &host;
   session.phase(phase_names::kExport).run(session.state());

@@ -9,6 +9,7 @@
 namespace plimsoll {
 
 // Writes `out`/adapter or `out`/model through the session's export phase and returns that folder.
-std::string write_result_files(const std::string& out, const RunSources& sources, const TrainPlan& plan, TrainSession& session);
+std::string write_result_files(const std::string& out, const RunSources& sources, const TrainPlan& plan,
+                               TrainSession& session);
 
 }  // namespace plimsoll

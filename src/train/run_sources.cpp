@@ -33,7 +33,8 @@ RunSources open_run_sources(const Recipe& recipe) {
   }
   if (recipe.seq_len > sources.model.config.context_length)
     log_warning("--seq-len " + std::to_string(recipe.seq_len) + " is longer than the model's context of " +
-                std::to_string(sources.model.config.context_length) + " tokens: positions beyond it are new to the model");
+                std::to_string(sources.model.config.context_length) +
+                " tokens: positions beyond it are new to the model");
   sources.train.adapter_modules = sources.adapter.modules;
   sources.train.load_staging_bytes = load_staging_bytes(sources.model.tensors);
   sources.threads = recipe.threads > 0 ? static_cast<int>(recipe.threads) : inspect_machine().threads;
@@ -41,7 +42,8 @@ RunSources open_run_sources(const Recipe& recipe) {
 }
 
 int64_t runtime_overhead_bytes(const ModelConfig& config, int threads, int64_t data_rows) {
-  return kCodeAndLibraries + kPerThread * threads + kPerToken * config.vocab_size + kPerLayer * config.layers + kPerRow * data_rows;
+  return kCodeAndLibraries + kPerThread * threads + kPerToken * config.vocab_size + kPerLayer * config.layers +
+         kPerRow * data_rows;
 }
 
 int64_t count_data_rows(const Recipe& recipe) {
@@ -52,7 +54,8 @@ int64_t count_data_rows(const Recipe& recipe) {
   for (const std::string& path : paths) {
     const InputFile file(path);
     for (int64_t offset = 0; offset < file.size(); offset += static_cast<int64_t>(buffer.size())) {
-      const auto count = static_cast<size_t>(std::min<int64_t>(static_cast<int64_t>(buffer.size()), file.size() - offset));
+      const auto count =
+          static_cast<size_t>(std::min<int64_t>(static_cast<int64_t>(buffer.size()), file.size() - offset));
       file.read(offset, std::span(buffer).first(count));
       rows += std::count(buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(count), std::byte{'\n'});
     }
@@ -66,7 +69,8 @@ TrainPlan plan_run(const RunSources& sources) {
   target.workspace_bytes = [threads = sources.threads](const Graph& graph, const Op& op) {
     return cpu_backend().workspace_bytes(graph, op, threads);
   };
-  target.runtime_overhead_bytes = runtime_overhead_bytes(sources.model.config, sources.threads, count_data_rows(sources.recipe));
+  target.runtime_overhead_bytes =
+      runtime_overhead_bytes(sources.model.config, sources.threads, count_data_rows(sources.recipe));
   target.flops_per_second = (sources.recipe.precision == DType::bf16 ? 1.0e12 : 1.2e11) * sources.threads;
   target.bytes_per_second = 1.0e10;
   return choose_plan(sources.model.config, sources.recipe, sources.train, target);

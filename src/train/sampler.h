@@ -10,8 +10,8 @@
 
 namespace plimsoll {
 
-// Temperature, then top-k, then top-p (Holtzman et al. 2020, arXiv:1904.09751), in the order of transformers. Temperature 0
-// takes the largest logit, the first of equals.
+// Temperature, then top-k, then top-p (Holtzman et al. 2020, arXiv:1904.09751), in the order of transformers.
+// Temperature 0 takes the largest logit, the first of equals.
 class Sampler {
  public:
   explicit Sampler(const SamplingOptions& options) : options_(options), random_(static_cast<uint64_t>(options.seed)) {}

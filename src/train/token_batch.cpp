@@ -13,14 +13,16 @@ namespace {
 void write_bytes(const Executor& executor, const char* name, std::span<const std::byte> bytes) {
   const ValueId id = executor.plan().graph.find(name);
   if (id == kNoValue || executor.plan().value_offset[static_cast<size_t>(id)] < 0) return;
-  PLIMSOLL_CHECK(executor.plan().graph.value(id).bytes() == static_cast<int64_t>(bytes.size()), std::string(name) + " has another size");
+  PLIMSOLL_CHECK(executor.plan().graph.value(id).bytes() == static_cast<int64_t>(bytes.size()),
+                 std::string(name) + " has another size");
   std::memcpy(executor.data(id), bytes.data(), bytes.size());
 }
 
 }  // namespace
 
 TokenBatch::TokenBatch(int64_t rows, int64_t row_length) : batch(rows), length(row_length) {
-  for (std::vector<int32_t>* array : {&ids, &labels, &positions, &segments, &segment_start}) array->resize(static_cast<size_t>(rows * row_length));
+  for (std::vector<int32_t>* array : {&ids, &labels, &positions, &segments, &segment_start})
+    array->resize(static_cast<size_t>(rows * row_length));
 }
 
 BatchView TokenBatch::view() { return {ids, labels, positions, segments, segment_start}; }

@@ -35,12 +35,15 @@ void bind(TextTools& tools) {
   if (tools.chat_template) tools.options.chat_template = &*tools.chat_template;
   if (!tools.tokenizer) {
     tools.options.encode = [](std::string_view, bool) -> std::vector<int32_t> {
-      throw caller_error("the model", "has no tokenizer", "give ready input_ids, or a model folder with tokenizer.json");
+      throw caller_error("the model", "has no tokenizer",
+                         "give ready input_ids, or a model folder with tokenizer.json");
     };
     return;
   }
   const Tokenizer& tokenizer = *tools.tokenizer;
-  tools.options.encode = [&tokenizer](std::string_view text, bool add_special) { return tokenizer.encode(text, add_special); };
+  tools.options.encode = [&tokenizer](std::string_view text, bool add_special) {
+    return tokenizer.encode(text, add_special);
+  };
   tools.options.encode_with_offsets = [&tokenizer](std::string_view text, bool add_special) {
     return encode_with_offsets(tokenizer, text, add_special);
   };

@@ -21,7 +21,8 @@ TrainSession::TrainSession(const TrainPlan& plan, int threads)
 }
 
 const Executor& TrainSession::phase(const char* name) const {
-  const auto found = std::find_if(executors_.begin(), executors_.end(), [&](const Executor& e) { return e.plan().name() == name; });
+  const auto found =
+      std::find_if(executors_.begin(), executors_.end(), [&](const Executor& e) { return e.plan().name() == name; });
   PLIMSOLL_CHECK(found != executors_.end(), std::string("the run has no phase ") + name);
   return *found;
 }
@@ -35,7 +36,8 @@ void TrainSession::load(const RunSources& sources) {
   write_inv_freq(phase(phase_names::kTrainStep), plan_.program.inv_freq);
 }
 
-TrainSession::StepResult TrainSession::step(const TrainData& data, const StepRows& rows, double lr, int64_t step_index) {
+TrainSession::StepResult TrainSession::step(const TrainData& data, const StepRows& rows, double lr,
+                                            int64_t step_index) {
   const Executor& train_step = phase(phase_names::kTrainStep);
   const int64_t micro_batch = plan_.choices.micro_batch;
   const auto fill = [&](int64_t first) {

@@ -46,7 +46,9 @@ double median(std::vector<double> values) {
 void pin_choices(Recipe& recipe, const CheckpointProgress& progress) {
   recipe.global_batch = rows_per_step(recipe);
   if (*recipe.global_batch % progress.micro_batch != 0)
-    throw caller_error("--global-batch", fmt::format("{} rows are no multiple of the checkpoint's micro-batch of {}", *recipe.global_batch, progress.micro_batch),
+    throw caller_error("--global-batch",
+                       fmt::format("{} rows are no multiple of the checkpoint's micro-batch of {}",
+                                   *recipe.global_batch, progress.micro_batch),
                        "resume with the recipe that made the checkpoint");
   recipe.micro_batch = progress.micro_batch;
   recipe.recompute = RecomputeMode::layers;
@@ -63,8 +65,10 @@ class Run {
         recipe_(sources.recipe),
         data_(data),
         plan_(plan),
-        order_(data.train.size(), [&data](int64_t i) { return data.train.length(i); },
-               {recipe_.seq_len, recipe_.packing, recipe_.shuffle, static_cast<uint64_t>(recipe_.seed)}, plan.choices.micro_batch * plan.grad_accum_steps),
+        order_(
+            data.train.size(), [&data](int64_t i) { return data.train.length(i); },
+            {recipe_.seq_len, recipe_.packing, recipe_.shuffle, static_cast<uint64_t>(recipe_.seed)},
+            plan.choices.micro_batch * plan.grad_accum_steps),
         session_(plan, sources.threads) {
     report_.steps = recipe_.steps ? *recipe_.steps : order_.steps_of_epochs(recipe_.epochs.value_or(1.0));
   }
@@ -84,7 +88,8 @@ class Run {
     while (progress_.step < report_.steps) train_one_step(metrics);
     if (data_.eval && !report_.eval_loss) report_.eval_loss = session_.evaluate(*data_.eval, recipe_, data_.pad_id);
     report_.output = write_result_files(options_.out, sources_, plan_, session_);
-    report_.tokens_per_second = median(speeds_.size() > 2 ? std::vector<double>(speeds_.begin() + 2, speeds_.end()) : speeds_);
+    report_.tokens_per_second =
+        median(speeds_.size() > 2 ? std::vector<double>(speeds_.begin() + 2, speeds_.end()) : speeds_);
     report_.arena_bytes = session_.used_arena_bytes();
     report_.planned_total_bytes = plan_.total_bytes;
     report_.peak_resident_bytes = peak_resident_bytes();
@@ -106,22 +111,26 @@ class Run {
     speeds_.push_back(speed);
 
     StepMetrics line{step, result.loss, lr, result.grad_norm, result.tokens, speed, 0, 0, seconds, {}};
-    if (peak_flops_ > 0) line.mfu = plan_.program.step_flops * static_cast<double>(plan_.grad_accum_steps) / seconds / peak_flops_;
+    if (peak_flops_ > 0)
+      line.mfu = plan_.program.step_flops * static_cast<double>(plan_.grad_accum_steps) / seconds / peak_flops_;
     if (data_.eval && recipe_.eval_every > 0 && progress_.step % recipe_.eval_every == 0)
       line.eval_loss = session_.evaluate(*data_.eval, recipe_, data_.pad_id);
     report_.eval_loss = line.eval_loss;
     line.peak_resident_bytes = peak_resident_bytes();
     metrics.append(line);
     if (!std::isfinite(result.loss))
-      throw caller_error("step " + std::to_string(step), "the loss is not a finite number", "lower --lr, or add --warmup-steps; the last checkpoint is kept");
+      throw caller_error("step " + std::to_string(step), "the loss is not a finite number",
+                         "lower --lr, or add --warmup-steps; the last checkpoint is kept");
     if (recipe_.save_every > 0 && progress_.step % recipe_.save_every == 0) {
       save_checkpoint(options_.out, progress_, session_.phase(phase_names::kSave), session_.state());
       prune_checkpoints(options_.out, kKeptCheckpoints);
     }
     if (options_.on_progress)
       options_.on_progress({progress_.step, report_.steps, result.loss, speed,
-                            read_resident_memory().value_or(ResidentMemory{}).now_bytes, recipe_.memory_bytes.value_or(0),
-                            static_cast<double>(report_.steps - progress_.step) * progress_.train_seconds / static_cast<double>(progress_.step)});
+                            read_resident_memory().value_or(ResidentMemory{}).now_bytes,
+                            recipe_.memory_bytes.value_or(0),
+                            static_cast<double>(report_.steps - progress_.step) * progress_.train_seconds /
+                                static_cast<double>(progress_.step)});
   }
 
   double peak_flops_;

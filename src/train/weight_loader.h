@@ -8,12 +8,15 @@
 
 namespace plimsoll {
 
-// Loads model parameters ("model.…"), adapter matrices ("base_model.…") and their f32 masters ("master.…") from the files'
-// indices. A missing tensor or a wrong shape is a caller Error that names it. The indices must outlive the loader.
+// Loads model parameters ("model.…"), adapter matrices ("base_model.…") and their f32 masters ("master.…") from the
+// files' indices. A missing tensor or a wrong shape is a caller Error that names it. The indices must outlive the
+// loader.
 class WeightLoader : public HostServices {
  public:
-  explicit WeightLoader(const TensorIndex& model, const TensorIndex* adapter = nullptr) : model_(model), adapter_(adapter) {}
-  void load(const std::string& tensor, const Value& target, std::span<std::byte> out, std::span<std::byte> staging) override;
+  explicit WeightLoader(const TensorIndex& model, const TensorIndex* adapter = nullptr)
+      : model_(model), adapter_(adapter) {}
+  void load(const std::string& tensor, const Value& target, std::span<std::byte> out,
+            std::span<std::byte> staging) override;
 
  private:
   const TensorIndex& model_;

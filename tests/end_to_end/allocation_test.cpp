@@ -1,6 +1,7 @@
 // After the first step the training path keeps nothing that it did not have. What it holds for moments beside the arena
-// is the matmul library's: small objects for each call and, in f32, packed operands of a tile, less than the MiB a thread
-// that the plan's runtime overhead has for it. Every malloc of this process is counted, the libraries' among them.
+// is the matmul library's: small objects for each call and, in f32, packed operands of a tile, less than the MiB a
+// thread that the plan's runtime overhead has for it. Every malloc of this process is counted, the libraries' among
+// them.
 #include <gtest/gtest.h>
 #include <malloc.h>
 
@@ -88,7 +89,8 @@ TEST_P(AllocationTest, StepsKeepNothing) {
   const RunSources sources = open_run_sources(recipe);
   const TrainPlan plan = plan_run(sources);
   const TrainData data = open_train_data(sources.model, recipe);
-  BatchOrder order(data.train.size(), [&](int64_t i) { return data.train.length(i); }, {recipe.seq_len, true, true, 0}, 4);
+  BatchOrder order(
+      data.train.size(), [&](int64_t i) { return data.train.length(i); }, {recipe.seq_len, true, true, 0}, 4);
   TrainSession session(plan, sources.threads);
   session.load(sources);
   StepRows rows;
@@ -105,7 +107,9 @@ TEST_P(AllocationTest, StepsKeepNothing) {
   EXPECT_GT(allocations, 1000);  // it does count
 }
 
-INSTANTIATE_TEST_SUITE_P(Methods, AllocationTest, testing::Combine(testing::Values(Method::lora, Method::full), testing::Values(DType::f32, DType::bf16)),
+INSTANTIATE_TEST_SUITE_P(Methods, AllocationTest,
+                         testing::Combine(testing::Values(Method::lora, Method::full),
+                                          testing::Values(DType::f32, DType::bf16)),
                          [](const auto& info) {
                            return std::string(std::get<0>(info.param) == Method::lora ? "lora" : "full") +
                                   (std::get<1>(info.param) == DType::f32 ? "_f32" : "_bf16");

@@ -28,9 +28,17 @@ TEST_P(LineTest, PeakStaysBelowAndThePlanIsNotPadded) {
   write_random_model(folder / "model", middle_llama());
   write_random_rows(folder / "rows.jsonl", 8, 60, 60, 8192);
   const bool full = GetParam() == "full";
-  std::vector<std::string> recipe = {"--model", folder / "model", "--data", folder / "rows.jsonl", "--eval-data", folder / "rows.jsonl",
-                                     "--method", GetParam(), "--seq-len", "64", "--global-batch", "2", "--steps", "2", "--save-every", "1",
-                                     "--threads", "2", "--precision", full ? "bf16" : "fp32", "--json"};
+  std::vector<std::string> recipe = {"--model",        folder / "model",
+                                     "--data",         folder / "rows.jsonl",
+                                     "--eval-data",    folder / "rows.jsonl",
+                                     "--method",       GetParam(),
+                                     "--seq-len",      "64",
+                                     "--global-batch", "2",
+                                     "--steps",        "2",
+                                     "--save-every",   "1",
+                                     "--threads",      "2",
+                                     "--precision",    full ? "bf16" : "fp32",
+                                     "--json"};
   const auto with = [&](std::vector<std::string> words, const std::string& memory) {
     words.insert(words.end(), recipe.begin(), recipe.end());
     words.insert(words.end(), {"--memory", memory});
@@ -44,11 +52,14 @@ TEST_P(LineTest, PeakStaysBelowAndThePlanIsNotPadded) {
   for (const int64_t line : {smallest, smallest + 40 * kMiB}) {
     ProgramLimits limits;
     limits.data_bytes = static_cast<rlim_t>(line + 32 * kMiB);
-    const Finished done = run_program(with({"train", "--out", folder / std::to_string(line)}, std::to_string(line)), folder, limits);
+    const Finished done =
+        run_program(with({"train", "--out", folder / std::to_string(line)}, std::to_string(line)), folder, limits);
     ASSERT_EQ(done.code, 0) << done.err;
-    const int64_t planned = done.json().at("planned_total_bytes"), peak = done.json().at("peak_resident_bytes"), arena = done.json().at("arena_bytes");
+    const int64_t planned = done.json().at("planned_total_bytes"), peak = done.json().at("peak_resident_bytes"),
+                  arena = done.json().at("arena_bytes");
     EXPECT_LE(planned, line);
-    EXPECT_LE(peak, planned) << "peak " << peak / 1048576.0 << " MiB, planned " << planned / 1048576.0 << ", arena " << arena / 1048576.0;
+    EXPECT_LE(peak, planned) << "peak " << peak / 1048576.0 << " MiB, planned " << planned / 1048576.0 << ", arena "
+                             << arena / 1048576.0;
     EXPECT_GE(peak, arena);  // the arena is resident as a whole
     if (full) {
       EXPECT_GE(static_cast<double>(peak), 0.8 * static_cast<double>(planned));
@@ -58,13 +69,15 @@ TEST_P(LineTest, PeakStaysBelowAndThePlanIsNotPadded) {
     EXPECT_EQ(written.at("arena_bytes"), arena);
     EXPECT_EQ(written.at("total_bytes"), planned);
   }
-  const Finished refused = run_program(with({"train", "--out", folder / "refused"}, std::to_string(smallest - 4096)), folder);
+  const Finished refused =
+      run_program(with({"train", "--out", folder / "refused"}, std::to_string(smallest - 4096)), folder);
   EXPECT_EQ(refused.code, 3) << refused.err;
   EXPECT_NE(refused.err.find(std::to_string(smallest)), std::string::npos) << refused.err;
   EXPECT_FALSE(std::filesystem::exists(folder / "refused"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Methods, LineTest, testing::Values("lora", "full"), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Methods, LineTest, testing::Values("lora", "full"),
+                         [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace plimsoll

@@ -23,7 +23,8 @@ struct ProgramLimits {
 class RunningProgram {
  public:
   // stdout and stderr go to the files `log`.out and `log`.err.
-  RunningProgram(const std::vector<std::string>& arguments, const std::string& log, const ProgramLimits& limits = {}) : log_(log) {
+  RunningProgram(const std::vector<std::string>& arguments, const std::string& log, const ProgramLimits& limits = {})
+      : log_(log) {
     std::vector<std::string> words = {PLIMSOLL_PROGRAM};
     words.insert(words.end(), arguments.begin(), arguments.end());
     std::vector<char*> pointers;
@@ -80,7 +81,8 @@ struct Finished {
   nlohmann::json json() const { return nlohmann::json::parse(out); }
 };
 
-inline Finished run_program(const std::vector<std::string>& arguments, const TestFolder& folder, const ProgramLimits& limits = {}) {
+inline Finished run_program(const std::vector<std::string>& arguments, const TestFolder& folder,
+                            const ProgramLimits& limits = {}) {
   RunningProgram program(arguments, folder / "log", limits);
   const int code = program.wait();
   return {code, program.out(), program.err()};

@@ -20,31 +20,58 @@ class ResumeTest : public testing::Test {
     write_random_model(folder_ / "model", tiny_llama());
     write_random_rows(folder_ / "rows.jsonl", 50, 40, 128, 256);
   }
-  std::vector<std::string> train(const std::string& out, int steps = kSteps, const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> words = {"train",          "--model",  folder_ / "model",     "--data",        folder_ / "rows.jsonl",
-                                      "--out",          folder_ / out, "--json",           "--seq-len",     "128",
-                                      "--global-batch", "8",        "--micro-batch",       "2",             "--rank",
-                                      "16",             "--steps",  std::to_string(steps), "--save-every",  "2",
-                                      "--lr",           "1e-2",     "--warmup-steps",      "3",             "--threads",
+  std::vector<std::string> train(const std::string& out, int steps = kSteps,
+                                 const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> words = {"train",
+                                      "--model",
+                                      folder_ / "model",
+                                      "--data",
+                                      folder_ / "rows.jsonl",
+                                      "--out",
+                                      folder_ / out,
+                                      "--json",
+                                      "--seq-len",
+                                      "128",
+                                      "--global-batch",
+                                      "8",
+                                      "--micro-batch",
+                                      "2",
+                                      "--rank",
+                                      "16",
+                                      "--steps",
+                                      std::to_string(steps),
+                                      "--save-every",
+                                      "2",
+                                      "--lr",
+                                      "1e-2",
+                                      "--warmup-steps",
+                                      "3",
+                                      "--threads",
                                       "2"};
     words.insert(words.end(), more.begin(), more.end());
     return words;
   }
-  std::vector<std::string> resume(const std::string& out, int steps = kSteps) const { return train(out, steps, {"--resume"}); }
+  std::vector<std::string> resume(const std::string& out, int steps = kSteps) const {
+    return train(out, steps, {"--resume"});
+  }
 
   void run_whole(const std::string& out, int steps = kSteps) {
     const Finished done = run_program(train(out, steps), folder_);
     ASSERT_EQ(done.code, 0) << done.err;
   }
-  std::string adapter(const std::string& out) const { return read_bytes(folder_ / (out + "/adapter/adapter_model.safetensors")); }
+  std::string adapter(const std::string& out) const {
+    return read_bytes(folder_ / (out + "/adapter/adapter_model.safetensors"));
+  }
   void expect_same(const std::string& out, const std::string& reference) {
     EXPECT_TRUE(adapter(out) == adapter(reference));
     EXPECT_EQ(logged_steps(folder_ / out), logged_steps(folder_ / reference));
-    EXPECT_EQ(read_bytes(folder_ / (out + "/adapter/adapter_config.json")), read_bytes(folder_ / (reference + "/adapter/adapter_config.json")));
+    EXPECT_EQ(read_bytes(folder_ / (out + "/adapter/adapter_config.json")),
+              read_bytes(folder_ / (reference + "/adapter/adapter_config.json")));
   }
   void expect_no_partial_files(const std::string& out) {
     for (const auto& entry : fs::recursive_directory_iterator(folder_ / out))
-      for (const char* mark : {".partial", ".tmp-"}) EXPECT_EQ(entry.path().filename().string().find(mark), std::string::npos) << entry.path();
+      for (const char* mark : {".partial", ".tmp-"})
+        EXPECT_EQ(entry.path().filename().string().find(mark), std::string::npos) << entry.path();
   }
 
   TestFolder folder_;
@@ -57,9 +84,11 @@ TEST_F(ResumeTest, KilledAtAnyMoment) {
   for (const bool many_times : {false, true}) {
     const std::string out = many_times ? "often" : "once";
     size_t killed = 0, alive = 0;
-    for (const size_t lines : many_times ? std::vector<size_t>{0, 1, 2, 5, 8, 11, 14, 17, 20} : std::vector<size_t>{5}) {
+    for (const size_t lines :
+         many_times ? std::vector<size_t>{0, 1, 2, 5, 8, 11, 14, 17, 20} : std::vector<size_t>{5}) {
       RunningProgram program(killed == 0 ? train(out) : resume(out), folder_ / "log");
-      for (int i = 0; i < 60000 && logged_lines(folder_ / out) < lines && !program.has_ended(); ++i) sleep_microseconds(500);
+      for (int i = 0; i < 60000 && logged_lines(folder_ / out) < lines && !program.has_ended(); ++i)
+        sleep_microseconds(500);
       sleep_microseconds(static_cast<long>(engine() % 4000));  // into the next step, or the save
       alive += program.has_ended() ? 0 : 1;
       program.kill();
@@ -82,7 +111,8 @@ TEST_F(ResumeTest, GoesOnFromTheRecipeItWrote) {
   run_whole("first", 6);
   const std::string first_lines = read_bytes(folder_ / "first/metrics.jsonl");
   // The folder alone is enough; a longer run is asked for by flag.
-  const Finished done = run_program({"train", "--out", folder_ / "first", "--resume", "--steps", std::to_string(kSteps)}, folder_);
+  const Finished done =
+      run_program({"train", "--out", folder_ / "first", "--resume", "--steps", std::to_string(kSteps)}, folder_);
   ASSERT_EQ(done.code, 0) << done.err;
   expect_same("first", "whole");
   EXPECT_TRUE(read_bytes(folder_ / "first/metrics.jsonl").starts_with(first_lines));  // their times, too: not run again
@@ -119,7 +149,8 @@ TEST_F(ResumeTest, AFullDiskLeavesTheLastCheckpoint) {
 
 TEST_F(ResumeTest, ADamagedCheckpointIsRefused) {
   run_whole("damaged", 6);
-  const std::string state = folder_ / "damaged/checkpoint-6/state.safetensors", progress = folder_ / "damaged/checkpoint-6/progress.json";
+  const std::string state = folder_ / "damaged/checkpoint-6/state.safetensors",
+                    progress = folder_ / "damaged/checkpoint-6/progress.json";
   const std::string whole_state = read_bytes(state), whole_progress = read_bytes(progress);
   const auto refuse = [&](const std::string& what) {
     const Finished failed = run_program(resume("damaged", 8), folder_);
@@ -132,16 +163,18 @@ TEST_F(ResumeTest, ADamagedCheckpointIsRefused) {
     refuse("state cut to " + std::to_string(bytes));
   }
   folder_.write("damaged/checkpoint-6/state.safetensors", whole_state);
-  for (const char* text : {"", "{", "[]", "{\"step\": 6}", R"({"step": "6", "micro_batch": 2, "recompute_layers": 0, "ce_chunk_rows": 8, "train_seconds": 1})",
-                           R"({"step": 6, "micro_batch": 0, "recompute_layers": 0, "ce_chunk_rows": 8, "train_seconds": 1})",
-                           R"({"step": 6, "micro_batch": -1, "recompute_layers": 0, "ce_chunk_rows": 8, "train_seconds": 1})",
-                           R"({"step": 6, "micro_batch": 3, "recompute_layers": 0, "ce_chunk_rows": 8, "train_seconds": 1})",
-                           R"({"step": 6, "micro_batch": 2, "recompute_layers": -1, "ce_chunk_rows": 8, "train_seconds": 1})",
-                           R"({"step": 6, "micro_batch": 2, "recompute_layers": 0, "ce_chunk_rows": 0, "train_seconds": 1})",
-                           R"({"step": -6, "micro_batch": 2, "recompute_layers": 0, "ce_chunk_rows": 8, "train_seconds": 1})",
-                           R"({"step": 9, "micro_batch": 2, "recompute_layers": 0, "ce_chunk_rows": 8, "train_seconds": 1})",
-                           R"({"step": 6.5, "micro_batch": 2, "recompute_layers": 0, "ce_chunk_rows": 8, "train_seconds": 1})",
-                           R"({"step": 1e300, "micro_batch": 2, "recompute_layers": 0, "ce_chunk_rows": 8, "train_seconds": 1})"}) {
+  for (const char* text :
+       {"", "{", "[]", "{\"step\": 6}",
+        R"({"step": "6", "micro_batch": 2, "recompute_layers": 0, "ce_chunk_rows": 8, "train_seconds": 1})",
+        R"({"step": 6, "micro_batch": 0, "recompute_layers": 0, "ce_chunk_rows": 8, "train_seconds": 1})",
+        R"({"step": 6, "micro_batch": -1, "recompute_layers": 0, "ce_chunk_rows": 8, "train_seconds": 1})",
+        R"({"step": 6, "micro_batch": 3, "recompute_layers": 0, "ce_chunk_rows": 8, "train_seconds": 1})",
+        R"({"step": 6, "micro_batch": 2, "recompute_layers": -1, "ce_chunk_rows": 8, "train_seconds": 1})",
+        R"({"step": 6, "micro_batch": 2, "recompute_layers": 0, "ce_chunk_rows": 0, "train_seconds": 1})",
+        R"({"step": -6, "micro_batch": 2, "recompute_layers": 0, "ce_chunk_rows": 8, "train_seconds": 1})",
+        R"({"step": 9, "micro_batch": 2, "recompute_layers": 0, "ce_chunk_rows": 8, "train_seconds": 1})",
+        R"({"step": 6.5, "micro_batch": 2, "recompute_layers": 0, "ce_chunk_rows": 8, "train_seconds": 1})",
+        R"({"step": 1e300, "micro_batch": 2, "recompute_layers": 0, "ce_chunk_rows": 8, "train_seconds": 1})"}) {
     folder_.write("damaged/checkpoint-6/progress.json", text);
     refuse(text);
   }

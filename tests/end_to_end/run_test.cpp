@@ -51,7 +51,8 @@ TEST_F(RunTest, ThreadsChangeNoBit) {
       for (const int threads : {1, 2, 3}) {
         base.threads = threads;
         const TrainReport report = run(base, "out");
-        const std::string file = read_bytes(report.output + (method == Method::full ? "/model.safetensors" : "/adapter_model.safetensors"));
+        const std::string file =
+            read_bytes(report.output + (method == Method::full ? "/model.safetensors" : "/adapter_model.safetensors"));
         const auto steps = logged_steps(folder_ / "out");
         ASSERT_EQ(steps.size(), 4U);
         if (threads == 1) {

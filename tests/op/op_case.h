@@ -31,8 +31,8 @@ struct OpCase {
   OpAttrs attrs;
   std::vector<OpOperand> operands;
   std::function<Numbers(const std::vector<Numbers>& operands)> reference;  // the first result
-  double tolerance = 5e-6;       // f32, of the largest value
-  double bf16_tolerance = 2e-2;  // of the largest value
+  double tolerance = 5e-6;                                                 // f32, of the largest value
+  double bf16_tolerance = 2e-2;                                            // of the largest value
   bool has_gradient = true;
   bool sums_gradients = true;  // adds onto what has reached the operand already
 };

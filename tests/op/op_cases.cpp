@@ -1,7 +1,7 @@
-#include "op/op_case.h"
-
 #include <algorithm>
 #include <numeric>
+
+#include "op/op_case.h"
 
 namespace plimsoll {
 namespace {
@@ -10,15 +10,18 @@ using Role = OpOperand::Role;
 
 size_t at(int64_t rows, int64_t width, int64_t column) { return static_cast<size_t>(rows * width + column); }
 
-
 OpCase embedding(const char* name, float scale) {
   constexpr int64_t kRows = 6, kVocabulary = 7, kWidth = 20;
-  return {.name = name, .kind = OpKind::embedding, .attrs = EmbeddingAttrs{scale},
-          .operands = {{"ids", {kRows}, Role::integers, {3, 0, 3, 6, 5, 3}}, {"weight", {kVocabulary, kWidth}, Role::weight, {}}},
+  return {.name = name,
+          .kind = OpKind::embedding,
+          .attrs = EmbeddingAttrs{scale},
+          .operands = {{"ids", {kRows}, Role::integers, {3, 0, 3, 6, 5, 3}},
+                       {"weight", {kVocabulary, kWidth}, Role::weight, {}}},
           .reference = [scale](const std::vector<Numbers>& in) {
             Numbers out;
             for (const double id : in[0])
-              for (int64_t c = 0; c < kWidth; ++c) out.push_back(static_cast<double>(scale) * in[1][at(static_cast<int64_t>(id), kWidth, c)]);
+              for (int64_t c = 0; c < kWidth; ++c)
+                out.push_back(static_cast<double>(scale) * in[1][at(static_cast<int64_t>(id), kWidth, c)]);
             return out;
           }};
 }
@@ -26,16 +29,20 @@ OpCase embedding(const char* name, float scale) {
 // Rows of `rows` × `heads` · `width` numbers, each normed over `width` of them.
 OpCase rms_norm(const char* name, int64_t rows, int64_t heads, int64_t width, float offset) {
   const RmsNormAttrs attrs{1e-3F, offset};
-  return {.name = name, .kind = OpKind::rms_norm, .attrs = attrs,
+  return {.name = name,
+          .kind = OpKind::rms_norm,
+          .attrs = attrs,
           .operands = {{"x", {rows, heads * width}, Role::input, {}}, {"weight", {width}, Role::weight, {}}},
           .reference = [attrs, width](const std::vector<Numbers>& in) {
             Numbers out;
             for (size_t first = 0; first < in[0].size(); first += static_cast<size_t>(width)) {
               double squares = 0;
-              for (int64_t c = 0; c < width; ++c) squares += in[0][first + static_cast<size_t>(c)] * in[0][first + static_cast<size_t>(c)];
+              for (int64_t c = 0; c < width; ++c)
+                squares += in[0][first + static_cast<size_t>(c)] * in[0][first + static_cast<size_t>(c)];
               const double scale = 1 / std::sqrt(squares / static_cast<double>(width) + static_cast<double>(attrs.eps));
               for (int64_t c = 0; c < width; ++c)
-                out.push_back(in[0][first + static_cast<size_t>(c)] * scale * (static_cast<double>(attrs.weight_offset) + in[1][static_cast<size_t>(c)]));
+                out.push_back(in[0][first + static_cast<size_t>(c)] * scale *
+                              (static_cast<double>(attrs.weight_offset) + in[1][static_cast<size_t>(c)]));
             }
             return out;
           }};
@@ -43,7 +50,9 @@ OpCase rms_norm(const char* name, int64_t rows, int64_t heads, int64_t width, fl
 
 OpCase linear(const char* name, const LinearAttrs& attrs) {
   constexpr int64_t kM = 9, kN = 40, kK = 24;
-  OpCase result{.name = name, .kind = OpKind::linear, .attrs = attrs,
+  OpCase result{.name = name,
+                .kind = OpKind::linear,
+                .attrs = attrs,
                 .operands = {{"x", {kM, kK}, Role::input, {}},
                              {"weight", attrs.transpose_weight ? Shape{kN, kK} : Shape{kK, kN}, Role::weight, {}}},
                 .reference = [attrs](const std::vector<Numbers>& in) {
@@ -76,7 +85,9 @@ OpCase rope(const char* name, const RopeAttrs& attrs) {
     cos.push_back(static_cast<double>(static_cast<float>(std::cos(0.37 * static_cast<double>(i)))));
     sin.push_back(static_cast<double>(static_cast<float>(std::sin(0.37 * static_cast<double>(i)))));
   }
-  return {.name = name, .kind = OpKind::rope, .attrs = attrs,
+  return {.name = name,
+          .kind = OpKind::rope,
+          .attrs = attrs,
           .operands = {{"x", {kRows, attrs.heads * attrs.head_dim}, Role::input, {}},
                        {"cos", {kRows, half}, Role::fixed, cos},
                        {"sin", {kRows, half}, Role::fixed, sin}},
@@ -87,8 +98,10 @@ OpCase rope(const char* name, const RopeAttrs& attrs) {
                 for (int64_t i = 0; i < half; ++i) {
                   const bool pairs = attrs.style == RopeStyle::interleaved;
                   const size_t first = at(row, attrs.heads * attrs.head_dim, head * attrs.head_dim);
-                  const size_t a = first + static_cast<size_t>(pairs ? 2 * i : i), b = first + static_cast<size_t>(pairs ? 2 * i + 1 : i + half);
-                  const double cosine = in[1][at(row, half, i)], sine = (attrs.inverse ? -1 : 1) * in[2][at(row, half, i)];
+                  const size_t a = first + static_cast<size_t>(pairs ? 2 * i : i),
+                               b = first + static_cast<size_t>(pairs ? 2 * i + 1 : i + half);
+                  const double cosine = in[1][at(row, half, i)],
+                               sine = (attrs.inverse ? -1 : 1) * in[2][at(row, half, i)];
                   out[a] = in[0][a] * cosine - in[0][b] * sine;
                   out[b] = in[0][b] * cosine + in[0][a] * sine;
                 }
@@ -100,15 +113,20 @@ OpCase rope(const char* name, const RopeAttrs& attrs) {
 
 double activate(Activation activation, double x) {
   switch (activation) {
-    case Activation::silu: return x / (1 + std::exp(-x));
-    case Activation::gelu_tanh: return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-    case Activation::gelu_erf: return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
+    case Activation::silu:
+      return x / (1 + std::exp(-x));
+    case Activation::gelu_tanh:
+      return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case Activation::gelu_erf:
+      return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
   }
   return x;
 }
 
 OpCase gated(const char* name, Activation activation) {
-  return {.name = name, .kind = OpKind::gated_activation, .attrs = GatedActivationAttrs{activation},
+  return {.name = name,
+          .kind = OpKind::gated_activation,
+          .attrs = GatedActivationAttrs{activation},
           .operands = {{"gate", {5, 27}, Role::input, {}}, {"up", {5, 27}, Role::input, {}}},
           .reference = [activation](const std::vector<Numbers>& in) {
             Numbers out;
@@ -118,7 +136,10 @@ OpCase gated(const char* name, Activation activation) {
 }
 
 OpCase add() {
-  return {.name = "add", .kind = OpKind::add, .attrs = {}, .operands = {{"a", {5, 27}, Role::input, {}}, {"b", {5, 27}, Role::input, {}}},
+  return {.name = "add",
+          .kind = OpKind::add,
+          .attrs = {},
+          .operands = {{"a", {5, 27}, Role::input, {}}, {"b", {5, 27}, Role::input, {}}},
           .reference = [](const std::vector<Numbers>& in) {
             Numbers out;
             for (size_t i = 0; i < in[0].size(); ++i) out.push_back(in[0][i] + in[1][i]);
@@ -129,45 +150,59 @@ OpCase add() {
 OpCase cross_entropy(const char* name, int64_t chunk_rows, const Numbers& labels) {
   constexpr int64_t kWidth = 24, kVocabulary = 37;
   const auto rows = static_cast<int64_t>(labels.size());
-  return {.name = name, .kind = OpKind::linear_cross_entropy, .attrs = CrossEntropyAttrs{chunk_rows},
+  return {.name = name,
+          .kind = OpKind::linear_cross_entropy,
+          .attrs = CrossEntropyAttrs{chunk_rows},
           .operands = {{"hidden", {rows, kWidth}, Role::input, {}},
                        {"weight", {kVocabulary, kWidth}, Role::weight, {}},
                        {"labels", {rows}, Role::integers, labels},
                        {"loss_scale", {1}, Role::fixed, {0.125}}},
-          .reference = [rows](const std::vector<Numbers>& in) {
-            double loss = 0;
-            for (int64_t row = 0; row < rows; ++row) {
-              if (in[2][static_cast<size_t>(row)] < 0) continue;
-              Numbers logits;
-              for (int64_t v = 0; v < kVocabulary; ++v) {
-                logits.push_back(0);
-                for (int64_t c = 0; c < kWidth; ++c) logits.back() += in[0][at(row, kWidth, c)] * in[1][at(v, kWidth, c)];
-              }
-              const double largest = *std::max_element(logits.begin(), logits.end());
-              double sum = 0;
-              for (const double logit : logits) sum += std::exp(logit - largest);
-              loss += largest + std::log(sum) - logits[static_cast<size_t>(in[2][static_cast<size_t>(row)])];
-            }
-            return Numbers{loss * in[3][0]};
-          },
+          .reference =
+              [rows](const std::vector<Numbers>& in) {
+                double loss = 0;
+                for (int64_t row = 0; row < rows; ++row) {
+                  if (in[2][static_cast<size_t>(row)] < 0) continue;
+                  Numbers logits;
+                  for (int64_t v = 0; v < kVocabulary; ++v) {
+                    logits.push_back(0);
+                    for (int64_t c = 0; c < kWidth; ++c)
+                      logits.back() += in[0][at(row, kWidth, c)] * in[1][at(v, kWidth, c)];
+                  }
+                  const double largest = *std::max_element(logits.begin(), logits.end());
+                  double sum = 0;
+                  for (const double logit : logits) sum += std::exp(logit - largest);
+                  loss += largest + std::log(sum) - logits[static_cast<size_t>(in[2][static_cast<size_t>(row)])];
+                }
+                return Numbers{loss * in[3][0]};
+              },
           .sums_gradients = false};
 }
 
 OpCase rope_table() {
-  return {.name = "rope_table", .kind = OpKind::rope_table, .attrs = RopeTableAttrs{1.25F},
-          .operands = {{"positions", {6}, Role::integers, {0, 1, 2, 0, 900, 7}}, {"inv_freq", {4}, Role::fixed, {1, 0.5, 0.125, 0.03125}}},
-          .reference = [](const std::vector<Numbers>& in) {
-            Numbers out;
-            for (const double position : in[0])
-              for (const double frequency : in[1]) out.push_back(1.25 * std::cos(position * frequency));
-            return out;
-          },
+  return {.name = "rope_table",
+          .kind = OpKind::rope_table,
+          .attrs = RopeTableAttrs{1.25F},
+          .operands = {{"positions", {6}, Role::integers, {0, 1, 2, 0, 900, 7}},
+                       {"inv_freq", {4}, Role::fixed, {1, 0.5, 0.125, 0.03125}}},
+          .reference =
+              [](const std::vector<Numbers>& in) {
+                Numbers out;
+                for (const double position : in[0])
+                  for (const double frequency : in[1]) out.push_back(1.25 * std::cos(position * frequency));
+                return out;
+              },
           .has_gradient = false};
 }
 
 OpCase gather_rows() {
-  return {.name = "gather_rows", .kind = OpKind::gather_rows, .attrs = {}, .operands = {{"x", {5, 9}, Role::input, {}}},
-          .reference = [](const std::vector<Numbers>& in) { return Numbers(in[0].begin() + 27, in[0].begin() + 36); },  // the harness asks for row 3
+  return {.name = "gather_rows",
+          .kind = OpKind::gather_rows,
+          .attrs = {},
+          .operands = {{"x", {5, 9}, Role::input, {}}},
+          .reference =
+              [](const std::vector<Numbers>& in) {
+                return Numbers(in[0].begin() + 27, in[0].begin() + 36);
+              },  // the harness asks for row 3
           .has_gradient = false};
 }
 
@@ -186,7 +221,8 @@ Numbers attend(const AttentionAttrs& a, const std::vector<Numbers>& in) {
           if (segment(j) != segment(i) || (a.window > 0 && i - j >= a.window)) continue;
           double score = 0;
           for (int64_t d = 0; d < a.head_dim; ++d)
-            score += in[0][at(row * a.query_length + i, q_width, head * a.head_dim + d)] * in[1][at(row * a.kv_length + j, kv_width, kv_head * a.head_dim + d)];
+            score += in[0][at(row * a.query_length + i, q_width, head * a.head_dim + d)] *
+                     in[1][at(row * a.kv_length + j, kv_width, kv_head * a.head_dim + d)];
           weights[static_cast<size_t>(j)] = score * static_cast<double>(a.scale);
         }
         const double largest = *std::max_element(weights.begin(), weights.end());
@@ -195,14 +231,16 @@ Numbers attend(const AttentionAttrs& a, const std::vector<Numbers>& in) {
         for (int64_t j = 0; j <= i; ++j)
           for (int64_t d = 0; d < a.head_dim; ++d)
             out[at(row * a.query_length + i, q_width, head * a.head_dim + d)] +=
-                weights[static_cast<size_t>(j)] / sum * in[2][at(row * a.kv_length + j, kv_width, kv_head * a.head_dim + d)];
+                weights[static_cast<size_t>(j)] / sum *
+                in[2][at(row * a.kv_length + j, kv_width, kv_head * a.head_dim + d)];
       }
     }
   }
   return out;
 }
 
-OpCase attention(const char* name, int64_t length, int64_t heads, int64_t kv_heads, int64_t window, const Numbers& segments) {
+OpCase attention(const char* name, int64_t length, int64_t heads, int64_t kv_heads, int64_t window,
+                 const Numbers& segments) {
   AttentionAttrs attrs{2, length, length, heads, kv_heads, 8, window, 0.4F};
   Numbers starts;
   for (size_t i = 0; i < segments.size(); ++i) {
@@ -210,7 +248,9 @@ OpCase attention(const char* name, int64_t length, int64_t heads, int64_t kv_hea
     while (segments[i] >= 0 && start % static_cast<size_t>(length) != 0 && segments[start - 1] == segments[i]) --start;
     starts.push_back(static_cast<double>(start % static_cast<size_t>(length)));
   }
-  return {.name = name, .kind = OpKind::attention, .attrs = attrs,
+  return {.name = name,
+          .kind = OpKind::attention,
+          .attrs = attrs,
           .operands = {{"q", {2 * length, heads * 8}, Role::input, {}},
                        {"k", {2 * length, kv_heads * 8}, Role::input, {}},
                        {"v", {2 * length, kv_heads * 8}, Role::input, {}},
@@ -229,16 +269,30 @@ std::vector<OpCase> op_cases() {
   alpha.alpha = all.alpha = 0.625F;
   untransposed.transpose_weight = all.transpose_weight = false;
   return {
-      embedding("embedding", 1), embedding("embedding_scaled", 4.5F),
-      rms_norm("rms_norm", 7, 1, 40, 0), rms_norm("rms_norm_per_head", 5, 3, 16, 0), rms_norm("rms_norm_plus_one", 7, 1, 24, 1),
-      linear("linear", plain), linear("linear_bias", bias), linear("linear_addend", addend), linear("linear_alpha", alpha),
-      linear("linear_untransposed", untransposed), linear("linear_all", all),
-      rope("rope_half", {3, 16, 16, RopeStyle::half, false}), rope("rope_interleaved", {3, 16, 16, RopeStyle::interleaved, false}),
-      rope("rope_partial", {2, 16, 8, RopeStyle::half, false}), rope("rope_inverse", {3, 16, 16, RopeStyle::half, true}),
-      gated("swiglu", Activation::silu), gated("geglu_tanh", Activation::gelu_tanh), gated("geglu_erf", Activation::gelu_erf),
-      add(), cross_entropy("cross_entropy_one_chunk", 16, {1, -100, 0, 36, 5, 5, -100}),
-      cross_entropy("cross_entropy_chunks", 3, {1, -100, 0, 36, 5, 5, -100, 9}), cross_entropy("cross_entropy_no_label", 2, {-100, -100, -100}),
-      rope_table(), gather_rows(),
+      embedding("embedding", 1),
+      embedding("embedding_scaled", 4.5F),
+      rms_norm("rms_norm", 7, 1, 40, 0),
+      rms_norm("rms_norm_per_head", 5, 3, 16, 0),
+      rms_norm("rms_norm_plus_one", 7, 1, 24, 1),
+      linear("linear", plain),
+      linear("linear_bias", bias),
+      linear("linear_addend", addend),
+      linear("linear_alpha", alpha),
+      linear("linear_untransposed", untransposed),
+      linear("linear_all", all),
+      rope("rope_half", {3, 16, 16, RopeStyle::half, false}),
+      rope("rope_interleaved", {3, 16, 16, RopeStyle::interleaved, false}),
+      rope("rope_partial", {2, 16, 8, RopeStyle::half, false}),
+      rope("rope_inverse", {3, 16, 16, RopeStyle::half, true}),
+      gated("swiglu", Activation::silu),
+      gated("geglu_tanh", Activation::gelu_tanh),
+      gated("geglu_erf", Activation::gelu_erf),
+      add(),
+      cross_entropy("cross_entropy_one_chunk", 16, {1, -100, 0, 36, 5, 5, -100}),
+      cross_entropy("cross_entropy_chunks", 3, {1, -100, 0, 36, 5, 5, -100, 9}),
+      cross_entropy("cross_entropy_no_label", 2, {-100, -100, -100}),
+      rope_table(),
+      gather_rows(),
   };
 }
 

@@ -26,7 +26,8 @@ std::vector<Numbers> draw_operands(const OpCase& test, DType dtype) {
       operands.push_back(operand.values);
       continue;
     }
-    std::vector<float> values = random_values(static_cast<size_t>(operand.shape.elements()), 17 + static_cast<unsigned>(operands.size()));
+    std::vector<float> values =
+        random_values(static_cast<size_t>(operand.shape.elements()), 17 + static_cast<unsigned>(operands.size()));
     if (dtype == DType::bf16) values = from_bf16(to_bf16(values));
     operands.emplace_back(values.begin(), values.end());
   }
@@ -68,7 +69,8 @@ BuiltOp build(const OpCase& test, DType dtype, bool with_so_far) {
     const Value result = graph.value(built.result);
     built.upstream = add_value(graph, {"upstream", result.dtype, result.shape, ValueKind::input});
     std::vector<bool> needs(graph.values.size(), false);
-    for (size_t i = 0; i < test.operands.size(); ++i) needs[static_cast<size_t>(built.operands[i])] = differentiated(test, i);
+    for (size_t i = 0; i < test.operands.size(); ++i)
+      needs[static_cast<size_t>(built.operands[i])] = differentiated(test, i);
     GradientBuilder builder(graph, accumulators, needs);
     builder.set_gradient(built.result, built.upstream);
     for (size_t i = 0; i < test.operands.size(); ++i)
@@ -130,9 +132,11 @@ void check(const OpCase& test, DType dtype, bool with_so_far) {
       runner.set(built.gradients[i], std::vector<float>(operands[i].size(), kBefore));
   }
   const Numbers value = test.reference(operands);
-  std::vector<float> upstream = test.kind == OpKind::linear_cross_entropy ? std::vector<float>(1, 1.0F) : random_values(value.size(), 5);
+  std::vector<float> upstream =
+      test.kind == OpKind::linear_cross_entropy ? std::vector<float>(1, 1.0F) : random_values(value.size(), 5);
   if (dtype == DType::bf16) upstream = from_bf16(to_bf16(upstream));
-  const bool reads_upstream = built.upstream != kNoValue && runner.plan().phases[0].value_offset[static_cast<size_t>(built.upstream)] >= 0;
+  const bool reads_upstream =
+      built.upstream != kNoValue && runner.plan().phases[0].value_offset[static_cast<size_t>(built.upstream)] >= 0;
   if (reads_upstream) runner.set(built.upstream, upstream);
   runner.state().row = 3;
   runner.run();
@@ -157,7 +161,8 @@ TEST_P(OpTest, ValueAndGradient) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, OpTest, testing::ValuesIn(op_cases()), [](const auto& info) { return info.param.name; });
-INSTANTIATE_TEST_SUITE_P(CpuAttention, OpTest, testing::ValuesIn(attention_cases()), [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(CpuAttention, OpTest, testing::ValuesIn(attention_cases()),
+                         [](const auto& info) { return info.param.name; });
 
 TEST(OpTable, EveryDifferentiableOpIsTested) {
   std::set<OpKind> tested;

@@ -11,7 +11,8 @@ namespace {
 
 constexpr double kLogits = 5e-5, kLoss = 1e-5, kGradient = 2e-5, kBf16Loss = 4e-2;
 
-std::string model_folder(const TestFolder& folder, const std::string& model, const std::string& config = "config.json") {
+std::string model_folder(const TestFolder& folder, const std::string& model,
+                         const std::string& config = "config.json") {
   const std::string to = folder / "model";
   std::filesystem::create_directories(to);
   std::filesystem::copy_file(golden_path("models/" + model + "/" + config), to + "/config.json");
@@ -43,10 +44,12 @@ void expect_gradients(const TensorIndex& got, const Golden& expected, const std:
   }
   EXPECT_GT(compared, 10U);
   for (const TensorEntry& entry : got.entries)
-    EXPECT_TRUE(!entry.name.starts_with("grad.") || expected.has(prefix + entry.name)) << entry.name << " is not expected";
+    EXPECT_TRUE(!entry.name.starts_with("grad.") || expected.has(prefix + entry.name))
+        << entry.name << " is not expected";
 }
 
-TensorIndex probe(const TestFolder& folder, const std::string& model, const std::string& batch, DType precision = DType::f32) {
+TensorIndex probe(const TestFolder& folder, const std::string& model, const std::string& batch,
+                  DType precision = DType::f32) {
   ProbeOptions options;
   options.model = model;
   options.batch = batch;
@@ -74,8 +77,8 @@ TEST_P(ModelParity, LogitsLossAndGradients) {
 TEST_P(ModelParity, Bf16LossIsNear) {
   const auto& [model, config] = GetParam();
   const TestFolder folder;
-  const TensorIndex got =
-      probe(folder, model_folder(folder, model, config), golden_path("models/" + model + "/batch.safetensors"), DType::bf16);
+  const TensorIndex got = probe(folder, model_folder(folder, model, config),
+                                golden_path("models/" + model + "/batch.safetensors"), DType::bf16);
   const Golden expected("models/" + model + "/expected.safetensors");
   EXPECT_NEAR(read_tensor_as<float>(got, "loss").at(0), expected.f32("loss").at(0), kBf16Loss);
   // Directions agree, too: bf16 keeps about 8 bits, sums over a small model stay within a few percent.
@@ -94,20 +97,23 @@ TEST_P(ModelParity, Bf16LossIsNear) {
 }
 
 INSTANTIATE_TEST_SUITE_P(LlamaFamily, ModelParity,
-                         testing::Combine(testing::Values("llama", "llama_tied", "llama3_rope", "llama_linear_rope", "llama_yarn", "mistral",
-                                                          "qwen2", "qwen3"),
+                         testing::Combine(testing::Values("llama", "llama_tied", "llama3_rope", "llama_linear_rope",
+                                                          "llama_yarn", "mistral", "qwen2", "qwen3"),
                                           testing::Values("config.json", "config_legacy.json")),
                          [](const auto& info) {
                            return std::get<0>(info.param) + (std::get<1>(info.param) == "config.json" ? "" : "_legacy");
                          });
 
 // The batch of packing/MODEL without its prefix; `leave_out` drops one tensor.
-std::string write_batch_file(const TestFolder& folder, const Golden& golden, const std::string& prefix, const std::string& leave_out = "") {
+std::string write_batch_file(const TestFolder& folder, const Golden& golden, const std::string& prefix,
+                             const std::string& leave_out = "") {
   std::vector<TestTensor> tensors;
   for (const std::string& name : golden.names()) {
-    if (!name.starts_with(prefix) || name.ends_with("cu_seqlens") || (!leave_out.empty() && name.ends_with(leave_out))) continue;
+    if (!name.starts_with(prefix) || name.ends_with("cu_seqlens") || (!leave_out.empty() && name.ends_with(leave_out)))
+      continue;
     const std::vector<int64_t> shape = golden.shape(name);
-    tensors.push_back(make_tensor(name.substr(prefix.size()), DType::i64, {shape.at(0), shape.at(1)}, golden.i64(name)));
+    tensors.push_back(
+        make_tensor(name.substr(prefix.size()), DType::i64, {shape.at(0), shape.at(1)}, golden.i64(name)));
   }
   write_tensors(folder / "batch.safetensors", tensors);
   return folder / "batch.safetensors";
@@ -117,8 +123,10 @@ class PackingParity : public testing::TestWithParam<std::string> {
  protected:
   void check(const std::string& prefix, const std::string& leave_out = "") {
     const TestFolder folder;
-    const Golden batch("packing/" + GetParam() + "/batch.safetensors"), expected("packing/" + GetParam() + "/expected.safetensors");
-    const TensorIndex got = probe(folder, model_folder(folder, GetParam()), write_batch_file(folder, batch, prefix, leave_out));
+    const Golden batch("packing/" + GetParam() + "/batch.safetensors"),
+        expected("packing/" + GetParam() + "/expected.safetensors");
+    const TensorIndex got =
+        probe(folder, model_folder(folder, GetParam()), write_batch_file(folder, batch, prefix, leave_out));
     const std::vector<float> logits = expected.f32(prefix + "logits");
     std::vector<int64_t> mask(static_cast<size_t>(batch.i64(prefix + "input_ids").size()), 1);
     if (batch.has(prefix + "attention_mask")) mask = batch.i64(prefix + "attention_mask");
@@ -132,7 +140,8 @@ TEST_P(PackingParity, Unpacked) { check("unpacked."); }
 TEST_P(PackingParity, PackedBySegmentIds) { check("packed."); }
 TEST_P(PackingParity, PackedByPositions) { check("packed.", "segment_ids"); }
 
-INSTANTIATE_TEST_SUITE_P(LlamaFamily, PackingParity, testing::Values("llama", "qwen3"), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(LlamaFamily, PackingParity, testing::Values("llama", "qwen3"),
+                         [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace plimsoll

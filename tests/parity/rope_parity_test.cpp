@@ -15,8 +15,9 @@ namespace {
 using nlohmann::json;
 
 ModelConfig model_with(const json& golden) {
-  json config = {{"model_type", "llama"}, {"vocab_size", 16}, {"hidden_size", 16}, {"intermediate_size", 16}, {"num_hidden_layers", 1},
-                 {"num_attention_heads", 1}, {"num_key_value_heads", 1}, {"hidden_act", "silu"}, {"rms_norm_eps", 1e-6}};
+  json config = {{"model_type", "llama"},    {"vocab_size", 16},       {"hidden_size", 16},
+                 {"intermediate_size", 16},  {"num_hidden_layers", 1}, {"num_attention_heads", 1},
+                 {"num_key_value_heads", 1}, {"hidden_act", "silu"},   {"rms_norm_eps", 1e-6}};
   config["head_dim"] = golden.at("head_dim");
   config["max_position_embeddings"] = golden.at("max_position_embeddings");
   config["rope_parameters"] = golden.at("rope_parameters");
@@ -48,7 +49,8 @@ TEST_P(RopeParity, FrequenciesAndTable) {
     // From their frequencies: one unit in the last place of a frequency is 1e-2 of a turn at position 131071.
     const auto rows = static_cast<int64_t>(positions.size()), half = static_cast<int64_t>(want.size());
     std::vector<float> cos(positions.size() * want.size()), sin(cos);
-    cpu::rope_table(pool, rows, half, positions.data(), want.data(), static_cast<float>(rope.attention_scaling), cos.data(), sin.data());
+    cpu::rope_table(pool, rows, half, positions.data(), want.data(), static_cast<float>(rope.attention_scaling),
+                    cos.data(), sin.data());
     EXPECT_LE(max_difference(cos, golden.f32(prefix + "cos")), 1e-6);
     EXPECT_LE(max_difference(sin, golden.f32(prefix + "sin")), 1e-6);
     ++sets;
@@ -57,8 +59,8 @@ TEST_P(RopeParity, FrequenciesAndTable) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, RopeParity,
-                         testing::Values("default", "linear", "dynamic", "llama3", "yarn", "yarn_attention_factor", "yarn_mscale",
-                                         "yarn_no_truncate", "longrope"),
+                         testing::Values("default", "linear", "dynamic", "llama3", "yarn", "yarn_attention_factor",
+                                         "yarn_mscale", "yarn_no_truncate", "longrope"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

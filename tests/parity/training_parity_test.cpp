@@ -1,5 +1,6 @@
-// Twenty training steps against PyTorch and PEFT: loss, rate and gradient norm of every step, and the weights at the end.
-// Tolerances are those of the golden data: loss 2e-5, weights and adapters 1e-5 absolute, gradient norm 1e-5 relative.
+// Twenty training steps against PyTorch and PEFT: loss, rate and gradient norm of every step, and the weights at the
+// end. Tolerances are those of the golden data: loss 2e-5, weights and adapters 1e-5 absolute, gradient norm 1e-5
+// relative.
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -45,7 +46,9 @@ std::pair<int64_t, int64_t> write_rows(const Golden& batches, const std::string&
     return std::vector<int64_t>(begin, begin + static_cast<std::ptrdiff_t>(length));
   };
   for (size_t row = 0; row < ids.size() / length; ++row)
-    file << json{{"input_ids", part(ids, row)}, {"labels", part(labels, row)}, {"attention_mask", part(mask, row)}}.dump() << "\n";
+    file << json{{"input_ids", part(ids, row)}, {"labels", part(labels, row)}, {"attention_mask", part(mask, row)}}
+                .dump()
+         << "\n";
   return {shape.at(1), shape.at(2)};
 }
 
@@ -74,7 +77,8 @@ Recipe recipe_of(const std::string& method, const std::string& model, const Test
     recipe.recompute = RecomputeMode::all;
     recipe.ce_chunk_rows = 5;
   }
-  if (golden.contains("betas")) std::tie(recipe.beta1, recipe.beta2) = golden.at("betas").get<std::pair<double, double>>();
+  if (golden.contains("betas"))
+    std::tie(recipe.beta1, recipe.beta2) = golden.at("betas").get<std::pair<double, double>>();
   if (method == "full-sgd-momentum") {
     recipe.optimizer = OptimizerKind::sgd;
     recipe.momentum = golden.at("momentum");
@@ -114,22 +118,26 @@ TEST_P(TrainingParity, TwentySteps) {
 
   const bool full = options.recipe.method == Method::full;
   const Golden final_weights(base + (full ? "/final.safetensors" : "/adapter_final/adapter_model.safetensors"));
-  const TensorIndex weights = open_safetensors(report.output + (full ? "/model.safetensors" : "/adapter_model.safetensors"));
+  const TensorIndex weights =
+      open_safetensors(report.output + (full ? "/model.safetensors" : "/adapter_model.safetensors"));
   EXPECT_EQ(weights.entries.size(), final_weights.names().size());
   for (const std::string& tensor : final_weights.names())
     EXPECT_LE(max_difference(read_tensor_as<float>(weights, tensor), final_weights.f32(tensor)), kWeights) << tensor;
 }
 
 constexpr std::pair<const char*, const char*> kRuns[] = {
-    {"full-adamw", "llama_tied"},  {"full-adamw", "qwen3"},  {"full-sgd-momentum", "llama_tied"}, {"full-sgd-momentum", "qwen3"},
-    {"full-adam", "llama_tied"},   {"grad-accumulation", "llama_tied"}, {"lora", "llama_tied"},   {"lora", "qwen3"},
-    {"lora-subset", "llama_tied"}, {"lora-subset", "qwen3"}, {"rslora", "llama_tied"},            {"rslora", "qwen3"},
+    {"full-adamw", "llama_tied"},   {"full-adamw", "qwen3"},     {"full-sgd-momentum", "llama_tied"},
+    {"full-sgd-momentum", "qwen3"}, {"full-adam", "llama_tied"}, {"grad-accumulation", "llama_tied"},
+    {"lora", "llama_tied"},         {"lora", "qwen3"},           {"lora-subset", "llama_tied"},
+    {"lora-subset", "qwen3"},       {"rslora", "llama_tied"},    {"rslora", "qwen3"},
 };
 
 INSTANTIATE_TEST_SUITE_P(LlamaFamily, TrainingParity,
-                         testing::Combine(testing::ValuesIn(kRuns), testing::Values(Cut::whole, Cut::small)), [](const auto& info) {
+                         testing::Combine(testing::ValuesIn(kRuns), testing::Values(Cut::whole, Cut::small)),
+                         [](const auto& info) {
                            const auto& run = std::get<0>(info.param);
-                           std::string name = std::string(run.first) + "_" + run.second + (std::get<1>(info.param) == Cut::small ? "_small" : "");
+                           std::string name = std::string(run.first) + "_" + run.second +
+                                              (std::get<1>(info.param) == Cut::small ? "_small" : "");
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });

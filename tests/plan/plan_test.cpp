@@ -56,7 +56,9 @@ void validate(const RunPlan& run, const ExecutionPlan& phase) {
   // The buffer that holds [offset, offset + bytes) while op `time` runs.
   const auto holder = [&](int64_t offset, int64_t bytes, int32_t time) {
     for (size_t i = 0; i < buffers.size(); ++i)
-      if (packing.offsets[i] == offset && buffers[i].size_bytes >= bytes && buffers[i].first <= time && time <= buffers[i].last) return static_cast<int32_t>(i);
+      if (packing.offsets[i] == offset && buffers[i].size_bytes >= bytes && buffers[i].first <= time &&
+          time <= buffers[i].last)
+        return static_cast<int32_t>(i);
     ADD_FAILURE() << "no buffer at " << offset << " of " << bytes << " bytes at op " << time;
     return 0;
   };
@@ -77,7 +79,9 @@ void validate(const RunPlan& run, const ExecutionPlan& phase) {
       }
     }
     if (phase.workspace_bytes[static_cast<size_t>(time)] > 0)
-      accesses.push_back({holder(phase.workspace_offset[static_cast<size_t>(time)], phase.workspace_bytes[static_cast<size_t>(time)], time), time});
+      accesses.push_back({holder(phase.workspace_offset[static_cast<size_t>(time)],
+                                 phase.workspace_bytes[static_cast<size_t>(time)], time),
+                          time});
   }
   packing.arena_bytes = phase.arena_bytes;
   packing.lower_bound_bytes = phase.lower_bound_bytes;
@@ -96,7 +100,8 @@ TEST(PlanOfSmolLm2, EveryPhaseIsSoundAndAtItsLowerBound) {
     for (const ExecutionPlan& phase : plan.run.phases) {
       validate(plan.run, phase);
       EXPECT_EQ(phase.arena_bytes, phase.lower_bound_bytes) << phase.name();
-      EXPECT_EQ(std::accumulate(phase.at_peak.begin(), phase.at_peak.end(), int64_t{0}), phase.lower_bound_bytes) << phase.name();
+      EXPECT_EQ(std::accumulate(phase.at_peak.begin(), phase.at_peak.end(), int64_t{0}), phase.lower_bound_bytes)
+          << phase.name();
     }
     EXPECT_EQ(plan.run.arena_bytes, plan.run.lower_bound_bytes);
     EXPECT_EQ(plan.run.arena_bytes, plan.run.peak_phase().arena_bytes);
@@ -107,7 +112,8 @@ TEST(PlanOfSmolLm2, EveryPhaseIsSoundAndAtItsLowerBound) {
 TEST(PlanOfSmolLm2, ReportAddsUp) {
   for (const Recipe& recipe : recipes()) {
     const PlanReport report = plan_training(recipe, true);
-    EXPECT_EQ(std::accumulate(report.category_bytes.begin(), report.category_bytes.end(), int64_t{0}), report.peak_live_bytes);
+    EXPECT_EQ(std::accumulate(report.category_bytes.begin(), report.category_bytes.end(), int64_t{0}),
+              report.peak_live_bytes);
     EXPECT_EQ(report.peak_live_bytes, report.lower_bound_bytes);
     EXPECT_EQ(report.total_params, 134515008);
     EXPECT_EQ(report.trainable_params, recipe.method == Method::full ? 134515008 : 4884480);
@@ -127,7 +133,8 @@ TEST(PlanOfSmolLm2, CategoriesAreWhatArithmeticSays) {
   const PlanReport report = plan_training(recipe, false);
   constexpr int64_t kBase = 134515008, kAdapter = 4884480;
   const auto bytes_of = [&](std::string_view category) {
-    return report.category_bytes[static_cast<size_t>(std::find(kPlanCategories.begin(), kPlanCategories.end(), category) - kPlanCategories.begin())];
+    return report.category_bytes[static_cast<size_t>(
+        std::find(kPlanCategories.begin(), kPlanCategories.end(), category) - kPlanCategories.begin())];
   };
   // Each tensor rounds up to 64 bytes; the rotary frequencies count as parameters.
   EXPECT_NEAR(static_cast<double>(bytes_of("parameters")), 2.0 * kBase, 300 * 64);

@@ -1,4 +1,5 @@
-// Whole steps of small random models through graph, passes, plan and CPU: what must not change the numbers, and does not.
+// Whole steps of small random models through graph, passes, plan and CPU: what must not change the numbers, and does
+// not.
 #include <gtest/gtest.h>
 
 #include "arch/architecture.h"
@@ -51,7 +52,8 @@ unsigned seed_of(const std::string& name) {  // the same numbers for a name in e
 
 std::vector<float> weights_of(const Value& value) {
   const bool norm = value.shape.rank() == 1 && value.name.find("norm") != std::string::npos;
-  std::vector<float> values = random_values(static_cast<size_t>(value.shape.elements()), seed_of(value.name), norm ? 0.2F : 0.15F);
+  std::vector<float> values =
+      random_values(static_cast<size_t>(value.shape.elements()), seed_of(value.name), norm ? 0.2F : 0.15F);
   for (float& number : values) number += norm ? 1.0F : 0.0F;
   return values;
 }
@@ -97,13 +99,14 @@ struct Outcome {
 
 using Weights = std::function<std::vector<float>(const Value&)>;
 
-Outcome run_step(const ModelConfig& config, const StepBase& base, const TrainChoices& choices, int threads, const Weights& weights = weights_of,
-                 int rounds = 1) {
+Outcome run_step(const ModelConfig& config, const StepBase& base, const TrainChoices& choices, int threads,
+                 const Weights& weights = weights_of, int rounds = 1) {
   GraphRunner runner({build_step(base, choices)}, threads);
   const Graph& graph = runner.plan().phases[0].graph;
   for (const Value& value : graph.values) {
     if (value.kind == ValueKind::parameter || value.kind == ValueKind::adapter) runner.set(value.name, weights(value));
-    if (value.kind == ValueKind::gradient) runner.set(value.name, std::vector<float>(static_cast<size_t>(value.shape.elements()), 0.0F));
+    if (value.kind == ValueKind::gradient)
+      runner.set(value.name, std::vector<float>(static_cast<size_t>(value.shape.elements()), 0.0F));
   }
   runner.set(input_names::kInvFreq, base.inv_freq);
   for (int round = 0; round < rounds; ++round) {
@@ -128,7 +131,8 @@ TEST_P(ProgramTest, RecomputeChangesNoBit) {
   ASSERT_GT(kept.loss[0], 1.0F);
   ASSERT_GT(kept.gradients.size(), 10U);
   for (const auto& [name, values] : kept.gradients) ASSERT_GT(max_abs(values), 0.0) << name;
-  for (int64_t layers = 1; layers <= config_.layers; ++layers) EXPECT_TRUE(run_step(config_, base_, {kBatch, layers, 16}, 2) == kept) << layers;
+  for (int64_t layers = 1; layers <= config_.layers; ++layers)
+    EXPECT_TRUE(run_step(config_, base_, {kBatch, layers, 16}, 2) == kept) << layers;
 }
 
 TEST_P(ProgramTest, RecomputeMakesEveryLayerAgainOnce) {
@@ -140,7 +144,8 @@ TEST_P(ProgramTest, RecomputeMakesEveryLayerAgainOnce) {
       if (op.kind == OpKind::attention) ++again.at(static_cast<size_t>(op.layer));
       EXPECT_EQ(op.name.find("mlp_residual"), std::string::npos) << op.name << ": a layer's input is kept";
     }
-    for (int64_t layer = 0; layer < config_.layers; ++layer) EXPECT_EQ(again[static_cast<size_t>(layer)], layer < layers ? 1 : 0) << layer << " of " << layers;
+    for (int64_t layer = 0; layer < config_.layers; ++layer)
+      EXPECT_EQ(again[static_cast<size_t>(layer)], layer < layers ? 1 : 0) << layer << " of " << layers;
   }
 }
 
@@ -172,28 +177,33 @@ TEST_P(ProgramTest, GradientsAddUpOverMicroBatches) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, ProgramTest,
-                         testing::Combine(testing::Values("llama", "mistral", "qwen2", "qwen3"), testing::Values(Method::full, Method::lora),
+                         testing::Combine(testing::Values("llama", "mistral", "qwen2", "qwen3"),
+                                          testing::Values(Method::full, Method::lora),
                                           testing::Values(DType::f32, DType::bf16)),
                          [](const auto& info) {
-                           return std::get<0>(info.param) + (std::get<1>(info.param) == Method::full ? "_full" : "_lora") +
+                           return std::get<0>(info.param) +
+                                  (std::get<1>(info.param) == Method::full ? "_full" : "_lora") +
                                   (std::get<2>(info.param) == DType::f32 ? "_f32" : "_bf16");
                          });
 
 // out (N, K) = a · x (N, R) y (R, K)
-std::vector<float> product(double a, const std::vector<float>& x, const std::vector<float>& y, size_t n, size_t r, size_t k, bool transpose_x, bool transpose_y) {
+std::vector<float> product(double a, const std::vector<float>& x, const std::vector<float>& y, size_t n, size_t r,
+                           size_t k, bool transpose_x, bool transpose_y) {
   std::vector<float> out;
   for (size_t i = 0; i < n; ++i) {
     for (size_t j = 0; j < k; ++j) {
       double sum = 0;
       for (size_t l = 0; l < r; ++l)
-        sum += static_cast<double>(transpose_x ? x[l * n + i] : x[i * r + l]) * static_cast<double>(transpose_y ? y[j * r + l] : y[l * k + j]);
+        sum += static_cast<double>(transpose_x ? x[l * n + i] : x[i * r + l]) *
+               static_cast<double>(transpose_y ? y[j * r + l] : y[l * k + j]);
       out.push_back(static_cast<float>(a * sum));
     }
   }
   return out;
 }
 
-// An adapter is the weight W + s B A: the same loss, and gradients s Bᵀ dW and s dW Aᵀ of the gradient dW of that weight.
+// An adapter is the weight W + s B A: the same loss, and gradients s Bᵀ dW and s dW Aᵀ of the gradient dW of that
+// weight.
 TEST(Lora, IsTheMergedWeightAndItsGradient) {
   const ModelConfig config = small_model("qwen3");
   for (const bool rslora : {false, true}) {
@@ -208,15 +218,18 @@ TEST(Lora, IsTheMergedWeightAndItsGradient) {
       for (float& number : values) number *= value.kind == ValueKind::adapter ? 0.1F : 1.0F;
       return values;
     };
-    const auto matrix = [&](const std::string& name, Shape shape) { return small({name, DType::f32, std::move(shape), ValueKind::adapter}); };
+    const auto matrix = [&](const std::string& name, Shape shape) {
+      return small({name, DType::f32, std::move(shape), ValueKind::adapter});
+    };
     const Outcome with_adapter = run_step(config, adapted, {kBatch, 0, 16}, 2, small);
     const Outcome merged = run_step(config, full, {kBatch, 0, 16}, 2, [&](const Value& value) {
       std::vector<float> values = weights_of(value);
       for (const LoraModule& module : adapted.lora) {
         if (module.path + ".weight" != value.name) continue;
         const auto n = static_cast<size_t>(value.shape[0]), k = static_cast<size_t>(value.shape[1]);
-        const std::vector<float> delta = product(scale, matrix(lora_b_name(module.path), {value.shape[0], 4}),
-                                                 matrix(lora_a_name(module.path), {4, value.shape[1]}), n, 4, k, false, false);
+        const std::vector<float> delta =
+            product(scale, matrix(lora_b_name(module.path), {value.shape[0], 4}),
+                    matrix(lora_a_name(module.path), {4, value.shape[1]}), n, 4, k, false, false);
         for (size_t i = 0; i < values.size(); ++i) values[i] += delta[i];
       }
       return values;
@@ -224,11 +237,15 @@ TEST(Lora, IsTheMergedWeightAndItsGradient) {
     EXPECT_NEAR(with_adapter.loss[0], merged.loss[0], 1e-5);
     for (const LoraModule& module : adapted.lora) {
       const std::vector<float>& gradient = merged.gradient(module.path + ".weight");
-      const auto a_size = with_adapter.gradient(lora_a_name(module.path)).size(), b_size = with_adapter.gradient(lora_b_name(module.path)).size();
+      const auto a_size = with_adapter.gradient(lora_a_name(module.path)).size(),
+                 b_size = with_adapter.gradient(lora_b_name(module.path)).size();
       const size_t k = a_size / 4, n = b_size / 4;
-      const auto a = matrix(lora_a_name(module.path), {4, static_cast<int64_t>(k)}), b = matrix(lora_b_name(module.path), {static_cast<int64_t>(n), 4});
-      expect_close(with_adapter.gradient(lora_a_name(module.path)), product(scale, b, gradient, 4, n, k, true, false), 2e-5, module.path.c_str());
-      expect_close(with_adapter.gradient(lora_b_name(module.path)), product(scale, gradient, a, n, k, 4, false, true), 2e-5, module.path.c_str());
+      const auto a = matrix(lora_a_name(module.path), {4, static_cast<int64_t>(k)}),
+                 b = matrix(lora_b_name(module.path), {static_cast<int64_t>(n), 4});
+      expect_close(with_adapter.gradient(lora_a_name(module.path)), product(scale, b, gradient, 4, n, k, true, false),
+                   2e-5, module.path.c_str());
+      expect_close(with_adapter.gradient(lora_b_name(module.path)), product(scale, gradient, a, n, k, 4, false, true),
+                   2e-5, module.path.c_str());
     }
   }
 }
@@ -244,7 +261,9 @@ TEST(Lora, FrozenWeightsGetNoBackwardOps) {
   // Below the first adapter nothing needs a gradient: its layer has no gradient through the first norm.
   for (const Op& op : base.step.ops) {
     EXPECT_NE(op.kind, OpKind::embedding_grad);
-    EXPECT_FALSE(op.layer == 0 && op.kind == OpKind::rms_norm_grad && op.name.find("input_layernorm") != std::string::npos) << op.name;
+    EXPECT_FALSE(op.layer == 0 && op.kind == OpKind::rms_norm_grad &&
+                 op.name.find("input_layernorm") != std::string::npos)
+        << op.name;
   }
   recipe.targets = "q_proj,nothing";
   expect_caller_error([&] { build_step_base(config, recipe, {}, 1); }, "'nothing'");

@@ -16,8 +16,9 @@ class GraphRunner {
  public:
   explicit GraphRunner(std::vector<Graph> phases, int threads = 2)
       : pool_(threads),
-        plan_(plan_memory(std::move(phases),
-                          [threads](const Graph& graph, const Op& op) { return cpu_backend().workspace_bytes(graph, op, threads); })),
+        plan_(plan_memory(
+            std::move(phases),
+            [threads](const Graph& graph, const Op& op) { return cpu_backend().workspace_bytes(graph, op, threads); })),
         arena_(plan_.arena_bytes) {
     // What a kernel fails to write must not look right by chance.
     std::memset(arena_.data(), 0x7f, static_cast<size_t>(arena_.bytes()));
@@ -34,7 +35,8 @@ class GraphRunner {
   // Inputs must be set before every run: their bytes are given away once they are read.
   void set(ValueId id, const std::vector<float>& values, size_t phase = 0) {
     const Value& value = plan_.phases.at(phase).graph.value(id);
-    PLIMSOLL_CHECK(value.shape.elements() == static_cast<int64_t>(values.size()), value.name + ": wrong number of values");
+    PLIMSOLL_CHECK(value.shape.elements() == static_cast<int64_t>(values.size()),
+                   value.name + ": wrong number of values");
     std::byte* data = executors_.at(phase).data(id);
     for (size_t i = 0; i < values.size(); ++i) {
       if (value.dtype == DType::f32) reinterpret_cast<float*>(data)[i] = values[i];
@@ -54,7 +56,9 @@ class GraphRunner {
   void set(const std::string& name, const std::vector<float>& values, size_t phase = 0) {
     set(plan_.phases.at(phase).graph.find(name), values, phase);
   }
-  std::vector<float> get(const std::string& name, size_t phase = 0) const { return get(plan_.phases.at(phase).graph.find(name), phase); }
+  std::vector<float> get(const std::string& name, size_t phase = 0) const {
+    return get(plan_.phases.at(phase).graph.find(name), phase);
+  }
 
  private:
   ThreadPool pool_;

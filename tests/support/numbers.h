@@ -38,10 +38,8 @@ struct Typed {
   std::vector<float> wide;
   std::vector<uint16_t> narrow;
   Typed(DType type, const std::vector<float>& values) : dtype(type) {
-    if (type == DType::f32)
-      wide = values;
-    else
-      narrow = to_bf16(values);
+    if (type == DType::f32) wide = values;
+    else narrow = to_bf16(values);
   }
   void* data() { return dtype == DType::f32 ? static_cast<void*>(wide.data()) : narrow.data(); }
   const void* data() const { return dtype == DType::f32 ? static_cast<const void*>(wide.data()) : narrow.data(); }

@@ -47,7 +47,8 @@ inline std::string write_random_model(const std::string& folder, const ModelConf
 }
 
 // `rows` lines of shortest … longest ids, a pure function of the arguments.
-inline std::string write_random_rows(const std::string& path, int rows, unsigned shortest, unsigned longest, unsigned vocabulary) {
+inline std::string write_random_rows(const std::string& path, int rows, unsigned shortest, unsigned longest,
+                                     unsigned vocabulary) {
   std::ofstream file(path);
   std::mt19937 engine(11);
   for (int row = 0; row < rows; ++row) {

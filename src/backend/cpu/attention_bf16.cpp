@@ -283,8 +283,7 @@ PLIMSOLL_BF16_INLINE void highest_of_strip(const AttentionPanelMask& mask, const
       const __m512 value = _mm512_load_ps(s + (row + i) * kAttentionBlock);
       if constexpr (kMasked)
         highest[i] = _mm512_mask_max_ps(highest[i], columns.allows(mask, row + i), highest[i], value);
-      else
-        highest[i] = _mm512_max_ps(highest[i], value);
+      else highest[i] = _mm512_max_ps(highest[i], value);
     }
 }
 
@@ -315,10 +314,8 @@ PLIMSOLL_BF16 bool softmax(const AttentionSoftmax& a) {
     columns.load(*a.mask, half * 16);
     __m512 highest[4] = {none, none, none, none};
     for (int64_t strip = 0; strip < a.strips; ++strip)
-      if (masked >> strip & 1)
-        highest_of_strip<true>(*a.mask, columns, strip * kAttentionBlock, s, highest);
-      else
-        highest_of_strip<false>(*a.mask, columns, strip * kAttentionBlock, s, highest);
+      if (masked >> strip & 1) highest_of_strip<true>(*a.mask, columns, strip * kAttentionBlock, s, highest);
+      else highest_of_strip<false>(*a.mask, columns, strip * kAttentionBlock, s, highest);
     const __m512 block = _mm512_max_ps(_mm512_max_ps(highest[0], highest[1]), _mm512_max_ps(highest[2], highest[3]));
     const __m512 before = _mm512_load_ps(a.maximum + half * 16);
     // scale2 * kNoScore may be above kNoScore: only a real score may raise the maximum.
@@ -331,8 +328,7 @@ PLIMSOLL_BF16 bool softmax(const AttentionSoftmax& a) {
       char* to = static_cast<char*>(a.p) + strip * (2 * kHalfBytes) + half * kHalfBytes;
       if (masked >> strip & 1)
         exp_of_strip<true>(*a.mask, columns, strip * kAttentionBlock, s, scale, maximum, order, to, sums);
-      else
-        exp_of_strip<false>(*a.mask, columns, strip * kAttentionBlock, s, scale, maximum, order, to, sums);
+      else exp_of_strip<false>(*a.mask, columns, strip * kAttentionBlock, s, scale, maximum, order, to, sums);
     }
     const __m512 sum = _mm512_add_ps(sums[0], sums[1]);
     _mm512_store_ps(a.sum + half * 16, _mm512_fmadd_ps(_mm512_load_ps(a.sum + half * 16), rescale, sum));
@@ -388,8 +384,7 @@ PLIMSOLL_BF16 void softmax_gradient(const AttentionSoftmaxGradient& a) {
   for (int64_t strip = 0; strip < a.strips; ++strip)
     if (a.mask->masked_strips >> strip & 1)
       capped ? gradient_of_strip<true, true>(a, order, strip) : gradient_of_strip<true, false>(a, order, strip);
-    else
-      capped ? gradient_of_strip<false, true>(a, order, strip) : gradient_of_strip<false, false>(a, order, strip);
+    else capped ? gradient_of_strip<false, true>(a, order, strip) : gradient_of_strip<false, false>(a, order, strip);
 }
 
 // --- results

@@ -50,10 +50,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 template <DType kType>
 HWY_INLINE VF load_lanes(const char* row, int64_t i) {
-  if constexpr (kType == DType::bf16)
-    return load_bf16(reinterpret_cast<const uint16_t*>(row) + i);
-  else
-    return hn::LoadU(DF(), reinterpret_cast<const float*>(row) + i);
+  if constexpr (kType == DType::bf16) return load_bf16(reinterpret_cast<const uint16_t*>(row) + i);
+  else return hn::LoadU(DF(), reinterpret_cast<const float*>(row) + i);
 }
 
 // A row's last elements where they fill no vector, with zeros behind.
@@ -309,10 +307,8 @@ void decode_forward(ThreadPool& pool, const AttentionShape& s, const void* q, co
         });
         for (int64_t i = 0; i < std::min(kPadding, s.head_dim - first); ++i) {
           const float value = values[static_cast<size_t>(i)];
-          if (s.dtype == DType::bf16)
-            static_cast<uint16_t*>(out)[at + first + i] = f32_to_bf16(value);
-          else
-            static_cast<float*>(out)[at + first + i] = value;
+          if (s.dtype == DType::bf16) static_cast<uint16_t*>(out)[at + first + i] = f32_to_bf16(value);
+          else static_cast<float*>(out)[at + first + i] = value;
         }
       }
       if (lse != nullptr) lse[batch * s.heads + head] = total == 0.0F ? 0.0F : maximum * kLn2 + std::log(total);

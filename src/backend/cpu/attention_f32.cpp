@@ -237,10 +237,8 @@ HWY_INLINE void gradient_of_strip(const AttentionSoftmaxGradient& a, int64_t col
 HWY_ATTR void softmax_gradient(const AttentionSoftmaxGradient& a) {
   for (int64_t strip = 0; strip < a.strips; ++strip)
     for (int64_t column = 0; column < kAttentionBlock; column += static_cast<int64_t>(hn::Lanes(DF())))
-      if (a.mask->masked_strips >> strip & 1)
-        gradient_of_strip<true>(a, column, strip);
-      else
-        gradient_of_strip<false>(a, column, strip);
+      if (a.mask->masked_strips >> strip & 1) gradient_of_strip<true>(a, column, strip);
+      else gradient_of_strip<false>(a, column, strip);
 }
 
 HWY_ATTR void log_sums(const float* maximum, const float* sum, float* lse) {

@@ -8,17 +8,25 @@ namespace {
 int64_t workspace_bytes(const Graph& graph, const Op& op, int threads) {
   using namespace cpu_adapters;
   switch (op.kind) {
-    case OpKind::linear: return linear_workspace(graph, op, threads);
-    case OpKind::linear_grad_weight: return linear_grad_weight_workspace(graph, op, threads);
-    case OpKind::bias_grad: return bias_grad_workspace(graph, op);
+    case OpKind::linear:
+      return linear_workspace(graph, op, threads);
+    case OpKind::linear_grad_weight:
+      return linear_grad_weight_workspace(graph, op, threads);
+    case OpKind::bias_grad:
+      return bias_grad_workspace(graph, op);
     case OpKind::linear_cross_entropy:
-    case OpKind::linear_cross_entropy_grad: return linear_cross_entropy_workspace(graph, op, threads);
+    case OpKind::linear_cross_entropy_grad:
+      return linear_cross_entropy_workspace(graph, op, threads);
     case OpKind::attention:
     case OpKind::attention_grad:
-    case OpKind::cached_attention: return attention_workspace(graph, op, threads);
-    case OpKind::rms_norm_grad: return rms_norm_grad_workspace(graph, op);
-    case OpKind::clip_coefficient: return clip_coefficient_workspace(graph, op);
-    default: return 0;
+    case OpKind::cached_attention:
+      return attention_workspace(graph, op, threads);
+    case OpKind::rms_norm_grad:
+      return rms_norm_grad_workspace(graph, op);
+    case OpKind::clip_coefficient:
+      return clip_coefficient_workspace(graph, op);
+    default:
+      return 0;
   }
 }
 

@@ -27,14 +27,15 @@ cpu::AttentionShape shape_of(const AttentionAttrs& attrs, DType dtype) {
 
 void attention(const KernelContext& c) {
   const cpu::AttentionShape shape = shape_of(c.op.attributes<AttentionAttrs>(), c.operand(0).dtype);
-  cpu::attention_forward(c.pool, shape, c.operands[0], c.operands[1], c.operands[2], c.in<int32_t>(3), c.in<int32_t>(4), c.results[0],
-                         c.out<float>(1), c.workspace.data());
+  cpu::attention_forward(c.pool, shape, c.operands[0], c.operands[1], c.operands[2], c.in<int32_t>(3), c.in<int32_t>(4),
+                         c.results[0], c.out<float>(1), c.workspace.data());
 }
 
 void attention_grad(const KernelContext& c) {
   const cpu::AttentionShape shape = shape_of(c.op.attributes<AttentionAttrs>(), c.operand(1).dtype);
-  cpu::attention_backward(c.pool, shape, c.operands[0], c.operands[1], c.operands[2], c.operands[3], c.operands[4], c.in<float>(5),
-                          c.in<int32_t>(6), c.in<int32_t>(7), c.results[0], c.results[1], c.results[2], c.workspace.data());
+  cpu::attention_backward(c.pool, shape, c.operands[0], c.operands[1], c.operands[2], c.operands[3], c.operands[4],
+                          c.in<float>(5), c.in<int32_t>(6), c.in<int32_t>(7), c.results[0], c.results[1], c.results[2],
+                          c.workspace.data());
 }
 
 void cached_attention(const KernelContext& c) {
@@ -49,10 +50,11 @@ void cached_attention(const KernelContext& c) {
   cpu::AttentionShape shape = shape_of(attrs, c.operand(0).dtype);
   shape.kv_len = past + attrs.query_length;
   shape.q_offset = past;
-  PLIMSOLL_CHECK(cpu::attention_workspace_bytes(shape, false, c.pool.threads()) <= static_cast<int64_t>(c.workspace.size()),
-                 "attention over a part of the cache needs no more scratch than over all of it");
-  cpu::attention_forward(c.pool, shape, c.operands[0], c.operands[3], c.operands[4], nullptr, nullptr, c.results[0], nullptr,
-                         c.workspace.data());
+  PLIMSOLL_CHECK(
+      cpu::attention_workspace_bytes(shape, false, c.pool.threads()) <= static_cast<int64_t>(c.workspace.size()),
+      "attention over a part of the cache needs no more scratch than over all of it");
+  cpu::attention_forward(c.pool, shape, c.operands[0], c.operands[3], c.operands[4], nullptr, nullptr, c.results[0],
+                         nullptr, c.workspace.data());
 }
 
 int64_t attention_workspace(const Graph& graph, const Op& op, int threads) {

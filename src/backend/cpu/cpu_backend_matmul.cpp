@@ -48,8 +48,13 @@ cpu::LinearCrossEntropySpec cross_entropy_spec(const Graph& graph, const Op& op)
   const Value& hidden = graph.value(op.operands[0]);
   const Value& weight = graph.value(op.operands[1]);
   const bool gradients = op.kind == OpKind::linear_cross_entropy_grad;
-  return {hidden.shape[0], hidden.shape[1], weight.shape[0], op.attributes<CrossEntropyAttrs>().chunk_rows, hidden.dtype,
-          gradients, gradients && op.operands[4] != kNoValue};
+  return {hidden.shape[0],
+          hidden.shape[1],
+          weight.shape[0],
+          op.attributes<CrossEntropyAttrs>().chunk_rows,
+          hidden.dtype,
+          gradients,
+          gradients && op.operands[4] != kNoValue};
 }
 
 }  // namespace
@@ -62,13 +67,15 @@ void linear(const KernelContext& c) {
       cpu::scale(c.pool, c.result(0).dtype, c.result(0).shape.elements(), c.operands[addend], 1.0F, c.results[0]);
   }
   cpu::Matmul(linear_spec(c.graph, c.op))
-      .run(c.pool, c.operands[0], c.operands[1], c.results[0], attrs.has_bias ? c.operands[2] : nullptr, c.workspace.data());
+      .run(c.pool, c.operands[0], c.operands[1], c.results[0], attrs.has_bias ? c.operands[2] : nullptr,
+           c.workspace.data());
 }
 
 void linear_grad_weight(const KernelContext& c) {
   const bool transposed = c.op.attributes<LinearAttrs>().transpose_weight;
   cpu::Matmul(grad_weight_spec(c.graph, c.op))
-      .run(c.pool, c.operands[transposed ? 0 : 1], c.operands[transposed ? 1 : 0], c.operands[2], nullptr, c.workspace.data());
+      .run(c.pool, c.operands[transposed ? 0 : 1], c.operands[transposed ? 1 : 0], c.operands[2], nullptr,
+           c.workspace.data());
 }
 
 void bias_grad(const KernelContext& c) {

@@ -18,9 +18,12 @@ cpu::RmsNormSpec norm_spec(const Value& x, const Value& weight, const RmsNormAtt
 
 cpu::GatedActivation activation_of(const Op& op) {
   switch (op.attributes<GatedActivationAttrs>().activation) {
-    case Activation::silu: return cpu::GatedActivation::silu;
-    case Activation::gelu_tanh: return cpu::GatedActivation::gelu_tanh;
-    case Activation::gelu_erf: return cpu::GatedActivation::gelu_erf;
+    case Activation::silu:
+      return cpu::GatedActivation::silu;
+    case Activation::gelu_tanh:
+      return cpu::GatedActivation::gelu_tanh;
+    case Activation::gelu_erf:
+      return cpu::GatedActivation::gelu_erf;
   }
   return cpu::GatedActivation::silu;
 }
@@ -29,21 +32,21 @@ cpu::GatedActivation activation_of(const Op& op) {
 
 void embedding(const KernelContext& c) {
   const Value& weight = c.operand(1);
-  const cpu::EmbeddingSpec spec{c.operand(0).shape[0], weight.shape[0], weight.shape[1], c.result(0).dtype, weight.dtype,
-                                c.op.attributes<EmbeddingAttrs>().scale};
+  const cpu::EmbeddingSpec spec{c.operand(0).shape[0], weight.shape[0], weight.shape[1],
+                                c.result(0).dtype,     weight.dtype,    c.op.attributes<EmbeddingAttrs>().scale};
   cpu::embedding_forward(c.pool, spec, c.in<int32_t>(0), c.operands[1], c.results[0]);
 }
 
 void embedding_grad(const KernelContext& c) {
   const Value& accumulator = c.operand(2);
-  const cpu::EmbeddingSpec spec{c.operand(1).shape[0], accumulator.shape[0], accumulator.shape[1], c.operand(0).dtype, DType::f32,
-                                c.op.attributes<EmbeddingAttrs>().scale};
+  const cpu::EmbeddingSpec spec{c.operand(1).shape[0], accumulator.shape[0], accumulator.shape[1],
+                                c.operand(0).dtype,    DType::f32,           c.op.attributes<EmbeddingAttrs>().scale};
   cpu::embedding_backward(c.pool, spec, c.in<int32_t>(1), c.operands[0], c.in<float>(2));
 }
 
 void rms_norm(const KernelContext& c) {
-  cpu::rms_norm_forward(c.pool, norm_spec(c.operand(0), c.operand(1), c.op.attributes<RmsNormAttrs>()), c.operands[0], c.operands[1],
-                        c.results[0], c.out<float>(1));
+  cpu::rms_norm_forward(c.pool, norm_spec(c.operand(0), c.operand(1), c.op.attributes<RmsNormAttrs>()), c.operands[0],
+                        c.operands[1], c.results[0], c.out<float>(1));
 }
 
 void rms_norm_grad(const KernelContext& c) {
@@ -51,8 +54,8 @@ void rms_norm_grad(const KernelContext& c) {
   const bool accumulate = c.has_operand(4);
   if (accumulate && c.operands[4] != c.results[0])
     cpu::scale(c.pool, c.result(0).dtype, c.result(0).shape.elements(), c.operands[4], 1.0F, c.results[0]);
-  cpu::rms_norm_backward(c.pool, spec, c.operands[0], c.operands[1], c.operands[2], c.in<float>(3), c.results[0], accumulate,
-                         c.has_operand(5) ? c.in<float>(5) : nullptr, c.workspace.data());
+  cpu::rms_norm_backward(c.pool, spec, c.operands[0], c.operands[1], c.operands[2], c.in<float>(3), c.results[0],
+                         accumulate, c.has_operand(5) ? c.in<float>(5) : nullptr, c.workspace.data());
 }
 
 int64_t rms_norm_grad_workspace(const Graph& graph, const Op& op) {
@@ -68,19 +71,20 @@ void rope_table(const KernelContext& c) {
 
 void rope(const KernelContext& c) {
   const auto& attrs = c.op.attributes<RopeAttrs>();
-  const cpu::RopeSpec spec{c.operand(0).shape[0], attrs.heads, attrs.head_dim, attrs.rotary_dim, attrs.style == RopeStyle::interleaved,
-                           c.operand(0).dtype};
+  const cpu::RopeSpec spec{
+      c.operand(0).shape[0], attrs.heads, attrs.head_dim, attrs.rotary_dim, attrs.style == RopeStyle::interleaved,
+      c.operand(0).dtype};
   cpu::rope(c.pool, spec, c.operands[0], c.in<float>(1), c.in<float>(2), attrs.inverse ? -1 : 1, c.results[0]);
 }
 
 void gated_activation(const KernelContext& c) {
-  cpu::swiglu_forward(c.pool, activation_of(c.op), c.operand(0).dtype, c.operand(0).shape.elements(), c.operands[0], c.operands[1],
-                      c.results[0]);
+  cpu::swiglu_forward(c.pool, activation_of(c.op), c.operand(0).dtype, c.operand(0).shape.elements(), c.operands[0],
+                      c.operands[1], c.results[0]);
 }
 
 void gated_activation_grad(const KernelContext& c) {
-  cpu::swiglu_backward(c.pool, activation_of(c.op), c.operand(1).dtype, c.operand(1).shape.elements(), c.operands[0], c.operands[1],
-                       c.operands[2], c.results[0], c.results[1]);
+  cpu::swiglu_backward(c.pool, activation_of(c.op), c.operand(1).dtype, c.operand(1).shape.elements(), c.operands[0],
+                       c.operands[1], c.operands[2], c.results[0], c.results[1]);
 }
 
 void add(const KernelContext& c) {

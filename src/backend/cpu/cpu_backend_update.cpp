@@ -15,12 +15,15 @@ namespace {
 
 using GradientSpan = std::span<const float>;
 
-int64_t span_table_bytes(const Op& op) { return round_up(static_cast<int64_t>(op.operands.size() * sizeof(GradientSpan)), 64); }
+int64_t span_table_bytes(const Op& op) {
+  return round_up(static_cast<int64_t>(op.operands.size() * sizeof(GradientSpan)), 64);
+}
 
 }  // namespace
 
 void cast(const KernelContext& c) {
-  cpu::cast(c.pool, c.operand(0).shape.elements(), c.operand(0).dtype, c.operands[0], c.operand(1).dtype, c.operands[1]);
+  cpu::cast(c.pool, c.operand(0).shape.elements(), c.operand(0).dtype, c.operands[0], c.operand(1).dtype,
+            c.operands[1]);
 }
 
 void fill_zero(const KernelContext& c) { cpu::fill_zero(c.pool, c.operand(0).bytes(), c.operands[0]); }
@@ -30,7 +33,8 @@ void clip_coefficient(const KernelContext& c) {
   auto* table = reinterpret_cast<GradientSpan*>(c.workspace.data());
   for (size_t i = 0; i < c.operands.size(); ++i)
     new (table + i) GradientSpan(c.in<float>(i), static_cast<size_t>(c.operand(i).shape.elements()));
-  const double sum = cpu::sum_of_squares(c.pool, {table, c.operands.size()}, c.workspace.data() + span_table_bytes(c.op));
+  const double sum =
+      cpu::sum_of_squares(c.pool, {table, c.operands.size()}, c.workspace.data() + span_table_bytes(c.op));
   c.state.grad_norm = std::sqrt(sum);
   const double max_norm = c.op.attributes<ClipAttrs>().max_norm;
   const auto norm = static_cast<float>(c.state.grad_norm);
@@ -62,9 +66,15 @@ void optimizer_update(const KernelContext& c) {
   if (c.has_operand(3)) tensor.v = c.in<float>(3);
   if (c.has_operand(5)) tensor.bf16_copy = c.in<uint16_t>(5);
   switch (attrs.rule) {
-    case UpdateRule::adamw: cpu::adamw_step(c.pool, scalars, tensor); break;
-    case UpdateRule::adam: cpu::adam_step(c.pool, scalars, tensor); break;
-    case UpdateRule::sgd: cpu::sgd_step(c.pool, scalars, tensor); break;
+    case UpdateRule::adamw:
+      cpu::adamw_step(c.pool, scalars, tensor);
+      break;
+    case UpdateRule::adam:
+      cpu::adam_step(c.pool, scalars, tensor);
+      break;
+    case UpdateRule::sgd:
+      cpu::sgd_step(c.pool, scalars, tensor);
+      break;
   }
 }
 
@@ -98,7 +108,8 @@ void init_tensor(const KernelContext& c) {
   const int64_t elements = target.shape.elements();
   const double bound = 1.0 / std::sqrt(static_cast<double>(target.shape[1]));
   for (int64_t i = 0; i < elements; ++i)
-    c.in<float>(0)[i] = static_cast<float>((2.0 * uniform_at(c.state.seed, attrs.stream, static_cast<uint64_t>(i)) - 1.0) * bound);
+    c.in<float>(0)[i] =
+        static_cast<float>((2.0 * uniform_at(c.state.seed, attrs.stream, static_cast<uint64_t>(i)) - 1.0) * bound);
 }
 
 }  // namespace plimsoll::cpu_adapters

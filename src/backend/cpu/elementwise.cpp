@@ -100,30 +100,24 @@ int64_t bias_grad_rows(int64_t rows) { return std::max<int64_t>(32, ceil_div(row
 void add(ThreadPool& pool, DType dtype, int64_t n, const void* a, const void* b, void* out) {
   const bool bf16 = is_bf16(dtype);
   for_tiles(pool, n, [&](int64_t i, int64_t count) {
-    if (bf16)
-      HWY_DYNAMIC_DISPATCH(add_bf16)(bits_at(a, i), bits_at(b, i), bits_at(out, i), count);
-    else
-      HWY_DYNAMIC_DISPATCH(add_f32)(f32_at(a, i), f32_at(b, i), f32_at(out, i), count);
+    if (bf16) HWY_DYNAMIC_DISPATCH(add_bf16)(bits_at(a, i), bits_at(b, i), bits_at(out, i), count);
+    else HWY_DYNAMIC_DISPATCH(add_f32)(f32_at(a, i), f32_at(b, i), f32_at(out, i), count);
   });
 }
 
 void scale(ThreadPool& pool, DType dtype, int64_t n, const void* a, float factor, void* out) {
   const bool bf16 = is_bf16(dtype);
   for_tiles(pool, n, [&](int64_t i, int64_t count) {
-    if (bf16)
-      HWY_DYNAMIC_DISPATCH(scale_bf16)(bits_at(a, i), factor, bits_at(out, i), count);
-    else
-      HWY_DYNAMIC_DISPATCH(scale_f32)(f32_at(a, i), factor, f32_at(out, i), count);
+    if (bf16) HWY_DYNAMIC_DISPATCH(scale_bf16)(bits_at(a, i), factor, bits_at(out, i), count);
+    else HWY_DYNAMIC_DISPATCH(scale_f32)(f32_at(a, i), factor, f32_at(out, i), count);
   });
 }
 
 void axpy(ThreadPool& pool, DType dtype, int64_t n, float factor, const void* a, float* accumulator) {
   const bool bf16 = is_bf16(dtype);
   for_tiles(pool, n, [&](int64_t i, int64_t count) {
-    if (bf16)
-      HWY_DYNAMIC_DISPATCH(axpy_bf16)(bits_at(a, i), factor, accumulator + i, count);
-    else
-      HWY_DYNAMIC_DISPATCH(axpy_f32)(f32_at(a, i), factor, accumulator + i, count);
+    if (bf16) HWY_DYNAMIC_DISPATCH(axpy_bf16)(bits_at(a, i), factor, accumulator + i, count);
+    else HWY_DYNAMIC_DISPATCH(axpy_f32)(f32_at(a, i), factor, accumulator + i, count);
   });
 }
 
@@ -142,10 +136,8 @@ void cast(ThreadPool& pool, int64_t n, DType from, const void* a, DType to, void
     } else {  // f16 is met only while loading and saving
       for (int64_t j = i; j < i + count; ++j) {
         const float value = value_of(from, a, j);
-        if (to == DType::f32)
-          *f32_at(out, j) = value;
-        else
-          *bits_at(out, j) = to == DType::bf16 ? f32_to_bf16(value) : f32_to_f16(value);
+        if (to == DType::f32) *f32_at(out, j) = value;
+        else *bits_at(out, j) = to == DType::bf16 ? f32_to_bf16(value) : f32_to_f16(value);
       }
     }
   });
@@ -170,10 +162,8 @@ void bias_grad(ThreadPool& pool, DType dtype, int64_t rows, int64_t columns, con
     float* const sum = sums + block * columns;
     std::memset(sum, 0, static_cast<size_t>(columns) * sizeof(float));
     for (int64_t row = block * block_rows; row < std::min(rows, (block + 1) * block_rows); ++row) {
-      if (bf16)
-        HWY_DYNAMIC_DISPATCH(axpy_bf16)(bits_at(dy, row * columns), 1.0F, sum, columns);
-      else
-        HWY_DYNAMIC_DISPATCH(axpy_f32)(f32_at(dy, row * columns), 1.0F, sum, columns);
+      if (bf16) HWY_DYNAMIC_DISPATCH(axpy_bf16)(bits_at(dy, row * columns), 1.0F, sum, columns);
+      else HWY_DYNAMIC_DISPATCH(axpy_f32)(f32_at(dy, row * columns), 1.0F, sum, columns);
     }
   });
   pool.parallel_for(ceil_div(columns, kColumnTile), [&](int64_t tile, int) {

@@ -70,19 +70,28 @@ HWY_INLINE VecF rounded_to(VecF v) {
 
 HWY_INLINE float sum_of_lanes(VecF v) { return hn::GetLane(hn::SumOfLanes(Floats(), v)); }
 
-// Calls body(index, Whole or Part) over [0, n) a vector at a time. `lanes` of the access object is full but for the last.
+// Calls body(index, Whole or Part) over [0, n) a vector at a time. `lanes` of the access object is full but for the
+// last.
 struct Whole {
   template <typename T>
-  static HWY_INLINE VecF get(const T* from) { return load(from); }
+  static HWY_INLINE VecF get(const T* from) {
+    return load(from);
+  }
   template <typename T>
-  static HWY_INLINE void put(VecF v, T* to) { store(v, to); }
+  static HWY_INLINE void put(VecF v, T* to) {
+    store(v, to);
+  }
 };
 struct Part {
   size_t count;
   template <typename T>
-  HWY_INLINE VecF get(const T* from) const { return load_some(from, count); }
+  HWY_INLINE VecF get(const T* from) const {
+    return load_some(from, count);
+  }
   template <typename T>
-  HWY_INLINE void put(VecF v, T* to) const { store_some(v, to, count); }
+  HWY_INLINE void put(VecF v, T* to) const {
+    store_some(v, to, count);
+  }
 };
 template <typename Body>
 HWY_INLINE void for_vectors(int64_t n, Body&& body) {

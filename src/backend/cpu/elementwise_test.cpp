@@ -50,10 +50,8 @@ TEST(Elementwise, CastsRoundToNearestEven) {
     cast(pool, n, half, narrow.data(), DType::f32, back.data());
     for (size_t i = 0; i < values.size(); ++i) {
       const uint16_t bits = half == DType::bf16 ? f32_to_bf16(values[i]) : f32_to_f16(values[i]);
-      if (std::isnan(values[i]))
-        EXPECT_TRUE(std::isnan(back[i])) << i;
-      else
-        EXPECT_EQ(narrow[i], bits) << values[i];
+      if (std::isnan(values[i])) EXPECT_TRUE(std::isnan(back[i])) << i;
+      else EXPECT_EQ(narrow[i], bits) << values[i];
     }
   }
   std::vector<uint16_t> bf16 = to_bf16(random_values(100, 2)), f16(100), again(100);

@@ -32,15 +32,11 @@ void embedding_row(const EmbeddingSpec& spec, const void* weight, int64_t id, vo
   auto* const of = static_cast<float*>(out) + to;
   auto* const ob = static_cast<uint16_t*>(out) + to;
   if (spec.weight_dtype == DType::f32) {
-    if (spec.dtype == DType::f32)
-      gather_row(wf, spec.scale, of, spec.width);
-    else
-      gather_row(wf, spec.scale, ob, spec.width);
+    if (spec.dtype == DType::f32) gather_row(wf, spec.scale, of, spec.width);
+    else gather_row(wf, spec.scale, ob, spec.width);
   } else {
-    if (spec.dtype == DType::f32)
-      gather_row(wb, spec.scale, of, spec.width);
-    else
-      gather_row(wb, spec.scale, ob, spec.width);
+    if (spec.dtype == DType::f32) gather_row(wb, spec.scale, of, spec.width);
+    else gather_row(wb, spec.scale, ob, spec.width);
   }
 }
 
@@ -59,10 +55,8 @@ HWY_INLINE void scatter_columns(const EmbeddingSpec& spec, const int32_t* ids, c
 
 void embedding_scatter(const EmbeddingSpec& spec, const int32_t* ids, const void* dy, float* d_weight, int64_t begin,
                        int64_t count) {
-  if (spec.dtype == DType::f32)
-    scatter_columns(spec, ids, static_cast<const float*>(dy), d_weight, begin, count);
-  else
-    scatter_columns(spec, ids, static_cast<const uint16_t*>(dy), d_weight, begin, count);
+  if (spec.dtype == DType::f32) scatter_columns(spec, ids, static_cast<const float*>(dy), d_weight, begin, count);
+  else scatter_columns(spec, ids, static_cast<const uint16_t*>(dy), d_weight, begin, count);
 }
 
 }  // namespace plimsoll::cpu::HWY_NAMESPACE

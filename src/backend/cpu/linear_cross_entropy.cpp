@@ -87,10 +87,8 @@ HWY_INLINE void combine_span(float factor, const A* a, float extra, const T* b, 
   });
 }
 void combine(DType dtype, float factor, const float* a, float extra, const void* b, void* out, int64_t n) {
-  if (dtype == DType::f32)
-    combine_span(factor, a, extra, static_cast<const float*>(b), static_cast<float*>(out), n);
-  else
-    combine_span(factor, a, extra, static_cast<const uint16_t*>(b), static_cast<uint16_t*>(out), n);
+  if (dtype == DType::f32) combine_span(factor, a, extra, static_cast<const float*>(b), static_cast<float*>(out), n);
+  else combine_span(factor, a, extra, static_cast<const uint16_t*>(b), static_cast<uint16_t*>(out), n);
 }
 void scale_row(DType dtype, float factor, void* row, int64_t n) {
   if (dtype == DType::f32)

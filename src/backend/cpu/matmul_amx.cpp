@@ -335,10 +335,8 @@ struct AmxMatmul final : Matmul::Kernel {
           const int64_t width = std::min(kTileRows, panel.column + panel.columns - column);
           const int64_t at = panel.from + tile * kTileDepth;
           const int64_t depth = std::min(kTileDepth, panel.from + panel.depth - at);
-          if (spec.transpose_b)
-            pack_along_k<true>(b + column * spec.ldb + at, spec.ldb, width, depth, to);
-          else
-            pack_across_k<false>(b + at * spec.ldb + column, spec.ldb, width, depth, to);
+          if (spec.transpose_b) pack_along_k<true>(b + column * spec.ldb + at, spec.ldb, width, depth, to);
+          else pack_across_k<false>(b + at * spec.ldb + column, spec.ldb, width, depth, to);
         }
     });
   }
@@ -453,10 +451,8 @@ struct AmxMatmul final : Matmul::Kernel {
         const int64_t height = std::min(kTileRows, task.row_end - row);
         const int64_t at = panel.from + t * kTileDepth;
         const int64_t depth = std::min(kTileDepth, panel.from + panel.depth - at);
-        if (spec.transpose_a)
-          pack_across_k<true>(a + at * spec.lda + row, spec.lda, height, depth, to);
-        else
-          pack_along_k<false>(a + row * spec.lda + at, spec.lda, height, depth, to);
+        if (spec.transpose_a) pack_across_k<true>(a + at * spec.lda + row, spec.lda, height, depth, to);
+        else pack_along_k<false>(a + row * spec.lda + at, spec.lda, height, depth, to);
       }
     return true;
   }

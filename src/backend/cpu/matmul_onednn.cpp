@@ -110,12 +110,9 @@ TileShape choose_tiles(const MatmulSpec& spec) {
   TileShape tile{piece(spec.m, 256), piece(spec.n, 512), spec.k};
   // At least about 8 tiles, so that threads come out even.
   while (ceil_div(spec.m, tile.m) * ceil_div(spec.n, tile.n) < 8 && (tile.m > 64 || tile.n > 64)) {
-    if (tile.n > 64 && tile.n >= tile.m)
-      tile.n = piece(spec.n, std::max<int64_t>(64, tile.n / 2));
-    else if (tile.m > 64)
-      tile.m = piece(spec.m, std::max<int64_t>(64, tile.m / 2));
-    else
-      break;
+    if (tile.n > 64 && tile.n >= tile.m) tile.n = piece(spec.n, std::max<int64_t>(64, tile.n / 2));
+    else if (tile.m > 64) tile.m = piece(spec.m, std::max<int64_t>(64, tile.m / 2));
+    else break;
   }
   return tile;
 }
@@ -237,25 +234,18 @@ struct WideningMatmul final : Matmul::Kernel {
                                float* to) {
           if (spec.a == DType::f32)
             widen_matmul_tile(static_cast<const float*>(matrix) + at, stride, count, length, to);
-          else
-            widen_matmul_tile(static_cast<const uint16_t*>(matrix) + at, stride, count, length, to);
+          else widen_matmul_tile(static_cast<const uint16_t*>(matrix) + at, stride, count, length, to);
         };
-        if (spec.transpose_a)
-          widen(operands.a, from * spec.lda + row, spec.lda, depth, height, a);
-        else
-          widen(operands.a, row * spec.lda + from, spec.lda, height, depth, a);
-        if (spec.transpose_b)
-          widen(operands.b, column * spec.ldb + from, spec.ldb, width, depth, b);
-        else
-          widen(operands.b, from * spec.ldb + column, spec.ldb, depth, width, b);
+        if (spec.transpose_a) widen(operands.a, from * spec.lda + row, spec.lda, depth, height, a);
+        else widen(operands.a, row * spec.lda + from, spec.lda, height, depth, a);
+        if (spec.transpose_b) widen(operands.b, column * spec.ldb + from, spec.ldb, width, depth, b);
+        else widen(operands.b, from * spec.ldb + column, spec.ldb, depth, width, b);
         const auto& product = products[static_cast<size_t>(8 * rows.is_short(i) + 4 * columns.is_short(j) +
                                                            2 * depths.is_short(l) + (l == 0))];
         guarded([&] { run_product(product, a, b, c, nullptr, slot + slot_bytes() - scratchpad_bytes); });
       }
-      if (spec.consumed)
-        operands.consume(operands.context, {c, width, row, column, height, width, j});
-      else
-        store_matmul_tile(spec, c, width, row, column, height, width, operands);
+      if (spec.consumed) operands.consume(operands.context, {c, width, row, column, height, width, j});
+      else store_matmul_tile(spec, c, width, row, column, height, width, operands);
     });
   }
   int64_t column_tiles() const override { return columns.count; }

@@ -91,10 +91,8 @@ void matmul_finish(const MatmulSpec& spec, const float* tile, int64_t stride, in
       finish(spec, tile, stride, rows, columns, c,
              bias == nullptr ? nullptr : static_cast<const float*>(bias) + column);
   };
-  if (spec.c == DType::f32)
-    run(static_cast<float*>(operands.c) + at);
-  else
-    run(static_cast<uint16_t*>(operands.c) + at);
+  if (spec.c == DType::f32) run(static_cast<float*>(operands.c) + at);
+  else run(static_cast<uint16_t*>(operands.c) + at);
 }
 
 template <typename T>

@@ -39,10 +39,8 @@ void adam_span(const OptimizerScalars& s, const OptimizerTensor& t, bool decoupl
     auto p = lane.get(t.master + i);
     auto g = hn::Mul(clip, lane.get(t.gradient + i));
     if (has_decay) {
-      if (decoupled)
-        p = hn::Mul(p, decay);
-      else
-        g = hn::MulAdd(decay, p, g);
+      if (decoupled) p = hn::Mul(p, decay);
+      else g = hn::MulAdd(decay, p, g);
     }
     auto m = lane.get(t.m + i);
     const auto toward = hn::Sub(g, m);

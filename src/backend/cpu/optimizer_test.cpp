@@ -37,10 +37,8 @@ std::vector<double> reference(bool adam, bool decoupled, OptimizerScalars s) {
     const auto gradient = random_values(kN, static_cast<unsigned>(10 + t));
     for (size_t i = 0; i < kN; ++i) {
       double g = double{gradient[i]} * double{s.clip};
-      if (decoupled)
-        p[i] *= 1 - s.lr * s.weight_decay;
-      else
-        g += s.weight_decay * p[i];
+      if (decoupled) p[i] *= 1 - s.lr * s.weight_decay;
+      else g += s.weight_decay * p[i];
       if (adam) {
         m[i] = s.beta1 * m[i] + (1 - s.beta1) * g;
         v[i] = s.beta2 * v[i] + (1 - s.beta2) * g * g;

@@ -65,8 +65,7 @@ void rope_rows(const RopeSpec& spec, const void* x, const float* cos, const floa
                int64_t begin, int64_t end) {
   if (spec.dtype == DType::f32)
     rotate_rows(spec, static_cast<const float*>(x), cos, sin, direction, static_cast<float*>(out), begin, end);
-  else
-    rotate_rows(spec, static_cast<const uint16_t*>(x), cos, sin, direction, static_cast<uint16_t*>(out), begin, end);
+  else rotate_rows(spec, static_cast<const uint16_t*>(x), cos, sin, direction, static_cast<uint16_t*>(out), begin, end);
 }
 
 }  // namespace plimsoll::cpu::HWY_NAMESPACE

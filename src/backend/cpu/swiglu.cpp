@@ -78,22 +78,17 @@ HWY_INLINE void backward_span(const T* d_out, const T* gate, const T* up, T* d_g
 
 template <typename T>
 HWY_INLINE void forward_any(GatedActivation act, const T* gate, const T* up, T* out, int64_t n) {
-  if (act == GatedActivation::silu)
-    forward_span<GatedActivation::silu>(gate, up, out, n);
-  else if (act == GatedActivation::gelu_tanh)
-    forward_span<GatedActivation::gelu_tanh>(gate, up, out, n);
-  else
-    forward_span<GatedActivation::gelu_erf>(gate, up, out, n);
+  if (act == GatedActivation::silu) forward_span<GatedActivation::silu>(gate, up, out, n);
+  else if (act == GatedActivation::gelu_tanh) forward_span<GatedActivation::gelu_tanh>(gate, up, out, n);
+  else forward_span<GatedActivation::gelu_erf>(gate, up, out, n);
 }
 template <typename T>
 HWY_INLINE void backward_any(GatedActivation act, const T* d_out, const T* gate, const T* up, T* d_gate, T* d_up,
                              T* out, int64_t n) {
-  if (act == GatedActivation::silu)
-    backward_span<GatedActivation::silu>(d_out, gate, up, d_gate, d_up, out, n);
+  if (act == GatedActivation::silu) backward_span<GatedActivation::silu>(d_out, gate, up, d_gate, d_up, out, n);
   else if (act == GatedActivation::gelu_tanh)
     backward_span<GatedActivation::gelu_tanh>(d_out, gate, up, d_gate, d_up, out, n);
-  else
-    backward_span<GatedActivation::gelu_erf>(d_out, gate, up, d_gate, d_up, out, n);
+  else backward_span<GatedActivation::gelu_erf>(d_out, gate, up, d_gate, d_up, out, n);
 }
 
 void swiglu_forward_f32(GatedActivation act, const float* gate, const float* up, float* out, int64_t n) {
@@ -142,8 +137,7 @@ void swiglu_forward(ThreadPool& pool, GatedActivation act, DType dtype, int64_t 
     const int64_t count = std::min(kTileElements, n - i);
     if (dtype == DType::f32)
       HWY_DYNAMIC_DISPATCH(swiglu_forward_f32)(act, at<float>(gate, i), at<float>(up, i), at<float>(out, i), count);
-    else
-      HWY_DYNAMIC_DISPATCH(swiglu_forward_bf16)
+    else HWY_DYNAMIC_DISPATCH(swiglu_forward_bf16)
     (act, at<uint16_t>(gate, i), at<uint16_t>(up, i), at<uint16_t>(out, i), count);
   });
 }

@@ -145,12 +145,14 @@ SpecialIds gguf_special_ids(const GgufVocabulary& vocabulary, std::string_view s
     return caller_error(std::string(source), problem, "convert or download the file again");
   };
   const int64_t count = vocabulary.tokens.count;
-  if (count <= 0 || count > kMaxTokenId + 1) throw fail("tokenizer.ggml.tokens has " + std::to_string(count) + " tokens");
+  if (count <= 0 || count > kMaxTokenId + 1)
+    throw fail("tokenizer.ggml.tokens has " + std::to_string(count) + " tokens");
   const auto pick = [&](std::optional<int64_t> given, int32_t usual, const char* name) {
     if (vocabulary.model != "llama" || usual >= count) usual = kNoToken;
     const int64_t id = given.value_or(usual);
     if (id >= count || id < kNoToken) {
-      throw fail(std::string("tokenizer.ggml.") + name + "_token_id " + std::to_string(id) + " is not in the vocabulary");
+      throw fail(std::string("tokenizer.ggml.") + name + "_token_id " + std::to_string(id) +
+                 " is not in the vocabulary");
     }
     return static_cast<int32_t>(id);
   };
