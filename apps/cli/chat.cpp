@@ -3,7 +3,9 @@
 #include <iostream>
 #include <memory>
 
+#include "base/error.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "cli/commands.h"
 #include "cli/generation_options.h"
 #include "cli/output.h"
@@ -39,6 +41,7 @@ int run_chat(const ChatOptions& options) {
       begin();
       continue;
     }
+    if (!is_valid_utf8(line)) throw caller_error("stdin", "a line is not valid UTF-8", "write text in UTF-8");
     conversation.push_back({"user", line});
     const OnText print = options.json ? OnText() : OnText([](std::string_view piece) { write_result(piece); });
     const GenerateReport report = generator.reply(conversation, options.shared.sampling, print);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/output.h"
@@ -99,8 +100,8 @@ int run(const std::vector<std::string>& words) {
 }
 
 int report(ErrorKind kind, std::string_view thing, std::string_view problem, std::string_view way_out) {
-  fmt::print(stderr, "plimsoll: error: {}: {}\n  try: {}\n", thing.empty() ? "''" : one_line(thing),
-             one_line(problem, 1000), one_line(way_out, 1000));
+  write_stderr(fmt::format("plimsoll: error: {}: {}\n  try: {}\n", thing.empty() ? "''" : one_line(thing),
+                           one_line(problem, 1000), one_line(way_out, 1000)));
   return static_cast<int>(kind);
 }
 
@@ -138,5 +139,6 @@ int main(int argc, char** argv) {
   using namespace plimsoll::cli;
   hold_standard_files();
   std::signal(SIGPIPE, SIG_IGN);  // a reader that went away is an error of the write
+  std::signal(SIGXFSZ, SIG_IGN);  // and so is a file that may not grow
   return run_main([&] { return run(std::vector<std::string>(argv + std::min(argc, 1), argv + argc)); });
 }

@@ -38,6 +38,7 @@ MergeOptions checked(const MergeCommandOptions& options) {
 }
 
 int run_merge_command(const MergeCommandOptions& options) {
+  if (options.adapter.empty()) throw caller_error("--adapter", "is empty", "give the folder of a PEFT adapter");
   run_merge(checked(options));
   if (options.json) write_json(Json{{"output", options.out}, {"type", options.type}});
   else write_result(options.out + "\n");

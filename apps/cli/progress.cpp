@@ -51,11 +51,11 @@ void ProgressLine::update(const TrainProgress& progress) {
   last_ = now;
   if (terminal_.is_terminal) {
     terminal_.width = inspect_terminal(STDERR_FILENO).width;
-    fmt::print(stderr, "\r{}\033[K", progress_text(progress, terminal_));
+    write_stderr(fmt::format("\r{}\033[K", progress_text(progress, terminal_)));
     std::fflush(stderr);
     open_ = true;
   } else {
-    fmt::print(stderr, "{}\n", progress_text(progress, Terminal{.width = 1000}));
+    write_stderr(fmt::format("{}\n", progress_text(progress, Terminal{.width = 1000})));
   }
 }
 

@@ -17,6 +17,7 @@ namespace plimsoll {
 namespace {
 
 constexpr std::array<int64_t, 8> kChunkRows = {1024, 512, 256, 128, 64, 32, 16, 8};
+constexpr int64_t kLargestMicroBatch = 64;  // rows tried; more are no faster on a CPU
 constexpr double kWorthSaying = 1.03;       // a smaller gain in speed is noise
 constexpr int64_t kDefaultGlobalBatch = 4;  // rows a step when neither batch is given
 
@@ -25,7 +26,7 @@ std::vector<int64_t> micro_batches(const Recipe& recipe) {
   if (recipe.micro_batch) return {*recipe.micro_batch};
   const int64_t global = rows_per_step(recipe);
   std::vector<int64_t> divisors;
-  for (int64_t rows = global; rows >= 1; --rows)
+  for (int64_t rows = std::min(global, kLargestMicroBatch); rows >= 1; --rows)
     if (global % rows == 0) divisors.push_back(rows);
   return divisors;
 }
@@ -179,7 +180,8 @@ class Chooser {
     plan.program = build_train_program(candidates_.base(choices.micro_batch), recipe_, sources_, choices);
     plan.run = plan_memory(std::move(plan.program.phases), target_.workspace_bytes);
     plan.program.phases.clear();
-    plan.overhead_bytes = target_.runtime_overhead_bytes;
+    // Before the arena there is the reading of the data; a run of few bytes may need more for that.
+    plan.overhead_bytes = std::max(target_.runtime_overhead_bytes, target_.least_total_bytes - plan.run.arena_bytes);
     plan.total_bytes = plan.run.arena_bytes + plan.overhead_bytes;
     plan.predicted_seconds = candidates_.measure(choices).seconds;
     return plan;

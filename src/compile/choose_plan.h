@@ -15,6 +15,7 @@ namespace plimsoll {
 struct PlanTarget {
   WorkspaceBytes workspace_bytes;
   int64_t runtime_overhead_bytes = 0;  // stated upper bound of everything outside the arena
+  int64_t least_total_bytes = 0;       // what the process needs before there is an arena: reading the data
   double flops_per_second = 1e12;      // matmul rate to rank choices by; only ratios matter
   double bytes_per_second = 1e10;
 };

@@ -31,6 +31,9 @@ Graph build_load_phase(const std::vector<Graph>& phases, int64_t staging_bytes) 
 }
 
 RunPlan plan_inference(std::vector<Graph> phases, const TensorIndex& weights, int threads) {
+  for (const Graph& phase : phases)
+    for (const Value& value : phase.values)
+      if (value.kind == ValueKind::parameter) find_weight(weights, value.name, value.shape);
   phases.insert(phases.begin(), build_load_phase(phases, load_staging_bytes(weights)));
   for (const Graph& phase : phases) verify(phase);
   return plan_memory(std::move(phases), [threads](const Graph& graph, const Op& op) {

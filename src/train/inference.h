@@ -15,7 +15,7 @@ namespace plimsoll {
 // caches with zeros.
 Graph build_load_phase(const std::vector<Graph>& phases, int64_t staging_bytes);
 
-// Adds the load phase and plans all of them for the CPU engine.
+// Adds the load phase and plans all of them for the CPU engine. A caller Error when a parameter is not in `weights`.
 RunPlan plan_inference(std::vector<Graph> phases, const TensorIndex& weights, int threads);
 
 // Runs the load phase.

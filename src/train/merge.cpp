@@ -189,6 +189,10 @@ void merge_to_folder(MergeRun& run, const MergeOptions& options) {
 }  // namespace
 
 void run_merge(const MergeOptions& options) {
+  std::error_code error;
+  for (const std::string& source : {options.model, options.adapter})
+    if (!source.empty() && fs::equivalent(options.target, source, error))
+      throw caller_error("--out", "'" + options.target + "' is what is being read", "give another file or folder");
   MergeRun run(options);
   if (options.target.ends_with(".gguf")) merge_to_gguf(run, options);
   else merge_to_folder(run, options);

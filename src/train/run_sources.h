@@ -21,8 +21,19 @@ RunSources open_run_sources(const Recipe& recipe);
 // tokenizer tables, the index of the data. A test holds real runs to it.
 int64_t runtime_overhead_bytes(const ModelConfig& config, int threads, int64_t data_rows);
 
-// Lines of the recipe's data files: an upper bound of their rows. 0 without data.
-int64_t count_data_rows(const Recipe& recipe);
+// The recipe's data files before they are read: lines (an upper bound of the rows), and bytes of the longest. 0
+// without.
+struct DataExtent {
+  int64_t rows = 0, longest_line_bytes = 0;
+};
+DataExtent measure_data(const Recipe& recipe);
+
+// What the process needs to parse and tokenize the longest line, with nothing else in it yet.
+int64_t reading_bytes(const ModelConfig& config, int threads, const DataExtent& data);
+
+// A caller Error unless every parameter of the model is in its files with the shape that the configuration gives. Runs
+// before the arena is there, so that wrong files cost no time.
+void check_weights(const ModelFiles& model, const std::vector<ParameterSpec>& parameters);
 
 TrainPlan plan_run(const RunSources& sources);
 

@@ -8,6 +8,8 @@
 #include <cmath>
 #include <filesystem>
 
+#include "arch/architecture.h"
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "checkpoint/checkpoint.h"
@@ -16,6 +18,7 @@
 #include "config/recipe_toml.h"
 #include "data/batch_order.h"
 #include "formats/output_file.h"
+#include "formats/text_file.h"
 #include "memory/resident.h"
 #include "train/lr_schedule.h"
 #include "train/matmul_peak.h"
@@ -23,6 +26,7 @@
 #include "train/model_folder.h"
 #include "train/report_plan.h"
 #include "train/result_writer.h"
+#include "train/run_folder.h"
 #include "train/run_sources.h"
 #include "train/train_session.h"
 
@@ -118,8 +122,8 @@ class Run {
     report_.eval_loss = line.eval_loss;
     line.peak_resident_bytes = peak_resident_bytes();
     metrics.append(line);
-    if (!std::isfinite(result.loss))
-      throw caller_error("step " + std::to_string(step), "the loss is not a finite number",
+    if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm))
+      throw caller_error("step " + std::to_string(step), "the loss or its gradient is not a finite number",
                          "lower --lr, or add --warmup-steps; the last checkpoint is kept");
     if (recipe_.save_every > 0 && progress_.step % recipe_.save_every == 0) {
       save_checkpoint(options_.out, progress_, session_.phase(phase_names::kSave), session_.state());
@@ -156,25 +160,39 @@ PlanReport plan_training(const Recipe& recipe, bool with_buffers, const std::str
   return report_plan(sources, plan, with_buffers);
 }
 
+// Without a line of the user's, the machine's own: a run never starts that the system would have to kill.
+static TrainPlan plan_on_this_machine(RunSources& sources) {
+  TrainPlan plan = plan_run(sources);
+  const int64_t available = inspect_machine().available_bytes;
+  if (sources.recipe.memory_bytes || available == 0 || plan.total_bytes <= available) return plan;
+  log_warning("the fastest plan takes " + format_bytes(plan.total_bytes) + ", this machine has " +
+              format_bytes(available) + " free: planning below that");
+  sources.recipe.memory_bytes = available;
+  return plan_run(sources);
+}
+
 TrainReport run_training(const TrainOptions& options) {
   const std::optional<CheckpointProgress> resumed = find_checkpoint(options.out);
   if (resumed && !options.resume)
     throw caller_error(options.out, fmt::format("holds a run with a checkpoint of step {}", resumed->step),
                        "--resume goes on with it; for a new run give another --out, or remove the folder");
+  const std::string recipe_path = options.out + "/recipe.toml";
+  if (resumed && file_exists(recipe_path)) require_same_run(read_recipe_file(recipe_path), options.recipe);
   RunSources sources = open_run_sources(options.recipe);
   require_weights(sources.model);
+  check_weights(sources.model, list_parameters(sources.model.config));
   if (resumed) pin_choices(sources.recipe, *resumed);
-  const TrainPlan plan = plan_run(sources);
+  const TrainPlan plan = plan_on_this_machine(sources);
   const PlanReport report = report_plan(sources, plan, false);
   if (options.on_plan) options.on_plan(report);
   if (!plan.fits) throw does_not_fit(report);
 
   const TrainData data = open_train_data(sources.model, sources.recipe);
   sources.model.gguf.reset();  // its vocabulary is not needed any more
-  make_folder(options.out);
+  const RunFolderLock lock(make_folder(options.out));
   prune_checkpoints(options.out, resumed ? kKeptCheckpoints : 0);
   for (const char* folder : {"", "/adapter", "/model"}) remove_leftovers(options.out + folder);
-  write_file_atomically(options.out + "/recipe.toml", write_recipe_toml(options.recipe));
+  write_file_atomically(recipe_path, write_recipe_toml(options.recipe));
   write_file_atomically(options.out + "/plan.json", plan_report_json(report));
   malloc_trim(0);  // what planning and tokenizing freed goes back to the system before the arena comes
   return Run(options, sources, data, plan).run(resumed);

@@ -18,20 +18,24 @@ int64_t load_staging_bytes(const TensorIndex& index) {
   return bytes;
 }
 
+const TensorEntry& find_weight(const TensorIndex& index, const std::string& name, const Shape& shape) {
+  const TensorEntry* entry = index.find(name);
+  const std::string file = index.files.empty() ? "the model" : index.files.front()->path();
+  if (entry == nullptr)
+    throw caller_error(file, "has no tensor " + name, "check that config.json belongs to these weights");
+  if (entry->shape != shape)
+    throw caller_error(name,
+                       "has shape " + to_string(entry->shape) + ", the configuration asks for " + to_string(shape),
+                       "check that config.json belongs to these weights");
+  return *entry;
+}
+
 void WeightLoader::load(const std::string& tensor, const Value& target, std::span<std::byte> out,
                         std::span<std::byte> staging) {
   const std::string name = stored_name_of(tensor);
   const bool of_adapter = adapter_ != nullptr && name.starts_with("base_model.");
   const TensorIndex& index = of_adapter ? *adapter_ : model_;
-  const TensorEntry* entry = index.find(name);
-  const std::string file = index.files.empty() ? "the model" : index.files.front()->path();
-  if (entry == nullptr)
-    throw caller_error(file, "has no tensor " + name, "check that config.json belongs to these weights");
-  if (entry->shape != target.shape)
-    throw caller_error(
-        name, "has shape " + to_string(entry->shape) + ", the configuration asks for " + to_string(target.shape),
-        "check that config.json belongs to these weights");
-  load_tensor(index, *entry, target.dtype, out, staging);
+  load_tensor(index, find_weight(index, name, target.shape), target.dtype, out, staging);
 }
 
 }  // namespace plimsoll

@@ -23,6 +23,9 @@ class WeightLoader : public HostServices {
   const TensorIndex* adapter_;
 };
 
+// The entry of `name` in the index, of shape `shape`; a caller Error that names what is wrong otherwise.
+const TensorEntry& find_weight(const TensorIndex& index, const std::string& name, const Shape& shape);
+
 // The name in a file of the value `name`: without the "master." of an f32 copy.
 std::string stored_name_of(const std::string& name);
 
