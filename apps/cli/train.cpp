@@ -24,6 +24,7 @@ struct TrainCommandOptions {
   std::vector<RecipeFlag> flags;
   std::string out;
   bool resume = false;
+  bool profile = false;
   bool json = false;
 };
 
@@ -73,6 +74,7 @@ int run_train(const TrainCommandOptions& options) {
   training.recipe = recipe_of(options);
   training.out = options.out;
   training.resume = options.resume;
+  training.profile = options.profile;
   training.on_plan = [](const PlanReport& plan) { log_note(plan_text(plan, inspect_terminal(STDERR_FILENO))); };
   training.on_progress = [&](const TrainProgress& step) { progress.update(step); };
   const TrainReport report = run_training(training);
@@ -102,7 +104,11 @@ Command train_command() {
                         {.name = "--resume",
                          .value_name = "",
                          .help = "go on where the run in --out stopped; its recipe.toml holds when none is given",
-                         .target = &options->resume}},
+                         .target = &options->resume},
+                        {.name = "--profile",
+                         .value_name = "",
+                         .help = "note the time per kind of op at the end",
+                         .target = &options->profile}},
           .recipe_flags = &options->flags,
           .json = &options->json,
           .run = [options] { return run_train(*options); }};

@@ -51,13 +51,13 @@ TrainSession::StepResult TrainSession::step(const TrainData& data, const StepRow
   for (int64_t first = 0; first < rows.rows(); first += micro_batch) {
     if (rows.rows() > micro_batch) fill(first);
     write_batch(train_step, batch_, scale);
-    train_step.run(state_);
+    train_step.run(state_, profile_ ? &*profile_ : nullptr);
     result.loss += read_loss(train_step);
     result.tokens += batch_.real_tokens();
   }
   state_.lr = lr;
   state_.step = step_index;
-  phase(phase_names::kUpdate).run(state_);
+  phase(phase_names::kUpdate).run(state_, profile_ ? &*profile_ : nullptr);
   result.grad_norm = state_.grad_norm;
   return result;
 }

@@ -30,6 +30,10 @@ class TrainSession {
   double evaluate(const TokenizedDataset& dataset, const Recipe& recipe, int32_t pad_id);
 
   const Executor& phase(const char* name) const;
+  // Time per op kind of the steps so far, from start_profile() on; nullptr without it.
+  void start_profile() { profile_.emplace(); }
+  const Profile* profile() const { return profile_ ? &*profile_ : nullptr; }
+
   RunState& state() { return state_; }
   ThreadPool& pool() { return pool_; }
   int64_t used_arena_bytes() const;  // highest byte that any phase touches
@@ -41,6 +45,7 @@ class TrainSession {
   std::vector<Executor> executors_;
   TokenBatch batch_;
   RunState state_;
+  std::optional<Profile> profile_;
 };
 
 }  // namespace plimsoll

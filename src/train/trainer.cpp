@@ -20,6 +20,7 @@
 #include "formats/output_file.h"
 #include "formats/text_file.h"
 #include "memory/resident.h"
+#include "ops/op_def.h"
 #include "train/lr_schedule.h"
 #include "train/matmul_peak.h"
 #include "train/metrics.h"
@@ -60,6 +61,23 @@ void pin_choices(Recipe& recipe, const CheckpointProgress& progress) {
   recipe.ce_chunk_rows = progress.ce_chunk_rows;
 }
 
+// Kinds of op by their share of the time, the largest first.
+std::string profile_text(const Profile& profile) {
+  std::vector<int> kinds;
+  double total = 0;
+  for (int kind = 0; kind < kOpKindCount; ++kind) {
+    if (profile.calls[static_cast<size_t>(kind)] > 0) kinds.push_back(kind);
+    total += profile.seconds[static_cast<size_t>(kind)];
+  }
+  const auto seconds = [&](int kind) { return profile.seconds[static_cast<size_t>(kind)]; };
+  std::sort(kinds.begin(), kinds.end(), [&](int a, int b) { return seconds(a) > seconds(b); });
+  std::string text = fmt::format("{:<28}{:>10}{:>12}{:>8}", "op", "calls", "seconds", "share");
+  for (const int kind : kinds)
+    text += fmt::format("\n{:<28}{:>10}{:>12.3f}{:>7.1f}%", name_of(static_cast<OpKind>(kind)),
+                        profile.calls[static_cast<size_t>(kind)], seconds(kind), 100 * seconds(kind) / total);
+  return text;
+}
+
 class Run {
  public:
   Run(const TrainOptions& options, RunSources& sources, const TrainData& data, const TrainPlan& plan)
@@ -84,12 +102,14 @@ class Run {
       load_checkpoint(options_.out, resumed->step, session_.phase(phase_names::kResume), session_.state());
       progress_ = *resumed;
     }
+    if (options_.profile) session_.start_profile();
     MetricsFile metrics(options_.out + "/metrics.jsonl", progress_.step);
     if (metrics.last_kept()) {  // what a run that is complete already reports
       report_.final_loss = metrics.last_kept()->loss;
       speeds_.push_back(metrics.last_kept()->tokens_per_second);
     }
     while (progress_.step < report_.steps) train_one_step(metrics);
+    if (const Profile* profile = session_.profile()) log_note(profile_text(*profile));
     if (data_.eval && !report_.eval_loss) report_.eval_loss = session_.evaluate(*data_.eval, recipe_, data_.pad_id);
     report_.output = write_result_files(options_.out, sources_, plan_, session_);
     report_.tokens_per_second =

@@ -25,6 +25,7 @@ struct TrainOptions {
   Recipe recipe;
   std::string out;
   bool resume = false;
+  bool profile = false;                            // note the time per kind of op on stderr at the end
   std::function<void(const PlanReport&)> on_plan;  // before anything is allocated
   std::function<void(const TrainProgress&)> on_progress;
 };
