@@ -32,7 +32,9 @@ ParameterCounts count_parameters(const std::vector<ParameterSpec>& parameters) {
   ParameterCounts counts;
   for (const ParameterSpec& parameter : parameters) {
     const int64_t count = parameter.shape.elements();
+    if (parameter.part == ParameterPart::buffer) continue;
     counts.total += count;
+    counts.active += parameter.active < 0 ? count : parameter.active;
     switch (parameter.part) {
       case ParameterPart::embedding:
         counts.embedding += count;
@@ -49,9 +51,10 @@ ParameterCounts count_parameters(const std::vector<ParameterSpec>& parameters) {
       case ParameterPart::head:
         counts.head += count;
         break;
+      case ParameterPart::buffer:
+        break;
     }
   }
-  counts.active = counts.total;
   return counts;
 }
 

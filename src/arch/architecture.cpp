@@ -21,11 +21,20 @@ ForwardGraph build_normed(const ModelConfig& config, const ForwardRequest& reque
   return build_llama_family(config, request, true);
 }
 
-constexpr std::array<Architecture, 4> kArchitectures = {{
+constexpr std::array<Architecture, 13> kArchitectures = {{
     {"llama", build_plain},
     {"mistral", build_plain},
     {"qwen2", build_plain},
     {"qwen3", build_normed},
+    {"granite", build_plain},
+    {"olmo2", build_olmo2},
+    {"gemma", build_gemma},
+    {"gemma2", build_gemma},
+    {"gemma3_text", build_gemma},
+    {"mixtral", build_plain},
+    {"qwen3_moe", build_normed},
+    {"gpt_oss", build_gpt_oss},
+    {"deepseek_v3", build_deepseek_v3},
 }};
 
 }  // namespace

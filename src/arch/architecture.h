@@ -12,12 +12,14 @@
 
 namespace plimsoll {
 
-enum class ParameterPart : uint8_t { embedding, attention, mlp, norm, head };
+// `buffer`: stored with the weights, but f32, never trained, and not counted as a parameter.
+enum class ParameterPart : uint8_t { embedding, attention, mlp, norm, head, buffer };
 
 struct ParameterSpec {
   std::string name;  // as in the Hugging Face checkpoint
   Shape shape;
   ParameterPart part;
+  int64_t active = -1;  // of its elements, how many one token uses; -1: all
 };
 
 // What the forward graph is for.

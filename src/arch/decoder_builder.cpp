@@ -17,6 +17,19 @@ Activation activation_of(const ModelConfig& config) {
                      "known: silu, gelu, gelu_pytorch_tanh, gelu_new");
 }
 
+double attention_scale(const ModelConfig& config) {
+  if (config.attention_multiplier > 0) return config.attention_multiplier;
+  if (config.query_pre_attn_scalar > 0) return 1.0 / std::sqrt(config.query_pre_attn_scalar);
+  double scale = 1.0 / std::sqrt(static_cast<double>(config.head_dim));
+  // DeepSeek: what YaRN would put on q and k goes to the scores, as not all of q and k rotates.
+  if (config.latent.kv_rank > 0 && config.rope.kind != RopeKind::standard && config.rope.mscale_all_dim &&
+      config.rope.factor > 1) {
+    const double magnitude = 0.1 * *config.rope.mscale_all_dim * std::log(config.rope.factor) + 1.0;
+    scale *= magnitude * magnitude;
+  }
+  return scale;
+}
+
 }  // namespace
 
 DecoderBuilder::DecoderBuilder(const ModelConfig& config, const ForwardRequest& request)
@@ -28,19 +41,28 @@ DecoderBuilder::DecoderBuilder(const ModelConfig& config, const ForwardRequest& 
     segments_ = input(input_names::kSegments, {rows}, DType::i32);
     segment_start_ = input(input_names::kSegmentStart, {rows}, DType::i32);
   }
-  const auto rotary_dim =
-      static_cast<int64_t>(static_cast<double>(config.head_dim) * config.rope.partial_rotary_factor) / 2 * 2;
+  const int64_t rotary_dim = config.rotary_dim();
   const int64_t longest = request.longest_sequence > 0 ? request.longest_sequence : request.length;
   RopeFrequencies frequencies = rope_frequencies(config.rope, rotary_dim, config.context_length, longest);
+  RopeTableAttrs attrs{static_cast<float>(frequencies.attention_scaling), 0, rotary_dim / 2};
+  RopeTableAttrs sliding_attrs;
+  if (config.sliding_rope) {  // a second table, from the frequencies behind those of the first
+    const RopeFrequencies sliding = rope_frequencies(*config.sliding_rope, rotary_dim, config.context_length, longest);
+    sliding_attrs = {static_cast<float>(sliding.attention_scaling), attrs.count, attrs.count};
+    frequencies.inv_freq.insert(frequencies.inv_freq.end(), sliding.inv_freq.begin(), sliding.inv_freq.end());
+  }
   const ValueId inv_freq = add_value(
       result_.graph,
       {input_names::kInvFreq, DType::f32, {static_cast<int64_t>(frequencies.inv_freq.size())}, ValueKind::constant});
-  const auto table = add_op(result_.graph, {OpKind::rope_table,
-                                            {positions, inv_freq},
-                                            RopeTableAttrs{static_cast<float>(frequencies.attention_scaling)},
-                                            "rope_table"});
+  const auto table = add_op(result_.graph, {OpKind::rope_table, {positions, inv_freq}, attrs, "rope_table"});
   cos_ = table[0];
   sin_ = table[1];
+  if (config.sliding_rope) {
+    const auto sliding =
+        add_op(result_.graph, {OpKind::rope_table, {positions, inv_freq}, sliding_attrs, "sliding_rope_table"});
+    sliding_cos_ = sliding[0];
+    sliding_sin_ = sliding[1];
+  }
   result_.inv_freq = std::move(frequencies.inv_freq);
 }
 
@@ -48,23 +70,31 @@ ValueId DecoderBuilder::input(const char* name, Shape shape, DType dtype) {
   return add_value(result_.graph, {name, dtype, shape, ValueKind::input});
 }
 
+std::vector<ValueId> DecoderBuilder::emit_all(OpKind kind, std::vector<ValueId> operands, OpAttrs attrs,
+                                              const std::string& name) {
+  return add_op(result_.graph, {kind, std::move(operands), std::move(attrs), name, OpRole::forward, layer_});
+}
+
 ValueId DecoderBuilder::emit(OpKind kind, std::vector<ValueId> operands, OpAttrs attrs, const std::string& name) {
-  return add_op(result_.graph, {kind, std::move(operands), std::move(attrs), name, OpRole::forward, layer_})[0];
+  return emit_all(kind, std::move(operands), std::move(attrs), name)[0];
 }
 
 ValueId DecoderBuilder::parameter(const std::string& name, Shape shape, ParameterPart part) {
   result_.parameters.push_back({name, shape, part});
-  return add_value(result_.graph, {name, request_.compute, shape, ValueKind::parameter});
+  const bool buffer = part == ParameterPart::buffer;
+  Value value{name, buffer ? DType::f32 : request_.compute, shape, ValueKind::parameter};
+  value.trainable = !buffer;
+  return add_value(result_.graph, std::move(value));
 }
 
-ValueId DecoderBuilder::embed(const std::string& name) {
+ValueId DecoderBuilder::embed(const std::string& name, double scale) {
   embedding_ = parameter(name + ".weight", {config_.vocab_size, config_.hidden_size}, ParameterPart::embedding);
-  return emit(OpKind::embedding, {ids_, embedding_}, EmbeddingAttrs{}, name);
+  return emit(OpKind::embedding, {ids_, embedding_}, EmbeddingAttrs{static_cast<float>(scale)}, name);
 }
 
 ValueId DecoderBuilder::rms_norm(ValueId x, const std::string& path, int64_t width, ParameterPart part) {
   const ValueId weight = parameter(path + ".weight", {width}, part);
-  return emit(OpKind::rms_norm, {x, weight}, RmsNormAttrs{static_cast<float>(config_.norm_eps), 0.0F}, path);
+  return emit(OpKind::rms_norm, {x, weight}, RmsNormAttrs{static_cast<float>(config_.norm_eps), norm_offset_}, path);
 }
 
 ValueId DecoderBuilder::linear(ValueId x, const std::string& path, int64_t outputs, bool bias, ParameterPart part) {
@@ -77,23 +107,37 @@ ValueId DecoderBuilder::linear(ValueId x, const std::string& path, int64_t outpu
 }
 
 ValueId DecoderBuilder::rope(ValueId x, int64_t heads) {
-  RopeAttrs attrs{heads, config_.head_dim, 2 * result_.graph.value(cos_).shape[1], RopeStyle::half, false};
-  return emit(OpKind::rope, {x, cos_, sin_}, attrs, result_.graph.value(x).name + ".rope");
+  const bool sliding = sliding_cos_ != kNoValue && config_.window_of_layer(layer_) > 0;
+  const int64_t head_dim = result_.graph.value(x).shape[1] / heads, rotary_dim = config_.rotary_dim();
+  RopeAttrs attrs{heads, head_dim, rotary_dim, config_.rope.style, false};
+  if (config_.latent.kv_rank > 0) attrs.offset = head_dim - rotary_dim;
+  return emit(OpKind::rope, {x, sliding ? sliding_cos_ : cos_, sliding ? sliding_sin_ : sin_}, attrs,
+              result_.graph.value(x).name + ".rope");
 }
 
 ValueId DecoderBuilder::attention(ValueId q, ValueId k, ValueId v, int64_t window) {
-  AttentionAttrs attrs{request_.batch,   request_.length,
-                       request_.length,  config_.heads,
-                       config_.kv_heads, config_.head_dim,
-                       window,           static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim)))};
+  AttentionAttrs attrs{
+      request_.batch,   request_.length,  request_.length, config_.heads,
+      config_.kv_heads, config_.head_dim, window,          static_cast<float>(attention_scale(config_))};
+  attrs.softcap = static_cast<float>(config_.attention_softcap);
+  attrs.value_dim = config_.latent.value;
   const std::string path = "model.layers." + std::to_string(layer_) + ".self_attn";
-  if (request_.kind != ForwardKind::generate)
-    return emit(OpKind::attention, {q, k, v, segments_, segment_start_}, attrs, path);
-  attrs.kv_length = request_.cache_capacity;
-  const Shape cache{request_.cache_capacity, config_.kv_heads * config_.head_dim};
-  const ValueId k_cache = add_value(result_.graph, {path + ".k_cache", request_.compute, cache, ValueKind::cache});
-  const ValueId v_cache = add_value(result_.graph, {path + ".v_cache", request_.compute, cache, ValueKind::cache});
-  return emit(OpKind::cached_attention, {q, k, v, k_cache, v_cache}, attrs, path);
+  std::vector<ValueId> operands = {q, k, v};
+  if (request_.kind != ForwardKind::generate) {
+    operands.insert(operands.end(), {segments_, segment_start_});
+  } else {
+    attrs.kv_length = request_.cache_capacity;
+    for (const auto& [name, width] : {std::pair{".k_cache", attrs.head_dim}, std::pair{".v_cache", attrs.values()}})
+      operands.push_back(add_value(
+          result_.graph,
+          {path + name, request_.compute, {request_.cache_capacity, config_.kv_heads * width}, ValueKind::cache}));
+  }
+  if (config_.architecture == "gpt_oss") {
+    attrs.has_sinks = true;
+    operands.push_back(parameter(path + ".sinks", {config_.heads}, ParameterPart::attention));
+  }
+  return emit(request_.kind == ForwardKind::generate ? OpKind::cached_attention : OpKind::attention,
+              std::move(operands), attrs, path);
 }
 
 ValueId DecoderBuilder::gated_activation(ValueId gate, ValueId up, const std::string& path) {
@@ -104,8 +148,20 @@ ValueId DecoderBuilder::add(ValueId a, ValueId b, const std::string& path) {
   return emit(OpKind::add, {a, b}, {}, path);
 }
 
+ValueId DecoderBuilder::scale(ValueId x, double factor, const std::string& path) {
+  return factor == 1.0 ? x : emit(OpKind::scale, {x}, ScaleAttrs{static_cast<float>(factor)}, path);
+}
+
+ValueId DecoderBuilder::gated_mlp(ValueId x, const std::string& path, int64_t width, bool bias) {
+  const ValueId gate = linear(x, path + "gate_proj", width, bias, ParameterPart::mlp);
+  const ValueId up = linear(x, path + "up_proj", width, bias, ParameterPart::mlp);
+  return linear(gated_activation(gate, up, path + "act"), path + "down_proj", config_.hidden_size, bias,
+                ParameterPart::mlp);
+}
+
 ForwardGraph DecoderBuilder::finish(ValueId hidden) {
   layer_ = -1;
+  hidden = scale(hidden, 1.0 / config_.logits_divisor, "logits_scaling");  // smaller than the logits
   const ValueId head = config_.tied_embeddings ? embedding_
                                                : parameter("lm_head.weight", {config_.vocab_size, config_.hidden_size},
                                                            ParameterPart::head);
@@ -115,12 +171,15 @@ ForwardGraph DecoderBuilder::finish(ValueId hidden) {
     const ValueId labels = input(input_names::kLabels, {request_.batch * request_.length}, DType::i32);
     const ValueId scale = input(input_names::kLossScale, {1}, DType::f32);
     output = emit(OpKind::linear_cross_entropy, {hidden, head, labels, scale},
-                  CrossEntropyAttrs{request_.ce_chunk_rows}, "loss");
+                  CrossEntropyAttrs{request_.ce_chunk_rows, static_cast<float>(config_.logits_softcap)}, "loss");
   } else {
     if (request_.kind == ForwardKind::generate) hidden = emit(OpKind::gather_rows, {hidden}, {}, "last_row");
     LinearAttrs attrs;
     attrs.result_dtype = DType::f32;
     output = emit(OpKind::linear, {hidden, head}, attrs, "logits");
+    if (config_.logits_softcap > 0)
+      output =
+          emit(OpKind::softcap, {output}, SoftcapAttrs{static_cast<float>(config_.logits_softcap)}, "logits.capped");
   }
   graph.outputs = {output};
   return std::move(result_);

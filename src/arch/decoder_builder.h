@@ -15,20 +15,36 @@ class DecoderBuilder {
   const ModelConfig& config() const { return config_; }
   void set_layer(int layer) { layer_ = layer; }
 
+  // Norms multiply by offset + weight (Gemma: 1).
+  void set_norm_offset(float offset) { norm_offset_ = offset; }
+
   ValueId parameter(const std::string& name, Shape shape, ParameterPart part);
-  ValueId embed(const std::string& name);  // (R, H) of input_ids
+  ValueId embed(const std::string& name, double scale = 1.0);  // (R, H) of input_ids, times scale
   ValueId rms_norm(ValueId x, const std::string& path, int64_t width, ParameterPart part = ParameterPart::norm);
   ValueId linear(ValueId x, const std::string& path, int64_t outputs, bool bias, ParameterPart part);
-  ValueId rope(ValueId x, int64_t heads);
+  ValueId rope(ValueId x, int64_t heads);  // by the layer's table; the last values of each head with latent attention
   ValueId attention(ValueId q, ValueId k, ValueId v, int64_t window);  // (R, heads · head_dim)
   ValueId gated_activation(ValueId gate, ValueId up, const std::string& path);
   ValueId add(ValueId a, ValueId b, const std::string& path);
+  ValueId scale(ValueId x, double factor, const std::string& path);  // x itself for 1
+
+  // act(gate(x)) · up(x), then down: the linears below `path` ("….mlp.").
+  ValueId gated_mlp(ValueId x, const std::string& path, int64_t width, bool bias = false);
+  // A mixture of experts below `path`, as its family has it.
+  ValueId mixture(ValueId x, const std::string& path);
+  // Multi-head latent attention below `path`, without the output projection: (R, heads · value).
+  ValueId latent_attention(ValueId x, const std::string& path);
 
   // The end of every decoder: loss or logits of `hidden` (R, H) by lm_head, or by the embedding when they are tied.
   ForwardGraph finish(ValueId hidden);
 
  private:
   ValueId input(const char* name, Shape shape, DType dtype);
+  std::vector<ValueId> emit_all(OpKind kind, std::vector<ValueId> operands, OpAttrs attrs, const std::string& name);
+  ValueId expert_parameter(const std::string& name, Shape shape);
+  // One matrix for each expert, "<path>experts.<e>.<name>"; or all in one tensor with biases.
+  ValueId expert_linears(ValueId x, ValueId offsets, const std::string& path, const std::string& name, int64_t outputs);
+  ValueId fused_expert_linears(ValueId x, ValueId offsets, const std::string& path, int64_t outputs);
   ValueId emit(OpKind kind, std::vector<ValueId> operands, OpAttrs attrs, const std::string& name);
 
   const ModelConfig& config_;
@@ -37,10 +53,18 @@ class DecoderBuilder {
   int layer_ = -1;
   ValueId embedding_ = kNoValue;
   ValueId ids_ = kNoValue, segments_ = kNoValue, segment_start_ = kNoValue, cos_ = kNoValue, sin_ = kNoValue;
+  ValueId sliding_cos_ = kNoValue, sliding_sin_ = kNoValue;
+  float norm_offset_ = 0.0F;
+  int64_t experts_listed_ = 0;  // so far, over all layers
 };
 
 // A pre-norm block stack of the llama kind: attention with rotary positions, gated MLP; `query_key_norm`: an RMS norm
 // over each head of q and k before rotation (Qwen3).
 ForwardGraph build_llama_family(const ModelConfig& config, const ForwardRequest& request, bool query_key_norm);
+
+ForwardGraph build_olmo2(const ModelConfig& config, const ForwardRequest& request);
+ForwardGraph build_gemma(const ModelConfig& config, const ForwardRequest& request);  // gemma, gemma2, gemma3_text
+ForwardGraph build_gpt_oss(const ModelConfig& config, const ForwardRequest& request);
+ForwardGraph build_deepseek_v3(const ModelConfig& config, const ForwardRequest& request);
 
 }  // namespace plimsoll

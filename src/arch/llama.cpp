@@ -1,5 +1,7 @@
 // llama, mistral, qwen2, qwen3: Touvron et al. 2023 (arXiv:2302.13971), Jiang et al. 2023 (arXiv:2310.06825), Qwen team
 // 2024 and 2025 (arXiv:2407.10671, arXiv:2505.09388). They differ in biases, windows and the norm on q and k.
+// granite (IBM 2024, arXiv:2408.13359's block with muP multipliers) scales embedding, scores, residuals and logits.
+// mixtral (Jiang et al. 2024, arXiv:2401.04088) and qwen3_moe have a mixture of experts in place of the MLP.
 #include "arch/decoder_builder.h"
 
 namespace plimsoll {
@@ -10,7 +12,7 @@ ForwardGraph build_llama_family(const ModelConfig& config, const ForwardRequest&
   const int64_t query_width = config.heads * config.head_dim;
   const int64_t kv_width = config.kv_heads * config.head_dim;
 
-  ValueId x = builder.embed("model.embed_tokens");  // (R, H)
+  ValueId x = builder.embed("model.embed_tokens", config.embedding_multiplier);  // (R, H)
   for (int layer = 0; layer < config.layers; ++layer) {
     builder.set_layer(layer);
     const std::string path = "model.layers." + std::to_string(layer) + ".";
@@ -32,16 +34,14 @@ ForwardGraph build_llama_family(const ModelConfig& config, const ForwardRequest&
     const ValueId mixed = builder.attention(q, k, v, config.window_of_layer(layer));
     const ValueId attended =
         builder.linear(mixed, attention + "o_proj", hidden, config.attention_output_bias, ParameterPart::attention);
-    x = builder.add(x, attended, path + "attention_residual");
+    x = builder.add(x, builder.scale(attended, config.residual_multiplier, attention + "multiplier"),
+                    path + "attention_residual");
 
     const ValueId normed_again = builder.rms_norm(x, path + "post_attention_layernorm", hidden);
-    const ValueId gate =
-        builder.linear(normed_again, mlp + "gate_proj", config.intermediate_size, config.mlp_bias, ParameterPart::mlp);
-    const ValueId up =
-        builder.linear(normed_again, mlp + "up_proj", config.intermediate_size, config.mlp_bias, ParameterPart::mlp);
-    const ValueId product = builder.gated_activation(gate, up, mlp + "act");
-    const ValueId down = builder.linear(product, mlp + "down_proj", hidden, config.mlp_bias, ParameterPart::mlp);
-    x = builder.add(x, down, path + "mlp_residual");
+    const bool sparse = !config.mixture.layers.empty() && config.mixture.layers[static_cast<size_t>(layer)];
+    const ValueId out = sparse ? builder.mixture(normed_again, path)
+                               : builder.gated_mlp(normed_again, mlp, config.intermediate_size, config.mlp_bias);
+    x = builder.add(x, builder.scale(out, config.residual_multiplier, mlp + "multiplier"), path + "mlp_residual");
   }
   builder.set_layer(-1);
   x = builder.rms_norm(x, "model.norm", hidden);

@@ -40,7 +40,7 @@ std::vector<ValueId> trained_values(const Graph& graph, Method method) {
   const ValueKind kind = method == Method::full ? ValueKind::parameter : ValueKind::adapter;
   std::vector<ValueId> trained;
   for (size_t i = 0; i < graph.values.size(); ++i)
-    if (graph.values[i].kind == kind) trained.push_back(static_cast<ValueId>(i));
+    if (graph.values[i].kind == kind && graph.values[i].trainable) trained.push_back(static_cast<ValueId>(i));
   return trained;
 }
 
@@ -76,7 +76,8 @@ Graph build_load(const TrainProgram& program, const Recipe& recipe, const TrainS
   for (const TrainedParameter& parameter : program.trained) trained.insert(parameter.name);
   for (const ParameterSpec& spec : program.parameters) {
     if (trained.contains(spec.name)) continue;
-    const ValueId value = add_value(graph, {spec.name, compute, spec.shape, ValueKind::parameter});
+    const DType dtype = spec.part == ParameterPart::buffer ? DType::f32 : compute;
+    const ValueId value = add_value(graph, {spec.name, dtype, spec.shape, ValueKind::parameter});
     add_transfer(graph, OpKind::load_tensor, value, sources.load_staging_bytes);
   }
   uint64_t stream = 0;

@@ -7,6 +7,7 @@
 #include <array>
 
 #include "base/error.h"
+#include "config/hf_config_families.h"
 #include "config/json_fields.h"
 #include "config/model_config.h"
 
@@ -29,10 +30,19 @@ struct FamilyDefaults {
   int64_t context_length;
   std::optional<int64_t> bos_token_id, eos_token_id;
 };
-constexpr std::array<FamilyDefaults, 4> kFamilies = {{{"llama", 0, 0, 2048, 1, 2},
-                                                      {"mistral", 8, 0, 4096 * 32, 1, 2},
-                                                      {"qwen2", 32, 0, 32768, std::nullopt, std::nullopt},
-                                                      {"qwen3", 32, 128, 32768, std::nullopt, std::nullopt}}};
+constexpr std::array<FamilyDefaults, 13> kFamilies = {{{"llama", 0, 0, 2048, 1, 2},
+                                                       {"mistral", 8, 0, 4096 * 32, 1, 2},
+                                                       {"qwen2", 32, 0, 32768, std::nullopt, std::nullopt},
+                                                       {"qwen3", 32, 128, 32768, std::nullopt, std::nullopt},
+                                                       {"granite", 0, 0, 2048, 1, 2},
+                                                       {"olmo2", 0, 0, 2048, std::nullopt, 50279},
+                                                       {"gemma", 16, 256, 8192, 2, 1},
+                                                       {"gemma2", 4, 256, 8192, 2, 1},
+                                                       {"gemma3_text", 4, 256, 131072, 2, 1},
+                                                       {"mixtral", 8, 0, 4096 * 32, 1, 2},
+                                                       {"qwen3_moe", 4, 0, 32768, std::nullopt, std::nullopt},
+                                                       {"gpt_oss", 8, 64, 131072, std::nullopt, std::nullopt},
+                                                       {"deepseek_v3", 0, 0, 4096, 0, 1}}};
 
 const FamilyDefaults& find_family(const JsonFields& fields) {
   const std::optional<std::string> model_type = fields.text("model_type");
@@ -114,12 +124,51 @@ void parse_scaling(const JsonFields& fields, const JsonFields& top, const ModelC
   }
 }
 
+// The fields of one rope; what it leaves out may stand at the top, as it did before transformers 5.
+RopeConfig parse_one_rope(const JsonFields& fields, const JsonFields& top, const ModelConfig& config,
+                          double absent_theta) {
+  RopeConfig rope;
+  rope.kind = parse_rope_kind(fields);
+  constexpr double kLeastTheta = 1.0, kMostTheta = 1e15;
+  std::optional<double> theta = fields.number("rope_theta", kLeastTheta, kMostTheta);
+  if (!theta) theta = top.number("rope_theta", kLeastTheta, kMostTheta);
+  rope.theta = theta.value_or(absent_theta);
+  std::optional<double> partial = fields.number("partial_rotary_factor", 0.0, 1.0);
+  if (!partial) partial = top.number("partial_rotary_factor", 0.0, 1.0);
+  rope.partial_rotary_factor = partial.value_or(1.0);
+  if (config.head_dim % 2 != 0 && rope.partial_rotary_factor == 1.0) {
+    top.fail("head_dim", fmt::format("is {}, and rope needs an even number", config.head_dim), "correct this value");
+  }
+  parse_scaling(fields, top, config, rope);
+  return rope;
+}
+
+// Gemma 3: layers that slide have a rope of their own. transformers 5 nests both under rope_parameters; before it, the
+// other one's theta was rope_local_base_freq.
+RopeConfig parse_two_ropes(const JsonFields& top, std::string_view source, ModelConfig& config) {
+  const json none = json::object();
+  const json* nested = top.find("rope_parameters");
+  if (nested != nullptr && nested->is_object() && nested->contains("full_attention")) {
+    const auto part = [&](const char* name) {
+      const json& object = nested->contains(name) && (*nested)[name].is_object() ? (*nested)[name] : none;
+      return JsonFields(object, source, std::string("rope_parameters.") + name + ".");
+    };
+    config.sliding_rope = parse_one_rope(part("sliding_attention"), JsonFields(none, source), config, 10000.0);
+    return parse_one_rope(part("full_attention"), JsonFields(none, source), config, 1000000.0);
+  }
+  config.sliding_rope = RopeConfig{};
+  config.sliding_rope->theta = top.number("rope_local_base_freq", 1.0, 1e15).value_or(10000.0);
+  const json* scaling = top.find("rope_scaling");
+  const JsonFields fields(scaling != nullptr && scaling->is_object() ? *scaling : none, source, "rope_scaling.");
+  return parse_one_rope(fields, top, config, 1000000.0);
+}
+
 RopeConfig parse_rope(const JsonFields& top, const ModelConfig& config, std::string_view source) {
   // transformers lets `rope_scaling` win where both are there.
   std::string_view key = "rope_scaling";
   const json* object = top.find(key);
   if (object == nullptr || object->empty()) object = top.find(key = "rope_parameters");
-  const json none = json::object();
+  const json none = absent_rope(config.architecture);
   if (object == nullptr) object = &none;
   if (!object->is_object())
     top.fail(key, fmt::format("is {}, not an object", shorten_json(*object)), "correct this value");
@@ -131,20 +180,7 @@ RopeConfig parse_rope(const JsonFields& top, const ModelConfig& config, std::str
     }
   }
 
-  RopeConfig rope;
-  rope.kind = parse_rope_kind(fields);
-  constexpr double kLeastTheta = 1.0, kMostTheta = 1e15;
-  std::optional<double> theta = fields.number("rope_theta", kLeastTheta, kMostTheta);
-  if (!theta) theta = top.number("rope_theta", kLeastTheta, kMostTheta);
-  rope.theta = theta.value_or(10000.0);
-  std::optional<double> partial = fields.number("partial_rotary_factor", 0.0, 1.0);
-  if (!partial) partial = top.number("partial_rotary_factor", 0.0, 1.0);
-  rope.partial_rotary_factor = partial.value_or(1.0);
-  if (config.head_dim % 2 != 0 && rope.partial_rotary_factor == 1.0) {
-    top.fail("head_dim", fmt::format("is {}, and rope needs an even number", config.head_dim), "correct this value");
-  }
-  parse_scaling(fields, top, config, rope);
-  return rope;
+  return parse_one_rope(fields, top, config, absent_rope_theta(config.architecture));
 }
 
 void parse_layer_types(const JsonFields& fields, int64_t window, std::vector<bool>& slides) {
@@ -168,10 +204,19 @@ void parse_layer_types(const JsonFields& fields, int64_t window, std::vector<boo
 }
 
 // The sliding windows of the families: mistral slides in all layers; qwen2 and qwen3 where `layer_types` says so, or
-// without that list from layer `max_window_layers` on, and only with `use_sliding_window`.
+// without that list from layer `max_window_layers` on, and only with `use_sliding_window`. The others: see
+// hf_config_families.h.
 void parse_sliding_window(const JsonFields& fields, ModelConfig& config) {
   const std::string& family = config.architecture;
   if (family == "llama") return;
+  if (const auto pattern = sliding_pattern(fields, config)) {
+    std::vector<bool> slides = pattern->slides;
+    parse_layer_types(fields, pattern->window, slides);
+    if (pattern->window == 0 || std::find(slides.begin(), slides.end(), true) == slides.end()) return;
+    config.sliding_window = pattern->window;
+    config.layer_slides = std::move(slides);
+    return;
+  }
   int64_t window = fields.integer("sliding_window", 1, kMaxContext).value_or(0);  // 0: none
   if (!fields.present("sliding_window")) window = 4096;
   std::vector<bool> slides(static_cast<size_t>(config.layers), true);
@@ -252,22 +297,28 @@ ModelConfig parse_hf_config(std::string_view text, std::string_view source) {
                 "correct these values");
   }
   config.head_dim = head_dim.value_or(derive_head_dim ? config.hidden_size / config.heads : family.head_dim);
+  parse_latent_attention(fields, config);  // sets head_dim
   if (config.heads * config.head_dim > kMaxWidth) {
     fields.fail("head_dim", fmt::format("is {}, too large for {} heads", config.head_dim, config.heads),
                 "correct this value");
   }
   config.context_length = fields.integer("max_position_embeddings", 1, kMaxContext).value_or(family.context_length);
-  config.norm_eps = fields.number("rms_norm_eps", 0.0, 1.0).value_or(1e-6);
-  config.activation = fields.text("hidden_act").value_or("silu");
+  config.norm_eps = fields.number("rms_norm_eps", 0.0, 1.0).value_or(absent_norm_eps(config.architecture));
+  config.activation = parse_activation(fields, config.architecture);
   if (config.architecture == "qwen2") {
     config.attention_bias = true;
-  } else if (config.architecture != "mistral") {
-    config.attention_bias = config.attention_output_bias = fields.boolean("attention_bias").value_or(false);
+  } else if (config.architecture != "mistral" && config.architecture != "mixtral") {
+    config.attention_bias = config.attention_output_bias =
+        fields.boolean("attention_bias").value_or(config.architecture == "gpt_oss");
   }
-  if (config.architecture == "llama") config.mlp_bias = fields.boolean("mlp_bias").value_or(false);
-  config.tied_embeddings = fields.boolean("tie_word_embeddings").value_or(false);
+  if (config.architecture == "llama" || config.architecture == "granite")
+    config.mlp_bias = fields.boolean("mlp_bias").value_or(false);
+  config.tied_embeddings = fields.boolean("tie_word_embeddings").value_or(config.architecture.starts_with("gemma"));
   config.initializer_range = fields.number("initializer_range", 0.0, 1e3).value_or(0.02);
-  config.rope = parse_rope(fields, config, source);
+  config.rope = config.architecture == "gemma3_text" ? parse_two_ropes(fields, source, config)
+                                                     : parse_rope(fields, config, source);
+  parse_multipliers(fields, config);
+  parse_mixture(fields, config);
   parse_sliding_window(fields, config);
   parse_token_ids(fields, family, config);
   config.stored_dtype = parse_stored_dtype(fields);

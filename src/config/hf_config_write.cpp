@@ -4,6 +4,7 @@
 #include <numbers>
 
 #include "base/error.h"
+#include "config/hf_config_families.h"
 #include "config/model_config.h"
 
 namespace plimsoll {
@@ -105,14 +106,20 @@ void write_sliding_window(const ModelConfig& config, json& out) {
     return;
   }
   const bool slides = !config.layer_slides.empty();
+  const std::string& family = config.architecture;
+  if (family == "granite" || family == "olmo2" || family == "gemma" || family == "deepseek_v3") {
+    PLIMSOLL_CHECK(!slides, family + " has no sliding window");
+    return;
+  }
   out["sliding_window"] = slides ? json(config.sliding_window) : json(nullptr);
-  if (config.architecture == "mistral") {
+  if (family == "mistral" || family == "mixtral" || family == "phi3") {
     for (int64_t layer = 0; slides && layer < config.layers; ++layer) {
-      PLIMSOLL_CHECK(config.window_of_layer(layer) > 0, "mistral slides in all layers or in none");
+      PLIMSOLL_CHECK(config.window_of_layer(layer) > 0, family + " slides in all layers or in none");
     }
     return;
   }
-  out["use_sliding_window"] = slides;
+  if (family.starts_with("qwen")) out["use_sliding_window"] = slides;
+  if (family == "qwen3_moe") return;
   json types = json::array();
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     types.push_back(config.window_of_layer(layer) > 0 ? "sliding_attention" : "full_attention");
@@ -140,9 +147,7 @@ std::vector<double> llama3_frequency_divisors(const RopeConfig& rope, int64_t he
 std::string write_hf_config(const ModelConfig& config, DType stored_dtype) {
   json out;
   const std::string& family = config.architecture;
-  std::string class_name = family + "ForCausalLM";
-  class_name[0] = static_cast<char>(class_name[0] - 'a' + 'A');
-  out["architectures"] = {class_name};
+  out["architectures"] = {transformers_class(family)};
   out["model_type"] = family;
   out["dtype"] = transformers_dtype(stored_dtype);
   out["vocab_size"] = config.vocab_size;
@@ -160,19 +165,24 @@ std::string write_hf_config(const ModelConfig& config, DType stored_dtype) {
   out["tie_word_embeddings"] = config.tied_embeddings;
   out["use_cache"] = true;
 
-  const bool bias_as_family = family == "qwen2"     ? config.attention_bias && !config.attention_output_bias
-                              : family == "mistral" ? !config.attention_bias && !config.attention_output_bias
-                                                    : config.attention_bias == config.attention_output_bias;
-  if (!bias_as_family || (config.mlp_bias && family != "llama")) {
+  const bool bias_as_family = family == "qwen2" ? config.attention_bias && !config.attention_output_bias
+                              : family == "mistral" || family == "mixtral"
+                                  ? !config.attention_bias && !config.attention_output_bias
+                                  : config.attention_bias == config.attention_output_bias;
+  if (!bias_as_family || (config.mlp_bias && family != "llama" && family != "granite")) {
     throw caller_error("config.json", "has no way to say which biases this " + family + " model has",
                        "write a GGUF file instead");
   }
-  if (family == "llama" || family == "qwen3") out["attention_bias"] = config.attention_bias;
+  if (family != "mistral" && family != "qwen2" && family != "mixtral") out["attention_bias"] = config.attention_bias;
   if (family == "llama") out["mlp_bias"] = config.mlp_bias;
 
   RopeConfig rope = config.rope;
   if (!rope.frequency_divisors.empty()) rope.original_context_length = config.context_length;
   out["rope_parameters"] = write_rope(std::move(rope), config.head_dim);
+  if (config.sliding_rope)
+    out["rope_parameters"] = {{"full_attention", out["rope_parameters"]},
+                              {"sliding_attention", write_rope(*config.sliding_rope, config.head_dim)}};
+  write_family_keys(config, out);
   write_sliding_window(config, out);
 
   const auto id = [](std::optional<int64_t> value) { return value ? json(*value) : json(nullptr); };

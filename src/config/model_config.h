@@ -36,6 +36,32 @@ struct RopeConfig {
   bool operator==(const RopeConfig&) const = default;
 };
 
+// A mixture of experts in place of the MLP of some layers. experts == 0: none.
+struct MixtureConfig {
+  int64_t experts = 0;
+  int64_t chosen = 0;                 // experts of a token
+  int64_t width = 0;                  // intermediate size of one expert
+  int64_t shared = 0;                 // experts that every token goes through, as one MLP of shared · width
+  std::vector<bool> layers;           // one per layer: has a mixture
+  bool normalize = true;              // the weights of a token's experts add up to one
+  double scale = 1.0;                 // of these weights (DeepSeek)
+  int64_t groups = 1, kept = 1;       // experts are chosen within the best groups (DeepSeek)
+  double balance_weight = 0.0;        // of the loss that keeps experts in even use; 0: not asked for
+  double published_balance = 0.0;     // that weight as config.json has it, asked for or not
+  double alpha = 1.702, limit = 7.0;  // of the activation of gpt_oss
+
+  bool operator==(const MixtureConfig&) const = default;
+};
+
+// Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434). kv_rank == 0: plain attention.
+struct LatentConfig {
+  int64_t kv_rank = 0;
+  int64_t q_rank = 0;                        // 0: queries are projected in one step
+  int64_t plain = 0, rotary = 0, value = 0;  // of a head: key without and with position, value
+
+  bool operator==(const LatentConfig&) const = default;
+};
+
 struct ModelConfig {
   std::string architecture;  // row of the table in arch/: "llama", "mistral", "qwen2", "qwen3", …
   int64_t vocab_size = 0;
@@ -54,6 +80,14 @@ struct ModelConfig {
   bool tied_embeddings = false;
   double initializer_range = 0.02;
   RopeConfig rope;
+  std::optional<RopeConfig> sliding_rope;  // of the layers that slide, where it is another one (Gemma 3)
+  // Granite: factors of the embedding, of what a block adds to the residual, and a divisor of the logits.
+  double embedding_multiplier = 1.0, residual_multiplier = 1.0, logits_divisor = 1.0;
+  double attention_multiplier = 0.0;                     // Granite: of q·k; 0: 1/√head_dim
+  double query_pre_attn_scalar = 0.0;                    // Gemma 2, 3: q·k is divided by its root; 0: head_dim
+  double attention_softcap = 0.0, logits_softcap = 0.0;  // Gemma 2: cap · tanh(z / cap); 0: none
+  MixtureConfig mixture;
+  LatentConfig latent;
   // Sliding attention: a query sees the `sliding_window` keys up to and with itself. 0: no layer slides.
   int64_t sliding_window = 0;
   std::vector<bool> layer_slides;  // one per layer; empty when no layer slides
@@ -64,6 +98,10 @@ struct ModelConfig {
 
   bool operator==(const ModelConfig&) const = default;
 
+  int64_t rotary_dim() const {  // how many values of a head rotate
+    if (latent.kv_rank > 0) return latent.rotary;
+    return static_cast<int64_t>(static_cast<double>(head_dim) * rope.partial_rotary_factor) / 2 * 2;
+  }
   int64_t window_of_layer(int64_t layer) const {  // 0: full attention
     return !layer_slides.empty() && layer_slides[static_cast<size_t>(layer)] ? sliding_window : 0;
   }

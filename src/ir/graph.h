@@ -42,7 +42,8 @@ struct Value {
   DType dtype = DType::f32;
   Shape shape;
   ValueKind kind = ValueKind::activation;
-  int producer = -1;  // index into Graph::ops; -1: input or persistent
+  int producer = -1;      // index into Graph::ops; -1: input or persistent
+  bool trainable = true;  // of a parameter: false for a buffer that is stored with the weights
 
   int64_t bytes() const { return dtype_bytes(dtype, shape.elements()); }
 };
@@ -60,13 +61,31 @@ enum class OpKind : uint8_t {
   rope,
   attention,
   attention_grad,
+  attention_sink_grad,
   cached_attention,
+  expand_latent,
+  expand_latent_grad,
   gated_activation,
   gated_activation_grad,
+  clamped_swiglu,
+  clamped_swiglu_grad,
+  route,
+  route_grad,
+  expert_gather,
+  expert_gather_grad,
+  grouped_linear,
+  grouped_linear_grad_weight,
+  grouped_bias_grad,
+  expert_combine,
+  expert_combine_grad,
   add,
   linear_cross_entropy,
   linear_cross_entropy_grad,
   gather_rows,
+  split_columns,
+  split_columns_grad,
+  scale,
+  softcap,
   cast,
   fill_zero,
   clip_coefficient,
@@ -92,26 +111,70 @@ struct LinearAttrs {
   bool transpose_weight = true;  // true: w is (N, K), as Hugging Face stores it; false: w is (K, N)
   bool has_bias = false;
   bool has_addend = false;                 // the last operand, same shape as y
+  bool adaptable = true;                   // adapters may be put on it; not so on a router
   std::optional<DType> result_dtype = {};  // empty: as x
 };
 struct RopeTableAttrs {
   float attention_scaling = 1.0F;
+  int64_t first = 0, count = 0;  // which of the frequencies, where a model has several tables; count 0: all
 };
 struct RopeAttrs {
   int64_t heads = 0, head_dim = 0, rotary_dim = 0;
   RopeStyle style = RopeStyle::half;
   bool inverse = false;  // rotate by the negative angle: the gradient
+  int64_t offset = 0;    // of the rotated values in each head
 };
 struct AttentionAttrs {
   int64_t batch = 0, query_length = 0, kv_length = 0, heads = 0, kv_heads = 0, head_dim = 0, window = 0;
   float scale = 1.0F;
+  float softcap = 0.0F;    // 0: none; else score = softcap · tanh(score / softcap)
+  int64_t value_dim = 0;   // of a head of v and of out; 0: head_dim
+  bool has_sinks = false;  // the last operand: a score for each head that takes its share of the softmax
+
+  int64_t values() const { return value_dim > 0 ? value_dim : head_dim; }
+};
+struct ExpandLatentAttrs {
+  int64_t heads = 0, plain = 0, rotary = 0, value = 0;  // the last three: of a head
 };
 enum class Activation : uint8_t { silu, gelu_tanh, gelu_erf };
 struct GatedActivationAttrs {
   Activation activation = Activation::silu;
 };
+struct ClampedSwigluAttrs {
+  float alpha = 1.702F, limit = 7.0F;
+};
+enum class RouterScore : uint8_t {
+  softmax,         // over all experts; then the best
+  chosen_softmax,  // the best logits; softmax over these
+  sigmoid,         // the best of sigmoid + correction within the best groups
+};
+struct RouteAttrs {
+  int64_t experts = 0, top_k = 0;
+  RouterScore score = RouterScore::softmax;
+  bool normalize = false;                    // weights of a token add up to one (times scale)
+  int64_t groups = 1, groups_kept = 1;       // sigmoid only
+  float scale = 1.0F;                        // sigmoid only
+  std::optional<DType> gradient_dtype = {};  // empty: as the logits
+};
+struct GroupedLinearAttrs {
+  int64_t experts = 0;
+  bool transpose_weight = true;  // true: an expert's weight is (N, K); false: (K, N)
+  bool fused = false;            // one operand (experts, …) instead of one for each expert
+  bool has_bias = false;         // (experts, N)
+  bool has_addend = false;       // same shape as the result
+};
 struct CrossEntropyAttrs {
   int64_t chunk_rows = 0;
+  float softcap = 0.0F;  // of the logits; 0: none
+};
+struct SplitColumnsAttrs {
+  int64_t first = 0;  // columns of the first part
+};
+struct ScaleAttrs {
+  float factor = 1.0F;
+};
+struct SoftcapAttrs {
+  float cap = 1.0F;
 };
 enum class UpdateRule : uint8_t { adamw, adam, sgd };
 struct OptimizerAttrs {
@@ -135,9 +198,10 @@ struct InitAttrs {
   uint64_t stream = 0;
 };  // stream: which random sequence, per tensor
 
-using OpAttrs =
-    std::variant<std::monostate, EmbeddingAttrs, RmsNormAttrs, LinearAttrs, RopeTableAttrs, RopeAttrs, AttentionAttrs,
-                 GatedActivationAttrs, CrossEntropyAttrs, OptimizerAttrs, ClipAttrs, TransferAttrs, InitAttrs>;
+using OpAttrs = std::variant<std::monostate, EmbeddingAttrs, RmsNormAttrs, LinearAttrs, RopeTableAttrs, RopeAttrs,
+                             AttentionAttrs, GatedActivationAttrs, CrossEntropyAttrs, ScaleAttrs, SoftcapAttrs,
+                             SplitColumnsAttrs, ExpandLatentAttrs, ClampedSwigluAttrs, RouteAttrs, GroupedLinearAttrs,
+                             OptimizerAttrs, ClipAttrs, TransferAttrs, InitAttrs>;
 
 enum class OpRole : uint8_t { forward, backward, recompute, update, transfer };
 const char* name_of(OpRole role);

@@ -1,6 +1,8 @@
-// attention(q (B·Tq, heads·D), k (B·Tk, kv_heads·D), v, segment_ids (B·Tk) i32, segment_start (B·Tk) i32)
-//   -> out (B·Tq, heads·D), log-sum-exp (B, heads, Tq) f32.
+// attention(q (B·Tq, heads·D), k (B·Tk, kv_heads·D), v (B·Tk, kv_heads·Dv), segment_ids (B·Tk) i32,
+//   segment_start (B·Tk) i32, [sinks (heads)]) -> out (B·Tq, heads·Dv), log-sum-exp (B, heads, Tq) f32.
 // Query i sees key j when j ≤ i, both are in one segment (≥ 0), and i - j < window.
+// A head's sink is a score without a value: it takes its share of the softmax (gpt-oss; Xiao et al. 2023,
+// arXiv:2309.17453).
 // Saves: q, k, v, out and the log-sum-exp, never the Tq×Tk matrix (Dao et al. 2022, arXiv:2205.14135).
 #include <algorithm>
 
@@ -18,7 +20,7 @@ double forward_flops(const Op& op) {
   const auto keys = static_cast<double>(a.kv_length);
   double pairs = queries * keys / 2;
   if (a.window > 0) pairs = std::min(pairs, queries * static_cast<double>(a.window));
-  return 4.0 * static_cast<double>(a.batch * a.heads * a.head_dim) * pairs;
+  return 2.0 * static_cast<double>(a.batch * a.heads * (a.head_dim + a.values())) * pairs;
 }
 
 }  // namespace
@@ -30,11 +32,13 @@ OpDef attention_def() {
             const auto& a = op.attributes<AttentionAttrs>();
             const Value& q = operand(graph, op, 0);
             expect(q.shape == Shape{a.batch * a.query_length, a.heads * a.head_dim}, op, "q is (B·Tq, heads·D)");
-            for (size_t i : {size_t{1}, size_t{2}})
-              expect(operand(graph, op, i).shape == Shape{a.batch * a.kv_length, a.kv_heads * a.head_dim}, op,
-                     "k, v are (B·Tk, kv_heads·D)");
+            expect(operand(graph, op, 1).shape == Shape{a.batch * a.kv_length, a.kv_heads * a.head_dim}, op,
+                   "k is (B·Tk, kv_heads·D)");
+            expect(operand(graph, op, 2).shape == Shape{a.batch * a.kv_length, a.kv_heads * a.values()}, op,
+                   "v is (B·Tk, kv_heads·Dv)");
+            if (a.has_sinks) expect(operand(graph, op, 5).shape == Shape{a.heads}, op, "sinks are (heads)");
             expect(a.heads % a.kv_heads == 0, op, "kv_heads divides heads");
-            return {result_of("", q.dtype, q.shape),
+            return {result_of("", q.dtype, {a.batch * a.query_length, a.heads * a.values()}),
                     result_of("log_sum_exp", DType::f32, {a.batch, a.heads, a.query_length})};
           },
           .gradient =
@@ -43,9 +47,14 @@ OpDef attention_def() {
                 operands.insert(operands.end(), op.operands.begin(), op.operands.begin() + 3);
                 operands.push_back(op.results[0]);
                 operands.push_back(op.results[1]);
-                operands.insert(operands.end(), op.operands.begin() + 3, op.operands.end());
+                operands.insert(operands.end(), op.operands.begin() + 3, op.operands.begin() + 5);
                 const auto grads = builder.add(OpKind::attention_grad, operands, op.attrs, op, ".grad");
                 for (size_t i = 0; i < 3; ++i) builder.accumulate(op.operands[i], grads[i], op);
+                const ValueId sinks = op.attributes<AttentionAttrs>().has_sinks ? op.operands[5] : kNoValue;
+                if (const ValueId accumulator = builder.accumulator(sinks); accumulator != kNoValue)
+                  builder.add(OpKind::attention_sink_grad,
+                              {operands[0], op.results[0], op.results[1], sinks, accumulator}, op.attrs, op,
+                              ".grad_sinks");
               },
           .flops = [](const Graph&, const Op& op) { return forward_flops(op); }};
 }
@@ -65,8 +74,21 @@ OpDef attention_grad_def() {
           .flops = [](const Graph&, const Op& op) { return 2.5 * forward_flops(op); }};
 }
 
-// cached_attention(q (n, heads·D), k (n, kv_heads·D), v, k_cache (capacity, kv_heads·D) updated, v_cache updated) ->
-// out Appends k and v at the run's past length, then attends over past and present.
+// attention_sink_grad(dout, out, log_sum_exp, sinks (heads), accumulator (heads) f32, updated): a sink's probability is
+// exp(sink - log_sum_exp), its value zero, so its gradient is -Σ probability · (dout · out).
+OpDef attention_sink_grad_def() {
+  return {.kind = OpKind::attention_sink_grad,
+          .name = "attention_sink_grad",
+          .infer = [](const Graph& graph, const Op& op) -> std::vector<Value> {
+            expect(operand(graph, op, 0).shape == operand(graph, op, 1).shape, op, "dout is as out");
+            expect(operand(graph, op, 3).shape == operand(graph, op, 4).shape, op, "the accumulator is (heads)");
+            return {};
+          },
+          .mutates = [](const Op&, int index) { return index == 4; }};
+}
+
+// cached_attention(q (n, heads·D), k (n, kv_heads·D), v, k_cache (capacity, kv_heads·D) updated, v_cache updated,
+// [sinks]) -> out. Appends k and v at the run's past length, then attends over past and present.
 OpDef cached_attention_def() {
   return {.kind = OpKind::cached_attention,
           .name = "cached_attention",
@@ -75,7 +97,7 @@ OpDef cached_attention_def() {
             const Value& q = operand(graph, op, 0);
             expect(operand(graph, op, 3).shape == Shape{a.kv_length, a.kv_heads * a.head_dim}, op,
                    "the cache is (capacity, kv_heads·D)");
-            return {result_of("", q.dtype, q.shape)};
+            return {result_of("", q.dtype, {q.shape[0], a.heads * a.values()})};
           },
           .flops = [](const Graph&, const Op& op) { return 2 * forward_flops(op); },
           .mutates = [](const Op&, int index) { return index == 3 || index == 4; }};

@@ -1,7 +1,6 @@
 // linear_cross_entropy(hidden (R, H), weight (V, H), labels (R) i32, loss_scale (1) f32) -> loss (1) f32
-//   = loss_scale · Σ -log softmax(hidden weightᵀ)[label] over labels that are not -100, chunk_rows rows at a time, so
-//   that
-// no (R, V) matrix exists.
+//   = loss_scale · Σ -log softmax(z)[label] over labels that are not -100, with z = hidden weightᵀ, or its soft-cap
+//   cap · tanh(z / cap) (Gemma 2, arXiv:2408.00118); chunk_rows rows at a time, so that no (R, V) matrix exists.
 // Its gradient is made in the same pass over the chunks: autodiff replaces the op by linear_cross_entropy_grad
 // (hidden, weight, labels, loss_scale, [weight accumulator (V, H) f32, updated]) -> loss, d_hidden.   Saves: nothing.
 #include "ops/gradient_builder.h"

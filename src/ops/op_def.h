@@ -34,6 +34,7 @@ struct OpDef {
   bool (*mutates)(const Op& op, int operand) = nullptr;
   // Recomputing the result in the backward pass costs little beside a matmul, so it is never kept.
   bool cheap = false;
+  bool all_results_cheap = false;  // otherwise the first, and what else it gives is kept
 };
 
 const OpDef& op_def(OpKind kind);

@@ -1,4 +1,5 @@
-// rope_table(positions (R) i32, inv_freq (D/2) f32) -> cos, sin (R, D/2) f32: one table serves every layer.
+// rope_table(positions (R) i32, inv_freq (F) f32) -> cos, sin (R, D/2) f32, of all frequencies or a slice of them: one
+// table serves every layer that rotates alike.
 // rope(x (R, heads · head_dim), cos, sin) -> y.   Su et al. 2021, arXiv:2104.09864.
 // Saves: nothing; the gradient is the rotation by the negative angle.
 #include "ops/gradient_builder.h"
@@ -11,7 +12,10 @@ OpDef rope_table_def() {
   return {.kind = OpKind::rope_table,
           .name = "rope_table",
           .infer = [](const Graph& graph, const Op& op) -> std::vector<Value> {
-            const Shape shape{operand(graph, op, 0).shape[0], operand(graph, op, 1).shape[0]};
+            const auto& attrs = op.attributes<RopeTableAttrs>();
+            const int64_t all = operand(graph, op, 1).shape[0];
+            expect(attrs.first >= 0 && attrs.first + attrs.count <= all, op, "the slice lies in inv_freq");
+            const Shape shape{operand(graph, op, 0).shape[0], attrs.count > 0 ? attrs.count : all};
             return {result_of("cos", DType::f32, shape), result_of("sin", DType::f32, shape)};
           }};
 }
@@ -23,6 +27,7 @@ OpDef rope_def() {
             const auto& attrs = op.attributes<RopeAttrs>();
             const Value& x = operand(graph, op, 0);
             expect(x.shape == Shape{x.shape[0], attrs.heads * attrs.head_dim}, op, "x is (R, heads · head_dim)");
+            expect(attrs.offset + attrs.rotary_dim <= attrs.head_dim, op, "what rotates lies in the head");
             expect(operand(graph, op, 1).shape == Shape{x.shape[0], attrs.rotary_dim / 2}, op,
                    "cos is (R, rotary_dim / 2)");
             return {result_of("", x.dtype, x.shape)};

@@ -15,7 +15,7 @@ constexpr std::string_view kWeightSuffix = ".weight";
 
 // The module path of a linear over a model parameter; empty for any other op.
 std::string module_path(const Graph& graph, const Op& op) {
-  if (op.kind != OpKind::linear || op.layer < 0) return {};
+  if (op.kind != OpKind::linear || op.layer < 0 || !op.attributes<LinearAttrs>().adaptable) return {};
   const Value& weight = graph.value(op.operands[1]);
   if (weight.kind != ValueKind::parameter || !weight.name.ends_with(kWeightSuffix)) return {};
   return weight.name.substr(0, weight.name.size() - kWeightSuffix.size());

@@ -44,7 +44,8 @@ class Recomputer {
     if (found == producer_.end()) return false;
     const Op& op = original_[static_cast<size_t>(found->second)];
     if (op.role != OpRole::forward) return false;
-    if (op_def(op.kind).cheap && id == op.results[0]) return true;
+    const OpDef& def = op_def(op.kind);
+    if (def.cheap && (id == op.results[0] || def.all_results_cheap)) return true;
     return in_recomputed_layer(op) && !leaves_layer_.contains(id);
   }
 

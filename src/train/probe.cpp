@@ -133,7 +133,7 @@ ProbePhases build_phases(const ModelConfig& config, const ProbeInputs& request, 
     const ValueKind kind = request.adapter_modules.empty() ? ValueKind::parameter : ValueKind::adapter;
     std::vector<ValueId> trained;
     for (size_t i = 0; i < loss.values.size(); ++i) {
-      if (loss.values[i].kind != kind) continue;
+      if (loss.values[i].kind != kind || !loss.values[i].trainable) continue;
       trained.push_back(static_cast<ValueId>(i));
       phases.differentiated.push_back(loss.values[i].name);
     }

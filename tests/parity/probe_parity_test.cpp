@@ -104,6 +104,21 @@ INSTANTIATE_TEST_SUITE_P(LlamaFamily, ModelParity,
                            return std::get<0>(info.param) + (std::get<1>(info.param) == "config.json" ? "" : "_legacy");
                          });
 
+INSTANTIATE_TEST_SUITE_P(NormFamilies, ModelParity,
+                         testing::Combine(testing::Values("granite", "olmo2", "gemma", "gemma2", "gemma3_text"),
+                                          testing::Values("config.json", "config_legacy.json")),
+                         [](const auto& info) {
+                           return std::get<0>(info.param) + (std::get<1>(info.param) == "config.json" ? "" : "_legacy");
+                         });
+
+INSTANTIATE_TEST_SUITE_P(Mixtures, ModelParity,
+                         testing::Combine(testing::Values("mixtral", "qwen3_moe", "gpt_oss", "deepseek_v3",
+                                                          "deepseek_v3_noqlora"),
+                                          testing::Values("config.json", "config_legacy.json")),
+                         [](const auto& info) {
+                           return std::get<0>(info.param) + (std::get<1>(info.param) == "config.json" ? "" : "_legacy");
+                         });
+
 // The batch of packing/MODEL without its prefix; `leave_out` drops one tensor.
 std::string write_batch_file(const TestFolder& folder, const Golden& golden, const std::string& prefix,
                              const std::string& leave_out = "") {

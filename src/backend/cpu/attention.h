@@ -21,16 +21,19 @@
 namespace plimsoll::cpu {
 
 // Rows are tokens with their heads side by side: q is (batch, q_len, heads * head_dim), k and v are
-// (batch, kv_len, kv_heads * head_dim). Strides are elements from one token to the next; batch rows follow each other
-// at q_len (kv_len) times that stride. Query head h reads key head h / (heads / kv_heads).
+// (batch, kv_len, kv_heads * head_dim), with value_dim for v and out. Strides are elements from one token to the next;
+// batch rows follow each other at q_len (kv_len) times that stride. Query head h reads key head h / (heads / kv_heads).
 struct AttentionShape {
   int64_t batch = 1, q_len = 0, kv_len = 0, heads = 1, kv_heads = 1, head_dim = 0;
+  int64_t value_dim = 0;  // of a head of v and out; 0: head_dim
   int64_t q_row_stride = 0, k_row_stride = 0, v_row_stride = 0, out_row_stride = 0;
   int64_t q_offset = 0;      // position of query 0 among the keys: 0 in training, the past length with a KV cache
   int64_t window = 0;        // 0: none
   float scale = 1.0F;        // > 0
   float softcap = 0.0F;      // 0: none; else score = softcap * tanh(q.k * scale / softcap)
   DType dtype = DType::f32;  // of every tensor but lse: f32 or bf16
+
+  int64_t values() const { return value_dim > 0 ? value_dim : head_dim; }
 };
 
 // Bytes of the workspace (64-byte aligned) that a call with at most `threads` threads needs. Exact, and cheap to ask.
@@ -39,9 +42,14 @@ int64_t attention_workspace_bytes(const AttentionShape& shape, bool backward, in
 // segment_ids, segment_start: (batch, kv_len), or both null (plain causal). segment_start may be null alone.
 // out may not overlap q, k, v or the workspace.
 // out: like q with out_row_stride. lse: (batch, heads, q_len) log-sum-exp of the scores, 0 for padding; may be null.
+// sinks: (heads) of `dtype`, or null: a further score of each query that takes its share and has no value.
 void attention_forward(ThreadPool& pool, const AttentionShape& shape, const void* q, const void* k, const void* v,
-                       const int32_t* segment_ids, const int32_t* segment_start, void* out, float* lse,
-                       void* workspace);
+                       const int32_t* segment_ids, const int32_t* segment_start, void* out, float* lse, void* workspace,
+                       const void* sinks = nullptr);
+
+// d_sinks (heads) += their gradient, from what forward gave and dout; sums in the order of the rows.
+void attention_sink_backward(ThreadPool& pool, const AttentionShape& shape, const void* dout, const void* out,
+                             const float* lse, const void* sinks, float* d_sinks);
 
 // out and lse are what forward gave; dout is laid out as out. dq, dk, dv have the strides of q, k, v and are written
 // (not added to) in full. No result may overlap an input, save that dq, dk, dv may share one buffer of fused rows.

@@ -11,6 +11,7 @@ namespace {
 
 // A and B blocks of the packed dtype, and f32 C blocks; (rows, columns) of each grid are in blocks.
 struct Buffers {
+  // `depth` is value_depth for V, dO and dV.
   char *queries_t, *grads_t;  // Q^T and dO^T as B: (panels, depth), depth runs along k
   char *queries, *grads;      // Q and dO as B: (panels, depth), panels run along k
   char *keys, *values;        // K and V as A: (strips, depth)
@@ -25,10 +26,13 @@ struct Buffers {
 
 Buffers lay_out(const AttentionBlocks& b, const AttentionKernels& kernels, WorkspaceCursor& cursor) {
   Buffers buffers{};
-  for (char** packed : {&buffers.queries_t, &buffers.grads_t, &buffers.queries, &buffers.grads})
+  for (char** packed : {&buffers.queries_t, &buffers.queries})
     *packed = cursor.take<char>(b.panels * b.depth * b.block_bytes);
-  for (char** packed : {&buffers.keys, &buffers.values, &buffers.keys_t})
+  for (char** packed : {&buffers.grads_t, &buffers.grads})
+    *packed = cursor.take<char>(b.panels * b.value_depth * b.block_bytes);
+  for (char** packed : {&buffers.keys, &buffers.keys_t})
     *packed = cursor.take<char>(b.strips * b.depth * b.block_bytes);
+  buffers.values = cursor.take<char>(b.strips * b.value_depth * b.block_bytes);
   buffers.scores = cursor.take<float>(b.strips * kAttentionBlockF32Bytes);
   buffers.products = cursor.take<float>(b.strips * kAttentionBlockF32Bytes);
   buffers.p = cursor.take<char>(b.strips * b.panels * b.block_bytes);
@@ -36,7 +40,7 @@ Buffers lay_out(const AttentionBlocks& b, const AttentionKernels& kernels, Works
   buffers.ds_b = kernels.element_bytes == 4 ? nullptr : cursor.take<char>(b.strips * b.block_bytes);
   buffers.dq = cursor.take<float>(b.panels * b.depth * kAttentionBlockF32Bytes);
   buffers.dk = cursor.take<float>(b.key_strips * b.depth * kAttentionBlockF32Bytes);
-  buffers.dv = cursor.take<float>(b.key_strips * b.depth * kAttentionBlockF32Bytes);
+  buffers.dv = cursor.take<float>(b.key_strips * b.value_depth * kAttentionBlockF32Bytes);
   buffers.lse2 = cursor.take<float>(b.panels * kAttentionBlock * 4);
   buffers.delta = cursor.take<float>(b.panels * kAttentionBlock * 4);
   return buffers;
@@ -59,20 +63,21 @@ void pack_queries(const Call& call, const QueryTile& tile, const Buffers& buffer
   const char *q[kAttentionBlock], *dout[kAttentionBlock], *out[kAttentionBlock];
   for (int64_t panel = 0; panel < tile.ranges * b.group; ++panel) {
     const int64_t r = panel / b.group, g = panel % b.group, blocks = panel * b.depth * b.block_bytes;
-    query_rows(call.q, s.q_row_stride, s, b, tile, r, g, q);
-    query_rows(call.dout, s.out_row_stride, s, b, tile, r, g, dout);
-    query_rows(call.out, s.out_row_stride, s, b, tile, r, g, out);
+    const int64_t value_blocks = panel * b.value_depth * b.block_bytes;
+    query_rows(call.q, s.q_row_stride, s.head_dim, s, b, tile, r, g, q);
+    query_rows(call.dout, s.out_row_stride, s.values(), s, b, tile, r, g, dout);
+    query_rows(call.out, s.out_row_stride, s.values(), s, b, tile, r, g, out);
     call.kernels.pack_b_transposed(q, s.dtype, s.head_dim, buffers.queries_t + blocks, b.block_bytes);
-    call.kernels.pack_b_transposed(dout, s.dtype, s.head_dim, buffers.grads_t + blocks, b.block_bytes);
+    call.kernels.pack_b_transposed(dout, s.dtype, s.values(), buffers.grads_t + value_blocks, b.block_bytes);
     call.kernels.pack_b(q, s.dtype, s.head_dim, buffers.queries + blocks, b.block_bytes);
-    call.kernels.pack_b(dout, s.dtype, s.head_dim, buffers.grads + blocks, b.block_bytes);
+    call.kernels.pack_b(dout, s.dtype, s.values(), buffers.grads + value_blocks, b.block_bytes);
     const float* lse = call.lse + (tile.batch * s.heads + tile.kv_head * b.group + g) * s.q_len + tile.first_query +
                        r * kAttentionBlock;
     for (int64_t c = 0; c < kAttentionBlock; ++c) {
       const bool valid = q[c] != nullptr;
       buffers.lse2[panel * kAttentionBlock + c] = valid ? lse[c] * kLog2E : 0.0F;
       buffers.delta[panel * kAttentionBlock + c] =
-          valid ? call.kernels.dot(dout[c], out[c], s.dtype, s.head_dim) : 0.0F;
+          valid ? call.kernels.dot(dout[c], out[c], s.dtype, s.values()) : 0.0F;
     }
   }
 }
@@ -84,12 +89,13 @@ void pack_keys(const Call& call, const QueryTile& tile, int64_t first_key, const
   const int64_t strips = std::min(b.strips, b.key_strips - first_key / kAttentionBlock);
   for (int64_t strip = 0; strip < strips; ++strip) {
     const int64_t first = first_key + strip * kAttentionBlock, blocks = strip * b.depth * b.block_bytes;
-    key_rows(call.k, s.k_row_stride, s, b, tile.batch, tile.kv_head, first, tile.segments.ids, rows);
+    key_rows(call.k, s.k_row_stride, s.head_dim, s, b, tile.batch, tile.kv_head, first, tile.segments.ids, rows);
     call.kernels.pack_a(rows, s.dtype, s.head_dim, buffers.keys + blocks, b.block_bytes);
     call.kernels.pack_a_transposed(rows, s.dtype, s.head_dim, buffers.keys_t + strip * b.block_bytes,
                                    b.strips * b.block_bytes);
-    key_rows(call.v, s.v_row_stride, s, b, tile.batch, tile.kv_head, first, tile.segments.ids, rows);
-    call.kernels.pack_a(rows, s.dtype, s.head_dim, buffers.values + blocks, b.block_bytes);
+    key_rows(call.v, s.v_row_stride, s.values(), s, b, tile.batch, tile.kv_head, first, tile.segments.ids, rows);
+    call.kernels.pack_a(rows, s.dtype, s.values(), buffers.values + strip * b.value_depth * b.block_bytes,
+                        b.block_bytes);
   }
 }
 
@@ -99,10 +105,12 @@ void differentiate(const Call& call, int64_t panel, const VisibleStrips& visible
   const AttentionShape& s = call.shape;
   const AttentionKernels& kernels = call.kernels;
   const int64_t strips = visible.end - visible.first, strip_bytes = b.depth * b.block_bytes;
+  const int64_t value_bytes = b.value_depth * b.block_bytes;
   kernels.gemm({buffers.scores, kAttentionBlockF32Bytes, 0, buffers.keys + visible.first * strip_bytes, strip_bytes,
                 b.block_bytes, buffers.queries_t + panel * strip_bytes, b.block_bytes, 0, strips, 1, b.depth, false});
-  kernels.gemm({buffers.products, kAttentionBlockF32Bytes, 0, buffers.values + visible.first * strip_bytes, strip_bytes,
-                b.block_bytes, buffers.grads_t + panel * strip_bytes, b.block_bytes, 0, strips, 1, b.depth, false});
+  kernels.gemm({buffers.products, kAttentionBlockF32Bytes, 0, buffers.values + visible.first * value_bytes, value_bytes,
+                b.block_bytes, buffers.grads_t + panel * value_bytes, b.block_bytes, 0, strips, 1, b.value_depth,
+                false});
   float scale2 = s.scale * kLog2E;
   if (s.softcap > 0.0F) {
     kernels.softcap(buffers.scores, strips, s.scale, s.softcap);
@@ -141,13 +149,15 @@ void add_key_gradients(const Call& call, const QueryTile& tile, int64_t first_ke
       std::memset(buffers.p + row + r * b.group * b.block_bytes, 0, bytes);
       std::memset(buffers.ds + row + r * b.group * b.block_bytes, 0, bytes);
     }
-    const int64_t sums = (first_key / kAttentionBlock + strip) * b.depth * kAttentionBlockF32Bytes / 4;
-    const int64_t a = row + panel * b.block_bytes, operand = panel * b.depth * b.block_bytes;
+    const int64_t block = (first_key / kAttentionBlock + strip) * kAttentionBlockF32Bytes / 4;
+    const int64_t a = row + panel * b.block_bytes, operand = panel * b.block_bytes;
     const int64_t panels = (end - first) * b.group;
-    call.kernels.gemm({buffers.dv + sums, 0, kAttentionBlockF32Bytes, buffers.p + a, 0, b.block_bytes,
-                       buffers.grads + operand, b.depth * b.block_bytes, b.block_bytes, 1, b.depth, panels, true});
-    call.kernels.gemm({buffers.dk + sums, 0, kAttentionBlockF32Bytes, buffers.ds + a, 0, b.block_bytes,
-                       buffers.queries + operand, b.depth * b.block_bytes, b.block_bytes, 1, b.depth, panels, true});
+    call.kernels.gemm({buffers.dv + block * b.value_depth, 0, kAttentionBlockF32Bytes, buffers.p + a, 0, b.block_bytes,
+                       buffers.grads + operand * b.value_depth, b.value_depth * b.block_bytes, b.block_bytes, 1,
+                       b.value_depth, panels, true});
+    call.kernels.gemm({buffers.dk + block * b.depth, 0, kAttentionBlockF32Bytes, buffers.ds + a, 0, b.block_bytes,
+                       buffers.queries + operand * b.depth, b.depth * b.block_bytes, b.block_bytes, 1, b.depth, panels,
+                       true});
   }
 }
 
@@ -158,7 +168,7 @@ void write_query_gradients(const Call& call, const QueryTile& tile, int64_t r, i
   alignas(64) float factors[kAttentionBlock];
   std::fill(factors, factors + kAttentionBlock, s.scale);
   char* rows[kAttentionBlock];
-  query_rows(call.dq, s.q_row_stride, s, b, tile, r, g, rows);
+  query_rows(call.dq, s.q_row_stride, s.head_dim, s, b, tile, r, g, rows);
   const int64_t first = tile.first_query + r * kAttentionBlock, head = tile.kv_head * b.group + g;
   for (int64_t c = 0; c < kAttentionBlock && first + c < s.q_len; ++c) {
     if (rows[c] != nullptr && touched) continue;
@@ -202,17 +212,17 @@ void run_tile(const Call& call, int64_t index, const Buffers& buffers) {
   const AttentionBlocks& b = call.blocks;
   const int64_t batch = index / s.kv_heads, kv_head = index % s.kv_heads;
   call.kernels.begin_tile();
-  const auto sum_bytes = static_cast<size_t>(b.key_strips * b.depth * kAttentionBlockF32Bytes);
-  std::memset(buffers.dk, 0, sum_bytes);
-  std::memset(buffers.dv, 0, sum_bytes);
+  const int64_t sum_bytes = b.key_strips * kAttentionBlockF32Bytes;
+  std::memset(buffers.dk, 0, static_cast<size_t>(sum_bytes * b.depth));
+  std::memset(buffers.dv, 0, static_cast<size_t>(sum_bytes * b.value_depth));
   for (int64_t block = 0; block < b.query_blocks; ++block) run_query_block(call, batch, kv_head, block, buffers);
   char* rows[kAttentionBlock];
   for (int64_t strip = 0; strip < b.key_strips; ++strip) {
-    const int64_t sums = strip * b.depth * kAttentionBlockF32Bytes / 4;
-    key_rows(call.dk, s.k_row_stride, s, b, batch, kv_head, strip * kAttentionBlock, nullptr, rows);
-    call.kernels.write_rows(buffers.dk + sums, s.scale, rows, s.dtype, s.head_dim);
-    key_rows(call.dv, s.v_row_stride, s, b, batch, kv_head, strip * kAttentionBlock, nullptr, rows);
-    call.kernels.write_rows(buffers.dv + sums, 1.0F, rows, s.dtype, s.head_dim);
+    const int64_t block = strip * kAttentionBlockF32Bytes / 4;
+    key_rows(call.dk, s.k_row_stride, s.head_dim, s, b, batch, kv_head, strip * kAttentionBlock, nullptr, rows);
+    call.kernels.write_rows(buffers.dk + block * b.depth, s.scale, rows, s.dtype, s.head_dim);
+    key_rows(call.dv, s.v_row_stride, s.values(), s, b, batch, kv_head, strip * kAttentionBlock, nullptr, rows);
+    call.kernels.write_rows(buffers.dv + block * b.value_depth, 1.0F, rows, s.dtype, s.values());
   }
   call.kernels.end_tile();
 }

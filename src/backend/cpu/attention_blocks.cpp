@@ -16,6 +16,7 @@ AttentionBlocks attention_blocks(const AttentionShape& shape, const AttentionKer
   AttentionBlocks blocks{};
   blocks.group = shape.heads / shape.kv_heads;
   blocks.depth = ceil_div(shape.head_dim, kAttentionBlock);
+  blocks.value_depth = ceil_div(shape.values(), kAttentionBlock);
   const int64_t ranges = std::max<int64_t>(1, ceil_div(shape.q_len, kAttentionBlock));
   blocks.panel_rows = std::min(ranges, std::max<int64_t>(1, kTileColumns / (blocks.group * kAttentionBlock)));
   blocks.panels = blocks.panel_rows * blocks.group;
@@ -34,9 +35,14 @@ void check_attention_shape(const AttentionShape& s) {
   PLIMSOLL_CHECK(s.q_offset >= 0 && s.q_offset + s.q_len <= s.kv_len, "queries must stand among the keys");
   PLIMSOLL_CHECK(s.kv_len < std::numeric_limits<int32_t>::max() - 256, "kv_len must fit 31 bits");
   PLIMSOLL_CHECK(s.scale > 0.0F && s.softcap >= 0.0F && s.window >= 0, "scale > 0, softcap and window >= 0");
-  PLIMSOLL_CHECK(s.q_row_stride >= s.heads * s.head_dim && s.out_row_stride >= s.heads * s.head_dim &&
-                     s.k_row_stride >= s.kv_heads * s.head_dim && s.v_row_stride >= s.kv_heads * s.head_dim,
+  PLIMSOLL_CHECK(s.q_row_stride >= s.heads * s.head_dim && s.out_row_stride >= s.heads * s.values() &&
+                     s.k_row_stride >= s.kv_heads * s.head_dim && s.v_row_stride >= s.kv_heads * s.values(),
                  "row strides must hold all heads");
+}
+
+float sink_of(const AttentionShape& shape, const void* sinks, int64_t head) {
+  if (shape.dtype == DType::bf16) return bf16_to_f32(static_cast<const uint16_t*>(sinks)[head]);
+  return static_cast<const float*>(sinks)[head];
 }
 
 void describe_queries(const AttentionShape& shape, const AttentionSegments& segments, int64_t first_query,

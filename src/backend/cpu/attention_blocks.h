@@ -14,8 +14,9 @@ inline constexpr int64_t kMaxPanelRows = 12;  // 32-query ranges of a query bloc
 
 // A work tile takes `panel_rows` ranges of 32 queries for all heads of a group: panel = range * group + head in group.
 struct AttentionBlocks {
-  int64_t group;  // query heads that share a key head
-  int64_t depth;  // blocks of 32 along head_dim
+  int64_t group;        // query heads that share a key head
+  int64_t depth;        // blocks of 32 along head_dim
+  int64_t value_depth;  // and along value_dim
   int64_t panel_rows;
   int64_t panels;         // panel_rows * group
   int64_t query_blocks;   // work tiles along q_len
@@ -70,25 +71,26 @@ void describe_tile(const AttentionShape& shape, const AttentionBlocks& blocks, c
                    int64_t batch, int64_t kv_head, int64_t query_block, QueryTile& tile);
 
 // Pointers into a tensor of `row_stride` elements a row (as that of AttentionShape), for the packing kernels.
-// Queries: the 32 of range r for head g of the group; null where there is none and for padding.
+// Heads are `head_dim` elements of it. Queries: the 32 of range r for head g of the group; null where there is none and
+// for padding.
 template <typename Byte>
-void query_rows(Byte* tensor, int64_t row_stride, const AttentionShape& s, const AttentionBlocks& b,
+void query_rows(Byte* tensor, int64_t row_stride, int64_t head_dim, const AttentionShape& s, const AttentionBlocks& b,
                 const QueryTile& tile, int64_t r, int64_t g, Byte** rows) {
   const int64_t first = tile.batch * s.q_len + tile.first_query + r * kAttentionBlock;
-  const int64_t head = (tile.kv_head * b.group + g) * s.head_dim;
+  const int64_t head = (tile.kv_head * b.group + g) * head_dim;
   for (int64_t c = 0; c < kAttentionBlock; ++c)
     rows[c] = tile.range[static_cast<size_t>(r)].valid[c] ? tensor + ((first + c) * row_stride + head) * b.element_bytes
                                                           : nullptr;
 }
 // Keys: the 32 from first_key on; null behind the end and, with `ids` of the batch row, for padding.
 template <typename Byte>
-void key_rows(Byte* tensor, int64_t row_stride, const AttentionShape& s, const AttentionBlocks& b, int64_t batch,
-              int64_t kv_head, int64_t first_key, const int32_t* ids, Byte** rows) {
+void key_rows(Byte* tensor, int64_t row_stride, int64_t head_dim, const AttentionShape& s, const AttentionBlocks& b,
+              int64_t batch, int64_t kv_head, int64_t first_key, const int32_t* ids, Byte** rows) {
   for (int64_t r = 0; r < kAttentionBlock; ++r) {
     const int64_t key = first_key + r;
     const bool present = key < s.kv_len && (ids == nullptr || ids[key] >= 0);
     rows[r] =
-        present ? tensor + ((batch * s.kv_len + key) * row_stride + kv_head * s.head_dim) * b.element_bytes : nullptr;
+        present ? tensor + ((batch * s.kv_len + key) * row_stride + kv_head * head_dim) * b.element_bytes : nullptr;
   }
 }
 
@@ -104,6 +106,9 @@ struct WorkspaceCursor {
   }
 };
 
+// The sink of a head, of the tensors' dtype.
+float sink_of(const AttentionShape& shape, const void* sinks, int64_t head);
+
 // Throws an internal Error for a shape that no kernel takes.
 void check_attention_shape(const AttentionShape& shape);
 
@@ -113,7 +118,7 @@ int64_t backward_workspace_bytes(const AttentionShape& shape, const AttentionKer
 // attention_forward and attention_backward with a chosen table of kernels (tests compare tables).
 void forward_with(const AttentionKernels& kernels, ThreadPool& pool, const AttentionShape& shape, const void* q,
                   const void* k, const void* v, const int32_t* segment_ids, const int32_t* segment_start, void* out,
-                  float* lse, void* workspace);
+                  float* lse, void* workspace, const void* sinks = nullptr);
 void backward_with(const AttentionKernels& kernels, ThreadPool& pool, const AttentionShape& shape, const void* dout,
                    const void* q, const void* k, const void* v, const void* out, const float* lse,
                    const int32_t* segment_ids, const int32_t* segment_start, void* dq, void* dk, void* dv,
@@ -122,6 +127,7 @@ void backward_with(const AttentionKernels& kernels, ThreadPool& pool, const Atte
 // One query per row against a cache: see attention_decode.cpp. Takes any dtype, and no table of kernels.
 int64_t decode_workspace_bytes(const AttentionShape& shape, int threads);
 void decode_forward(ThreadPool& pool, const AttentionShape& shape, const void* q, const void* k, const void* v,
-                    const int32_t* segment_ids, const int32_t* segment_start, void* out, float* lse, void* workspace);
+                    const int32_t* segment_ids, const int32_t* segment_start, void* out, float* lse, void* workspace,
+                    const void* sinks);
 
 }  // namespace plimsoll::cpu

@@ -31,13 +31,13 @@ struct Chunk {
   const char *k, *v;  // of key 0
   int64_t k_stride_bytes, v_stride_bytes;
   DType dtype;
-  int64_t head_dim, padded_dim, group;
+  int64_t head_dim, padded_dim, value_dim, padded_value_dim, group;
   const int32_t* keys;
   int64_t count;
   float scale, softcap;
   const float* q;                 // (group, padded_dim)
   float* scores;                  // (group, kChunkKeys)
-  float *maximum, *sum, *values;  // (group), (group), (group, padded_dim)
+  float *maximum, *sum, *values;  // (group), (group), (group, padded_value_dim)
 };
 
 }  // namespace
@@ -106,9 +106,9 @@ HWY_ATTR void weigh(const Chunk& c, int64_t head) {
   const DF df;
   const auto lanes = static_cast<int64_t>(hn::Lanes(df));
   const float* p = c.scores + head * kChunkKeys;
-  float* to = c.values + head * c.padded_dim;
+  float* to = c.values + head * c.padded_value_dim;
   int64_t i = 0;
-  for (; i + kWidth * lanes <= c.head_dim; i += kWidth * lanes) {
+  for (; i + kWidth * lanes <= c.value_dim; i += kWidth * lanes) {
     VF sums[kHeads][kWidth];
     for (auto& row : sums)
       for (VF& sum : row) sum = hn::Zero(df);
@@ -123,17 +123,17 @@ HWY_ATTR void weigh(const Chunk& c, int64_t head) {
       }
     }
     for (int h = 0; h < kHeads; ++h)
-      for (int w = 0; w < kWidth; ++w) hn::Store(sums[h][w], df, to + h * c.padded_dim + i + w * lanes);
+      for (int w = 0; w < kWidth; ++w) hn::Store(sums[h][w], df, to + h * c.padded_value_dim + i + w * lanes);
   }
-  for (; i < c.head_dim; i += lanes) {
+  for (; i < c.value_dim; i += lanes) {
     VF sums[kHeads];
     for (VF& sum : sums) sum = hn::Zero(df);
     for (int64_t key = 0; key < c.count; ++key) {
       const char* row = c.v + c.keys[key] * c.v_stride_bytes;
-      const VF v = i + lanes <= c.head_dim ? load_lanes<kType>(row, i) : load_tail<kType>(row, i, c.head_dim);
+      const VF v = i + lanes <= c.value_dim ? load_lanes<kType>(row, i) : load_tail<kType>(row, i, c.value_dim);
       for (int h = 0; h < kHeads; ++h) sums[h] = hn::MulAdd(hn::Set(df, p[h * kChunkKeys + key]), v, sums[h]);
     }
-    for (int h = 0; h < kHeads; ++h) hn::Store(sums[h], df, to + h * c.padded_dim + i);
+    for (int h = 0; h < kHeads; ++h) hn::Store(sums[h], df, to + h * c.padded_value_dim + i);
   }
 }
 
@@ -203,7 +203,7 @@ namespace {
 HWY_EXPORT(attend_chunk);
 
 struct Plan {
-  int64_t group, padded_dim, chunks;
+  int64_t group, padded_dim, padded_value_dim, chunks;
   // Shared: what each (batch, kv head, chunk) found. Per thread: q in f32, and scores.
   int64_t partial_floats, partial_bytes, thread_bytes;
 };
@@ -212,8 +212,9 @@ Plan make_plan(const AttentionShape& s) {
   Plan plan{};
   plan.group = s.heads / s.kv_heads;
   plan.padded_dim = round_up(s.head_dim, kPadding);
+  plan.padded_value_dim = round_up(s.values(), kPadding);
   plan.chunks = ceil_div(s.kv_len, kChunkKeys);
-  plan.partial_floats = plan.group * plan.padded_dim + 2 * round_up(plan.group, kPadding);
+  plan.partial_floats = plan.group * plan.padded_value_dim + 2 * round_up(plan.group, kPadding);
   plan.partial_bytes = round_up(s.batch * s.kv_heads * plan.chunks * plan.partial_floats * 4, 64);
   plan.thread_bytes = round_up(plan.group * (plan.padded_dim + kChunkKeys) * 4, 64);
   return plan;
@@ -232,12 +233,13 @@ int64_t decode_workspace_bytes(const AttentionShape& shape, int threads) {
 }
 
 void decode_forward(ThreadPool& pool, const AttentionShape& s, const void* q, const void* k, const void* v,
-                    const int32_t* segment_ids, const int32_t* segment_start, void* out, float* lse, void* workspace) {
+                    const int32_t* segment_ids, const int32_t* segment_start, void* out, float* lse, void* workspace,
+                    const void* sinks) {
   const Plan plan = make_plan(s);
   const int64_t element_bytes = s.dtype == DType::bf16 ? 2 : 4, position = s.q_offset;
   auto* partials = static_cast<float*>(workspace);
   const auto sums_at = [&](int64_t tile) {
-    return partials + tile * plan.partial_floats + plan.group * plan.padded_dim;
+    return partials + tile * plan.partial_floats + plan.group * plan.padded_value_dim;
   };
 
   pool.parallel_for(s.batch * s.kv_heads * plan.chunks, [&](int64_t index, int thread) {
@@ -267,12 +269,14 @@ void decode_forward(ThreadPool& pool, const AttentionShape& s, const void* q, co
                            : 0.0F;
     const Chunk chunk = {
         static_cast<const char*>(k) + (batch * s.kv_len * s.k_row_stride + kv_head * s.head_dim) * element_bytes,
-        static_cast<const char*>(v) + (batch * s.kv_len * s.v_row_stride + kv_head * s.head_dim) * element_bytes,
+        static_cast<const char*>(v) + (batch * s.kv_len * s.v_row_stride + kv_head * s.values()) * element_bytes,
         s.k_row_stride * element_bytes,
         s.v_row_stride * element_bytes,
         s.dtype,
         s.head_dim,
         plan.padded_dim,
+        s.values(),
+        plan.padded_value_dim,
         plan.group,
         keys.data(),
         count,
@@ -297,15 +301,20 @@ void decode_forward(ThreadPool& pool, const AttentionShape& s, const void* q, co
       each_chunk([&](int64_t, float chunk_maximum, float) { maximum = std::max(maximum, chunk_maximum); });
       each_chunk([&](int64_t, float chunk_maximum, float sum) { total += sum * std::exp2(chunk_maximum - maximum); });
       const int64_t batch = row / s.kv_heads, head = row % s.kv_heads * plan.group + g;
-      const int64_t at = batch * s.out_row_stride + head * s.head_dim;
-      for (int64_t first = 0; first < s.head_dim; first += kPadding) {
+      if (sinks != nullptr && total != 0.0F) {
+        const float sink2 = sink_of(s, sinks, head) * kLog2E, highest = std::max(maximum, sink2);
+        total = total * std::exp2(maximum - highest) + std::exp2(sink2 - highest);
+        maximum = highest;
+      }
+      const int64_t at = batch * s.out_row_stride + head * s.values();
+      for (int64_t first = 0; first < s.values(); first += kPadding) {
         std::array<float, kPadding> values{};
         each_chunk([&](int64_t tile, float chunk_maximum, float) {
           const float weight = std::exp2(chunk_maximum - maximum) / total;
-          const float* from = partials + tile * plan.partial_floats + g * plan.padded_dim + first;
+          const float* from = partials + tile * plan.partial_floats + g * plan.padded_value_dim + first;
           for (size_t i = 0; i < values.size(); ++i) values[i] += weight * from[i];
         });
-        for (int64_t i = 0; i < std::min(kPadding, s.head_dim - first); ++i) {
+        for (int64_t i = 0; i < std::min(kPadding, s.values() - first); ++i) {
           const float value = values[static_cast<size_t>(i)];
           if (s.dtype == DType::bf16) static_cast<uint16_t*>(out)[at + first + i] = f32_to_bf16(value);
           else static_cast<float*>(out)[at + first + i] = value;

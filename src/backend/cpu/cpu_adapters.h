@@ -16,6 +16,10 @@ void gated_activation(const KernelContext& c);
 void gated_activation_grad(const KernelContext& c);
 void add(const KernelContext& c);
 void gather_rows(const KernelContext& c);
+void split_columns(const KernelContext& c);
+void split_columns_grad(const KernelContext& c);
+void scale(const KernelContext& c);
+void softcap(const KernelContext& c);
 int64_t rms_norm_grad_workspace(const Graph& graph, const Op& op);
 
 // Ops around matmul (cpu_backend_matmul.cpp)
@@ -35,6 +39,25 @@ void attention(const KernelContext& c);
 void attention_grad(const KernelContext& c);
 void cached_attention(const KernelContext& c);
 int64_t attention_workspace(const Graph& graph, const Op& op, int threads);
+
+// Multi-head latent attention's keys, sinks (cpu_backend_attention.cpp)
+void attention_sink_grad(const KernelContext& c);
+void expand_latent(const KernelContext& c);
+void expand_latent_grad(const KernelContext& c);
+
+// Mixtures of experts (cpu_backend_mixture.cpp)
+void clamped_swiglu(const KernelContext& c);
+void clamped_swiglu_grad(const KernelContext& c);
+void route(const KernelContext& c);
+void route_grad(const KernelContext& c);
+void expert_gather(const KernelContext& c);
+void expert_gather_grad(const KernelContext& c);
+void grouped_linear(const KernelContext& c);
+void grouped_linear_grad_weight(const KernelContext& c);
+void grouped_bias_grad(const KernelContext& c);
+void expert_combine(const KernelContext& c);
+void expert_combine_grad(const KernelContext& c);
+int64_t grouped_linear_workspace(const Graph& graph, const Op& op, int threads);
 
 // Optimizer and transfers (cpu_backend_update.cpp)
 void cast(const KernelContext& c);

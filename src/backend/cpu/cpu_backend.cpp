@@ -21,6 +21,9 @@ int64_t workspace_bytes(const Graph& graph, const Op& op, int threads) {
     case OpKind::attention_grad:
     case OpKind::cached_attention:
       return attention_workspace(graph, op, threads);
+    case OpKind::grouped_linear:
+    case OpKind::grouped_linear_grad_weight:
+      return grouped_linear_workspace(graph, op, threads);
     case OpKind::rms_norm_grad:
       return rms_norm_grad_workspace(graph, op);
     case OpKind::clip_coefficient:
@@ -46,6 +49,20 @@ Backend build_backend() {
   set(OpKind::rope, k::rope);
   set(OpKind::attention, k::attention);
   set(OpKind::attention_grad, k::attention_grad);
+  set(OpKind::attention_sink_grad, k::attention_sink_grad);
+  set(OpKind::expand_latent, k::expand_latent);
+  set(OpKind::expand_latent_grad, k::expand_latent_grad);
+  set(OpKind::clamped_swiglu, k::clamped_swiglu);
+  set(OpKind::clamped_swiglu_grad, k::clamped_swiglu_grad);
+  set(OpKind::route, k::route);
+  set(OpKind::route_grad, k::route_grad);
+  set(OpKind::expert_gather, k::expert_gather);
+  set(OpKind::expert_gather_grad, k::expert_gather_grad);
+  set(OpKind::grouped_linear, k::grouped_linear);
+  set(OpKind::grouped_linear_grad_weight, k::grouped_linear_grad_weight);
+  set(OpKind::grouped_bias_grad, k::grouped_bias_grad);
+  set(OpKind::expert_combine, k::expert_combine);
+  set(OpKind::expert_combine_grad, k::expert_combine_grad);
   set(OpKind::cached_attention, k::cached_attention);
   set(OpKind::gated_activation, k::gated_activation);
   set(OpKind::gated_activation_grad, k::gated_activation_grad);
@@ -53,6 +70,10 @@ Backend build_backend() {
   set(OpKind::linear_cross_entropy, k::linear_cross_entropy);
   set(OpKind::linear_cross_entropy_grad, k::linear_cross_entropy_grad);
   set(OpKind::gather_rows, k::gather_rows);
+  set(OpKind::split_columns, k::split_columns);
+  set(OpKind::split_columns_grad, k::split_columns_grad);
+  set(OpKind::scale, k::scale);
+  set(OpKind::softcap, k::softcap);
   set(OpKind::cast, k::cast);
   set(OpKind::fill_zero, k::fill_zero);
   set(OpKind::clip_coefficient, k::clip_coefficient);

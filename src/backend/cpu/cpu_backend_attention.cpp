@@ -2,6 +2,7 @@
 
 #include "backend/cpu/attention.h"
 #include "backend/cpu/cpu_adapters.h"
+#include "backend/cpu/mixture.h"
 #include "base/error.h"
 
 namespace plimsoll::cpu_adapters {
@@ -15,10 +16,14 @@ cpu::AttentionShape shape_of(const AttentionAttrs& attrs, DType dtype) {
   shape.heads = attrs.heads;
   shape.kv_heads = attrs.kv_heads;
   shape.head_dim = attrs.head_dim;
-  shape.q_row_stride = shape.out_row_stride = attrs.heads * attrs.head_dim;
-  shape.k_row_stride = shape.v_row_stride = attrs.kv_heads * attrs.head_dim;
+  shape.value_dim = attrs.values();
+  shape.q_row_stride = attrs.heads * attrs.head_dim;
+  shape.k_row_stride = attrs.kv_heads * attrs.head_dim;
+  shape.v_row_stride = attrs.kv_heads * attrs.values();
+  shape.out_row_stride = attrs.heads * attrs.values();
   shape.window = attrs.window;
   shape.scale = attrs.scale;
+  shape.softcap = attrs.softcap;
   shape.dtype = dtype;
   return shape;
 }
@@ -28,7 +33,7 @@ cpu::AttentionShape shape_of(const AttentionAttrs& attrs, DType dtype) {
 void attention(const KernelContext& c) {
   const cpu::AttentionShape shape = shape_of(c.op.attributes<AttentionAttrs>(), c.operand(0).dtype);
   cpu::attention_forward(c.pool, shape, c.operands[0], c.operands[1], c.operands[2], c.in<int32_t>(3), c.in<int32_t>(4),
-                         c.results[0], c.out<float>(1), c.workspace.data());
+                         c.results[0], c.out<float>(1), c.workspace.data(), c.has_operand(5) ? c.operands[5] : nullptr);
 }
 
 void attention_grad(const KernelContext& c) {
@@ -54,7 +59,25 @@ void cached_attention(const KernelContext& c) {
       cpu::attention_workspace_bytes(shape, false, c.pool.threads()) <= static_cast<int64_t>(c.workspace.size()),
       "attention over a part of the cache needs no more scratch than over all of it");
   cpu::attention_forward(c.pool, shape, c.operands[0], c.operands[3], c.operands[4], nullptr, nullptr, c.results[0],
-                         nullptr, c.workspace.data());
+                         nullptr, c.workspace.data(), c.has_operand(5) ? c.operands[5] : nullptr);
+}
+
+void attention_sink_grad(const KernelContext& c) {
+  const cpu::AttentionShape shape = shape_of(c.op.attributes<AttentionAttrs>(), c.operand(0).dtype);
+  cpu::attention_sink_backward(c.pool, shape, c.operands[0], c.operands[1], c.in<float>(2), c.operands[3],
+                               c.in<float>(4));
+}
+
+void expand_latent(const KernelContext& c) {
+  const auto& a = c.op.attributes<ExpandLatentAttrs>();
+  cpu::expand_latent_forward(c.pool, {c.operand(0).shape[0], a.heads, a.plain, a.rotary, a.value, c.operand(0).dtype},
+                             c.operands[0], c.operands[1], c.results[0], c.results[1]);
+}
+
+void expand_latent_grad(const KernelContext& c) {
+  const auto& a = c.op.attributes<ExpandLatentAttrs>();
+  cpu::expand_latent_backward(c.pool, {c.operand(0).shape[0], a.heads, a.plain, a.rotary, a.value, c.operand(0).dtype},
+                              c.operands[0], c.has_operand(1) ? c.operands[1] : nullptr, c.results[0], c.results[1]);
 }
 
 int64_t attention_workspace(const Graph& graph, const Op& op, int threads) {

@@ -54,7 +54,8 @@ cpu::LinearCrossEntropySpec cross_entropy_spec(const Graph& graph, const Op& op)
           op.attributes<CrossEntropyAttrs>().chunk_rows,
           hidden.dtype,
           gradients,
-          gradients && op.operands[4] != kNoValue};
+          gradients && op.operands[4] != kNoValue,
+          op.attributes<CrossEntropyAttrs>().softcap};
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include "backend/cpu/cpu_adapters.h"
 #include "backend/cpu/elementwise.h"
 #include "backend/cpu/embedding.h"
+#include "backend/cpu/mixture.h"
 #include "backend/cpu/rms_norm.h"
 #include "backend/cpu/rope.h"
 #include "backend/cpu/swiglu.h"
@@ -65,15 +66,16 @@ int64_t rms_norm_grad_workspace(const Graph& graph, const Op& op) {
 }
 
 void rope_table(const KernelContext& c) {
-  cpu::rope_table(c.pool, c.operand(0).shape[0], c.operand(1).shape[0], c.in<int32_t>(0), c.in<float>(1),
-                  c.op.attributes<RopeTableAttrs>().attention_scaling, c.out<float>(0), c.out<float>(1));
+  const auto& attrs = c.op.attributes<RopeTableAttrs>();
+  cpu::rope_table(c.pool, c.operand(0).shape[0], c.result(0).shape[1], c.in<int32_t>(0), c.in<float>(1) + attrs.first,
+                  attrs.attention_scaling, c.out<float>(0), c.out<float>(1));
 }
 
 void rope(const KernelContext& c) {
   const auto& attrs = c.op.attributes<RopeAttrs>();
   const cpu::RopeSpec spec{
       c.operand(0).shape[0], attrs.heads, attrs.head_dim, attrs.rotary_dim, attrs.style == RopeStyle::interleaved,
-      c.operand(0).dtype};
+      c.operand(0).dtype,    attrs.offset};
   cpu::rope(c.pool, spec, c.operands[0], c.in<float>(1), c.in<float>(2), attrs.inverse ? -1 : 1, c.results[0]);
 }
 
@@ -89,6 +91,26 @@ void gated_activation_grad(const KernelContext& c) {
 
 void add(const KernelContext& c) {
   cpu::add(c.pool, c.operand(0).dtype, c.operand(0).shape.elements(), c.operands[0], c.operands[1], c.results[0]);
+}
+
+void split_columns(const KernelContext& c) {
+  cpu::split_columns(c.pool, c.operand(0).dtype, c.operand(0).shape[0], c.result(0).shape[1], c.result(1).shape[1],
+                     c.operands[0], c.results[0], c.results[1]);
+}
+
+void split_columns_grad(const KernelContext& c) {
+  cpu::join_columns(c.pool, c.operand(0).dtype, c.operand(0).shape[0], c.operand(0).shape[1], c.operand(1).shape[1],
+                    c.operands[0], c.operands[1], c.results[0]);
+}
+
+void scale(const KernelContext& c) {
+  cpu::scale(c.pool, c.operand(0).dtype, c.operand(0).shape.elements(), c.operands[0],
+             c.op.attributes<ScaleAttrs>().factor, c.results[0]);
+}
+
+void softcap(const KernelContext& c) {
+  cpu::softcap(c.pool, c.operand(0).dtype, c.operand(0).shape.elements(), c.operands[0],
+               c.op.attributes<SoftcapAttrs>().cap, c.results[0]);
 }
 
 void gather_rows(const KernelContext& c) {

@@ -7,6 +7,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 #include "backend/cpu/elementwise_simd-inl.h"
+#include <hwy/contrib/math/math-inl.h>
 // clang-format on
 
 #include <algorithm>
@@ -43,6 +44,17 @@ HWY_INLINE void axpy_span(const T* a, float factor, float* sum, int64_t n) {
 void axpy_f32(const float* a, float factor, float* sum, int64_t n) { axpy_span(a, factor, sum, n); }
 void axpy_bf16(const uint16_t* a, float factor, float* sum, int64_t n) { axpy_span(a, factor, sum, n); }
 
+template <typename T>
+HWY_INLINE void softcap_span(const T* a, float cap, T* out, int64_t n) {
+  const Floats d;
+  const auto inverse = hn::Set(d, 1.0F / cap), caps = hn::Set(d, cap);
+  for_vectors(n, [&](int64_t i, auto lane) {
+    lane.put(hn::Mul(caps, hn::Tanh(d, hn::Mul(lane.get(a + i), inverse))), out + i);
+  });
+}
+void softcap_f32(const float* a, float cap, float* out, int64_t n) { softcap_span(a, cap, out, n); }
+void softcap_bf16(const uint16_t* a, float cap, uint16_t* out, int64_t n) { softcap_span(a, cap, out, n); }
+
 void bf16_to_f32_span(const uint16_t* a, float* out, int64_t n) {
   for_vectors(n, [&](int64_t i, auto lane) { lane.put(lane.get(a + i), out + i); });
 }
@@ -59,6 +71,8 @@ HWY_EXPORT(add_f32);
 HWY_EXPORT(add_bf16);
 HWY_EXPORT(scale_f32);
 HWY_EXPORT(scale_bf16);
+HWY_EXPORT(softcap_f32);
+HWY_EXPORT(softcap_bf16);
 HWY_EXPORT(axpy_f32);
 HWY_EXPORT(axpy_bf16);
 HWY_EXPORT(bf16_to_f32_span);
@@ -110,6 +124,14 @@ void scale(ThreadPool& pool, DType dtype, int64_t n, const void* a, float factor
   for_tiles(pool, n, [&](int64_t i, int64_t count) {
     if (bf16) HWY_DYNAMIC_DISPATCH(scale_bf16)(bits_at(a, i), factor, bits_at(out, i), count);
     else HWY_DYNAMIC_DISPATCH(scale_f32)(f32_at(a, i), factor, f32_at(out, i), count);
+  });
+}
+
+void softcap(ThreadPool& pool, DType dtype, int64_t n, const void* a, float cap, void* out) {
+  const bool bf16 = is_bf16(dtype);
+  for_tiles(pool, n, [&](int64_t i, int64_t count) {
+    if (bf16) HWY_DYNAMIC_DISPATCH(softcap_bf16)(bits_at(a, i), cap, bits_at(out, i), count);
+    else HWY_DYNAMIC_DISPATCH(softcap_f32)(f32_at(a, i), cap, f32_at(out, i), count);
   });
 }
 

@@ -13,6 +13,8 @@ namespace plimsoll::cpu {
 void add(ThreadPool& pool, DType dtype, int64_t n, const void* a, const void* b, void* out);
 // out = factor · a; out may be a.
 void scale(ThreadPool& pool, DType dtype, int64_t n, const void* a, float factor, void* out);
+// out = cap · tanh(a / cap); out may be a.
+void softcap(ThreadPool& pool, DType dtype, int64_t n, const void* a, float cap, void* out);
 // out = a in another type, rounded to nearest even; f32, bf16 and f16 in any combination. Not in place.
 void cast(ThreadPool& pool, int64_t n, DType from, const void* a, DType to, void* out);
 void fill_zero(ThreadPool& pool, int64_t bytes, void* out);

@@ -35,33 +35,52 @@ float largest(const float* values, int64_t n) {
   return max;
 }
 
-// out = exp(logits - reference), not written when null; returns the sum, taken before rounding.
-template <typename T>
-HWY_INLINE float exp_span(const float* logits, float reference, T* out, int64_t n) {
+// How a logit z counts: as it is, or capped. `slope` is d capped / dz, with which the kept exponential is a gradient.
+struct Uncapped {
+  HWY_INLINE VecF operator()(VecF z) const { return z; }
+  HWY_INLINE VecF with_slope(VecF e, VecF) const { return e; }
+};
+struct Capped {
+  float cap;
+  HWY_INLINE VecF operator()(VecF z) const {
+    const Floats d;
+    return hn::Mul(hn::Set(d, cap), hn::Tanh(d, hn::Mul(z, hn::Set(d, 1.0F / cap))));
+  }
+  HWY_INLINE VecF with_slope(VecF e, VecF capped) const {
+    const Floats d;
+    const auto t = hn::Mul(capped, hn::Set(d, 1.0F / cap));
+    return hn::Mul(e, hn::NegMulAdd(t, t, hn::Set(d, 1.0F)));
+  }
+};
+
+// out = exp(z - reference) · dz, not written when null; returns the sum of the exponentials, taken before rounding.
+template <typename T, typename Cap>
+HWY_INLINE float exp_span(Cap cap, const float* logits, float reference, T* out, int64_t n) {
   const Floats d;
   const auto shift = hn::Set(d, reference);
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   auto sum = hn::Zero(d);
   int64_t i = 0;
   for (; i + lanes <= n; i += lanes) {
-    const auto e = hn::Exp(d, hn::Sub(load(logits + i), shift));
+    const auto z = cap(load(logits + i));
+    const auto e = hn::Exp(d, hn::Sub(z, shift));
     sum = hn::Add(sum, e);
-    if (out != nullptr) store(e, out + i);
+    if (out != nullptr) store(cap.with_slope(e, z), out + i);
   }
   float total = sum_of_lanes(sum);
   if (i < n) {
-    const auto e = hn::IfThenElseZero(hn::FirstN(d, static_cast<size_t>(n - i)),
-                                      hn::Exp(d, hn::Sub(load_some(logits + i, static_cast<size_t>(n - i)), shift)));
+    const auto z = cap(load_some(logits + i, static_cast<size_t>(n - i)));
+    const auto e = hn::IfThenElseZero(hn::FirstN(d, static_cast<size_t>(n - i)), hn::Exp(d, hn::Sub(z, shift)));
     total += sum_of_lanes(e);
-    if (out != nullptr) store_some(e, out + i, static_cast<size_t>(n - i));
+    if (out != nullptr) store_some(cap.with_slope(e, z), out + i, static_cast<size_t>(n - i));
   }
   return total;
 }
-float exp_f32(const float* logits, float reference, float* out, int64_t n) {
-  return exp_span(logits, reference, out, n);
+float exp_f32(const float* logits, float reference, float cap, float* out, int64_t n) {
+  return cap > 0 ? exp_span(Capped{cap}, logits, reference, out, n) : exp_span(Uncapped{}, logits, reference, out, n);
 }
-float exp_bf16(const float* logits, float reference, uint16_t* out, int64_t n) {
-  return exp_span(logits, reference, out, n);
+float exp_bf16(const float* logits, float reference, float cap, uint16_t* out, int64_t n) {
+  return cap > 0 ? exp_span(Capped{cap}, logits, reference, out, n) : exp_span(Uncapped{}, logits, reference, out, n);
 }
 
 template <typename T>
@@ -161,7 +180,7 @@ struct Row {
   int32_t row;  // of hidden
   int32_t label;
   float guess;              // the label's logit, near enough: the reference of all tiles that it suits
-  float at_label;           // the label's logit as the product gave it
+  float at_label;           // the label's logit as the product gave it, capped
   float factor;             // gradient of a logit = factor · exponential ...
   float at_label_gradient;  // ... but this at the label, whose exponential is stored as zero
 };
@@ -226,7 +245,7 @@ struct Chunk {
       std::memcpy(hidden + i * row_bytes, static_cast<const std::byte*>(tensors.hidden) + rows[i].row * row_bytes,
                   static_cast<size_t>(row_bytes));
       rows[i].guess =
-          HWY_DYNAMIC_DISPATCH(dot)(spec.dtype, hidden + i * row_bytes, weight_row(rows[i].label), spec.width);
+          capped(HWY_DYNAMIC_DISPATCH(dot)(spec.dtype, hidden + i * row_bytes, weight_row(rows[i].label), spec.width));
       std::fill_n(tile_sums + i * tiles, tiles, TileSum{rows[i].guess, 0, 0, 0});
     });
     const int64_t idle = chunk_of(spec) - count;  // the last chunk is filled up with rows of zeros
@@ -235,23 +254,31 @@ struct Chunk {
       std::memset(exponential(count, 0), 0, static_cast<size_t>(idle * spec.vocab * element_size(spec.dtype)));
   }
 
+  // A single logit, and the slope there.
+  float capped(float z) const { return spec.softcap > 0 ? spec.softcap * std::tanh(z / spec.softcap) : z; }
+  double slope(float z_capped) const {
+    const double t = spec.softcap > 0 ? static_cast<double>(z_capped) / static_cast<double>(spec.softcap) : 0.0;
+    return 1.0 - t * t;
+  }
+
   // Turns a tile of logits into exponentials while it is in cache.
   void consume(const MatmulTile& tile) const {
     for (int64_t i = 0; i < tile.rows && tile.row + i < count; ++i) {
       const float* const logits = tile.values + i * tile.stride;
       Row& row = rows[tile.row + i];
-      const float top = HWY_DYNAMIC_DISPATCH(largest)(logits, tile.columns);
+      const float top = capped(HWY_DYNAMIC_DISPATCH(largest)(logits, tile.columns));  // a cap keeps the order
       const float reference = top > row.guess + kMaxExponent ? top : row.guess;
       std::byte* const out = exponentials == nullptr ? nullptr : exponential(tile.row + i, tile.column);
-      const float sum =
-          spec.dtype == DType::f32
-              ? HWY_DYNAMIC_DISPATCH(exp_f32)(logits, reference, reinterpret_cast<float*>(out), tile.columns)
-              : HWY_DYNAMIC_DISPATCH(exp_bf16)(logits, reference, reinterpret_cast<uint16_t*>(out), tile.columns);
+      const float sum = spec.dtype == DType::f32
+                            ? HWY_DYNAMIC_DISPATCH(exp_f32)(logits, reference, spec.softcap,
+                                                            reinterpret_cast<float*>(out), tile.columns)
+                            : HWY_DYNAMIC_DISPATCH(exp_bf16)(logits, reference, spec.softcap,
+                                                             reinterpret_cast<uint16_t*>(out), tile.columns);
       tile_sums[(tile.row + i) * tiles + tile.column_tile] = {reference, sum, static_cast<int32_t>(tile.column),
                                                               static_cast<int32_t>(tile.columns)};
       const int64_t label = row.label - tile.column;
       if (label < 0 || label >= tile.columns) continue;
-      row.at_label = logits[label];
+      row.at_label = capped(logits[label]);
       if (out != nullptr)
         std::memset(out + label * element_size(spec.dtype), 0, static_cast<size_t>(element_size(spec.dtype)));
     }
@@ -275,7 +302,7 @@ struct Chunk {
       const double above = static_cast<double>(reference) - static_cast<double>(row.at_label);
       nll[i] = std::log(total) + above;
       row.factor = static_cast<float>(scale / total);
-      row.at_label_gradient = static_cast<float>(scale * (std::exp(-above) / total - 1.0));
+      row.at_label_gradient = static_cast<float>(scale * (std::exp(-above) / total - 1.0) * slope(row.at_label));
     });
   }
 

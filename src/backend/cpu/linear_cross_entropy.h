@@ -20,6 +20,7 @@ struct LinearCrossEntropySpec {
   DType dtype = DType::f32;  // hidden, weight and d_hidden: f32 or bf16
   bool gradients = true;     // d_hidden or d_weight may be asked for
   bool weight_gradient = true;
+  float softcap = 0;  // 0: none; else every logit z counts as softcap · tanh(z / softcap)
 };
 
 inline constexpr int32_t kIgnoredLabel = -100;

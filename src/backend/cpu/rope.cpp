@@ -34,7 +34,8 @@ HWY_INLINE void rotate_rows(const RopeSpec& spec, const T* x, const float* cos, 
     const float* const c = cos + row * half;
     const float* const s = sin + row * half;
     for (int64_t head = 0; head < spec.heads; ++head) {
-      const int64_t at = (row * spec.heads + head) * spec.head_dim;
+      const int64_t head_at = (row * spec.heads + head) * spec.head_dim;
+      const int64_t at = head_at + spec.offset;
       const T* const in = x + at;
       T* const to = out + at;
       if (spec.interleaved) {
@@ -54,9 +55,12 @@ HWY_INLINE void rotate_rows(const RopeSpec& spec, const T* x, const float* cos, 
           lane.put(hn::MulAdd(a, sin_i, hn::Mul(b, cos_i)), to + half + i);
         });
       }
-      if (in != to && spec.rotary_dim < spec.head_dim)
-        std::memcpy(to + spec.rotary_dim, in + spec.rotary_dim,
-                    static_cast<size_t>(spec.head_dim - spec.rotary_dim) * sizeof(T));
+      if (in == to) continue;
+      const int64_t behind = spec.offset + spec.rotary_dim;
+      if (spec.offset > 0) std::memcpy(out + head_at, x + head_at, static_cast<size_t>(spec.offset) * sizeof(T));
+      if (behind < spec.head_dim)
+        std::memcpy(out + head_at + behind, x + head_at + behind,
+                    static_cast<size_t>(spec.head_dim - behind) * sizeof(T));
     }
   }
 }

@@ -18,6 +18,7 @@ struct RopeSpec {
   int64_t rotary_dim = 0;    // even, <= head_dim; the rest of each head passes through
   bool interleaved = false;  // pairs (2i, 2i+1); otherwise (i, i + rotary_dim/2)
   DType dtype = DType::f32;
+  int64_t offset = 0;  // of the rotary values in a head
 };
 
 // out = x rotated by +angle (direction +1) or -angle (-1, which is the backward). x, out: (rows, heads, head_dim), may
