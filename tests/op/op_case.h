@@ -14,7 +14,8 @@ using Numbers = std::vector<double>;
 
 struct OpOperand {
   enum class Role {
-    input,    // differentiated, comes from an op before
+    input,      // differentiated, comes from an op before
+    f32_input,  // the same, but always f32
     weight,   // differentiated, a trained parameter with an accumulator
     fixed,    // a float that is not differentiated, always f32
     integers  // i32
@@ -30,14 +31,16 @@ struct OpCase {
   OpKind kind;
   OpAttrs attrs;
   std::vector<OpOperand> operands;
-  std::function<Numbers(const std::vector<Numbers>& operands)> reference;  // the first result
+  std::function<Numbers(const std::vector<Numbers>& operands)> reference;  // the first `results`, one after another
   double tolerance = 5e-6;                                                 // f32, of the largest value
   double bf16_tolerance = 2e-2;                                            // of the largest value
   bool has_gradient = true;
+  int results = 1;             // how many of the op's results are checked
   bool sums_gradients = true;  // adds onto what has reached the operand already
 };
 
 std::vector<OpCase> op_cases();
 std::vector<OpCase> attention_cases();
+std::vector<OpCase> mixture_cases();
 
 }  // namespace plimsoll

@@ -97,7 +97,7 @@ OpCase rope(const char* name, const RopeAttrs& attrs) {
               for (int64_t head = 0; head < attrs.heads; ++head) {
                 for (int64_t i = 0; i < half; ++i) {
                   const bool pairs = attrs.style == RopeStyle::interleaved;
-                  const size_t first = at(row, attrs.heads * attrs.head_dim, head * attrs.head_dim);
+                  const size_t first = at(row, attrs.heads * attrs.head_dim, head * attrs.head_dim + attrs.offset);
                   const size_t a = first + static_cast<size_t>(pairs ? 2 * i : i),
                                b = first + static_cast<size_t>(pairs ? 2 * i + 1 : i + half);
                   const double cosine = in[1][at(row, half, i)],
@@ -147,18 +147,18 @@ OpCase add() {
           }};
 }
 
-OpCase cross_entropy(const char* name, int64_t chunk_rows, const Numbers& labels) {
+OpCase cross_entropy(const char* name, int64_t chunk_rows, const Numbers& labels, float softcap = 0) {
   constexpr int64_t kWidth = 24, kVocabulary = 37;
   const auto rows = static_cast<int64_t>(labels.size());
   return {.name = name,
           .kind = OpKind::linear_cross_entropy,
-          .attrs = CrossEntropyAttrs{chunk_rows},
+          .attrs = CrossEntropyAttrs{chunk_rows, softcap},
           .operands = {{"hidden", {rows, kWidth}, Role::input, {}},
                        {"weight", {kVocabulary, kWidth}, Role::weight, {}},
                        {"labels", {rows}, Role::integers, labels},
                        {"loss_scale", {1}, Role::fixed, {0.125}}},
           .reference =
-              [rows](const std::vector<Numbers>& in) {
+              [rows, softcap](const std::vector<Numbers>& in) {
                 double loss = 0;
                 for (int64_t row = 0; row < rows; ++row) {
                   if (in[2][static_cast<size_t>(row)] < 0) continue;
@@ -167,6 +167,8 @@ OpCase cross_entropy(const char* name, int64_t chunk_rows, const Numbers& labels
                     logits.push_back(0);
                     for (int64_t c = 0; c < kWidth; ++c)
                       logits.back() += in[0][at(row, kWidth, c)] * in[1][at(v, kWidth, c)];
+                    const auto cap = static_cast<double>(softcap);
+                    if (cap > 0) logits.back() = cap * std::tanh(logits.back() / cap);
                   }
                   const double largest = *std::max_element(logits.begin(), logits.end());
                   double sum = 0;
@@ -176,6 +178,49 @@ OpCase cross_entropy(const char* name, int64_t chunk_rows, const Numbers& labels
                 return Numbers{loss * in[3][0]};
               },
           .sums_gradients = false};
+}
+
+OpCase scale() {
+  return {.name = "scale",
+          .kind = OpKind::scale,
+          .attrs = ScaleAttrs{0.22F},
+          .operands = {{"x", {5, 27}, Role::input, {}}},
+          .reference = [](const std::vector<Numbers>& in) {
+            Numbers out;
+            for (const double x : in[0]) out.push_back(static_cast<double>(0.22F) * x);
+            return out;
+          }};
+}
+
+OpCase softcap() {
+  return {.name = "softcap",
+          .kind = OpKind::softcap,
+          .attrs = SoftcapAttrs{2.5F},
+          .operands = {{"x", {5, 27}, Role::input, {}}},
+          .reference =
+              [](const std::vector<Numbers>& in) {
+                Numbers out;
+                for (const double x : in[0]) out.push_back(2.5 * std::tanh(x / 2.5));
+                return out;
+              },
+          .has_gradient = false};
+}
+
+OpCase split_columns() {
+  constexpr int64_t kRows = 5, kFirst = 7, kWidth = 18;
+  return {.name = "split_columns",
+          .kind = OpKind::split_columns,
+          .attrs = SplitColumnsAttrs{kFirst},
+          .operands = {{"x", {kRows, kWidth}, Role::input, {}}},
+          .reference =
+              [](const std::vector<Numbers>& in) {
+                Numbers out;
+                for (const bool rest : {false, true})
+                  for (int64_t i = 0; i < kRows * kWidth; ++i)
+                    if ((i % kWidth >= kFirst) == rest) out.push_back(in[0][static_cast<size_t>(i)]);
+                return out;
+              },
+          .results = 2};
 }
 
 OpCase rope_table() {
@@ -208,8 +253,9 @@ OpCase gather_rows() {
 
 // Attention by its definition: every score of every pair, masked.
 Numbers attend(const AttentionAttrs& a, const std::vector<Numbers>& in) {
-  Numbers out(in[0].size(), 0.0);
   const int64_t q_width = a.heads * a.head_dim, kv_width = a.kv_heads * a.head_dim;
+  const int64_t out_width = a.heads * a.values(), v_width = a.kv_heads * a.values();
+  Numbers out(static_cast<size_t>(a.batch * a.query_length * out_width), 0.0);
   for (int64_t row = 0; row < a.batch; ++row) {
     for (int64_t head = 0; head < a.heads; ++head) {
       const int64_t kv_head = head / (a.heads / a.kv_heads);
@@ -223,16 +269,19 @@ Numbers attend(const AttentionAttrs& a, const std::vector<Numbers>& in) {
           for (int64_t d = 0; d < a.head_dim; ++d)
             score += in[0][at(row * a.query_length + i, q_width, head * a.head_dim + d)] *
                      in[1][at(row * a.kv_length + j, kv_width, kv_head * a.head_dim + d)];
-          weights[static_cast<size_t>(j)] = score * static_cast<double>(a.scale);
+          score *= static_cast<double>(a.scale);
+          const auto cap = static_cast<double>(a.softcap);
+          weights[static_cast<size_t>(j)] = cap > 0 ? cap * std::tanh(score / cap) : score;
         }
         const double largest = *std::max_element(weights.begin(), weights.end());
         for (double& weight : weights) weight = std::exp(weight - largest);
-        const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
+        double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
+        if (a.has_sinks) sum += std::exp(in[5][static_cast<size_t>(head)] - largest);
         for (int64_t j = 0; j <= i; ++j)
-          for (int64_t d = 0; d < a.head_dim; ++d)
-            out[at(row * a.query_length + i, q_width, head * a.head_dim + d)] +=
+          for (int64_t d = 0; d < a.values(); ++d)
+            out[at(row * a.query_length + i, out_width, head * a.values() + d)] +=
                 weights[static_cast<size_t>(j)] / sum *
-                in[2][at(row * a.kv_length + j, kv_width, kv_head * a.head_dim + d)];
+                in[2][at(row * a.kv_length + j, v_width, kv_head * a.values() + d)];
       }
     }
   }
@@ -240,24 +289,29 @@ Numbers attend(const AttentionAttrs& a, const std::vector<Numbers>& in) {
 }
 
 OpCase attention(const char* name, int64_t length, int64_t heads, int64_t kv_heads, int64_t window,
-                 const Numbers& segments) {
+                 const Numbers& segments, float softcap = 0, int64_t value_dim = 0, bool sinks = false) {
   AttentionAttrs attrs{2, length, length, heads, kv_heads, 8, window, 0.4F};
+  attrs.softcap = softcap;
+  attrs.value_dim = value_dim;
+  attrs.has_sinks = sinks;
   Numbers starts;
   for (size_t i = 0; i < segments.size(); ++i) {
     size_t start = i;
     while (segments[i] >= 0 && start % static_cast<size_t>(length) != 0 && segments[start - 1] == segments[i]) --start;
     starts.push_back(static_cast<double>(start % static_cast<size_t>(length)));
   }
-  return {.name = name,
+  OpCase result{.name = name,
           .kind = OpKind::attention,
           .attrs = attrs,
           .operands = {{"q", {2 * length, heads * 8}, Role::input, {}},
                        {"k", {2 * length, kv_heads * 8}, Role::input, {}},
-                       {"v", {2 * length, kv_heads * 8}, Role::input, {}},
+                       {"v", {2 * length, kv_heads * attrs.values()}, Role::input, {}},
                        {"segment_ids", {2 * length}, Role::integers, segments},
                        {"segment_start", {2 * length}, Role::integers, starts}},
           .reference = [attrs](const std::vector<Numbers>& in) { return attend(attrs, in); },
           .tolerance = 1e-5};
+  if (sinks) result.operands.push_back({"sinks", {heads}, Role::weight, {}});
+  return result;
 }
 
 }  // namespace
@@ -284,12 +338,17 @@ std::vector<OpCase> op_cases() {
       rope("rope_interleaved", {3, 16, 16, RopeStyle::interleaved, false}),
       rope("rope_partial", {2, 16, 8, RopeStyle::half, false}),
       rope("rope_inverse", {3, 16, 16, RopeStyle::half, true}),
+      rope("rope_behind", {3, 18, 8, RopeStyle::interleaved, false, 10}),
       gated("swiglu", Activation::silu),
       gated("geglu_tanh", Activation::gelu_tanh),
       gated("geglu_erf", Activation::gelu_erf),
       add(),
       cross_entropy("cross_entropy_one_chunk", 16, {1, -100, 0, 36, 5, 5, -100}),
       cross_entropy("cross_entropy_chunks", 3, {1, -100, 0, 36, 5, 5, -100, 9}),
+      cross_entropy("cross_entropy_softcap", 3, {1, -100, 0, 36, 5, 5, -100, 9}, 3),
+      scale(),
+      softcap(),
+      split_columns(),
       cross_entropy("cross_entropy_no_label", 2, {-100, -100, -100}),
       rope_table(),
       gather_rows(),
@@ -301,6 +360,9 @@ std::vector<OpCase> attention_cases() {
       attention("attention", 11, 2, 2, 0, Numbers(22, 0)),
       attention("attention_grouped", 9, 4, 2, 0, Numbers(18, 0)),
       attention("attention_window", 13, 2, 1, 4, Numbers(26, 0)),
+      attention("attention_softcap", 13, 2, 1, 0, Numbers(26, 0), 0.7F),
+      attention("attention_values", 11, 2, 2, 0, Numbers(22, 0), 0, 5),
+      attention("attention_sinks", 11, 4, 2, 4, Numbers(22, 0), 0, 0, true),
       attention("attention_segments", 9, 2, 2, 0, {0, 0, 0, 1, 1, 1, 1, 2, 2, 0, 0, 0, 0, 0, 0, 1, -1, -1}),
       attention("attention_padding", 7, 2, 2, 0, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -1, -1, -1, -1}),
       attention("attention_segments_window", 9, 4, 2, 2, {0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 1, 1, 1, 1, 2, 2, 2, -1}),

@@ -38,11 +38,12 @@ struct BuiltOp {
   Graph graph;
   std::vector<ValueId> operands, gradients;  // gradients: by operand; kNoValue where there is none
   std::vector<ValueId> so_far;               // what had reached each input before
-  ValueId result = kNoValue, upstream = kNoValue;
+  std::vector<ValueId> results, upstream;
 };
 
 bool differentiated(const OpCase& test, size_t i) {
-  return test.has_gradient && (test.operands[i].role == Role::input || test.operands[i].role == Role::weight);
+  const Role role = test.operands[i].role;
+  return test.has_gradient && (role == Role::input || role == Role::f32_input || role == Role::weight);
 }
 
 BuiltOp build(const OpCase& test, DType dtype, bool with_so_far) {
@@ -52,7 +53,9 @@ BuiltOp build(const OpCase& test, DType dtype, bool with_so_far) {
   std::unordered_map<ValueId, ValueId> accumulators;
   for (size_t i = 0; i < test.operands.size(); ++i) {
     const OpOperand& operand = test.operands[i];
-    const DType type = operand.role == Role::integers ? DType::i32 : operand.role == Role::fixed ? DType::f32 : dtype;
+    const DType type = operand.role == Role::integers                                       ? DType::i32
+                       : operand.role == Role::fixed || operand.role == Role::f32_input ? DType::f32
+                                                                                        : dtype;
     const ValueKind kind = operand.role == Role::weight ? ValueKind::parameter : ValueKind::input;
     built.operands.push_back(add_value(graph, {operand.name, type, operand.shape, kind}));
     built.gradients.push_back(kNoValue);
@@ -61,25 +64,28 @@ BuiltOp build(const OpCase& test, DType dtype, bool with_so_far) {
       built.gradients[i] = accumulators[built.operands[i]] =
           add_value(graph, {gradient_name(operand.name), DType::f32, operand.shape, ValueKind::gradient});
     else if (differentiated(test, i) && with_so_far)
-      built.so_far[i] = add_value(graph, {"so_far." + operand.name, dtype, operand.shape, ValueKind::input});
+      built.so_far[i] = add_value(graph, {"so_far." + operand.name, type, operand.shape, ValueKind::input});
   }
-  built.result = add_op(graph, {test.kind, built.operands, test.attrs, test.name})[0];
-  graph.outputs = {built.result};
+  built.results = add_op(graph, {test.kind, built.operands, test.attrs, test.name});
+  built.results.resize(static_cast<size_t>(test.results));
+  graph.outputs = built.results;
   if (test.has_gradient) {
-    const Value result = graph.value(built.result);
-    built.upstream = add_value(graph, {"upstream", result.dtype, result.shape, ValueKind::input});
+    for (const ValueId id : built.results) {
+      const Value result = graph.value(id);
+      built.upstream.push_back(add_value(graph, {"upstream", result.dtype, result.shape, ValueKind::input}));
+    }
     std::vector<bool> needs(graph.values.size(), false);
     for (size_t i = 0; i < test.operands.size(); ++i)
       needs[static_cast<size_t>(built.operands[i])] = differentiated(test, i);
     GradientBuilder builder(graph, accumulators, needs);
-    builder.set_gradient(built.result, built.upstream);
+    for (size_t i = 0; i < built.results.size(); ++i) builder.set_gradient(built.results[i], built.upstream[i]);
     for (size_t i = 0; i < test.operands.size(); ++i)
       if (built.so_far[i] != kNoValue) builder.set_gradient(built.operands[i], built.so_far[i]);
     const Op op = graph.ops[0];
     op_def(test.kind).gradient(builder, op);
-    built.result = graph.outputs[0];  // the loss moves to its gradient op
+    built.results = graph.outputs;  // the loss moves to its gradient op
     for (size_t i = 0; i < test.operands.size(); ++i) {
-      if (!differentiated(test, i) || test.operands[i].role != Role::input) continue;
+      if (!differentiated(test, i) || test.operands[i].role == Role::weight) continue;
       built.gradients[i] = builder.gradient_of(built.operands[i]);
       graph.outputs.push_back(built.gradients[i]);
     }
@@ -135,13 +141,21 @@ void check(const OpCase& test, DType dtype, bool with_so_far) {
   std::vector<float> upstream =
       test.kind == OpKind::linear_cross_entropy ? std::vector<float>(1, 1.0F) : random_values(value.size(), 5);
   if (dtype == DType::bf16) upstream = from_bf16(to_bf16(upstream));
-  const bool reads_upstream =
-      built.upstream != kNoValue && runner.plan().phases[0].value_offset[static_cast<size_t>(built.upstream)] >= 0;
-  if (reads_upstream) runner.set(built.upstream, upstream);
+  auto part = upstream.begin();
+  for (const ValueId id : built.upstream) {
+    const auto end = part + built.graph.value(id).shape.elements();
+    if (runner.plan().phases[0].value_offset[static_cast<size_t>(id)] >= 0) runner.set(id, {part, end});
+    part = end;
+  }
   runner.state().row = 3;
   runner.run();
 
-  expect_near(runner.get(built.result), value, tolerance, "value");
+  std::vector<float> got;
+  for (const ValueId id : built.results) {
+    const std::vector<float> one = runner.get(id);
+    got.insert(got.end(), one.begin(), one.end());
+  }
+  expect_near(got, value, tolerance, "value");
   for (size_t i = 0; i < operands.size(); ++i) {
     if (!differentiated(test, i)) continue;
     Numbers want = differences(test, operands, i, {upstream.begin(), upstream.end()});
@@ -164,11 +178,16 @@ INSTANTIATE_TEST_SUITE_P(Cpu, OpTest, testing::ValuesIn(op_cases()), [](const au
 INSTANTIATE_TEST_SUITE_P(CpuAttention, OpTest, testing::ValuesIn(attention_cases()),
                          [](const auto& info) { return info.param.name; });
 
+INSTANTIATE_TEST_SUITE_P(CpuMixture, OpTest, testing::ValuesIn(mixture_cases()),
+                         [](const auto& info) { return info.param.name; });
+
 TEST(OpTable, EveryDifferentiableOpIsTested) {
   std::set<OpKind> tested;
   for (const OpCase& test : op_cases())
     if (test.has_gradient) tested.insert(test.kind);
   for (const OpCase& test : attention_cases()) tested.insert(test.kind);
+  for (const OpCase& test : mixture_cases())
+    if (test.has_gradient) tested.insert(test.kind);
   for (int i = 0; i < kOpKindCount; ++i) {
     const auto kind = static_cast<OpKind>(i);
     EXPECT_EQ(op_def(kind).gradient != nullptr, tested.contains(kind)) << name_of(kind);

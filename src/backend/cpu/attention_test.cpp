@@ -53,16 +53,19 @@ struct Case {
   AttentionShape shape;
   Floats q, k, v, dout;
   Ids ids, start;  // empty: null
+  Floats sinks = {};  // by head; empty: none
 };
 
 struct Results {
-  Floats out, lse, dq, dk, dv;
+  Floats out, lse, dq, dk, dv, dsinks = {};
 };
 
 int64_t q_elements(const AttentionShape& s) { return s.batch * s.q_len * s.q_row_stride; }
 int64_t out_elements(const AttentionShape& s) { return s.batch * s.q_len * s.out_row_stride; }
 
-AttentionShape make_shape(int64_t batch, int64_t q_len, int64_t kv_len, int64_t heads, int64_t kv_heads, int64_t d) {
+// `value_dim` 0: as d.
+AttentionShape make_shape(int64_t batch, int64_t q_len, int64_t kv_len, int64_t heads, int64_t kv_heads, int64_t d,
+                          int64_t value_dim = 0) {
   AttentionShape s;
   s.batch = batch;
   s.q_len = q_len;
@@ -70,8 +73,11 @@ AttentionShape make_shape(int64_t batch, int64_t q_len, int64_t kv_len, int64_t 
   s.heads = heads;
   s.kv_heads = kv_heads;
   s.head_dim = d;
-  s.q_row_stride = s.out_row_stride = heads * d;
-  s.k_row_stride = s.v_row_stride = kv_heads * d;
+  s.value_dim = value_dim;
+  s.q_row_stride = heads * d;
+  s.k_row_stride = kv_heads * d;
+  s.out_row_stride = heads * s.values();
+  s.v_row_stride = kv_heads * s.values();
   s.q_offset = kv_len - q_len;
   s.scale = 1.0F / std::sqrt(static_cast<float>(d));
   return s;
@@ -86,6 +92,7 @@ Case random_case(const AttentionShape& shape, uint32_t seed, float spread = 1.0F
          Floats(static_cast<size_t>(shape.batch * shape.kv_len * shape.v_row_stride)),
          Floats(static_cast<size_t>(out_elements(shape))),
          {},
+         {},
          {}};
   for (float& x : c.q) x = spread * normal(random);
   for (Floats* values : {&c.k, &c.v, &c.dout})
@@ -94,6 +101,11 @@ Case random_case(const AttentionShape& shape, uint32_t seed, float spread = 1.0F
     for (Floats* values : {&c.q, &c.k, &c.v, &c.dout})
       for (float& x : *values) x = bf16_to_f32(f32_to_bf16(x));
   return c;
+}
+
+// Sinks from far below to far above the scores.
+void add_sinks(Case& c) {
+  for (int64_t h = 0; h < c.shape.heads; ++h) c.sinks.push_back(static_cast<float>(h % 5) * 3.0F - 4.0F);
 }
 
 // Random segments with stretches of padding (id -1) between and inside them.
@@ -126,7 +138,7 @@ bool sees(const Case& c, int64_t b, int64_t i, int64_t j) {
 // The definition, in double. Two passes of O(T^2 D) over every head.
 Results naive(const Case& c) {
   const AttentionShape& s = c.shape;
-  std::vector<double> dq(c.q.size()), dk(c.k.size()), dv(c.v.size()), out(c.dout.size());
+  std::vector<double> dq(c.q.size()), dk(c.k.size()), dv(c.v.size()), out(c.dout.size()), dsinks(c.sinks.size());
   Results results;
   results.lse.assign(static_cast<size_t>(s.batch * s.heads * s.q_len), 0.0F);
   for (int64_t b = 0; b < s.batch; ++b)
@@ -134,14 +146,14 @@ Results naive(const Case& c) {
       for (int64_t i = 0; i < s.q_len; ++i) {
         const int64_t kv = h / (s.heads / s.kv_heads);
         const auto q_at = static_cast<size_t>((b * s.q_len + i) * s.q_row_stride + h * s.head_dim);
-        const auto o_at = static_cast<size_t>((b * s.q_len + i) * s.out_row_stride + h * s.head_dim);
+        const auto o_at = static_cast<size_t>((b * s.q_len + i) * s.out_row_stride + h * s.values());
         const auto k_at = [&](int64_t j) {
           return static_cast<size_t>((b * s.kv_len + j) * s.k_row_stride + kv * s.head_dim);
         };
         const auto v_at = [&](int64_t j) {
-          return static_cast<size_t>((b * s.kv_len + j) * s.v_row_stride + kv * s.head_dim);
+          return static_cast<size_t>((b * s.kv_len + j) * s.v_row_stride + kv * s.values());
         };
-        const auto d = static_cast<size_t>(s.head_dim);
+        const auto d = static_cast<size_t>(s.head_dim), values = static_cast<size_t>(s.values());
         std::vector<double> score(static_cast<size_t>(s.kv_len)), slope(score.size(), 1.0), p(score.size()),
             dp(score.size());
         double highest = -std::numeric_limits<double>::infinity(), total = 0, delta = 0;
@@ -163,17 +175,20 @@ Results naive(const Case& c) {
         });
         each_key([&](int64_t, size_t at) { total += p[at] = std::exp(score[at] - highest); });
         if (total == 0) continue;
+        const double sink = c.sinks.empty() ? 0.0 : std::exp(c.sinks[static_cast<size_t>(h)] - highest);
+        total += sink;
         results.lse[static_cast<size_t>((b * s.heads + h) * s.q_len + i)] =
             static_cast<float>(highest + std::log(total));
         each_key([&](int64_t j, size_t at) {
           p[at] /= total;
-          for (size_t x = 0; x < d; ++x) {
+          for (size_t x = 0; x < values; ++x) {
             out[o_at + x] += p[at] * c.v[v_at(j) + x];
             dp[at] += double{c.dout[o_at + x]} * c.v[v_at(j) + x];
             dv[v_at(j) + x] += p[at] * c.dout[o_at + x];
           }
           delta += p[at] * dp[at];
         });
+        if (!c.sinks.empty()) dsinks[static_cast<size_t>(h)] -= sink / total * delta;
         each_key([&](int64_t j, size_t at) {
           const double ds = p[at] * (dp[at] - delta) * slope[at] * s.scale;
           for (size_t x = 0; x < d; ++x) {
@@ -186,6 +201,7 @@ Results naive(const Case& c) {
   results.dq.assign(dq.begin(), dq.end());
   results.dk.assign(dk.begin(), dk.end());
   results.dv.assign(dv.begin(), dv.end());
+  results.dsinks.assign(dsinks.begin(), dsinks.end());
   return results;
 }
 
@@ -210,7 +226,10 @@ Results run(const AttentionKernels& kernels, Case& c, int threads) {
   const int64_t forward_bytes = forward_workspace_bytes(s, kernels, threads);
   Memory workspace = workspace_of(forward_bytes);
   std::memcpy(workspace.get() + forward_bytes, "guard", 6);
-  forward_with(kernels, pool, s, q.data(), k.data(), v.data(), ids, start, out.data(), lse.data(), workspace.get());
+  Rows sinks(type, c.sinks);
+  const void* const sinks_data = c.sinks.empty() ? nullptr : sinks.data();
+  forward_with(kernels, pool, s, q.data(), k.data(), v.data(), ids, start, out.data(), lse.data(), workspace.get(),
+               sinks_data);
   EXPECT_STREQ(workspace.get() + forward_bytes, "guard");
   const int64_t backward_bytes = backward_workspace_bytes(s, kernels, threads);
   workspace = workspace_of(backward_bytes);
@@ -218,7 +237,10 @@ Results run(const AttentionKernels& kernels, Case& c, int threads) {
   backward_with(kernels, pool, s, dout.data(), q.data(), k.data(), v.data(), out.data(), lse.data(), ids, start,
                 dq.data(), dk.data(), dv.data(), workspace.get());
   EXPECT_STREQ(workspace.get() + backward_bytes, "guard");
-  return {out.values(), lse, dq.values(), dk.values(), dv.values()};
+  Floats dsinks(c.sinks.size(), 0.0F);
+  if (sinks_data != nullptr)
+    attention_sink_backward(pool, s, dout.data(), out.data(), lse.data(), sinks_data, dsinks.data());
+  return {out.values(), lse, dq.values(), dk.values(), dv.values(), dsinks};
 }
 
 // Largest difference over the largest value; NaN counts as infinite.
@@ -239,6 +261,7 @@ void expect_close(const Results& ours, const Results& expected, double tolerance
   EXPECT_LT(distance(ours.dq, expected.dq), tolerance) << "dq";
   EXPECT_LT(distance(ours.dk, expected.dk), tolerance) << "dk";
   EXPECT_LT(distance(ours.dv, expected.dv), tolerance) << "dv";
+  EXPECT_LT(distance(ours.dsinks, expected.dsinks), tolerance) << "dsinks";
 }
 
 void expect_same_bits(const Results& x, const Results& y) {
@@ -247,6 +270,7 @@ void expect_same_bits(const Results& x, const Results& y) {
   EXPECT_EQ(x.dq, y.dq);
   EXPECT_EQ(x.dk, y.dk);
   EXPECT_EQ(x.dv, y.dv);
+  EXPECT_EQ(x.dsinks, y.dsinks);
 }
 
 // --- golden
@@ -265,6 +289,11 @@ struct Golden {
     bytes.assign(std::istreambuf_iterator<char>(file), {});
   }
   std::vector<int64_t> shape(const std::string& name) const { return header.at(name).at("shape"); }
+  Floats vector(const std::string& name) const {
+    Floats values(static_cast<size_t>(shape(name).at(0)));
+    std::memcpy(values.data(), bytes.data() + header.at(name).at("data_offsets")[0].get<size_t>(), values.size() * 4);
+    return values;
+  }
   // (B, heads, T, D) → (B, T, heads * D)
   Floats rows(const std::string& name) const {
     const auto dims = shape(name);
@@ -288,7 +317,9 @@ Case golden_case(const Golden& golden) {
          golden.rows("in.v"),
          golden.rows("upstream.out"),
          {},
+         {},
          {}};
+  if (golden.header.contains("in.sinks")) c.sinks = golden.vector("in.sinks");
   return c;
 }
 
@@ -301,6 +332,7 @@ void check_golden(const std::string& name, double tolerance, void (*adjust)(Case
   EXPECT_LT(distance(ours.dq, golden.rows("grad.q")), tolerance) << name;
   EXPECT_LT(distance(ours.dk, golden.rows("grad.k")), tolerance) << name;
   EXPECT_LT(distance(ours.dv, golden.rows("grad.v")), tolerance) << name;
+  if (!c.sinks.empty()) EXPECT_LT(distance(ours.dsinks, golden.vector("grad.sinks")), tolerance) << name;
 }
 
 TEST(Attention, GoldenCausal) {
@@ -317,6 +349,9 @@ TEST(Attention, GoldenSlidingWindow) {
 }
 TEST(Attention, GoldenSoftcap) {
   check_golden("softcap", 5e-6, [](Case& c) { c.shape.softcap = 5.0F; });
+}
+TEST(Attention, GoldenSinks) {
+  check_golden("sinks", 5e-6, [](Case&) {});
 }
 TEST(Attention, GoldenLargeScores) {
   check_golden("large_scores", 1e-3, [](Case& c) { c.shape.scale = 1.0F; });
@@ -354,6 +389,7 @@ TEST(Attention, GoldenPadded) {
                 cut(c.k, k_at, real * kv_heads * d),
                 cut(c.v, k_at, real * kv_heads * d),
                 cut(c.dout, q_at, heads * d),
+                {},
                 {},
                 {}};
     const Results one = run(f32_attention_kernels(), single, 1);
@@ -399,8 +435,10 @@ std::vector<Setting> f32_blocks_on_all_targets() {
 void check_all_masks(DType dtype, const std::vector<Setting>& settings) {
   uint32_t seed = 1;
   for (const Sizes& z : kSizes)
-    for (int mask = 0; mask < 5; ++mask) {
-      AttentionShape shape = make_shape(z.batch, z.q_len, z.kv_len, z.heads, z.kv_heads, z.head_dim);
+    for (int mask = 0; mask < 7; ++mask) {
+      // 5: values narrower than keys; 6: wider, and sinks.
+      const int64_t value_dim = mask == 5 ? std::max<int64_t>(4, z.head_dim / 2 - 3) : mask == 6 ? z.head_dim + 21 : 0;
+      AttentionShape shape = make_shape(z.batch, z.q_len, z.kv_len, z.heads, z.kv_heads, z.head_dim, value_dim);
       shape.dtype = dtype;
       if (mask == 1 || mask == 4) shape.window = 37;
       if (mask == 3) shape.softcap = 2.0F;
@@ -412,6 +450,7 @@ void check_all_masks(DType dtype, const std::vector<Setting>& settings) {
       }
       Case c = random_case(shape, ++seed);
       if (mask >= 2) add_segments(c, seed, mask >= 3);
+      if (mask == 6) add_sinks(c);
       SCOPED_TRACE(testing::Message() << "T " << z.q_len << "/" << z.kv_len << " heads " << z.heads << "/" << z.kv_heads
                                       << " head_dim " << z.head_dim << " mask " << mask);
       const Results expected = naive(c);
@@ -461,6 +500,7 @@ TEST(Attention, SameBitsForAnyThreadCount) {
     shape.dtype = dtype;
     Case c = random_case(shape, 3);
     add_segments(c, 3, true);
+    add_sinks(c);
     const Results one = run(attention_kernels(dtype), c, 1);
     expect_same_bits(run(attention_kernels(dtype), c, 3), one);
     expect_same_bits(run(attention_kernels(dtype), c, 2), one);

@@ -47,6 +47,23 @@ float inverse_count(const std::vector<int32_t>& labels) {
                                    std::count(labels.begin(), labels.end(), kIgnoredLabel));
 }
 
+// With the unit matrix for weights, hidden are the logits and d_hidden their gradient.
+TEST(LinearCrossEntropy, SoftcapAsTorch) {
+  const Golden g("ops/cross_entropy_softcap.safetensors");
+  const auto labels = g.i32("const.labels");
+  std::vector<float> unit(40 * 40, 0.0F);
+  for (size_t i = 0; i < 40; ++i) unit[i * 41] = 1.0F;
+  const float scale = inverse_count(labels) * g.f32("upstream.out")[0];
+  for (const int64_t chunk : {1, 7, 20}) {
+    LinearCrossEntropySpec spec{.rows = 20, .width = 40, .vocab = 40, .chunk_rows = chunk};
+    spec.softcap = 4.0F;
+    const Result r = run(spec, Typed(DType::f32, g.f32("in.logits")), Typed(DType::f32, unit), labels, scale, 2);
+    const float want = g.f32("out.out")[0] * g.f32("upstream.out")[0];
+    EXPECT_NEAR(r.loss, want, 5e-6 * std::abs(want));
+    expect_close(r.d_hidden.values(), g.f32("grad.logits"), 5e-6);
+  }
+}
+
 TEST(LinearCrossEntropy, AsTorchForEveryChunkSize) {
   const Golden g("ops/linear_cross_entropy_chunked.safetensors");
   const auto labels = g.i32("const.labels");
