@@ -54,7 +54,8 @@ cpu::LinearCrossEntropySpec cross_entropy_spec(const Graph& graph, const Op& op)
           op.attributes<CrossEntropyAttrs>().chunk_rows,
           hidden.dtype,
           gradients,
-          gradients && op.operands[4] != kNoValue};
+          gradients && op.operands[4] != kNoValue,
+          op.attributes<CrossEntropyAttrs>().has_bias ? graph.value(op.operands[gradients ? 5 : 4]).dtype : DType::f32};
 }
 
 }  // namespace
@@ -91,6 +92,7 @@ void linear_cross_entropy(const KernelContext& c) {
   tensors.labels = c.in<int32_t>(2);
   tensors.loss_scale = c.in<float>(3);
   tensors.loss_sum = c.out<float>(0);
+  if (c.op.attributes<CrossEntropyAttrs>().has_bias) tensors.bias = c.operands[4];
   cpu::linear_cross_entropy(c.pool, cross_entropy_spec(c.graph, c.op), tensors, c.workspace.data());
 }
 
@@ -104,6 +106,8 @@ void linear_cross_entropy_grad(const KernelContext& c) {
   tensors.loss_sum = c.out<float>(0);
   tensors.d_hidden = c.results[1];
   if (c.has_operand(4)) tensors.d_weight = c.in<float>(4);
+  if (c.op.attributes<CrossEntropyAttrs>().has_bias) tensors.bias = c.operands[5];
+  if (c.has_operand(6)) tensors.d_bias = c.in<float>(6);
   cpu::linear_cross_entropy(c.pool, cross_entropy_spec(c.graph, c.op), tensors, c.workspace.data());
 }
 
