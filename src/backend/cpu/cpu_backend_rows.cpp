@@ -37,13 +37,14 @@ cpu::ActivationKind kind_of(Activation activation) {
 }
 cpu::ActivationKind activation_of(const Op& op) { return kind_of(op.attributes<GatedActivationAttrs>().activation); }
 
-// The first operand that is there says the width and type of the norm's weights.
-cpu::LayerNormSpec layer_norm_spec(const Graph& graph, const Op& op, size_t x_index, size_t rows_index, bool result) {
-  const Value& x = graph.value(op.operands[x_index]);
-  const Value& stats = graph.value(result ? op.results[rows_index] : op.operands[rows_index]);
-  const ValueId weight = op.operands[result ? 1 : 2];
-  return {stats.shape[0], x.shape.elements() / stats.shape[0], x.dtype,
-          weight == kNoValue ? x.dtype : graph.value(weight).dtype, op.attributes<LayerNormAttrs>().eps};
+cpu::LayerNormSpec layer_norm_spec(const Op& op, const Value& x, const Value* weight, const Value& mean_rstd) {
+  const int64_t rows = mean_rstd.shape[0];
+  return {rows, x.shape.elements() / rows, x.dtype, weight == nullptr ? x.dtype : weight->dtype,
+          op.attributes<LayerNormAttrs>().eps};
+}
+cpu::LayerNormSpec layer_norm_grad_spec(const Graph& graph, const Op& op) {
+  const Value* weight = op.operands[2] == kNoValue ? nullptr : &graph.value(op.operands[2]);
+  return layer_norm_spec(op, graph.value(op.operands[1]), weight, graph.value(op.operands[3]));
 }
 
 // The table from its first row on that an id can name.
@@ -96,16 +97,17 @@ int64_t rms_norm_grad_workspace(const Graph& graph, const Op& op) {
 }
 
 void layer_norm(const KernelContext& c) {
-  cpu::layer_norm_forward(c.pool, layer_norm_spec(c.graph, c.op, 0, 1, true), c.operands[0],
-                          c.has_operand(1) ? c.operands[1] : nullptr, c.has_operand(2) ? c.operands[2] : nullptr,
-                          c.results[0], c.out<float>(1));
+  cpu::layer_norm_forward(c.pool,
+                          layer_norm_spec(c.op, c.operand(0), c.has_operand(1) ? &c.operand(1) : nullptr, c.result(1)),
+                          c.operands[0], c.has_operand(1) ? c.operands[1] : nullptr,
+                          c.has_operand(2) ? c.operands[2] : nullptr, c.results[0], c.out<float>(1));
 }
 
 void layer_norm_grad(const KernelContext& c) {
   const bool accumulate = c.has_operand(4);
   if (accumulate && c.operands[4] != c.results[0])
     cpu::scale(c.pool, c.result(0).dtype, c.result(0).shape.elements(), c.operands[4], 1.0F, c.results[0]);
-  cpu::layer_norm_backward(c.pool, layer_norm_spec(c.graph, c.op, 1, 3, false), c.operands[0], c.operands[1],
+  cpu::layer_norm_backward(c.pool, layer_norm_grad_spec(c.graph, c.op), c.operands[0], c.operands[1],
                            c.has_operand(2) ? c.operands[2] : nullptr, c.in<float>(3), c.results[0], accumulate,
                            c.has_operand(5) ? c.in<float>(5) : nullptr, c.has_operand(6) ? c.in<float>(6) : nullptr,
                            c.workspace.data());
@@ -113,7 +115,7 @@ void layer_norm_grad(const KernelContext& c) {
 
 int64_t layer_norm_grad_workspace(const Graph& graph, const Op& op) {
   if (op.operands[5] == kNoValue && op.operands[6] == kNoValue) return 0;
-  return cpu::layer_norm_backward_workspace_bytes(layer_norm_spec(graph, op, 1, 3, false));
+  return cpu::layer_norm_backward_workspace_bytes(layer_norm_grad_spec(graph, op));
 }
 
 void activation(const KernelContext& c) {
