@@ -77,7 +77,7 @@ ValueId DecoderBuilder::emit(OpKind kind, std::vector<ValueId> operands, OpAttrs
 }
 
 ValueId DecoderBuilder::parameter(const std::string& name, Shape shape, ParameterPart part) {
-  result_.parameters.push_back({name, shape, part});
+  result_.parameters.push_back({name, shape, part, false});
   return add_value(result_.graph, {name, request_.compute, shape, ValueKind::parameter});
 }
 
@@ -107,6 +107,7 @@ ValueId DecoderBuilder::conv1d(ValueId x, const std::string& path, int64_t outpu
   attrs.transpose_weight = false;
   attrs.has_bias = true;
   const ValueId weight = parameter(path + ".weight", {result_.graph.value(x).shape[1], outputs}, part);
+  result_.parameters.back().in_out = true;
   return emit(OpKind::linear, {x, weight, parameter(path + ".bias", {outputs}, part)}, attrs, path);
 }
 

@@ -97,6 +97,7 @@ struct LayerNormAttrs {
 };
 struct LinearAttrs {
   float alpha = 1.0F;            // y = alpha · x wᵀ + bias + addend
+  bool transpose_x = false;      // x is stored (K, M); no gradient
   bool transpose_weight = true;  // true: w is (N, K), as Hugging Face stores it; false: w is (K, N)
   bool has_bias = false;
   bool has_addend = false;                 // the last operand, same shape as y

@@ -12,9 +12,10 @@ cpu::MatmulSpec linear_spec(const Graph& graph, const Op& op) {
   const Value& weight = graph.value(op.operands[1]);
   const Value& y = graph.value(op.results[0]);
   cpu::MatmulSpec spec;
-  spec.m = x.shape[0];
-  spec.k = x.shape[1];
+  spec.m = y.shape[0];
+  spec.k = x.shape[attrs.transpose_x ? 0 : 1];
   spec.n = y.shape[1];
+  spec.transpose_a = attrs.transpose_x;
   spec.a = x.dtype;
   spec.b = weight.dtype;
   spec.c = y.dtype;
