@@ -21,7 +21,7 @@ ForwardGraph build_normed(const ModelConfig& config, const ForwardRequest& reque
   return build_llama_family(config, request, true);
 }
 
-constexpr std::array<Architecture, 13> kArchitectures = {{
+constexpr std::array<Architecture, 21> kArchitectures = {{
     {"llama", build_plain},
     {"mistral", build_plain},
     {"qwen2", build_plain},
@@ -31,10 +31,18 @@ constexpr std::array<Architecture, 13> kArchitectures = {{
     {"gemma", build_gemma},
     {"gemma2", build_gemma},
     {"gemma3_text", build_gemma},
+    {"phi3", build_phi3},
     {"mixtral", build_plain},
     {"qwen3_moe", build_normed},
     {"gpt_oss", build_gpt_oss},
     {"deepseek_v3", build_deepseek_v3},
+    {"gpt2", build_gpt2},
+    {"gpt_neox", build_gpt_neox},
+    {"phi", build_phi},
+    {"opt", build_opt},
+    {"falcon", build_falcon},
+    {"bloom", build_bloom},
+    {"starcoder2", build_starcoder2},
 }};
 
 }  // namespace

@@ -19,6 +19,7 @@ struct ParameterSpec {
   std::string name;  // as in the Hugging Face checkpoint
   Shape shape;
   ParameterPart part;
+  bool in_out = false;  // a linear's weight that is stored (in, out), as transformers' Conv1D has it
   int64_t active = -1;  // of its elements, how many one token uses; -1: all
 };
 

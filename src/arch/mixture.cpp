@@ -1,5 +1,6 @@
 // Mixtures of experts and multi-head latent attention, as blocks of DecoderBuilder.
 #include "arch/decoder_builder.h"
+#include "base/error.h"
 
 namespace plimsoll {
 namespace {
@@ -69,6 +70,10 @@ ValueId DecoderBuilder::expert_parameter(const std::string& name, Shape shape) {
 
 ValueId DecoderBuilder::mixture(ValueId x, const std::string& path) {
   const MixtureConfig& mixture = config_.mixture;
+  if (mixture.balance_weight > 0 && request_.kind == ForwardKind::loss)
+    throw caller_error("output_router_logits",
+                       "is true: the configuration asks for a load-balancing loss, which is not computed here",
+                       "set it to false in config.json to train and evaluate without that loss");
   const MixtureNames names = names_of(config_, path);
   const bool fused = config_.architecture == "gpt_oss";
   const int64_t hidden = config_.hidden_size;
@@ -123,12 +128,11 @@ ValueId DecoderBuilder::latent_attention(ValueId x, const std::string& path) {
 
   const ValueId compressed =
       linear(x, path + "kv_a_proj_with_mqa", latent.kv_rank + latent.rotary, bias, ParameterPart::attention);
-  const auto parts =
-      emit_all(OpKind::split_columns, {compressed}, SplitColumnsAttrs{latent.kv_rank}, path + "kv_a_split");
-  const ValueId kv = linear(rms_norm(parts[0], path + "kv_a_layernorm", latent.kv_rank), path + "kv_b_proj",
+  const auto [kv_latent, k_rotary] = split_columns(compressed, latent.kv_rank, path + "kv_a_split");
+  const ValueId kv = linear(rms_norm(kv_latent, path + "kv_a_layernorm", latent.kv_rank), path + "kv_b_proj",
                             config_.heads * (latent.plain + latent.value), false, ParameterPart::attention);
   const ExpandLatentAttrs attrs{config_.heads, latent.plain, latent.rotary, latent.value};
-  const auto expanded = emit_all(OpKind::expand_latent, {kv, rope(parts[1], 1)}, attrs, path + "expand");
+  const auto expanded = emit_all(OpKind::expand_latent, {kv, rope(k_rotary, 1)}, attrs, path + "expand");
   return attention(q, expanded[0], expanded[1], 0);
 }
 

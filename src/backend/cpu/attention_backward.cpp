@@ -64,9 +64,9 @@ void pack_queries(const Call& call, const QueryTile& tile, const Buffers& buffer
   for (int64_t panel = 0; panel < tile.ranges * b.group; ++panel) {
     const int64_t r = panel / b.group, g = panel % b.group, blocks = panel * b.depth * b.block_bytes;
     const int64_t value_blocks = panel * b.value_depth * b.block_bytes;
-    query_rows(call.q, s.q_row_stride, s.head_dim, s, b, tile, r, g, q);
-    query_rows(call.dout, s.out_row_stride, s.values(), s, b, tile, r, g, dout);
-    query_rows(call.out, s.out_row_stride, s.values(), s, b, tile, r, g, out);
+    query_rows(call.q, s.q_row_stride, s.group_stride(), s.head_dim, s, b, tile, r, g, q);
+    query_rows(call.dout, s.out_row_stride, b.group * s.values(), s.values(), s, b, tile, r, g, dout);
+    query_rows(call.out, s.out_row_stride, b.group * s.values(), s.values(), s, b, tile, r, g, out);
     call.kernels.pack_b_transposed(q, s.dtype, s.head_dim, buffers.queries_t + blocks, b.block_bytes);
     call.kernels.pack_b_transposed(dout, s.dtype, s.values(), buffers.grads_t + value_blocks, b.block_bytes);
     call.kernels.pack_b(q, s.dtype, s.head_dim, buffers.queries + blocks, b.block_bytes);
@@ -89,18 +89,19 @@ void pack_keys(const Call& call, const QueryTile& tile, int64_t first_key, const
   const int64_t strips = std::min(b.strips, b.key_strips - first_key / kAttentionBlock);
   for (int64_t strip = 0; strip < strips; ++strip) {
     const int64_t first = first_key + strip * kAttentionBlock, blocks = strip * b.depth * b.block_bytes;
-    key_rows(call.k, s.k_row_stride, s.head_dim, s, b, tile.batch, tile.kv_head, first, tile.segments.ids, rows);
+    key_rows(call.k, s.k_row_stride, s.head_stride(), s, b, tile.batch, tile.kv_head, first, tile.segments.ids, rows);
     call.kernels.pack_a(rows, s.dtype, s.head_dim, buffers.keys + blocks, b.block_bytes);
     call.kernels.pack_a_transposed(rows, s.dtype, s.head_dim, buffers.keys_t + strip * b.block_bytes,
                                    b.strips * b.block_bytes);
-    key_rows(call.v, s.v_row_stride, s.values(), s, b, tile.batch, tile.kv_head, first, tile.segments.ids, rows);
+    key_rows(call.v, s.v_row_stride, s.value_stride(), s, b, tile.batch, tile.kv_head, first, tile.segments.ids, rows);
     call.kernels.pack_a(rows, s.dtype, s.values(), buffers.values + strip * b.value_depth * b.block_bytes,
                         b.block_bytes);
   }
 }
 
 // P^T and dS^T of one panel and key block, and its part of dQ^T = K^T dS^T.
-void differentiate(const Call& call, int64_t panel, const VisibleStrips& visible, bool first, const Buffers& buffers) {
+void differentiate(const Call& call, int64_t panel, int64_t head, const VisibleStrips& visible, bool first,
+                   const Buffers& buffers) {
   const AttentionBlocks& b = call.blocks;
   const AttentionShape& s = call.shape;
   const AttentionKernels& kernels = call.kernels;
@@ -114,6 +115,10 @@ void differentiate(const Call& call, int64_t panel, const VisibleStrips& visible
   float scale2 = s.scale * kLog2E;
   if (s.softcap > 0.0F) {
     kernels.softcap(buffers.scores, strips, s.scale, s.softcap);
+    scale2 = kLog2E;
+  }
+  if (s.alibi_factor != 0.0F) {
+    add_alibi(kernels, s, head, visible, buffers.scores);
     scale2 = kLog2E;
   }
   const int64_t a_offset = (visible.first * b.panels + panel) * b.block_bytes;
@@ -168,12 +173,13 @@ void write_query_gradients(const Call& call, const QueryTile& tile, int64_t r, i
   alignas(64) float factors[kAttentionBlock];
   std::fill(factors, factors + kAttentionBlock, s.scale);
   char* rows[kAttentionBlock];
-  query_rows(call.dq, s.q_row_stride, s.head_dim, s, b, tile, r, g, rows);
-  const int64_t first = tile.first_query + r * kAttentionBlock, head = tile.kv_head * b.group + g;
+  query_rows(call.dq, s.q_row_stride, s.group_stride(), s.head_dim, s, b, tile, r, g, rows);
+  const int64_t first = tile.first_query + r * kAttentionBlock;
+  const int64_t head_column = tile.kv_head * s.group_stride() + g * s.head_dim;
   for (int64_t c = 0; c < kAttentionBlock && first + c < s.q_len; ++c) {
     if (rows[c] != nullptr && touched) continue;
     rows[c] = nullptr;
-    char* row = call.dq + ((tile.batch * s.q_len + first + c) * s.q_row_stride + head * s.head_dim) * b.element_bytes;
+    char* row = call.dq + ((tile.batch * s.q_len + first + c) * s.q_row_stride + head_column) * b.element_bytes;
     std::memset(row, 0, static_cast<size_t>(s.head_dim * b.element_bytes));
   }
   call.kernels.write_transposed(buffers.dq + (r * b.group + g) * b.depth * kAttentionBlockF32Bytes / 4, factors, rows,
@@ -197,7 +203,7 @@ void run_query_block(const Call& call, int64_t batch, int64_t kv_head, int64_t q
       visible[range] = visible_strips(tile.range[range], keys, b.strips);
       if (visible[range].first >= visible[range].end) continue;
       for (int64_t g = 0; g < b.group; ++g)
-        differentiate(call, r * b.group + g, visible[range], !touched[range], buffers);
+        differentiate(call, r * b.group + g, tile.kv_head * b.group + g, visible[range], !touched[range], buffers);
       touched[range] = true;
     }
     add_key_gradients(call, tile, key, visible, buffers);
@@ -219,9 +225,9 @@ void run_tile(const Call& call, int64_t index, const Buffers& buffers) {
   char* rows[kAttentionBlock];
   for (int64_t strip = 0; strip < b.key_strips; ++strip) {
     const int64_t block = strip * kAttentionBlockF32Bytes / 4;
-    key_rows(call.dk, s.k_row_stride, s.head_dim, s, b, batch, kv_head, strip * kAttentionBlock, nullptr, rows);
+    key_rows(call.dk, s.k_row_stride, s.head_stride(), s, b, batch, kv_head, strip * kAttentionBlock, nullptr, rows);
     call.kernels.write_rows(buffers.dk + block * b.depth, s.scale, rows, s.dtype, s.head_dim);
-    key_rows(call.dv, s.v_row_stride, s.values(), s, b, batch, kv_head, strip * kAttentionBlock, nullptr, rows);
+    key_rows(call.dv, s.v_row_stride, s.value_stride(), s, b, batch, kv_head, strip * kAttentionBlock, nullptr, rows);
     call.kernels.write_rows(buffers.dv + block * b.value_depth, 1.0F, rows, s.dtype, s.values());
   }
   call.kernels.end_tile();
