@@ -18,8 +18,11 @@ constexpr std::array<NamedBits, 5> kTypes = {{{"fp32", 32}, {"fp16", 16}, {"bf16
 
 int64_t bytes_at(int64_t values, int bits) { return values / 8 * bits + ceil_div(values % 8 * bits, 8); }
 
-// One token's keys and values over all layers.
-int64_t kv_values_per_token(const ModelConfig& config) { return 2 * config.layers * config.kv_heads * config.head_dim; }
+// One token's keys and values over all layers; of latent attention what they are made from.
+int64_t kv_values_per_token(const ModelConfig& config) {
+  if (config.latent.kv_rank > 0) return config.layers * (config.latent.kv_rank + config.latent.rotary);
+  return 2 * config.layers * config.kv_heads * config.head_dim;
+}
 
 std::string attention_kind(const ModelConfig& config) {
   if (config.kv_heads == config.heads) return "each with its own keys and values";
@@ -103,6 +106,11 @@ std::string inspect_text(const InspectReport& report, const Terminal& terminal) 
   if (!config.layer_slides.empty())
     text += fmt::format("  sliding attention over {} tokens\n", format_thousands(config.sliding_window));
 
+  if (config.mixture.experts > 0)
+    text += fmt::format("  {} experts, {} of them chosen for a token{}: {} parameters active\n", config.mixture.experts,
+                        config.mixture.chosen,
+                        config.mixture.shared > 0 ? fmt::format(" beside {} shared", config.mixture.shared) : "",
+                        format_thousands(params.active));
   text += fmt::format("\n  {:<12}{:>20}{:>10}\n", "part", "parameters", "share");
   const std::array<std::pair<const char*, int64_t>, 6> parts = {{{"embedding", params.embedding},
                                                                  {"attention", params.attention},

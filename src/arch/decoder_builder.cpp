@@ -150,10 +150,12 @@ ValueId DecoderBuilder::rms_norm(ValueId x, const std::string& path, int64_t wid
   return emit(OpKind::rms_norm, {x, weight}, RmsNormAttrs{static_cast<float>(config_.norm_eps), norm_offset_}, path);
 }
 
-ValueId DecoderBuilder::linear(ValueId x, const std::string& path, int64_t outputs, bool bias, ParameterPart part) {
+ValueId DecoderBuilder::linear(ValueId x, const std::string& path, int64_t outputs, bool bias, ParameterPart part,
+                               bool adaptable) {
   const int64_t inputs = result_.graph.value(x).shape[1];
   LinearAttrs attrs;
   attrs.has_bias = bias;
+  attrs.adaptable = adaptable;
   std::vector<ValueId> operands = {x, parameter(path + ".weight", {outputs, inputs}, part)};
   if (bias) operands.push_back(parameter(path + ".bias", {outputs}, part));
   return emit(OpKind::linear, std::move(operands), attrs, path);
@@ -229,10 +231,12 @@ std::pair<ValueId, ValueId> DecoderBuilder::split_columns(ValueId x, int64_t fir
 }
 
 ValueId DecoderBuilder::gated_mlp(ValueId x, const std::string& path, int64_t width, bool bias) {
-  const ValueId gate = linear(x, path + "gate_proj", width, bias, ParameterPart::mlp);
-  const ValueId up = linear(x, path + "up_proj", width, bias, ParameterPart::mlp);
+  // Beside experts PEFT takes these names for theirs (see passes/lora.h).
+  const bool adaptable = config_.mixture.experts == 0;
+  const ValueId gate = linear(x, path + "gate_proj", width, bias, ParameterPart::mlp, adaptable);
+  const ValueId up = linear(x, path + "up_proj", width, bias, ParameterPart::mlp, adaptable);
   return linear(gated_activation(gate, up, path + "act"), path + "down_proj", config_.hidden_size, bias,
-                ParameterPart::mlp);
+                ParameterPart::mlp, adaptable);
 }
 
 ForwardGraph DecoderBuilder::finish(ValueId hidden, const std::string& head_name, bool head_bias) {

@@ -27,7 +27,8 @@ class DecoderBuilder {
   ValueId rms_norm(ValueId x, const std::string& path, int64_t width, ParameterPart part = ParameterPart::norm);
   // As config.norm_weights says with weight and bias, or with neither. `width`: less than a row of x to norm each head.
   ValueId layer_norm(ValueId x, const std::string& path, int64_t width, ParameterPart part = ParameterPart::norm);
-  ValueId linear(ValueId x, const std::string& path, int64_t outputs, bool bias, ParameterPart part);
+  ValueId linear(ValueId x, const std::string& path, int64_t outputs, bool bias, ParameterPart part,
+                 bool adaptable = true);
   // transformers' Conv1D: a linear whose weight is stored (inputs, outputs); always with a bias.
   ValueId conv1d(ValueId x, const std::string& path, int64_t outputs, ParameterPart part);
   ValueId rope(ValueId x, int64_t heads);  // by the layer's table; the last values of each head with latent attention

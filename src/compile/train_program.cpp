@@ -123,6 +123,10 @@ Graph build_export(const TrainProgram& program, const Recipe& recipe, const Trai
   const int64_t staging = recipe.method == Method::full ? sources.load_staging_bytes : 0;
   for (const TrainedParameter& parameter : program.trained)
     add_transfer(graph, OpKind::save_tensor, add_value(graph, master_value(parameter)), staging);
+  for (const ParameterSpec& spec : program.parameters)
+    if (recipe.method == Method::full && spec.part == ParameterPart::buffer)
+      add_transfer(graph, OpKind::save_tensor,
+                   add_value(graph, {spec.name, DType::f32, spec.shape, ValueKind::parameter}), staging);
   return graph;
 }
 

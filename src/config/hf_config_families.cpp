@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/error.h"
 
@@ -261,7 +262,8 @@ void write_family_keys(const ModelConfig& config, json& out) {
   if (family.starts_with("gemma")) out["hidden_activation"] = config.activation;
   if (family == "gemma2" || family == "gemma3_text") {
     const auto cap = [](double value) { return value > 0 ? json(value) : json(nullptr); };
-    out["query_pre_attn_scalar"] = config.query_pre_attn_scalar;
+    const double scalar = config.query_pre_attn_scalar;  // transformers insists on an integer
+    out["query_pre_attn_scalar"] = scalar == std::floor(scalar) ? json(static_cast<int64_t>(scalar)) : json(scalar);
     out["attn_logit_softcapping"] = cap(config.attention_softcap);
     out["final_logit_softcapping"] = cap(config.logits_softcap);
   }

@@ -71,7 +71,7 @@ std::vector<LoraModule> select_lora_modules(const Graph& graph, const std::strin
     std::string known;
     for (const std::string& name : available) known += (known.empty() ? "" : ", ") + name;
     const std::string missing = unmatched.empty() ? targets : *unmatched.begin();
-    throw caller_error("--targets", "'" + missing + "' is no linear layer of this model",
+    throw caller_error("--targets", "'" + missing + "' is no linear layer of this model that adapters go on",
                        "use all-linear, or some of: " + known);
   }
   return modules;
@@ -83,7 +83,6 @@ void apply_lora(Graph& graph, const std::vector<LoraModule>& modules) {
   const std::vector<Op> original = std::move(graph.ops);
   graph.ops.clear();
   std::unordered_map<ValueId, ValueId> replaced;  // y of a target linear → y with its adapter
-  size_t applied = 0;
   for (const Op& source : original) {
     Op op = source;
     for (ValueId& id : op.operands)
@@ -104,10 +103,13 @@ void apply_lora(Graph& graph, const std::vector<LoraModule>& modules) {
     attrs.has_addend = true;
     replaced[op.results[0]] =
         add_op(graph, {OpKind::linear, {reduced, b, op.results[0]}, attrs, op.name + ".lora_B", op.role, op.layer})[0];
-    ++applied;
+    by_path.erase(found);
   }
   set_ops(graph, std::move(graph.ops));
-  PLIMSOLL_CHECK(applied == modules.size(), "every module of the adapter is a linear of the graph");
+  if (!by_path.empty())
+    throw caller_error(
+        "the adapter", "adapts " + by_path.begin()->first + ", which is no linear layer that adapters go on",
+        "check that the adapter belongs to this model; of models with experts only attention is adapted");
 }
 
 }  // namespace plimsoll

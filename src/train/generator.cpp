@@ -178,6 +178,12 @@ GenerateReport Generator::State::generate(const std::vector<int32_t>& prompt, co
     throw caller_error("the prompt",
                        "has " + std::to_string(prompt_tokens) + " tokens, the model reads " + std::to_string(context),
                        "shorten it");
+  for (const int32_t id : prompt)
+    if (id < 0 || id >= model.config.vocab_size)
+      throw caller_error(
+          "the tokenizer",
+          "gives token " + std::to_string(id) + ", the model knows 0 to " + std::to_string(model.config.vocab_size - 1),
+          "use the tokenizer that belongs to this model");
   const int64_t limit = std::min(sampling.max_tokens, context - prompt_tokens);
   reserve(prompt_tokens + limit);
 

@@ -14,6 +14,8 @@ std::string write_result_files(const std::string& out, const RunSources& sources
   std::vector<SafetensorsOutput> entries;
   for (const TrainedParameter& parameter : plan.program.trained)
     entries.push_back({parameter.name, dtype, parameter.shape});
+  for (const ParameterSpec& spec : plan.program.parameters)
+    if (full && spec.part == ParameterPart::buffer) entries.push_back({spec.name, dtype, spec.shape});
   SafetensorsTarget host(folder + (full ? "/model.safetensors" : "/adapter_model.safetensors"), entries, dtype);
   session.state().host = &host;
   session.phase(phase_names::kExport).run(session.state());

@@ -18,6 +18,7 @@ constexpr int64_t kPerThread = 1 * kMiB;          // touched stack, library thre
 constexpr int64_t kPerToken = 100;                // tokenizer: texts, lookup tables, merges
 constexpr int64_t kPerLayer = 256 * kKiB;         // graphs and their plan
 constexpr int64_t kPerLineByte = 12;              // a line parsed, as text, as values and as tokens, at once
+constexpr int64_t kPerExpert = 24 * kKiB;         // of each layer: its tensors in all phases
 constexpr int64_t kPerRow = 48;                   // where each row of the data lies, and an epoch's order
 
 }  // namespace
@@ -36,6 +37,8 @@ RunSources open_run_sources(const Recipe& recipe) {
     log_warning("--seq-len " + std::to_string(recipe.seq_len) + " is longer than the model's context of " +
                 std::to_string(sources.model.config.context_length) +
                 " tokens: positions beyond it are new to the model");
+  if (recipe.method != Method::full && !sources.adapter.files && sources.model.config.mixture.experts > 0)
+    log_note("adapters go on attention only: PEFT has no names for single experts, routers and MLPs beside them");
   sources.train.adapter_modules = sources.adapter.modules;
   sources.train.load_staging_bytes = load_staging_bytes(sources.model.tensors);
   sources.threads = recipe.threads > 0 ? static_cast<int>(recipe.threads) : inspect_machine().threads;
@@ -44,7 +47,7 @@ RunSources open_run_sources(const Recipe& recipe) {
 
 int64_t runtime_overhead_bytes(const ModelConfig& config, int threads, int64_t data_rows) {
   return kCodeAndLibraries + kPerThread * threads + kPerToken * config.vocab_size + kPerLayer * config.layers +
-         kPerRow * data_rows;
+         kPerExpert * config.mixture.experts * config.layers + kPerRow * data_rows;
 }
 
 DataExtent measure_data(const Recipe& recipe) {

@@ -139,20 +139,21 @@ HWY_ATTR void weigh(const Chunk& c, int64_t head) {
 }
 
 // Scores to probabilities (up to the sum) of one head.
-HWY_ATTR void normalize(const Chunk& c, int64_t head) {
+// A template, for GCC 12 turns `if (capped)` around vectors into a blend by the mask of a scalar comparison (AVX-512).
+template <bool kCapped>
+HWY_ATTR void normalize_scores(const Chunk& c, int64_t head) {
   const DF df;
   const auto lanes = static_cast<int64_t>(hn::Lanes(df));
   float* s = c.scores + head * kChunkKeys;
   std::fill(s + c.count, s + round_up(c.count, kPadding), kNoScore);
-  const bool capped = c.softcap > 0.0F;
   if (c.bias != nullptr)
     for (int64_t i = 0; i < c.count; ++i) s[i] = s[i] * c.scale + c.bias[head * kChunkKeys + i];
   const float scale = c.bias != nullptr ? 1.0F : c.scale;
-  const VF inner = hn::Set(df, capped ? scale / c.softcap : scale * kLog2E), cap = hn::Set(df, c.softcap * kLog2E);
+  const VF inner = hn::Set(df, kCapped ? scale / c.softcap : scale * kLog2E), cap = hn::Set(df, c.softcap * kLog2E);
   VF highest = hn::Set(df, kNoScore);
   for (int64_t i = 0; i < c.count; i += lanes) {
     VF value = hn::Mul(hn::Load(df, s + i), inner);
-    if (capped) value = hn::Mul(cap, tanh(value));
+    if constexpr (kCapped) value = hn::Mul(cap, tanh(value));
     hn::Store(value, df, s + i);
     highest = hn::Max(
         highest, hn::IfThenElse(hn::Lt(hn::Iota(df, static_cast<float>(i)), hn::Set(df, static_cast<float>(c.count))),
@@ -168,6 +169,9 @@ HWY_ATTR void normalize(const Chunk& c, int64_t head) {
   }
   c.maximum[head] = hn::GetLane(maximum);
   c.sum[head] = hn::GetLane(hn::SumOfLanes(df, sum));
+}
+HWY_ATTR void normalize(const Chunk& c, int64_t head) {
+  c.softcap > 0.0F ? normalize_scores<true>(c, head) : normalize_scores<false>(c, head);
 }
 
 template <DType kType, int kHeads>
