@@ -98,12 +98,14 @@ class GgufTarget : public HostServices {
     const GgufExportTensor& target = plan_.tensors[next_];
     PLIMSOLL_CHECK(target.hf_name == tensor, "tensors come in the order of the export");
     const auto* values = reinterpret_cast<const float*>(data.data());
-    const int64_t width =
-        value.shape.rank() > 1 ? value.shape[-1] : (target.interleaved_heads > 0 ? 1 : value.shape.elements());
-    write_gguf_tensor(
-        writer_, target,
-        [&](int64_t row, std::span<float> out) { std::memcpy(out.data(), values + row * width, out.size_bytes()); },
-        staging);
+    const int64_t width = value.shape.rank() > 1 ? value.shape[-1] : 1;
+    const ReadRow copy_row = [&](int64_t row, std::span<float> out) {
+      std::memcpy(out.data(), values + row * width, out.size_bytes());
+    };
+    const ReadRow copy_column = [&](int64_t column, std::span<float> out) {
+      for (size_t i = 0; i < out.size(); ++i) out[i] = values[static_cast<int64_t>(i) * width + column];
+    };
+    write_gguf_tensor(writer_, target, target.transposed ? copy_column : copy_row, staging);
     ++next_;
     write_own();
   }
