@@ -3,13 +3,14 @@
 // usage: tokenizer TOKENIZER.json TEXT [ROUNDS]    one JSON document: ids, and the least processor seconds of a round
 //
 // Processor time, not the clock's, because machines are shared.
+#include "data/tokenizer/tokenizer.h"
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
 #include <limits>
 
-#include "data/tokenizer/tokenizer.h"
 #include "formats/text_file.h"
 
 int main(int count, char** words) {

@@ -40,7 +40,7 @@ struct TokenizerConfig {
   std::string bos_token, eos_token, pad_token, unk_token;
   std::optional<bool> add_bos_token, add_eos_token;
   std::optional<bool> legacy;  // SentencePiece: a space also before what follows a special token
-  std::string chat_template;  // the default one, where there are several
+  std::string chat_template;   // the default one, where there are several
   struct Added {
     int64_t id;
     std::string content;
