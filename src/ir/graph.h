@@ -102,6 +102,7 @@ struct LinearAttrs {
   bool has_bias = false;
   bool has_addend = false;                 // the last operand, same shape as y
   std::optional<DType> result_dtype = {};  // empty: as x
+  bool starts_sum = false;                 // linear_grad_weight: overwrites in the first micro-batch of a step
 };
 // Where the heads of q, k and v lie in the rows of one fused projection. No view or copy of the parts exists: rope
 // turns them where they are, attention reads them with strides and writes their gradients into one fused row. Query
@@ -145,6 +146,7 @@ struct ActivationAttrs {
 };
 struct GatedActivationAttrs {
   Activation activation = Activation::silu;
+  bool with_product = false;  // gated_activation_grad: writes act(gate) · up too
 };
 struct CrossEntropyAttrs {
   int64_t chunk_rows = 0;
