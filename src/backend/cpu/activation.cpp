@@ -95,9 +95,8 @@ void activation_backward(ThreadPool& pool, ActivationKind act, DType dtype, int6
   for_tiles(pool, dtype, n, [&](int64_t i, int64_t count) {
     if (dtype == DType::f32)
       HWY_DYNAMIC_DISPATCH(activation_backward_f32)(act, at<float>(dy, i), at<float>(x, i), at<float>(dx, i), count);
-    else
-      HWY_DYNAMIC_DISPATCH(activation_backward_bf16)
-      (act, at<uint16_t>(dy, i), at<uint16_t>(x, i), at<uint16_t>(dx, i), count);
+    else HWY_DYNAMIC_DISPATCH(activation_backward_bf16)
+    (act, at<uint16_t>(dy, i), at<uint16_t>(x, i), at<uint16_t>(dx, i), count);
   });
 }
 
