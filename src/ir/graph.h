@@ -122,6 +122,7 @@ struct LinearAttrs {
   bool has_addend = false;                 // the last operand, same shape as y
   bool adaptable = true;                   // adapters may be put on it; not so on a router
   std::optional<DType> result_dtype = {};  // empty: as x
+  bool starts_sum = false;                 // linear_grad_weight: overwrites in the first micro-batch of a step
 };
 // Where the heads of q, k and v lie in the rows of one fused projection. No view or copy of the parts exists: rope
 // turns them where they are, attention reads them with strides and writes their gradients into one fused row. Query
@@ -175,6 +176,7 @@ struct ActivationAttrs {
 };
 struct GatedActivationAttrs {
   Activation activation = Activation::silu;
+  bool with_product = false;  // gated_activation_grad: writes act(gate) · up too
 };
 struct ClampedSwigluAttrs {
   float alpha = 1.702F, limit = 7.0F;

@@ -98,12 +98,14 @@ class GgufTarget : public HostServices {
     const GgufExportTensor& target = plan_.tensors[next_];
     PLIMSOLL_CHECK(target.hf_name == tensor, "tensors come in the order of the export");
     const auto* values = reinterpret_cast<const float*>(data.data());
-    const int64_t width =
-        value.shape.rank() > 1 ? value.shape[-1] : (target.interleaved_heads > 0 ? 1 : value.shape.elements());
-    write_gguf_tensor(
-        writer_, target,
-        [&](int64_t row, std::span<float> out) { std::memcpy(out.data(), values + row * width, out.size_bytes()); },
-        staging);
+    const int64_t width = value.shape.rank() > 1 ? value.shape[-1] : 1;
+    const ReadRow copy_row = [&](int64_t row, std::span<float> out) {
+      std::memcpy(out.data(), values + row * width, out.size_bytes());
+    };
+    const ReadRow copy_column = [&](int64_t column, std::span<float> out) {
+      for (size_t i = 0; i < out.size(); ++i) out[i] = values[static_cast<int64_t>(i) * width + column];
+    };
+    write_gguf_tensor(writer_, target, target.transposed ? copy_column : copy_row, staging);
     ++next_;
     write_own();
   }
@@ -157,8 +159,12 @@ std::vector<NamedShape> names_and_shapes(const std::vector<ParameterSpec>& param
 
 GgufMetadata tokenizer_of(const ModelFiles& model) {
   if (model.gguf) return tokenizer_keys(model.gguf->metadata);
-  if (model.tokenizer_json.empty()) return {};
-  return gguf_tokenizer_metadata(model.tokenizer_json, model.tokenizer_config_json, read_chat_template(model),
+  if (model.tokenizer_file.empty()) return {};
+  if (!model.tokenizer_file.ends_with(".json"))
+    throw caller_error(model.tokenizer_file,
+                       "is a SentencePiece file, and GGUF files are written from a tokenizer.json",
+                       "save the tokenizer with transformers, which writes tokenizer.json, or merge to a folder");
+  return gguf_tokenizer_metadata(model.tokenizer_file, model.tokenizer_config_json, read_chat_template(model),
                                  model.config);
 }
 

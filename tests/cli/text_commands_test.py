@@ -119,7 +119,7 @@ class Inspect(ProgramTest):
                     self.assertEqual(document["kv_bytes_per_token"]["fp16"], 4 * document["layers"] * document["kv_heads"] * document["head_dim"])
                 self.assertIn(f"{params['total']:,} parameters", self.ok("inspect", config))
                 checked += 1
-        self.assertEqual(checked, 61)
+        self.assertEqual(checked, 88)
 
     def test_missing_and_broken(self):
         self.fails(2, "inspect", "no/such/model")
