@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "formats/gguf_families.h"
 #include "formats/gguf_model.h"
+#include "formats/gguf_rms_families.h"
 #include "formats/number_conversion.h"
 
 namespace plimsoll {
@@ -90,7 +91,7 @@ void add_rope(const ModelConfig& config, const std::string& prefix, GgufExport& 
 }
 
 void add_sliding_window(const ModelConfig& config, const std::string& prefix, GgufMetadata& metadata) {
-  if (config.layer_slides.empty()) return;
+  if (config.layer_slides.empty() || config.query_pre_attn_scalar > 0) return;  // of Gemma: with its other keys
   metadata[prefix + "attention.sliding_window"] = gguf_u32(config.sliding_window);
   if (std::find(config.layer_slides.begin(), config.layer_slides.end(), false) != config.layer_slides.end()) {
     GgufArray pattern;
@@ -120,6 +121,7 @@ void add_config(const ModelConfig& config, const std::string& prefix, GgufMetada
   if (gguf_layer_norm_name(config.architecture).empty())
     metadata[prefix + "attention.layer_norm_rms_epsilon"] = gguf_f32(config.norm_eps);
   else write_layer_norm_keys(config, prefix, metadata);
+  if (!gguf_rms_name(config.architecture).empty()) write_rms_keys(config, prefix, metadata);
   metadata[prefix + "vocab_size"] = gguf_u32(config.vocab_size);
 }
 
@@ -127,7 +129,13 @@ GgufExportTensor plan_tensor(const ModelConfig& config, const NamedShape& tensor
   GgufExportTensor out;
   out.hf_name = tensor.name;
   const bool layer_norms = !gguf_layer_norm_name(config.architecture).empty();
-  out.output.name = layer_norms ? layer_norm_gguf_name(config, tensor.name) : gguf_name_of_hf(tensor.name);
+  const std::optional<ExpertMatrix> expert = expert_matrix(config, tensor.name);
+  out.output.name = layer_norms ? layer_norm_gguf_name(config, tensor.name)
+                    : expert    ? expert->gguf_name
+                                : rms_gguf_name(config, tensor.name);
+  if (!layer_norms && out.output.name.empty()) out.output.name = gguf_name_of_hf(tensor.name);
+  if (expert) out.stacked = expert->expert == 0 ? config.mixture.experts : -1;
+  out.added = added_in_gguf(config, tensor.name);
   out.output.shape = tensor.shape;
   if (out.output.name.empty() || tensor.shape.rank() < 1 || tensor.shape.rank() > 2) {
     throw cannot_express(fmt::format("tensor {} of shape {}", tensor.name, to_string(tensor.shape)));
@@ -163,7 +171,11 @@ int64_t row_elements(const GgufExportTensor& tensor) {
 
 std::vector<GgufOutput> GgufExport::outputs() const {
   std::vector<GgufOutput> out;
-  for (const GgufExportTensor& tensor : tensors) out.push_back(tensor.output);
+  for (const GgufExportTensor& tensor : tensors) {
+    if (tensor.stacked < 0) continue;
+    out.push_back(tensor.output);
+    if (tensor.stacked > 0) out.back().shape = {tensor.stacked, tensor.output.shape[0], tensor.output.shape[1]};
+  }
   return out;
 }
 
@@ -181,10 +193,13 @@ GgufExport plan_gguf_export(const ModelConfig& config, const std::vector<NamedSh
     throw caller_error("GGUF", fmt::format("cannot be written as {}", dtype_name(type)), "use f32, f16, bf16 or q8_0");
   }
   const std::string_view layer_norm_name = gguf_layer_norm_name(config.architecture);
+  const std::string_view rms_name = gguf_rms_name(config.architecture);
   const std::string architecture = config.architecture == "mistral" ? "llama"
                                    : !layer_norm_name.empty()       ? std::string(layer_norm_name)
+                                   : !rms_name.empty()              ? std::string(rms_name)
                                                                     : config.architecture;
-  if (layer_norm_name.empty() && architecture != "llama" && architecture != "qwen2" && architecture != "qwen3") {
+  if (layer_norm_name.empty() && rms_name.empty() && architecture != "llama" && architecture != "qwen2" &&
+      architecture != "qwen3") {
     throw cannot_express("architecture " + architecture);
   }
   // llama.cpp knows no bias of the MLP without gate and up having it too, and none on o alone; it reads these of llama.
@@ -235,6 +250,8 @@ void write_gguf_tensor(GgufWriter& writer, const GgufExportTensor& tensor, const
   const int64_t rows = elements == 0 ? 0 : tensor.output.shape.elements() / static_cast<int64_t>(elements);
   for (int64_t i = 0; i < rows; ++i) {
     read_row(model_row(tensor, i), row);
+    if (tensor.added != 0)
+      for (float& value : row) value += tensor.added;
     encode_values(tensor.output.dtype, row, encoded.data());
     writer.write(encoded);
   }

@@ -20,8 +20,12 @@ struct NamedShape {
 struct GgufExportTensor {
   std::string hf_name;  // empty: a tensor that only GGUF has, its content in `values`
   GgufOutput output;
-  QkvRows qkv = {};               // rows are written part by part
-  bool transposed = false;        // (in, out) of the model is written as (out, in)
+  QkvRows qkv = {};         // rows are written part by part
+  bool transposed = false;  // (in, out) of the model is written as (out, in)
+  float added = 0;          // to every value
+  // Matrices that are one tensor (stacked, out, in) of the file: so many for the first of them, -1 for the others,
+  // which follow it.
+  int64_t stacked = 0;
   int64_t interleaved_heads = 0;  // rows of q and k are written in the order of llama.cpp
   std::vector<float> values;
 };

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "formats/gguf_families.h"
+#include "formats/gguf_rms_families.h"
 #include "formats/number_conversion.h"
 
 namespace plimsoll {
@@ -243,7 +244,9 @@ std::string gguf_name_of_hf(std::string_view name) {
 }
 
 int64_t interleaved_heads(const ModelConfig& config, std::string_view hf_name) {
-  if (config.architecture != "llama" && config.architecture != "mistral") return 0;
+  if (config.architecture != "llama" && config.architecture != "mistral" && config.architecture != "mixtral" &&
+      config.architecture != "granite")
+    return 0;
   const SplitName split = split_name(hf_name, "model.layers.");
   if (split.layer.empty()) return 0;
   if (split.name == "self_attn.q_proj") return config.heads;
@@ -255,23 +258,27 @@ ModelConfig gguf_model_config(const GgufFile& gguf, const ReadAt& read, std::str
   const std::string name = architecture != nullptr && architecture->text() != nullptr ? *architecture->text() : "";
   const Keys keys(gguf, name, source);
   const std::string_view layer_norm_family = layer_norm_architecture(name);
-  if (name != "llama" && name != "qwen2" && name != "qwen3" && layer_norm_family.empty()) {
+  const int64_t experts = keys.integer("expert_count", 0, INT64_MAX).value_or(0);
+  const std::string_view rms_family = rms_architecture(name, experts);
+  if (name != "llama" && name != "qwen2" && name != "qwen3" && layer_norm_family.empty() && rms_family.empty()) {
     keys.fail(name.empty() ? std::string("has no general.architecture")
                            : fmt::format("has architecture '{}', which is not known here", name),
               "use a model of one of these: llama (and mistral), qwen2, qwen3, gpt2, gptneox, phi2, falcon, bloom, "
-              "starcoder2");
+              "starcoder2, granite, olmo2, gemma, gemma2, gemma3, phi3, qwen3moe");
   }
   if (const GgufValue* type = gguf.find("general.type");
       type != nullptr && type->text() != nullptr && *type->text() != "model") {
     keys.fail(fmt::format("holds a GGUF {}, not a model", *type->text()), "give the file of the model itself");
   }
-  if (keys.integer("expert_count", 0, INT64_MAX).value_or(0) != 0) {
+  if (experts != 0 && rms_family.empty()) {
     keys.fail("is a mixture of experts, which this architecture does not have here", "use a dense model");
   }
 
   constexpr int64_t kMaxWidth = int64_t{1} << 22;
   ModelConfig config;
-  config.architecture = layer_norm_family.empty() ? name : layer_norm_family;
+  config.architecture = !rms_family.empty()          ? rms_family
+                        : !layer_norm_family.empty() ? layer_norm_family
+                                                     : std::string_view(name);
   config.hidden_size = keys.required("embedding_length", kMaxWidth);
   config.intermediate_size = keys.required("feed_forward_length", kMaxWidth);
   config.layers = keys.required("block_count", 4096);
@@ -300,13 +307,13 @@ ModelConfig gguf_model_config(const GgufFile& gguf, const ReadAt& read, std::str
   }
   config.vocab_size = embedding->shape[0];
   config.tied_embeddings = !has_tensor(gguf, "output.weight");
+  const GgufKeys family_keys = {[&](std::string_view key) { return keys.integer(key, 0, INT64_MAX); },
+                                [&](std::string_view key) { return keys.number(key, 0.0, 1e9); },
+                                [&](std::string_view key) {
+                                  const GgufValue* value = keys.find(key);
+                                  return value == nullptr ? std::nullopt : value->boolean();
+                                }};
   if (!layer_norm_family.empty()) {
-    const GgufKeys family_keys = {[&](std::string_view key) { return keys.integer(key, 0, INT64_MAX); },
-                                  [&](std::string_view key) { return keys.number(key, 0.0, 1.0); },
-                                  [&](std::string_view key) {
-                                    const GgufValue* value = keys.find(key);
-                                    return value == nullptr ? std::nullopt : value->boolean();
-                                  }};
     read_layer_norm_family(gguf, family_keys, config);
     if (config.positions == PositionKind::rotary) config.rope = read_rope(gguf, read, keys, config);
     read_sliding_window(keys, config);
@@ -319,12 +326,29 @@ ModelConfig gguf_model_config(const GgufFile& gguf, const ReadAt& read, std::str
   config.mlp_bias = has_tensor(gguf, "blk.0.ffn_down.bias");
   config.rope = read_rope(gguf, read, keys, config);
   read_sliding_window(keys, config);
+  if (!rms_family.empty()) read_rms_family(gguf, family_keys, config);
   read_token_ids(gguf, config);
   config.stored_dtype = dominant_dtype(gguf);
   return config;
 }
 
 namespace {
+
+// The experts of a layer, which the file has as one tensor (experts, out, in).
+bool add_experts(const TensorEntry& stack, const ModelConfig& config, std::vector<TensorEntry>& out) {
+  if (expert_hf_name(config, stack.stored_name, 0).empty()) return false;
+  const int64_t experts = config.mixture.experts;
+  if (stack.shape.rank() != 3 || stack.shape[0] != experts || stack.bytes % experts != 0) return false;
+  for (int64_t expert = 0; expert < experts; ++expert) {
+    TensorEntry entry = stack;
+    entry.name = expert_hf_name(config, stack.stored_name, expert);
+    entry.shape = {stack.shape[1], stack.shape[2]};
+    entry.bytes = stack.bytes / experts;
+    entry.offset = stack.offset + expert * entry.bytes;
+    out.push_back(std::move(entry));
+  }
+  return true;
+}
 
 void check_qkv_rows(const TensorEntry& entry, const ModelConfig& config, const std::string& path) {
   if (entry.qkv.groups == 0) return;
@@ -369,7 +393,8 @@ TensorIndex gguf_tensor_index(const GgufFile& gguf, std::shared_ptr<InputFile> f
     if (tensor.name.starts_with("rope_f")) continue;  // rope_freqs and rope_factors are in the config
     TensorEntry entry;
     const bool layer_norms = !gguf_layer_norm_name(config.architecture).empty();
-    const std::string hf_name = layer_norms ? layer_norm_hf_name(config, tensor.name) : hf_name_of_gguf(tensor.name);
+    std::string hf_name = layer_norms ? layer_norm_hf_name(config, tensor.name) : rms_hf_name(config, tensor.name);
+    if (!layer_norms && hf_name.empty()) hf_name = hf_name_of_gguf(tensor.name);
     entry.name = hf_name.empty() ? tensor.name : hf_name;
     entry.stored_name = tensor.name;
     entry.dtype = tensor.dtype;
@@ -377,6 +402,8 @@ TensorIndex gguf_tensor_index(const GgufFile& gguf, std::shared_ptr<InputFile> f
     entry.offset = tensor.offset;
     entry.bytes = tensor.bytes;
     entry.interleaved_heads = interleaved_heads(config, entry.name);
+    if (add_experts(entry, config, index.entries)) continue;
+    if (tensor.dtype == DType::f32 && tensor.shape.rank() == 1) entry.added = added_in_gguf(config, entry.name);
     if (config.architecture == "phi" && tensor.name.find(".attn_qkv.") != std::string::npos) {
       split_qkv(entry, config, file->path(), index.entries);
       continue;

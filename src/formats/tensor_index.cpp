@@ -122,6 +122,20 @@ void load_transposed(const InputFile& file, const TensorEntry& entry, DType targ
   }
 }
 
+// A vector of f32, less entry.added.
+void load_shifted(const InputFile& file, const TensorEntry& entry, DType target, std::span<std::byte> out) {
+  const int64_t elements = entry.shape.elements(), target_bytes = dtype_info(target).block_bytes;
+  std::array<float, 1024> values;
+  for (int64_t first = 0; first < elements;) {
+    const int64_t count = std::min<int64_t>(elements - first, static_cast<int64_t>(values.size()));
+    const std::span<float> part(values.data(), static_cast<size_t>(count));
+    file.read(entry.offset + first * static_cast<int64_t>(sizeof(float)), std::as_writable_bytes(part));
+    for (float& value : part) value -= entry.added;
+    encode_values(target, part, out.data() + first * target_bytes);
+    first += count;
+  }
+}
+
 }  // namespace
 
 int64_t min_staging_bytes(const TensorEntry& entry) {
@@ -148,6 +162,7 @@ void load_tensor(const TensorIndex& index, const TensorEntry& entry, DType targe
   }
   if (elements == 0) return;
   if (entry.transposed) return load_transposed(file, entry, target, out, staging);
+  if (entry.added != 0) return load_shifted(file, entry, target, out);
   if (entry.dtype == target && !moves_rows(entry)) {
     file.read(entry.offset, out);
     return;

@@ -54,6 +54,7 @@ struct TensorEntry {
   int64_t interleaved_heads = 0;
   QkvRows qkv = {};
   bool transposed = false;  // stored (shape[1], shape[0])
+  float added = 0;          // stored values are the model's and this; f32 vectors only
 };
 
 struct TensorIndex {

@@ -66,6 +66,20 @@ INSTANTIATE_TEST_SUITE_P(LayerNormFamilies, GgufParity,
                                          "bloom", "starcoder2"),
                          [](const auto& info) { return std::string(info.param); });
 
+INSTANTIATE_TEST_SUITE_P(RmsNormFamilies, GgufParity,
+                         testing::Values("granite", "olmo2", "gemma", "phi3", "mixtral", "qwen3_moe"),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST(GgufExport, NamesTheWayOutForRmsNormFamilies) {
+  const TestFolder folder;
+  expect_caller_error([&] { write_gguf(folder, "gemma2"); }, "query_pre_attn_scalar");  // llama.cpp divides by head_dim
+  expect_caller_error([&] { write_gguf(folder, "gpt_oss"); }, "architecture gpt_oss");
+  expect_caller_error([&] { write_gguf(folder, "deepseek_v3"); }, "architecture deepseek_v3");
+  ModelConfig config = open_model(golden_path("models/mixtral")).config;
+  config.mixture.layers[0] = false;
+  expect_caller_error([&] { plan_gguf_export(config, {}, DType::f32, {}, ""); }, "layers without experts");
+}
+
 TEST(GgufExport, NamesTheWayOutWhereLlamaCppHasNoSuchModel) {
   const TestFolder folder;
   expect_caller_error([&] { write_gguf(folder, "opt"); }, "architecture opt");

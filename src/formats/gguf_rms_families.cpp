@@ -1,0 +1,233 @@
+#include "formats/gguf_rms_families.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cmath>
+#include <span>
+
+#include "base/error.h"
+
+namespace plimsoll {
+namespace {
+
+struct NamePair {
+  std::string_view gguf, hf;
+};
+constexpr std::array<NamePair, 3> kGemma2Layer = {{{"post_attention_norm", "post_attention_layernorm"},
+                                                   {"ffn_norm", "pre_feedforward_layernorm"},
+                                                   {"post_ffw_norm", "post_feedforward_layernorm"}}};
+constexpr std::array<NamePair, 2> kOlmo2Layer = {
+    {{"post_attention_norm", "post_attention_layernorm"}, {"post_ffw_norm", "post_feedforward_layernorm"}}};
+constexpr std::array<NamePair, 2> kPhi3Layer = {{{"attn_qkv", "self_attn.qkv_proj"}, {"ffn_up", "mlp.gate_up_proj"}}};
+constexpr std::array<NamePair, 1> kMixtralLayer = {{{"ffn_gate_inp", "block_sparse_moe.gate"}}};
+constexpr std::array<NamePair, 1> kQwenLayer = {{{"ffn_gate_inp", "mlp.gate"}}};
+constexpr std::array<NamePair, 3> kMixtralExperts = {
+    {{"ffn_gate_exps", "w1"}, {"ffn_up_exps", "w3"}, {"ffn_down_exps", "w2"}}};
+constexpr std::array<NamePair, 3> kQwenExperts = {
+    {{"ffn_gate_exps", "gate_proj"}, {"ffn_up_exps", "up_proj"}, {"ffn_down_exps", "down_proj"}}};
+
+struct Family {
+  std::string_view hf, gguf;
+  std::span<const NamePair> layer, experts;
+  std::string_view expert_block;  // between the layer and the expert's number
+};
+constexpr std::array<Family, 8> kFamilies = {
+    {{"granite", "granite", {}, {}, ""},
+     {"olmo2", "olmo2", kOlmo2Layer, {}, ""},
+     {"gemma", "gemma", {}, {}, ""},
+     {"gemma2", "gemma2", kGemma2Layer, {}, ""},
+     {"gemma3_text", "gemma3", kGemma2Layer, {}, ""},
+     {"phi3", "phi3", kPhi3Layer, {}, ""},
+     {"mixtral", "llama", kMixtralLayer, kMixtralExperts, "block_sparse_moe.experts."},
+     {"qwen3_moe", "qwen3moe", kQwenLayer, kQwenExperts, "mlp.experts."}}};
+
+const Family* family_of(std::string_view architecture) {
+  for (const Family& family : kFamilies)
+    if (family.hf == architecture) return &family;
+  return nullptr;
+}
+
+// "blk.3.ffn_norm.weight" with prefix "blk." → "3", "ffn_norm"; weights of layers only.
+struct LayerName {
+  std::string_view layer, name;
+};
+std::optional<LayerName> split(std::string_view text, std::string_view prefix) {
+  constexpr std::string_view kSuffix = ".weight";
+  if (!text.starts_with(prefix) || !text.ends_with(kSuffix)) return std::nullopt;
+  text.remove_prefix(prefix.size());
+  text.remove_suffix(kSuffix.size());
+  const size_t dot = text.find('.');
+  if (dot == 0 || dot == std::string_view::npos || dot > 6) return std::nullopt;
+  if (text.substr(0, dot).find_first_not_of("0123456789") != std::string_view::npos) return std::nullopt;
+  return LayerName{text.substr(0, dot), text.substr(dot + 1)};
+}
+constexpr std::string_view kGgufPrefix = "blk.", kHfPrefix = "model.layers.";
+
+[[noreturn]] void cannot_express(const std::string& what) {
+  throw caller_error("GGUF", "has no way to hold " + what, "write a Hugging Face folder instead");
+}
+
+// llama.cpp knows the divisor of the scores by the size of the model: √(hidden / heads) for the 27B ones.
+double score_divisor(const ModelConfig& config) {
+  const bool large = config.layers == (config.architecture == "gemma2" ? 46 : 62);
+  return large ? static_cast<double>(config.hidden_size) / static_cast<double>(config.heads)
+               : static_cast<double>(config.head_dim);
+}
+
+// Every second layer of gemma2 sees all tokens, every sixth of gemma3.
+std::vector<bool> sliding_layers(const ModelConfig& config) {
+  const int64_t step = config.architecture == "gemma2" ? 2 : 6;
+  std::vector<bool> slides;
+  for (int64_t layer = 0; layer < config.layers; ++layer) slides.push_back((layer + 1) % step != 0);
+  return slides;
+}
+
+void read_later_gemma(const GgufKeys& keys, ModelConfig& config) {
+  config.query_pre_attn_scalar = score_divisor(config);
+  config.attention_softcap = config.logits_softcap = 0.0;
+  if (config.architecture == "gemma2") {
+    config.attention_softcap = keys.number("attn_logit_softcapping").value_or(50.0);
+    config.logits_softcap = keys.number("final_logit_softcapping").value_or(30.0);
+  } else {
+    config.sliding_rope = RopeConfig{};
+    config.sliding_rope->theta = keys.number("rope.freq_base_swa").value_or(10000.0);
+  }
+  config.sliding_window = keys.integer("attention.sliding_window").value_or(4096);
+  config.layer_slides = sliding_layers(config);
+}
+
+void write_later_gemma(const ModelConfig& config, const std::string& prefix, GgufMetadata& metadata) {
+  if (std::abs(config.query_pre_attn_scalar - score_divisor(config)) > 1e-6)
+    cannot_express(fmt::format("query_pre_attn_scalar {} of a {} model with heads of {} values",
+                               config.query_pre_attn_scalar, config.architecture, config.head_dim));
+  const bool none = config.layer_slides.empty();
+  if (config.layer_slides != sliding_layers(config) && !(none && config.layers == 1))
+    cannot_express("this pattern of sliding layers of a " + config.architecture + " model");
+  metadata[prefix + "attention.sliding_window"] = gguf_u32(config.sliding_window);
+  if (config.architecture == "gemma3_text") {
+    if (config.logits_softcap > 0 || config.attention_softcap > 0) cannot_express("soft-caps of a gemma3 model");
+    if (!config.sliding_rope || config.sliding_rope->kind != RopeKind::standard ||
+        config.sliding_rope->theta != 10000.0)
+      cannot_express("this rope of the sliding layers of a gemma3 model");
+    return;
+  }
+  if (config.attention_softcap == 0 || config.logits_softcap == 0) cannot_express("a gemma2 model without soft-caps");
+  metadata[prefix + "attn_logit_softcapping"] = gguf_f32(config.attention_softcap);
+  metadata[prefix + "final_logit_softcapping"] = gguf_f32(config.logits_softcap);
+}
+
+void write_mixture_keys(const ModelConfig& config, const std::string& prefix, GgufMetadata& metadata) {
+  const MixtureConfig& mixture = config.mixture;
+  for (const bool sparse : mixture.layers)
+    if (!sparse) cannot_express("layers without experts in a " + config.architecture + " model");
+  if (!mixture.normalize) cannot_express("weights of experts that do not add up to one");
+  metadata[prefix + "expert_count"] = gguf_u32(mixture.experts);
+  metadata[prefix + "expert_used_count"] = gguf_u32(mixture.chosen);
+  if (config.architecture == "qwen3_moe") metadata[prefix + "expert_feed_forward_length"] = gguf_u32(mixture.width);
+}
+
+}  // namespace
+
+std::string_view gguf_rms_name(std::string_view architecture) {
+  const Family* family = family_of(architecture);
+  return family == nullptr ? std::string_view() : family->gguf;
+}
+
+std::string_view rms_architecture(std::string_view gguf_name, int64_t experts) {
+  for (const Family& family : kFamilies)
+    if (family.gguf == gguf_name && family.experts.empty() == (experts == 0)) return family.hf;
+  return {};
+}
+
+std::string rms_hf_name(const ModelConfig& config, std::string_view gguf_name) {
+  const Family* family = family_of(config.architecture);
+  const auto name = split(gguf_name, kGgufPrefix);
+  if (family == nullptr || !name) return "";
+  for (const NamePair& pair : family->layer)
+    if (pair.gguf == name->name) return fmt::format("{}{}.{}.weight", kHfPrefix, name->layer, pair.hf);
+  return "";
+}
+
+std::string rms_gguf_name(const ModelConfig& config, std::string_view hf_name) {
+  const Family* family = family_of(config.architecture);
+  const auto name = split(hf_name, kHfPrefix);
+  if (family == nullptr || !name) return "";
+  for (const NamePair& pair : family->layer)
+    if (pair.hf == name->name) return fmt::format("{}{}.{}.weight", kGgufPrefix, name->layer, pair.gguf);
+  return "";
+}
+
+std::optional<ExpertMatrix> expert_matrix(const ModelConfig& config, std::string_view hf_name) {
+  const Family* family = family_of(config.architecture);
+  const auto name = split(hf_name, kHfPrefix);
+  if (family == nullptr || family->experts.empty() || !name || !name->name.starts_with(family->expert_block))
+    return std::nullopt;
+  const std::string_view rest = name->name.substr(family->expert_block.size());
+  const size_t dot = rest.find('.');
+  for (const NamePair& pair : family->experts)
+    if (dot != std::string_view::npos && rest.substr(dot + 1) == pair.hf)
+      return ExpertMatrix{fmt::format("{}{}.{}.weight", kGgufPrefix, name->layer, pair.gguf),
+                          std::stoll(std::string(rest.substr(0, dot)))};
+  return std::nullopt;
+}
+
+std::string expert_hf_name(const ModelConfig& config, std::string_view gguf_name, int64_t expert) {
+  const Family* family = family_of(config.architecture);
+  const auto name = split(gguf_name, kGgufPrefix);
+  if (family == nullptr || !name) return "";
+  for (const NamePair& pair : family->experts)
+    if (pair.gguf == name->name)
+      return fmt::format("{}{}.{}{}.{}.weight", kHfPrefix, name->layer, family->expert_block, expert, pair.hf);
+  return "";
+}
+
+float added_in_gguf(const ModelConfig& config, std::string_view hf_name) {
+  const bool norm = hf_name.ends_with("norm.weight");
+  return config.architecture.starts_with("gemma") && norm ? 1.0F : 0.0F;
+}
+
+void read_rms_family(const GgufFile& gguf, const GgufKeys& keys, ModelConfig& config) {
+  const std::string& family = config.architecture;
+  if (family.starts_with("gemma")) config.activation = "gelu_pytorch_tanh";
+  if (family == "gemma2" || family == "gemma3_text") read_later_gemma(keys, config);
+  if (family == "granite") {
+    config.embedding_multiplier = keys.number("embedding_scale").value_or(1.0);
+    config.residual_multiplier = keys.number("residual_scale").value_or(1.0);
+    config.logits_divisor = keys.number("logit_scale").value_or(1.0);
+    config.attention_multiplier = keys.number("attention.scale").value_or(0.0);
+    if (config.attention_multiplier == 0) config.attention_multiplier = 1.0 / std::sqrt(config.head_dim);
+  }
+  if (family_of(family)->experts.empty()) return;
+  MixtureConfig& mixture = config.mixture;
+  mixture.experts = keys.integer("expert_count").value_or(0);
+  mixture.chosen = keys.integer("expert_used_count").value_or(0);
+  mixture.width = family == "qwen3_moe" ? keys.integer("expert_feed_forward_length").value_or(config.intermediate_size)
+                                        : config.intermediate_size;
+  mixture.layers.assign(static_cast<size_t>(config.layers), true);
+  mixture.published_balance = 0.001;
+  if (mixture.experts > 4096 || mixture.chosen < 1 || mixture.chosen > mixture.experts || mixture.width < 1 ||
+      mixture.width > (int64_t{1} << 22) || gguf.find_tensor("blk.0.ffn_gate_exps.weight") == nullptr)
+    throw caller_error("GGUF",
+                       fmt::format("has {} experts of which {} are chosen, and not all in one tensor a layer",
+                                   mixture.experts, mixture.chosen),
+                       "convert the model again with a current llama.cpp");
+}
+
+void write_rms_keys(const ModelConfig& config, const std::string& prefix, GgufMetadata& metadata) {
+  const std::string& family = config.architecture;
+  const std::string_view activation = family.starts_with("gemma") ? "gelu_pytorch_tanh" : "silu";
+  if (config.activation != activation)
+    cannot_express("the activation " + config.activation + " of a " + family + " model");
+  if (config.attention_bias || config.mlp_bias) cannot_express("biases of a " + family + " model");
+  if (family == "gemma2" || family == "gemma3_text") write_later_gemma(config, prefix, metadata);
+  if (family == "granite") {
+    metadata[prefix + "embedding_scale"] = gguf_f32(config.embedding_multiplier);
+    metadata[prefix + "residual_scale"] = gguf_f32(config.residual_multiplier);
+    metadata[prefix + "logit_scale"] = gguf_f32(config.logits_divisor);
+    metadata[prefix + "attention.scale"] = gguf_f32(config.attention_multiplier);
+  }
+  if (config.mixture.experts > 0) write_mixture_keys(config, prefix, metadata);
+}
+
+}  // namespace plimsoll
