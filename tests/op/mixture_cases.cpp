@@ -28,45 +28,44 @@ OpCase route(const char* name, const RouteAttrs& attrs, const Numbers& correctio
       .kind = OpKind::route,
       .attrs = attrs,
       .operands = {{"logits", {kRows, attrs.experts}, Role::input, spread_logits(kRows, attrs.experts)}},
-      .reference =
-          [attrs](const std::vector<Numbers>& in) {
-            Numbers out;
-            const auto experts = static_cast<size_t>(attrs.experts), k = static_cast<size_t>(attrs.top_k);
-            for (size_t row = 0; row < kRows; ++row) {
-              Numbers score(in[0].begin() + static_cast<std::ptrdiff_t>(row * experts),
-                            in[0].begin() + static_cast<std::ptrdiff_t>((row + 1) * experts));
-              const auto soften = [](Numbers& values) {
-                double sum = 0;
-                for (double& value : values) sum += value = std::exp(value);
-                for (double& value : values) value /= sum;
-              };
-              if (attrs.score == RouterScore::softmax) soften(score);
-              if (attrs.score == RouterScore::sigmoid) std::transform(score.begin(), score.end(), score.begin(), sigmoid);
-              Numbers choice = score;
-              for (size_t e = 0; e < experts && in.size() > 1; ++e) choice[e] += in[1][e];
-              const size_t size = experts / static_cast<size_t>(attrs.groups);
-              std::vector<std::pair<double, size_t>> groups;
-              for (size_t g = 0; g < static_cast<size_t>(attrs.groups); ++g) {
-                Numbers members(choice.begin() + static_cast<std::ptrdiff_t>(g * size),
-                                choice.begin() + static_cast<std::ptrdiff_t>((g + 1) * size));
-                std::sort(members.rbegin(), members.rend());
-                groups.emplace_back(-members[0] - members[1], g);
-              }
-              std::sort(groups.begin(), groups.end());
-              for (size_t g = static_cast<size_t>(attrs.groups_kept); g < groups.size() && attrs.groups > 1; ++g)
-                std::fill_n(choice.begin() + static_cast<std::ptrdiff_t>(groups[g].second * size), size, -INFINITY);
-              std::vector<size_t> order(experts);
-              std::iota(order.begin(), order.end(), size_t{0});
-              std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return choice[a] > choice[b]; });
-              Numbers weights;
-              for (size_t j = 0; j < k; ++j) weights.push_back(score[order[j]]);
-              if (attrs.score == RouterScore::chosen_softmax) soften(weights);
-              const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
-              for (const double weight : weights)
-                out.push_back((attrs.normalize ? weight / sum : weight) * static_cast<double>(attrs.scale));
-            }
-            return out;
-          }};
+      .reference = [attrs](const std::vector<Numbers>& in) {
+        Numbers out;
+        const auto experts = static_cast<size_t>(attrs.experts), k = static_cast<size_t>(attrs.top_k);
+        for (size_t row = 0; row < kRows; ++row) {
+          Numbers score(in[0].begin() + static_cast<std::ptrdiff_t>(row * experts),
+                        in[0].begin() + static_cast<std::ptrdiff_t>((row + 1) * experts));
+          const auto soften = [](Numbers& values) {
+            double sum = 0;
+            for (double& value : values) sum += value = std::exp(value);
+            for (double& value : values) value /= sum;
+          };
+          if (attrs.score == RouterScore::softmax) soften(score);
+          if (attrs.score == RouterScore::sigmoid) std::transform(score.begin(), score.end(), score.begin(), sigmoid);
+          Numbers choice = score;
+          for (size_t e = 0; e < experts && in.size() > 1; ++e) choice[e] += in[1][e];
+          const size_t size = experts / static_cast<size_t>(attrs.groups);
+          std::vector<std::pair<double, size_t>> groups;
+          for (size_t g = 0; g < static_cast<size_t>(attrs.groups); ++g) {
+            Numbers members(choice.begin() + static_cast<std::ptrdiff_t>(g * size),
+                            choice.begin() + static_cast<std::ptrdiff_t>((g + 1) * size));
+            std::sort(members.rbegin(), members.rend());
+            groups.emplace_back(-members[0] - members[1], g);
+          }
+          std::sort(groups.begin(), groups.end());
+          for (size_t g = static_cast<size_t>(attrs.groups_kept); g < groups.size() && attrs.groups > 1; ++g)
+            std::fill_n(choice.begin() + static_cast<std::ptrdiff_t>(groups[g].second * size), size, -INFINITY);
+          std::vector<size_t> order(experts);
+          std::iota(order.begin(), order.end(), size_t{0});
+          std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return choice[a] > choice[b]; });
+          Numbers weights;
+          for (size_t j = 0; j < k; ++j) weights.push_back(score[order[j]]);
+          if (attrs.score == RouterScore::chosen_softmax) soften(weights);
+          const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
+          for (const double weight : weights)
+            out.push_back((attrs.normalize ? weight / sum : weight) * static_cast<double>(attrs.scale));
+        }
+        return out;
+      }};
   if (!correction.empty()) result.operands.push_back({"correction", {attrs.experts}, Role::fixed, correction});
   return result;
 }
@@ -115,30 +114,30 @@ OpCase expert_combine() {
 
 OpCase grouped_linear(const char* name, const GroupedLinearAttrs& attrs) {
   constexpr int64_t kK = 21, kN = 34;
-  OpCase result{.name = name,
-                .kind = OpKind::grouped_linear,
-                .attrs = attrs,
-                .operands = {{"x", {kSorted, kK}, Role::input, {}},
-                             {"offsets", {kExperts + 1}, Role::integers, kOffsets}},
-                .reference = [attrs](const std::vector<Numbers>& in) {
-                  Numbers out;
-                  const size_t addend = attrs.has_bias ? 3 : 2, first = addend + (attrs.has_addend ? 1 : 0);
-                  int64_t expert = 0;
-                  for (int64_t row = 0; row < kSorted; ++row) {
-                    while (static_cast<double>(row) >= in[1][static_cast<size_t>(expert) + 1]) ++expert;
-                    const Numbers& weights = in[first + (attrs.fused ? 0 : static_cast<size_t>(expert))];
-                    const int64_t skipped = attrs.fused ? expert * kK * kN : 0;
-                    for (int64_t n = 0; n < kN; ++n) {
-                      double sum = attrs.has_bias ? in[2][at(expert, kN, n)] : 0.0;
-                      if (attrs.has_addend) sum += in[addend][at(row, kN, n)];
-                      for (int64_t k = 0; k < kK; ++k)
-                        sum += in[0][at(row, kK, k)] *
-                               weights[static_cast<size_t>(skipped + (attrs.transpose_weight ? n * kK + k : k * kN + n))];
-                      out.push_back(sum);
-                    }
-                  }
-                  return out;
-                }};
+  OpCase result{
+      .name = name,
+      .kind = OpKind::grouped_linear,
+      .attrs = attrs,
+      .operands = {{"x", {kSorted, kK}, Role::input, {}}, {"offsets", {kExperts + 1}, Role::integers, kOffsets}},
+      .reference = [attrs](const std::vector<Numbers>& in) {
+        Numbers out;
+        const size_t addend = attrs.has_bias ? 3 : 2, first = addend + (attrs.has_addend ? 1 : 0);
+        int64_t expert = 0;
+        for (int64_t row = 0; row < kSorted; ++row) {
+          while (static_cast<double>(row) >= in[1][static_cast<size_t>(expert) + 1]) ++expert;
+          const Numbers& weights = in[first + (attrs.fused ? 0 : static_cast<size_t>(expert))];
+          const int64_t skipped = attrs.fused ? expert * kK * kN : 0;
+          for (int64_t n = 0; n < kN; ++n) {
+            double sum = attrs.has_bias ? in[2][at(expert, kN, n)] : 0.0;
+            if (attrs.has_addend) sum += in[addend][at(row, kN, n)];
+            for (int64_t k = 0; k < kK; ++k)
+              sum += in[0][at(row, kK, k)] *
+                     weights[static_cast<size_t>(skipped + (attrs.transpose_weight ? n * kK + k : k * kN + n))];
+            out.push_back(sum);
+          }
+        }
+        return out;
+      }};
   if (attrs.has_bias) result.operands.push_back({"bias", {kExperts, kN}, Role::weight, {}});
   if (attrs.has_addend) result.operands.push_back({"addend", {kSorted, kN}, Role::input, {}});
   const Shape one = attrs.transpose_weight ? Shape{kN, kK} : Shape{kK, kN};
@@ -150,7 +149,8 @@ OpCase grouped_linear(const char* name, const GroupedLinearAttrs& attrs) {
 
 OpCase clamped_swiglu() {
   Numbers pairs;
-  for (int i = 0; i < 5 * 14; ++i) pairs.push_back(static_cast<double>(i * 37 % 71) * 0.25 - 9.0625);  // both sides of 7
+  for (int i = 0; i < 5 * 14; ++i)
+    pairs.push_back(static_cast<double>(i * 37 % 71) * 0.25 - 9.0625);  // both sides of 7
   return {.name = "clamped_swiglu",
           .kind = OpKind::clamped_swiglu,
           .attrs = ClampedSwigluAttrs{},

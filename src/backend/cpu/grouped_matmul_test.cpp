@@ -40,7 +40,8 @@ Answers run(Problem p, bool fused, int threads) {
   const int64_t bytes = grouped_matmul_workspace_bytes(s, threads), each = s.k * s.n;
   std::vector<uint8_t> memory(static_cast<size_t>(bytes) + 128, 0xa5);
   auto* const workspace = reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64);
-  Answers a{{}, std::vector<float>(static_cast<size_t>(s.groups * each), 0.5F),
+  Answers a{{},
+            std::vector<float>(static_cast<size_t>(s.groups * each), 0.5F),
             std::vector<float>(static_cast<size_t>(s.groups * s.n), 0.5F)};
   const int64_t size = s.dtype == DType::f32 ? 4 : 2;
   std::vector<std::byte*> weights, accumulators;
@@ -59,7 +60,8 @@ Answers run(Problem p, bool fused, int threads) {
 
 Answers definition(const Problem& p) {
   const GroupedMatmulSpec& s = p.spec;
-  const auto x = p.x.values(), w = p.weights.values(), bias = p.bias.values(), before = p.y.values(), dy = p.dy.values();
+  const auto x = p.x.values(), w = p.weights.values(), bias = p.bias.values(), before = p.y.values(),
+             dy = p.dy.values();
   std::vector<double> y(before.begin(), before.end()), dw(w.size(), 0.5), db(bias.size(), 0.5);
   for (int64_t g = 0; g < s.groups; ++g)
     for (int64_t row = p.offsets[static_cast<size_t>(g)]; row < p.offsets[static_cast<size_t>(g) + 1]; ++row)
@@ -117,7 +119,8 @@ TEST(Mixture, ALayerAsTorch) {
   constexpr size_t kSorted = kRows * kChosen;
   std::vector<float> sorted(kSorted * kWidth), inner(kSorted * kInner), up(inner), z(sorted), y(kRows * kWidth);
   expert_gather(pool, rows, x.data(), slots.data(), sorted.data());
-  const auto product = [&](const std::vector<float>& from, const char* name, std::vector<float>& to, int64_t k, int64_t n) {
+  const auto product = [&](const std::vector<float>& from, const char* name, std::vector<float>& to, int64_t k,
+                           int64_t n) {
     const GroupedMatmulSpec spec{kExperts, kSorted, k, n, true, DType::f32};
     std::vector<float> matrices = g.f32(name);
     std::byte* const pointer = reinterpret_cast<std::byte*>(matrices.data());

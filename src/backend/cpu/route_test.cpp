@@ -49,8 +49,10 @@ TEST(Route, AsTorch) {
   groups.groups = 4;
   groups.groups_kept = 2;
   groups.scale = 2.5F;
-  for (const auto& [name, spec] : {std::pair{"route_softmax_topk", softmax}, {"route_softmax_topk_normalized", normalized},
-                                   {"route_topk_softmax", chosen}, {"route_sigmoid_groups", groups}}) {
+  for (const auto& [name, spec] : {std::pair{"route_softmax_topk", softmax},
+                                   {"route_softmax_topk_normalized", normalized},
+                                   {"route_topk_softmax", chosen},
+                                   {"route_sigmoid_groups", groups}}) {
     SCOPED_TRACE(name);
     const Golden g(std::string("ops/") + name + ".safetensors");
     const std::vector<float> correction = g.has("const.bias") ? g.f32("const.bias") : std::vector<float>{};
