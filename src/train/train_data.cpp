@@ -82,10 +82,14 @@ TrainData open_train_data(const ModelFiles& model, const Recipe& recipe) {
   return data;
 }
 
-TokenizedDataset open_dataset(const ModelFiles& model, const Recipe& recipe, const std::vector<std::string>& files) {
+TokenizedDataset open_dataset(const ModelFiles& model, const Recipe& recipe, const std::vector<std::string>& files,
+                              const std::function<void(const TokenizedRow&)>& on_row) {
   TextTools tools = open_text_tools(model, recipe);
   bind(tools);
-  return read_files(tools, files, recipe.seq_len);
+  if (!on_row) return read_files(tools, files, recipe.seq_len);
+  tools.options.on_row = on_row;
+  tools.options.take_preferences = true;
+  return TokenizedDataset::from_files(files, tools.options);
 }
 
 }  // namespace plimsoll
