@@ -10,6 +10,7 @@ Command plan_command();
 Command train_command();
 Command generate_command();
 Command chat_command();
+Command data_command();
 Command eval_command();
 Command merge_command();
 Command tokenize_command();

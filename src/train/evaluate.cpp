@@ -41,8 +41,7 @@ RunPlan plan_evaluation(const RunSources& sources, int64_t micro_batch, int64_t 
 // The largest micro-batch and chunk below the line.
 RunPlan choose_evaluation(const RunSources& sources, std::vector<float>& inv_freq) {
   const int64_t line = sources.recipe.memory_bytes.value_or(INT64_MAX);
-  const int64_t overhead =
-      runtime_overhead_bytes(sources.model.config, sources.threads, measure_data(sources.recipe).rows);
+  const int64_t overhead = runtime_overhead_bytes(sources.model.config, sources.threads, measure_data(sources.recipe));
   int64_t least = 0;
   for (size_t i = 0; i < kMicroBatches.size(); ++i) {
     RunPlan plan =
