@@ -1,6 +1,6 @@
 // Byte-pair merges learnt from text (Sennrich et al. 2016, arXiv:1508.07909), on bytes as GPT-2 has them. The result is
-// that of the tokenizers library's BpeTrainer with the byte-level alphabet and min_frequency 1: the pair that occurs most
-// often merges next, of equal ones the pair whose ids are smaller.
+// that of the tokenizers library's BpeTrainer with the byte-level alphabet and min_frequency 1: the pair that occurs
+// most often merges next, of equal ones the pair whose ids are smaller.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 namespace plimsoll::tokenizer {
 
 struct BpeVocabulary {
-  std::vector<std::string> tokens;                            // by id: special ones, the 256 bytes, merged ones
+  std::vector<std::string> tokens;                          // by id: special ones, the 256 bytes, merged ones
   std::vector<std::pair<std::string, std::string>> merges;  // in order
 };
 
