@@ -67,7 +67,7 @@ class TrainedTokenizer(ProgramTest):
                 self.assertEqual((report["texts"], report["kind"]), (80, kind))
                 line = json.loads(self.ok("tokenize", out, "--text", "buffer bounds", "--json"))
                 self.assertEqual(line["decoded"], "buffer bounds")
-                self.assertLess(len(line["ids"]), 9)
+                self.assertLess(len(line["ids"]), len("buffer bounds"))
                 with open(os.path.join(out, "tokenizer.json"), encoding="utf-8") as file:
                     self.assertNotIn("assistant", file.read(), "roles are no text")
             self.fails(2, "tokenizer", "train", chat, "--vocab", "200", "--out", folder)
