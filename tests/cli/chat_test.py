@@ -132,7 +132,7 @@ class Generate(WithTinyModel):
         self.assertEqual(whole["finish"], "length")
         ends = whole["token_ids"][2]
         config = os.path.join(self.model, "generation_config.json")
-        self.assertFalse(os.path.exists(config))
+        shutil.copy(config, config + ".before")
         try:
             with open(config, "w", encoding="utf-8") as file:
                 json.dump({"eos_token_id": [0, ends]}, file)
@@ -143,7 +143,7 @@ class Generate(WithTinyModel):
                 file.write("{")
             self.assertIn("is not a JSON object", self.fails(2, *self.prompt)[0])
         finally:
-            os.remove(config)
+            os.replace(config + ".before", config)
 
     def test_sampling_is_seeded(self):
         flags = ["--temperature", "1.5", "--top-k", "50", "--top-p", "0.95", "--min-p", "0.01", "--repetition-penalty", "1.2"]
