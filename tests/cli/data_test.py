@@ -82,6 +82,15 @@ class Data(ProgramTest):
         for file, flags in self.variants():
             self.assertEqual((rows(file, flags), adapter(file, flags)), expected, file)
 
+    def test_a_long_row_is_read_inside_the_plan(self):
+        for name, text in (("word", "a" * 2_000_000), ("letters", "äöЖ漢😀" * 150_000)):
+            file = self.write(name + ".json", json.dumps([{"instruction": "q", "input": text, "output": "b"}], ensure_ascii=False))
+            for loss_on in ("all", "assistant"):
+                done = json.loads(self.ok(
+                    "train", "--model", self.model, "--data", file, "--loss-on", loss_on, "--overlong", "split", "--seq-len", "32",
+                    "--steps", "1", "--threads", "1", "--rank", "2", "--json", "--out", os.path.join(self.folder, name + loss_on)))
+                self.assertLessEqual(done["peak_resident_bytes"], done["planned_total_bytes"], (name, loss_on))
+
     def test_what_the_survey_says(self):
         found = self.survey(self.plain, "--seq-len", "48")
         self.assertEqual(found["files"], [{"path": self.plain, "format": "JSONL", "compression": "", "rows": 40}])
