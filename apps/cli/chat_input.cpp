@@ -39,21 +39,12 @@ class TerminalInput final : public ChatInput {
     history(history_, &event, H_SETSIZE, kHistoryLines);
     history(history_, &event, H_SETUNIQUE, 1);
     el_set(edit_, EL_CLIENTDATA, this);
-    el_set(edit_, EL_PROMPT, [](EditLine* edit) {
-      void* self = nullptr;
-      el_get(edit, EL_CLIENTDATA, &self);
-      return static_cast<TerminalInput*>(self)->prompt_.data();
-    });
+    el_set(edit_, EL_PROMPT, &TerminalInput::prompt_of);
     el_set(edit_, EL_EDITOR, "emacs");
     el_set(edit_, EL_HIST, history, history_);
     // At the prompt Ctrl-C is a key, so that it cannot end the program between two lines.
     el_set(edit_, EL_SETTY, "-d", "-isig", nullptr);
-    el_set(edit_, EL_ADDFN, "plimsoll-interrupt", "drop the line", [](EditLine* edit, int) -> unsigned char {
-      void* self = nullptr;
-      el_get(edit, EL_CLIENTDATA, &self);
-      static_cast<TerminalInput*>(self)->interrupted_ = true;
-      return CC_NEWLINE;
-    });
+    el_set(edit_, EL_ADDFN, "plimsoll-interrupt", "drop the line", &TerminalInput::drop_line);
     el_set(edit_, EL_BIND, "^C", "plimsoll-interrupt", nullptr);
   }
   ~TerminalInput() override { close(); }
@@ -80,6 +71,17 @@ class TerminalInput final : public ChatInput {
   }
 
  private:
+  static TerminalInput& self(EditLine* edit) {
+    void* data = nullptr;
+    el_get(edit, EL_CLIENTDATA, &data);
+    return *static_cast<TerminalInput*>(data);
+  }
+  static char* prompt_of(EditLine* edit) { return self(edit).prompt_.data(); }
+  static unsigned char drop_line(EditLine* edit, int) {
+    self(edit).interrupted_ = true;
+    return CC_NEWLINE;
+  }
+
   void close() {
     if (edit_ != nullptr) el_end(edit_);
     if (history_ != nullptr) history_end(history_);
