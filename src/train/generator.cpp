@@ -131,6 +131,8 @@ struct Generator::State {
     std::vector<int32_t> positions(rows);
     std::copy(tokens.begin(), tokens.end(), ids.begin());
     std::iota(positions.begin(), positions.end(), static_cast<int32_t>(cached.size()));
+    // Rows behind the last token are padding, whose positions may be beyond those that a model has learned.
+    std::fill(positions.begin() + static_cast<std::ptrdiff_t>(tokens.size()), positions.end(), 0);
     write_input(phase, input_names::kIds, ids);
     write_input(phase, input_names::kPositions, positions);
     RunState state;

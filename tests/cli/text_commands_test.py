@@ -141,7 +141,7 @@ class Inspect(ProgramTest):
                 self.assertEqual(document["kv_bytes_per_token"]["fp16"], 4 * document["layers"] * document["kv_heads"] * document["head_dim"])
                 self.assertIn(f"{params['total']:,} parameters", self.ok("inspect", config))
                 checked += 1
-        self.assertEqual(checked, 37)
+        self.assertEqual(checked, 64)
 
     def test_missing_and_broken(self):
         self.fails(2, "inspect", "no/such/model")

@@ -100,6 +100,10 @@ def make_texts():
     write("hf_config/qwen3", json.dumps(base | {"model_type": "qwen3", "attention_bias": False, "head_dim": 32,
                                                 "layer_types": ["full_attention", "sliding_attention"],
                                                 "use_sliding_window": True, "sliding_window": 4}))
+    golden = SEEDS.parents[1] / "golden" / "models"
+    for seed, source in (("gpt2", "gpt2/config.json"), ("falcon", "falcon40b_style/config.json"), ("opt", "opt_350m_style/config.json"),
+                         ("gpt_neox_old", "gpt_neox/config_legacy.json"), ("bloom", "bloom/config.json")):
+        write(f"hf_config/{seed}", (golden / source).read_bytes())
     write("hf_config/broken_numbers", json.dumps(base | {"hidden_size": -1, "vocab_size": 1e300, "num_attention_heads": "4"}))
 
     vocabulary = {"<s>": 0, "a": 1, "b": 2, "ab": 3, "Ġ": 4, "Ġa": 5}
