@@ -1,5 +1,5 @@
 // A CSV file, and the same bytes as TSV.
-#include "data_file.h"
+#include "fuzz/data_file.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace plimsoll;

@@ -1,5 +1,5 @@
 // A JSON document with rows, or a file whose kind its bytes must say; then the same as plain text, split in three ways.
-#include "data_file.h"
+#include "fuzz/data_file.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace plimsoll;

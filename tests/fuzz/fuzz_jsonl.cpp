@@ -1,5 +1,5 @@
 // A JSONL file: lines, JSON, every shape of rows, with and without a chat template.
-#include "data_file.h"
+#include "fuzz/data_file.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace plimsoll;

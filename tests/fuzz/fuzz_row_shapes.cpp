@@ -1,5 +1,5 @@
 // Rows of all shapes as JSONL, under options that the first byte chooses: shape, loss, columns, long rows, a template.
-#include "data_file.h"
+#include "fuzz/data_file.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace plimsoll;
