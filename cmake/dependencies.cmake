@@ -17,3 +17,8 @@ find_package(PkgConfig REQUIRED)
 pkg_check_modules(hwy REQUIRED IMPORTED_TARGET libhwy)
 pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)
+find_package(CURL 7.85 REQUIRED)
+find_package(OpenSSL REQUIRED)
+if(PLIMSOLL_TESTS)
+  pkg_check_modules(httplib REQUIRED IMPORTED_TARGET cpp-httplib)  # the hub of the tests
+endif()

@@ -9,7 +9,7 @@
 #include "cli/commands.h"
 #include "cli/inspect_report.h"
 #include "data/model_text.h"
-#include "formats/model_files.h"
+#include "hub/model_source.h"
 
 namespace plimsoll::cli {
 namespace {
@@ -48,7 +48,7 @@ void add_stored(InspectReport& report, const ModelFiles& files) {
 }
 
 int run_inspect(const InspectOptions& options) {
-  const ModelFiles files = open_model(options.model);
+  const ModelFiles files = open_model_source(options.model, ModelNeed::text);
   InspectReport report;
   report.source = files.path;
   report.config = files.config;

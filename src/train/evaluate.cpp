@@ -58,7 +58,7 @@ RunPlan choose_evaluation(const RunSources& sources, std::vector<float>& inv_fre
 }  // namespace
 
 EvaluateReport run_evaluation(const Recipe& recipe) {
-  RunSources sources = open_run_sources(recipe);
+  RunSources sources = open_run_sources(recipe, ModelNeed::weights);
   require_weights(sources.model);
   const TokenizedDataset dataset = open_dataset(sources.model, sources.recipe, sources.recipe.data);
   sources.model.gguf.reset();

@@ -22,10 +22,10 @@ constexpr int64_t kPerRow = 48;                   // where each row of the data 
 
 }  // namespace
 
-RunSources open_run_sources(const Recipe& recipe) {
+RunSources open_run_sources(const Recipe& recipe, ModelNeed need) {
   RunSources sources;
   sources.recipe = recipe;
-  sources.model = open_model(recipe.model);
+  sources.model = open_model_source(recipe.model, need);
   sources.adapter = open_adapter_source(recipe.adapter);
   if (sources.adapter.files) {
     sources.recipe.rank = sources.adapter.files->config.rank;

@@ -15,7 +15,8 @@ struct RunSources {
   int threads = 1;
 };
 
-RunSources open_run_sources(const Recipe& recipe);
+// `need`: ModelNeed::config to plan, ModelNeed::weights to run.
+RunSources open_run_sources(const Recipe& recipe, ModelNeed need);
 
 // The upper bound of everything in the process that is not the arena: code and libraries, primitives, stacks, graphs,
 // tokenizer tables, the index of the data. A test holds real runs to it.
