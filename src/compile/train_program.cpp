@@ -7,7 +7,9 @@
 #include "base/error.h"
 #include "ops/op_def.h"
 #include "passes/autodiff.h"
+#include "passes/first_write.h"
 #include "passes/recompute.h"
+#include "passes/share_product.h"
 
 namespace plimsoll {
 namespace {
@@ -95,7 +97,8 @@ Graph build_load(const TrainProgram& program, const Recipe& recipe, const TrainS
     }
     if (parameter.compute != DType::f32) add_cast(graph, master, add_value(graph, compute_value(parameter)));
     for (Value& state : optimizer_state_values(parameter, optimizer_attrs(recipe))) add_clear(graph, std::move(state));
-    add_clear(graph, {gradient_name(parameter.name), DType::f32, parameter.shape, ValueKind::gradient});
+    if (parameter.clear_gradient)
+      add_clear(graph, {gradient_name(parameter.name), DType::f32, parameter.shape, ValueKind::gradient});
   }
   return graph;
 }
@@ -185,6 +188,10 @@ StepBase build_step_base(const ModelConfig& config, const Recipe& recipe, const 
   }
   autodiff(base.step, trained);
   watch.passed("autodiff", base.step);
+  const std::unordered_set<std::string> started = mark_first_writes(base.step);
+  for (TrainedParameter& parameter : base.trained)
+    parameter.clear_gradient = !started.contains(gradient_name(parameter.name));
+  watch.passed("first_write", base.step);
   return base;
 }
 
@@ -196,6 +203,9 @@ Graph build_step(const StepBase& base, const TrainChoices& choices, const PassOb
   set_chunk_rows(step, choices.ce_chunk_rows);
   step.phase = phase_names::kTrainStep;
   watch.passed("recompute", step);
+  // It takes the place of products that recompute made.
+  share_products(step);
+  watch.passed("share_product", step);
   return step;
 }
 

@@ -10,6 +10,8 @@
 
 #define TOML_HEADER_ONLY 1
 #define TOML_ENABLE_UNRELEASED_FEATURES 0
+// Its assertions doubt the input, which is the user's: a release build reports the same as an error.
+#define TOML_ASSERT(condition) static_assert(true)
 #include <toml++/toml.h>
 
 #include "base/bytes.h"

@@ -93,6 +93,7 @@ struct LinearAttrs {
   bool has_bias = false;
   bool has_addend = false;                 // the last operand, same shape as y
   std::optional<DType> result_dtype = {};  // empty: as x
+  bool starts_sum = false;                 // linear_grad_weight: overwrites in the first micro-batch of a step
 };
 struct RopeTableAttrs {
   float attention_scaling = 1.0F;
@@ -109,6 +110,7 @@ struct AttentionAttrs {
 enum class Activation : uint8_t { silu, gelu_tanh, gelu_erf };
 struct GatedActivationAttrs {
   Activation activation = Activation::silu;
+  bool with_product = false;  // gated_activation_grad: writes act(gate) · up too
 };
 struct CrossEntropyAttrs {
   int64_t chunk_rows = 0;

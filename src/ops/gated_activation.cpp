@@ -27,20 +27,24 @@ OpDef gated_activation_def() {
           .cheap = true};
 }
 
-// gated_activation_grad(dout, gate, up) -> dgate, dup; they may take over the buffers of gate and up.
+// gated_activation_grad(dout, gate, up) -> dgate, dup, [product]; they may take over the buffers of gate, up and dout.
 OpDef gated_activation_grad_def() {
-  return {.kind = OpKind::gated_activation_grad,
-          .name = "gated_activation_grad",
-          .infer = [](const Graph& graph, const Op& op) -> std::vector<Value> {
-            const Value& gate = operand(graph, op, 1);
-            return {result_of("gate", gate.dtype, gate.shape), result_of("up", gate.dtype, gate.shape)};
-          },
-          .flops = [](const Graph& graph,
-                      const Op& op) { return 14.0 * static_cast<double>(operand(graph, op, 0).shape.elements()); },
-          .reuse =
-              [](const Op&, int index) {
-                return ReuseCandidates{index + 1, -1};
-              }};
+  return {
+      .kind = OpKind::gated_activation_grad,
+      .name = "gated_activation_grad",
+      .infer = [](const Graph& graph, const Op& op) -> std::vector<Value> {
+        const Value& gate = operand(graph, op, 1);
+        std::vector<Value> results{result_of("gate", gate.dtype, gate.shape), result_of("up", gate.dtype, gate.shape)};
+        if (op.attributes<GatedActivationAttrs>().with_product)
+          results.push_back(result_of("product", gate.dtype, gate.shape));
+        return results;
+      },
+      .flops = [](const Graph& graph,
+                  const Op& op) { return 14.0 * static_cast<double>(operand(graph, op, 0).shape.elements()); },
+      .reuse =
+          [](const Op&, int index) {
+            return ReuseCandidates{(index + 1) % 3, -1};
+          }};
 }
 
 }  // namespace plimsoll

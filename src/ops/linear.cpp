@@ -74,7 +74,8 @@ OpDef linear_def() {
           }};
 }
 
-// linear_grad_weight(dy (M, N), x (M, K), accumulator (N, K) or (K, N) f32, updated): += alpha · dyᵀ x
+// linear_grad_weight(dy (M, N), x (M, K), accumulator (N, K) or (K, N) f32, updated): += alpha · dyᵀ x, or = where it
+// starts the sum (passes/first_write.h).
 OpDef linear_grad_weight_def() {
   return {.kind = OpKind::linear_grad_weight,
           .name = "linear_grad_weight",

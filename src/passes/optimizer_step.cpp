@@ -51,7 +51,8 @@ Graph build_update(const std::vector<TrainedParameter>& trained, const Optimizer
                    own,
                    "update." + parameter.name,
                    OpRole::update});
-    add_op(graph, {OpKind::fill_zero, {gradients[i]}, {}, "clear." + parameter.name, OpRole::update});
+    if (parameter.clear_gradient)
+      add_op(graph, {OpKind::fill_zero, {gradients[i]}, {}, "clear." + parameter.name, OpRole::update});
   }
   return graph;
 }

@@ -1,4 +1,4 @@
-// The update phase as a graph: clip, update every trained parameter, clear its gradient.
+// The update phase as a graph: clip, update every trained parameter, clear its gradient where the step needs that.
 #pragma once
 
 #include <string>
@@ -15,6 +15,7 @@ struct TrainedParameter {
   Shape shape;
   DType compute = DType::f32;
   ValueKind kind = ValueKind::parameter;  // parameter or adapter
+  bool clear_gradient = true;             // false: an op of the step starts its sum anew
 
   std::string master_name() const { return compute == DType::f32 ? name : "master." + name; }
 };

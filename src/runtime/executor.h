@@ -44,12 +44,13 @@ class HostServices {
 
 // What ops read or report beside their operands.
 struct RunState {
-  double lr = 0;            // of this step
-  int64_t step = 0;         // optimizer steps done before this one
-  double grad_norm = 0;     // out: ‖gradient‖₂ before clipping
-  int64_t past_length = 0;  // generate: tokens in the caches
-  int64_t row = 0;          // gather_rows: which
-  uint64_t seed = 0;        // init_tensor
+  double lr = 0;                   // of this step
+  int64_t step = 0;                // optimizer steps done before this one
+  double grad_norm = 0;            // out: ‖gradient‖₂ before clipping
+  int64_t past_length = 0;         // generate: tokens in the caches
+  int64_t row = 0;                 // gather_rows: which
+  uint64_t seed = 0;               // init_tensor
+  bool first_micro_batch = false;  // of a step: sums that an op starts are overwritten, not added to
   HostServices* host = nullptr;
 };
 

@@ -51,6 +51,7 @@ TrainSession::StepResult TrainSession::step(const TrainData& data, const StepRow
   for (int64_t first = 0; first < rows.rows(); first += micro_batch) {
     if (rows.rows() > micro_batch) fill(first);
     write_batch(train_step, batch_, scale);
+    state_.first_micro_batch = first == 0;
     train_step.run(state_, profile_ ? &*profile_ : nullptr);
     result.loss += read_loss(train_step);
     result.tokens += batch_.real_tokens();

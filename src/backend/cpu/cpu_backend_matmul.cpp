@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "backend/cpu/cpu_adapters.h"
 #include "backend/cpu/elementwise.h"
 #include "backend/cpu/linear_cross_entropy.h"
@@ -26,8 +28,8 @@ cpu::MatmulSpec linear_spec(const Graph& graph, const Op& op) {
   return spec;
 }
 
-// accumulator (N, K) += dyᵀ x, or (K, N) += xᵀ dy.
-cpu::MatmulSpec grad_weight_spec(const Graph& graph, const Op& op) {
+// accumulator (N, K) += dyᵀ x, or (K, N) += xᵀ dy; `accumulate` false: =.
+cpu::MatmulSpec grad_weight_spec(const Graph& graph, const Op& op, bool accumulate = true) {
   const auto& attrs = op.attributes<LinearAttrs>();
   const Value& dy = graph.value(op.operands[0]);
   const Value& x = graph.value(op.operands[1]);
@@ -39,7 +41,7 @@ cpu::MatmulSpec grad_weight_spec(const Graph& graph, const Op& op) {
   spec.b = x.dtype;
   spec.c = DType::f32;
   spec.transpose_a = true;
-  spec.accumulate = true;
+  spec.accumulate = accumulate;
   spec.alpha = attrs.alpha;
   return spec;
 }
@@ -72,8 +74,9 @@ void linear(const KernelContext& c) {
 }
 
 void linear_grad_weight(const KernelContext& c) {
-  const bool transposed = c.op.attributes<LinearAttrs>().transpose_weight;
-  cpu::Matmul(grad_weight_spec(c.graph, c.op))
+  const auto& attrs = c.op.attributes<LinearAttrs>();
+  const bool transposed = attrs.transpose_weight;
+  cpu::Matmul(grad_weight_spec(c.graph, c.op, !(attrs.starts_sum && c.state.first_micro_batch)))
       .run(c.pool, c.operands[transposed ? 0 : 1], c.operands[transposed ? 1 : 0], c.operands[2], nullptr,
            c.workspace.data());
 }
@@ -112,7 +115,9 @@ int64_t linear_workspace(const Graph& graph, const Op& op, int threads) {
 }
 
 int64_t linear_grad_weight_workspace(const Graph& graph, const Op& op, int threads) {
-  return cpu::matmul_workspace_bytes(grad_weight_spec(graph, op), threads);
+  const int64_t bytes = cpu::matmul_workspace_bytes(grad_weight_spec(graph, op), threads);
+  if (!op.attributes<LinearAttrs>().starts_sum) return bytes;
+  return std::max(bytes, cpu::matmul_workspace_bytes(grad_weight_spec(graph, op, false), threads));
 }
 
 int64_t bias_grad_workspace(const Graph& graph, const Op& op) {
@@ -126,7 +131,10 @@ int64_t linear_cross_entropy_workspace(const Graph& graph, const Op& op, int thr
 
 void prepare_matmuls(const Graph& graph, const Op& op) {
   if (op.kind == OpKind::linear) cpu::prepare_matmul(linear_spec(graph, op));
-  if (op.kind == OpKind::linear_grad_weight) cpu::prepare_matmul(grad_weight_spec(graph, op));
+  if (op.kind == OpKind::linear_grad_weight) {
+    cpu::prepare_matmul(grad_weight_spec(graph, op));
+    if (op.attributes<LinearAttrs>().starts_sum) cpu::prepare_matmul(grad_weight_spec(graph, op, false));
+  }
   if (op.kind == OpKind::linear_cross_entropy || op.kind == OpKind::linear_cross_entropy_grad)
     cpu::prepare_linear_cross_entropy(cross_entropy_spec(graph, op));
 }

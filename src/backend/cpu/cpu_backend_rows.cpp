@@ -84,7 +84,8 @@ void gated_activation(const KernelContext& c) {
 
 void gated_activation_grad(const KernelContext& c) {
   cpu::swiglu_backward(c.pool, activation_of(c.op), c.operand(1).dtype, c.operand(1).shape.elements(), c.operands[0],
-                       c.operands[1], c.operands[2], c.results[0], c.results[1]);
+                       c.operands[1], c.operands[2], c.results[0], c.results[1],
+                       c.results.size() > 2 ? c.results[2] : nullptr);
 }
 
 void add(const KernelContext& c) {
