@@ -1,5 +1,5 @@
-// A model on this disk: a Hugging Face folder, a .gguf file or a bare config.json. What else a user can name as MODEL is
-// found by hub/model_source.h.
+// A model on this disk: a Hugging Face folder, a .gguf file or a bare config.json. What else a user can name as MODEL
+// is found by hub/model_source.h.
 #pragma once
 
 #include <optional>

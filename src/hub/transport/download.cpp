@@ -21,6 +21,7 @@ namespace plimsoll {
 namespace {
 
 constexpr size_t kBufferBytes = 256 << 10;
+constexpr int kMostQuestions = 4;           // a hub that does not answer is told of soon
 constexpr int64_t kRealProgress = 1 << 20;  // what a try must bring for the count of tries to begin anew
 
 // Statuses that may be otherwise in a moment.
@@ -137,7 +138,7 @@ std::string Downloader::get_text(const Url& url, const HubId& id, int64_t limit_
     const int status = result.head.status;
     if (result.end == HttpEnd::stopped && !is_passing(status))
       throw refused(result.head, id, options_.http.endpoint, !options_.http.token.empty());
-    if (attempt >= options_.tries)
+    if (attempt >= std::min(options_.tries, kMostQuestions))
       throw world_error(id.text(),
                         fmt::format("is no file here, and {} cannot be asked for it: {}", url.host(),
                                     result.end == HttpEnd::lost ? result.reason : fmt::format("status {}", status)),
