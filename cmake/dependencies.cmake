@@ -22,3 +22,4 @@ find_package(OpenSSL REQUIRED)
 if(PLIMSOLL_TESTS)
   pkg_check_modules(httplib REQUIRED IMPORTED_TARGET cpp-httplib)  # the hub of the tests
 endif()
+pkg_check_modules(sentencepiece REQUIRED IMPORTED_TARGET sentencepiece)

@@ -86,10 +86,12 @@ Side side_of(const ModelConfig& config, const ParameterSpec& spec, std::string_v
 CountLine line_of(const ModelConfig& config, const ParameterSpec& spec, const std::string& name, int64_t copies) {
   const std::string module(module_of(name));
   const bool matrix = spec.shape.rank() >= 2;
-  const bool rows = spec.part == ParameterPart::embedding || spec.part == ParameterPart::head;
+  const bool table = spec.part == ParameterPart::embedding || spec.part == ParameterPart::head;
+  const bool projects = module.find("project_") != std::string::npos;
+  const bool turned = spec.shape.rank() == 2 && name.ends_with(".weight") && (!table || projects);
   std::vector<int64_t> sides;
   for (int i = 0; i < spec.shape.rank(); ++i) sides.push_back(spec.shape[i]);
-  if (matrix && !rows && config.architecture != "gpt2") std::swap(sides[sides.size() - 1], sides[sides.size() - 2]);
+  if (turned && config.architecture != "gpt2") std::swap(sides[0], sides[1]);
   CountLine line{name.ends_with(".bias") ? module + " bias" : module, "", "", spec.shape.elements() * copies};
   if (copies > 1) line.symbols = line.numbers = fmt::format("{} × ", copies);
   for (size_t i = 0; i < sides.size(); ++i) {

@@ -25,11 +25,21 @@ std::string path_if_exists(const std::string& folder, const char* name) {
 }
 
 void find_neighbours(const std::string& folder, ModelFiles& out) {
-  out.tokenizer_json = path_if_exists(folder, "tokenizer.json");
+  out.tokenizer_file = find_tokenizer_file(folder);
   out.tokenizer_config_json = path_if_exists(folder, "tokenizer_config.json");
   out.generation_config_json = path_if_exists(folder, "generation_config.json");
   out.chat_template_jinja = path_if_exists(folder, "chat_template.jinja");
 }
+
+}  // namespace
+
+std::string find_tokenizer_file(const std::string& folder) {
+  for (const char* name : {"tokenizer.json", "tokenizer.model", "spiece.model"})
+    if (std::string path = path_if_exists(folder, name); !path.empty()) return path;
+  return "";
+}
+
+namespace {
 
 // Weights of a folder: with an index, in one file, or all the folder's files together.
 TensorIndex open_folder_weights(const std::string& folder) {

@@ -153,8 +153,12 @@ std::vector<NamedShape> model_tensors(const ModelConfig& config) {
 
 GgufMetadata tokenizer_of(const ModelFiles& model) {
   if (model.gguf) return tokenizer_keys(model.gguf->metadata);
-  if (model.tokenizer_json.empty()) return {};
-  return gguf_tokenizer_metadata(model.tokenizer_json, model.tokenizer_config_json, read_chat_template(model),
+  if (model.tokenizer_file.empty()) return {};
+  if (!model.tokenizer_file.ends_with(".json"))
+    throw caller_error(model.tokenizer_file,
+                       "is a SentencePiece file, and GGUF files are written from a tokenizer.json",
+                       "save the tokenizer with transformers, which writes tokenizer.json, or merge to a folder");
+  return gguf_tokenizer_metadata(model.tokenizer_file, model.tokenizer_config_json, read_chat_template(model),
                                  model.config);
 }
 
