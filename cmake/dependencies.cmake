@@ -23,3 +23,6 @@ if(PLIMSOLL_TESTS)
   pkg_check_modules(httplib REQUIRED IMPORTED_TARGET cpp-httplib)  # the hub of the tests
 endif()
 pkg_check_modules(sentencepiece REQUIRED IMPORTED_TARGET sentencepiece)
+find_package(ZLIB REQUIRED)
+pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
+pkg_check_modules(libedit REQUIRED IMPORTED_TARGET libedit)

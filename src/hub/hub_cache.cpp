@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <filesystem>
 
@@ -28,7 +29,8 @@ bool has_weights(const std::string& snapshot) {
 }
 
 bool has_tokenizer(const std::string& snapshot) {
-  return file_exists(snapshot + "/tokenizer.json") || file_exists(snapshot + "/tokenizer.model");
+  const std::array<const char*, 3> names = {"/tokenizer.json", "/tokenizer.model", "/spiece.model"};
+  return std::any_of(names.begin(), names.end(), [&](const char* name) { return file_exists(snapshot + name); });
 }
 
 }  // namespace

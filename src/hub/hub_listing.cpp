@@ -21,10 +21,9 @@ constexpr size_t kMostShards = 10000;
 constexpr int64_t kLargestFile = int64_t{1} << 50;
 
 constexpr std::array<std::string_view, 3> kConfigFiles = {"config.json", "generation_config.json", kIndexFile};
-constexpr std::array<std::string_view, 9> kTextFiles = {
-    "tokenizer.json",    "tokenizer_config.json", "special_tokens_map.json",
-    "added_tokens.json", "tokenizer.model",       "vocab.json",
-    "merges.txt",        "chat_template.jinja",   "chat_template.json"};
+constexpr std::array<std::string_view, 4> kTextFiles = {"tokenizer_config.json", "special_tokens_map.json",
+                                                        "added_tokens.json", "chat_template.jinja"};
+constexpr std::array<std::string_view, 3> kTokenizerFiles = {"tokenizer.json", "tokenizer.model", "spiece.model"};
 
 bool is_hexadecimal(std::string_view text, size_t digits) {
   return text.size() == digits && std::all_of(text.begin(), text.end(), [](unsigned char c) {
@@ -195,8 +194,12 @@ std::vector<HubFile> choose_files(const HubListing& listing, const HubId& id, Mo
     if (const HubFile* file = listing.find(name)) chosen.push_back(needed(*file, id));
   };
   for (const std::string_view name : kConfigFiles) take(name);
-  if (need != ModelNeed::config)
-    for (const std::string_view name : kTextFiles) take(name);
+  if (need == ModelNeed::config) return chosen;
+  for (const std::string_view name : kTextFiles) take(name);
+  // They say the same; the first that is there is enough.
+  const auto tokenizer = std::find_if(kTokenizerFiles.begin(), kTokenizerFiles.end(),
+                                      [&](std::string_view name) { return listing.find(name) != nullptr; });
+  if (tokenizer != kTokenizerFiles.end()) take(*tokenizer);
   return chosen;
 }
 

@@ -40,6 +40,8 @@ int32_t SentencePieceModel::size() const { return processor->GetPieceSize(); }
 
 std::string SentencePieceModel::piece(int32_t id) const { return processor->IdToPiece(id); }
 
+float SentencePieceModel::score(int32_t id) const { return processor->GetScore(id); }
+
 SentencePieceModel::PieceType SentencePieceModel::type(int32_t id) const {
   if (processor->IsControl(id)) return PieceType::control;
   if (processor->IsUnknown(id)) return PieceType::unknown;

@@ -23,6 +23,7 @@ struct SentencePieceModel {
   int32_t size() const;
   std::string piece(int32_t id) const;  // its text; throws a caller Error where the file's is not UTF-8
   PieceType type(int32_t id) const;
+  float score(int32_t id) const;                            // log probability, or the merge's rank with the sign turned
   bool adds_space() const { return continued != nullptr; }  // before a text
 
   // `at_start` false: the text follows a special token, and gets no space before it where the model would add one.

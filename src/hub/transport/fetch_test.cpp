@@ -36,6 +36,7 @@ class Fetch : public ::testing::Test {
                  {"tokenizer.json", {"{\"t\": 1}", true}},
                  {"chat_template.jinja", {"{{ x }}"}},
                  {"model.safetensors", {noise(kWeights), true}},
+                 {"tokenizer.model", {"the same again", true}},
                  {"pytorch_model.bin", {"pickle", true}},
                  {"original/consolidated.safetensors", {"other", true}},
                  {"README.md", {"read"}}};
@@ -83,7 +84,7 @@ TEST_F(Fetch, MakesTheLayoutOfTheCacheWithWhatIsNeeded) {
     EXPECT_EQ(fs::read_symlink(link), "../../blobs/" + digest_of(file.content, file.lfs)) << name;
   }
   EXPECT_EQ(read_bytes(folder / "models--org--name/refs/main"), hub.commit);
-  for (const char* name : {"pytorch_model.bin", "README.md", "original/consolidated.safetensors"})
+  for (const char* name : {"tokenizer.model", "pytorch_model.bin", "README.md", "original/consolidated.safetensors"})
     EXPECT_EQ(hub.asked(name), 0U);
   EXPECT_EQ(hub.asked("model.safetensors"), 7U);  // pieces
   for (const SeenRequest& request : hub.seen()) EXPECT_EQ(request.method, "GET");
