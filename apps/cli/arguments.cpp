@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "hub/hub_environment.h"
 
 namespace plimsoll::cli {
 namespace {
@@ -174,6 +175,7 @@ Parsed parse_arguments(const Command& command, std::vector<std::string> argument
   if (command.json != nullptr && is_on("--json")) *command.json = true;
   if (is_on("--quiet")) set_log_level(LogLevel::quiet);
   if (is_on("--verbose")) set_log_level(LogLevel::verbose);
+  if (is_on("--offline")) set_hub_offline();
   for (const auto& [argument, option] : options) {
     if (option->count() > 0) fill(*argument, option->results());
     else if (argument->required)

@@ -76,7 +76,7 @@ Command eval_command() {
                        "plimsoll eval model/ --adapter run/adapter --data held_out.jsonl --loss-on assistant --json"},
           .arguments = {{.name = "MODEL",
                          .value_name = "MODEL",
-                         .help = "Hugging Face folder, .gguf file or hub id",
+                         .help = "Hugging Face folder, .gguf file or hub id org/name",
                          .target = &options->model,
                          .required = true},
                         {.name = "--data",

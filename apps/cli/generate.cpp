@@ -39,7 +39,7 @@ int run_generate(const GenerateOptions& options) {
 std::vector<Argument> generation_arguments(GenerationOptions& options) {
   return {{.name = "MODEL",
            .value_name = "MODEL",
-           .help = "Hugging Face folder, .gguf file or hub id",
+           .help = "Hugging Face folder, .gguf file or hub id org/name",
            .target = &options.model,
            .required = true},
           {.name = "--adapter",

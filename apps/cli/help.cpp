@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
 
 #include "cli/arguments.h"
@@ -44,6 +45,13 @@ std::string left_of(std::string_view name, std::string_view value_name) {
   return value_name.empty() ? std::string(name) : fmt::format("{} {}", name, value_name);
 }
 
+// `--offline` is heard by every command, and means something where a model is opened.
+bool takes_model(const Command& command) {
+  return command.recipe_flags != nullptr ||
+         std::any_of(command.arguments.begin(), command.arguments.end(),
+                     [](const Argument& argument) { return argument.value_name.starts_with("MODEL"); });
+}
+
 }  // namespace
 
 std::string command_help(const Command& command) {
@@ -60,6 +68,7 @@ std::string command_help(const Command& command) {
             argument.help);
   if (command.json != nullptr) add_row(page, "--json", "one JSON document on stdout");
   add_row(page, "--quiet, --verbose", "fewer or more notes on stderr");
+  if (takes_model(command)) add_row(page, "--offline", "fetch nothing from the hub");
   add_row(page, "-h, --help", "this page");
   if (command.recipe_flags != nullptr) {
     const Recipe defaults;

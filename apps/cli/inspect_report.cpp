@@ -125,9 +125,11 @@ std::string inspect_text(const InspectReport& report, const Terminal& terminal) 
                         bar(share, 30, terminal));
   }
   text += fmt::format("\n  {:<12}", "bytes");
-  text += report.has_weights ? fmt::format("stored {} ({})", format_bytes(report.stored_bytes), report.stored_dtypes)
-                             : fmt::format("no weights here; {} in its own {}", format_bytes(report.stored_bytes),
-                                           report.stored_dtypes);
+  if (report.has_weights)
+    text += fmt::format("stored {} ({})", format_bytes(report.stored_bytes), report.stored_dtypes);
+  else if (report.from_catalog) text += "no weights here";
+  else
+    text += fmt::format("no weights here; {} in its own {}", format_bytes(report.stored_bytes), report.stored_dtypes);
   for (const NamedBits& type : kTypes)
     text += fmt::format(" · {} {}", type.name, format_bytes(bytes_at(params.total, type.bits)));
   text += fmt::format("\n  {:<12}", "KV cache");

@@ -29,9 +29,10 @@ struct InspectReport {
   std::string source;
   ModelConfig config;
   ParameterCounts params;
-  int64_t stored_bytes = 0;   // of the tensors in the files; of a bare config.json: in its own dtype
+  int64_t stored_bytes = 0;   // of the tensors in the files; of a bare config.json: in its own dtype; of a name: 0
   std::string stored_dtypes;  // "q4_1, f32"
   bool has_weights = false;
+  bool from_catalog = false;  // then nothing is stored anywhere
   std::optional<TokenizerFacts> tokenizer;
 };
 

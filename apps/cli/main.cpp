@@ -22,7 +22,7 @@ namespace plimsoll::cli {
 namespace {
 
 constexpr std::string_view kVersion = PLIMSOLL_VERSION;
-const std::vector<std::string_view> kGlobals = {"--json", "--help", "--quiet", "--verbose"};
+const std::vector<std::string_view> kGlobals = {"--json", "--help", "--quiet", "--verbose", "--offline"};
 
 std::vector<Command> all_commands() {
   return {inspect_command(), plan_command(),  train_command(),      generate_command(), chat_command(),

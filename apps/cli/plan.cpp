@@ -57,7 +57,7 @@ Command plan_command() {
                    "plimsoll plan Llama-3.2-1B/config.json --method full --seq-len 1024 --buffers buffers.csv --json"},
       .arguments = {{.name = "[MODEL]",
                      .value_name = "MODEL…",
-                     .help = "folder, .gguf file, config.json or hub id; a RECIPE.toml can stand here too",
+                     .help = "folder, .gguf file, config.json, hub id or a name of the catalogue; a RECIPE.toml, too",
                      .target = &options->sources},
                     {.name = "--buffers",
                      .value_name = "FILE.csv",

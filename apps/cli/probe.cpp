@@ -45,7 +45,7 @@ Command probe_command() {
                        "run/adapter --precision bf16"},
           .arguments = {{.name = "MODEL",
                          .value_name = "MODEL",
-                         .help = "Hugging Face folder, .gguf file or hub id",
+                         .help = "Hugging Face folder, .gguf file or hub id org/name",
                          .target = &probe.model,
                          .required = true},
                         {.name = "--batch",

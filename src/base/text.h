@@ -19,8 +19,11 @@ std::string format_thousands(int64_t value);
 // "3:10", "1:02:09": minutes and seconds, hours when there are any. Negative or not finite: "?".
 std::string format_duration(double seconds);
 
-// The candidate with the fewest edits (insert, delete, replace, swap of neighbours) from `name`, when it is near enough
-// to be what was meant; empty otherwise. Case and the difference between - and _ count for nothing.
+// Edits from one to the other: insert, delete, replace, swap of neighbours (optimal string alignment). Case and the
+// difference between - and _ count for nothing. Time and memory grow with the product of the lengths.
+size_t edit_distance(std::string_view a, std::string_view b);
+
+// The candidate with the fewest edits from `name`, when it is near enough to be what was meant; empty otherwise.
 std::string_view nearest_name(std::string_view name, std::span<const std::string_view> candidates);
 
 bool is_valid_utf8(std::string_view text);  // no surrogates, no overlong forms, at most U+10FFFF

@@ -170,11 +170,11 @@ std::vector<RecipeField> build_fields() {
   };
 
   group = "Model and data";
-  add(bind<Plain<&R::model, std::string>>(
-      {.name = "model",
-       .value_name = "MODEL",
-       .help = "Hugging Face folder, .gguf file, hub id org/name; for planning also a bare config.json",
-       .example = "SmolLM2-135M-Instruct.gguf"}));
+  add(bind<Plain<&R::model, std::string>>({.name = "model",
+                                           .value_name = "MODEL",
+                                           .help = "Hugging Face folder, .gguf file, hub id org/name; for planning "
+                                                   "also a config.json or a name of the catalogue",
+                                           .example = "SmolLM2-135M-Instruct.gguf"}));
   add(bind<Plain<&R::data, std::vector<std::string>>>(
       {.name = "data",
        .kind = Kind::texts,

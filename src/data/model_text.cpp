@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "formats/text_file.h"
+#include "hub/model_source.h"
 
 namespace plimsoll {
 namespace {
@@ -58,7 +59,8 @@ std::vector<Number> numbers_of(const GgufFile& gguf, std::string_view key) {
 
 }  // namespace
 
-TextFiles find_text_files(const std::string& model) {
+TextFiles find_text_files(const std::string& name) {
+  const std::string model = find_model_path(name, ModelNeed::text);
   if (folder_exists(model)) return files_in_folder(model, model);
   if (file_exists(model)) {
     if (model.ends_with(".json") || model.ends_with(".model")) {
@@ -72,7 +74,7 @@ TextFiles find_text_files(const std::string& model) {
     files.gguf = read_gguf(file);
     return files;
   }
-  return text_files_of(open_model(model));
+  throw caller_error(model, "is neither a folder nor a file", "give a Hugging Face folder, a .gguf file or org/name");
 }
 
 TextFiles text_files_of(const ModelFiles& files) {

@@ -21,8 +21,8 @@ struct TextFiles {
   bool has_tokenizer() const { return gguf ? gguf->find("tokenizer.ggml.model") != nullptr : !tokenizer_file.empty(); }
 };
 
-// As open_model, but needs no config.json: a folder, a tokenizer.json, a tokenizer.model, a config.json (the folder
-// beside it), a .gguf file or a hub id. Throws as open_model.
+// As open_model_source, but needs no config.json: a folder, a tokenizer.json, a tokenizer.model, a config.json (the
+// folder beside it), a .gguf file or a hub id. Throws as find_model_path.
 TextFiles find_text_files(const std::string& model);
 TextFiles text_files_of(const ModelFiles& files);
 

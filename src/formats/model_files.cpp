@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -137,41 +136,6 @@ ModelFiles open_file(const std::string& path) {
   return out;
 }
 
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value != nullptr ? value : "";
-}
-
-std::string hub_cache_folder() {
-  if (const std::string cache = environment("HF_HUB_CACHE"); !cache.empty()) return cache;
-  if (const std::string home = environment("HF_HOME"); !home.empty()) return home + "/hub";
-  if (const std::string cache = environment("XDG_CACHE_HOME"); !cache.empty()) return cache + "/huggingface/hub";
-  return environment("HOME") + "/.cache/huggingface/hub";
-}
-
-// "org/name" as the hub allows it: letters, digits, '-', '_' and '.', and nothing that is a way out of the folder.
-bool is_hub_id(const std::string& text) {
-  const size_t slash = text.find('/');
-  if (slash == std::string::npos || slash == 0 || slash + 1 == text.size()) return false;
-  if (text.find('/', slash + 1) != std::string::npos || text.find("..") != std::string::npos || text.front() == '.')
-    return false;
-  return std::all_of(text.begin(), text.end(), [](unsigned char c) {
-    return (c < 128 && std::isalnum(c) != 0) || c == '-' || c == '_' || c == '.' || c == '/';
-  });
-}
-
-// The snapshot of branch main in the cache; empty when it is not there.
-std::string find_in_hub_cache(const std::string& id) {
-  const std::string folder = hub_cache_folder() + "/models--" + std::string(id).replace(id.find('/'), 1, "--");
-  const std::string reference = folder + "/refs/main";
-  if (!file_exists(reference)) return "";
-  std::string revision = read_text_file(reference, 1024);
-  while (!revision.empty() && (revision.back() == '\n' || revision.back() == ' ')) revision.pop_back();
-  if (revision.empty() || revision.find('/') != std::string::npos || revision.starts_with(".")) return "";
-  const std::string snapshot = folder + "/snapshots/" + revision;
-  return folder_exists(snapshot) ? snapshot : "";
-}
-
 std::string template_of_tokenizer_config(const std::string& path) {
   const nlohmann::json document = nlohmann::json::parse(read_text_file(path), nullptr, false);
   const auto found = document.is_object() ? document.find("chat_template") : document.end();
@@ -190,26 +154,13 @@ std::string template_of_tokenizer_config(const std::string& path) {
 
 }  // namespace
 
-ModelFiles open_model(const std::string& model) {
-  if (model.empty())
+ModelFiles open_model(const std::string& path) {
+  if (path.empty())
     throw caller_error("model", "is not given", "give a Hugging Face folder, a .gguf file or a config.json");
-  if (folder_exists(model)) return open_folder(model);
+  if (folder_exists(path)) return open_folder(path);
   std::error_code ignored;
-  if (fs::exists(model, ignored)) return open_file(model);
-  const bool looks_like_path =
-      model.front() == '/' || model.front() == '.' || model.ends_with(".gguf") || model.ends_with(".json");
-  if (looks_like_path) throw caller_error(model, "does not exist", "check the path");
-  if (!is_hub_id(model)) {
-    throw caller_error(model, "is no file, no folder and no model of the hub",
-                       "give a path, or a hub id like org/name");
-  }
-  const std::string snapshot = find_in_hub_cache(model);
-  if (snapshot.empty()) {
-    throw caller_error(model,
-                       fmt::format("is not on this machine: no such path, and not in the cache {}", hub_cache_folder()),
-                       fmt::format("fetch it with: hf download {}", model));
-  }
-  return open_folder(snapshot);
+  if (!fs::exists(path, ignored)) throw caller_error(path, "does not exist", "check the path");
+  return open_file(path);
 }
 
 std::string read_chat_template(const ModelFiles& files) {

@@ -1,4 +1,5 @@
-// What a user names as MODEL: a Hugging Face folder, a .gguf file, a bare config.json, or a hub id in the local cache.
+// A model on this disk: a Hugging Face folder, a .gguf file or a bare config.json. What else a user can name as MODEL
+// is found by hub/model_source.h.
 #pragma once
 
 #include <optional>
@@ -24,10 +25,9 @@ struct ModelFiles {
   std::string tokenizer_file, tokenizer_config_json, generation_config_json, chat_template_jinja;
 };
 
-// Opens and checks; reads no weights. A folder without weights is planned from its config alone. A name that is no path
-// is looked for in the local Hugging Face cache (HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME, ~/.cache/huggingface). Throws a
-// caller Error that says what was found instead.
-ModelFiles open_model(const std::string& model);
+// Opens and checks; reads no weights. A folder without weights is planned from its config alone. Throws a caller Error
+// that says what was found instead.
+ModelFiles open_model(const std::string& path);
 
 // The file that a folder's tokenizer is read from, as above; empty when there is none.
 std::string find_tokenizer_file(const std::string& folder);

@@ -5,7 +5,7 @@
 
 #include "data/model_text.h"
 #include "data/packing.h"
-#include "formats/model_files.h"
+#include "hub/model_source.h"
 #include "train/train_data.h"
 
 namespace plimsoll {
@@ -91,7 +91,7 @@ double padding_share(int64_t rows, int64_t seq_len, int64_t tokens) {
 }  // namespace
 
 DataSurvey survey_data(const Recipe& recipe) {
-  const ModelFiles model = open_model(recipe.model);
+  const ModelFiles model = open_model_source(recipe.model, ModelNeed::text);
   const TextFiles text_files = text_files_of(model);
   std::optional<Tokenizer> tokenizer;  // for the examples
   if (text_files.has_tokenizer()) tokenizer.emplace(load_model_tokenizer(text_files));

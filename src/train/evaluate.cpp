@@ -59,7 +59,7 @@ RunPlan choose_evaluation(const RunSources& sources, std::vector<float>& inv_fre
 }  // namespace
 
 EvaluateReport run_evaluation(const Recipe& recipe) {
-  RunSources sources = open_run_sources(recipe);
+  RunSources sources = open_run_sources(recipe, ModelNeed::weights);
   require_weights(sources.model);
   std::vector<float> inv_freq;
   const RunPlan plan = choose_evaluation(sources, inv_freq);  // before the data is read: what does not fit is refused

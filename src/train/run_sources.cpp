@@ -27,10 +27,10 @@ constexpr int64_t kTokensPerByte = 2;   // of a text that is split into rows, at
 
 }  // namespace
 
-RunSources open_run_sources(const Recipe& recipe) {
+RunSources open_run_sources(const Recipe& recipe, ModelNeed need) {
   RunSources sources;
   sources.recipe = recipe;
-  sources.model = open_model(recipe.model);
+  sources.model = open_model_source(recipe.model, need);
   sources.adapter = open_adapter_source(recipe.adapter);
   if (sources.adapter.files) {
     sources.recipe.rank = sources.adapter.files->config.rank;

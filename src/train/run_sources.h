@@ -15,7 +15,8 @@ struct RunSources {
   int threads = 1;
 };
 
-RunSources open_run_sources(const Recipe& recipe);
+// `need`: ModelNeed::config to plan, ModelNeed::weights to run.
+RunSources open_run_sources(const Recipe& recipe, ModelNeed need);
 
 // The recipe's data files before they are read: rows that lie in the index in memory (an upper bound), bytes of the
 // longest row as it stands in the file, and of what unpacks a packed file. 0 without.

@@ -11,7 +11,7 @@ void require_weights(const ModelFiles& files) {
 }
 
 ModelFiles open_runnable_model(const std::string& model) {
-  ModelFiles files = open_model(model);
+  ModelFiles files = open_model_source(model, ModelNeed::weights);
   require_weights(files);
   return files;
 }

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "formats/model_files.h"
 #include "formats/peft.h"
+#include "hub/model_source.h"
 #include "passes/lora.h"
 
 namespace plimsoll {
@@ -14,7 +14,7 @@ namespace plimsoll {
 // A caller Error unless the model has weights.
 void require_weights(const ModelFiles& files);
 
-// As open_model, with weights.
+// As open_model_source, with weights.
 ModelFiles open_runnable_model(const std::string& model);
 
 struct AdapterSource {

@@ -174,7 +174,7 @@ class Run {
 }  // namespace
 
 PlanReport plan_training(const Recipe& recipe, bool with_buffers, const std::string& ir_folder) {
-  const RunSources sources = open_run_sources(recipe);
+  const RunSources sources = open_run_sources(recipe, ModelNeed::config);
   const TrainPlan plan = plan_run(sources);
   if (!ir_folder.empty()) dump_ir(sources, plan, ir_folder);
   return report_plan(sources, plan, with_buffers);
@@ -198,7 +198,7 @@ TrainReport run_training(const TrainOptions& options) {
                        "--resume goes on with it; for a new run give another --out, or remove the folder");
   const std::string recipe_path = options.out + "/recipe.toml";
   if (resumed && file_exists(recipe_path)) require_same_run(read_recipe_file(recipe_path), options.recipe);
-  RunSources sources = open_run_sources(options.recipe);
+  RunSources sources = open_run_sources(options.recipe, ModelNeed::weights);
   require_weights(sources.model);
   check_weights(sources.model, list_parameters(sources.model.config));
   if (resumed) pin_choices(sources.recipe, *resumed);

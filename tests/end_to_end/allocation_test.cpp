@@ -86,7 +86,7 @@ TEST_P(AllocationTest, StepsKeepNothing) {
   recipe.precision = std::get<1>(GetParam());
   recipe.recompute = RecomputeMode::layers;
   recipe.recompute_layers = 1;
-  const RunSources sources = open_run_sources(recipe);
+  const RunSources sources = open_run_sources(recipe, ModelNeed::weights);
   const TrainPlan plan = plan_run(sources);
   const TrainData data = open_train_data(sources.model, recipe);
   BatchOrder order(

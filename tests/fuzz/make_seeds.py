@@ -170,6 +170,15 @@ def make_texts():
     frame = struct.pack("<IBB", 0xFD2FB528, 0, 0x50) + raw.to_bytes(3, "little") + content + run.to_bytes(3, "little") + b"\n"
     write("packed/zstd", struct.pack("<II", 0x184D2A50, 3) + b"abc" + frame)
 
+    commit, blob = "0123456789" * 4, "ab" * 20
+    files = [{"rfilename": name, "size": 5, "blobId": blob} for name in ("config.json", "tokenizer.json", "sub/a.gguf", "../x")]
+    weights = {"rfilename": "model-1.safetensors", "blobId": blob, "lfs": {"sha256": "cd" * 32, "size": 9}}
+    write("hub_listing/model", json.dumps({"id": "org/name", "sha": commit, "siblings": files + [weights]}))
+    write("hub_listing/gguf", json.dumps({"sha": commit, "siblings": files[2:]}))
+    write("hub_listing/wrong", json.dumps({"sha": commit, "siblings": [{"rfilename": 1, "size": -1, "lfs": []}, {"size": 1e40}]}))
+    write("hub_listing/index", json.dumps({"metadata": {"total_size": 9}, "weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}))
+    write("hub_listing/id", "org/name@refs/pr/1:sub/model-q4_0.gguf")
+
 
 if __name__ == "__main__":
     make_files()

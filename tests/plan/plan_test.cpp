@@ -94,7 +94,7 @@ void validate(const RunPlan& run, const ExecutionPlan& phase) {
 
 TEST(PlanOfSmolLm2, EveryPhaseIsSoundAndAtItsLowerBound) {
   for (const Recipe& recipe : recipes()) {
-    const RunSources sources = open_run_sources(recipe);
+    const RunSources sources = open_run_sources(recipe, ModelNeed::config);
     const TrainPlan plan = plan_run(sources);
     ASSERT_EQ(plan.run.phases.size(), 7U);
     for (const ExecutionPlan& phase : plan.run.phases) {
