@@ -48,7 +48,9 @@ TEST_P(GoldenConfig, NewLegacyAndWrittenAreEqual) {
 INSTANTIATE_TEST_SUITE_P(Models, GoldenConfig,
                          testing::Values("llama", "llama_tied", "llama3_rope", "llama_linear_rope", "llama_yarn",
                                          "mistral", "qwen2", "qwen3", "gpt_neox", "gpt_neox_serial", "phi", "falcon",
-                                         "falcon40b_style", "starcoder2"));
+                                         "falcon40b_style", "starcoder2", "granite", "olmo2", "gemma", "gemma2",
+                                         "gemma3_text", "phi3", "mixtral", "qwen3_moe", "gpt_oss", "deepseek_v3",
+                                         "deepseek_v3_noqlora"));
 
 TEST(HfConfig, WrittenIsEqualWithoutRope) {
   for (const char* model : {"gpt2", "opt", "opt_350m_style", "bloom"}) {
