@@ -1,4 +1,4 @@
-#include "backend/cpu/attention.h"
+#include "backend/cpu/attention/attention.h"
 
 #include <gtest/gtest.h>
 #include <hwy/targets.h>
@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "backend/cpu/attention_blocks.h"
+#include "backend/cpu/attention/attention_blocks.h"
 
 namespace plimsoll::cpu {
 namespace {

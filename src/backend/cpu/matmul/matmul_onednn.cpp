@@ -4,7 +4,7 @@
 #include <array>
 #include <dnnl.hpp>
 
-#include "backend/cpu/matmul_kernel.h"
+#include "backend/cpu/matmul/matmul_kernel.h"
 #include "base/bytes.h"
 #include "base/error.h"
 

@@ -4,8 +4,8 @@
 #include <array>
 #include <cstdint>
 
-#include "backend/cpu/attention.h"
-#include "backend/cpu/attention_kernels.h"
+#include "backend/cpu/attention/attention.h"
+#include "backend/cpu/attention/attention_kernels.h"
 
 namespace plimsoll::cpu {
 

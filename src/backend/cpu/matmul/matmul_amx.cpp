@@ -5,7 +5,7 @@
 // the loops keep a part of B (kSubColumns by kBlockDepth) in the second-level cache and 32 rows of A in the first; sums
 // over several blocks of k wait as tiles. A is read where it lies when its rows are whole tiles, else packed. (Goto &
 // van de Geijn 2008, "Anatomy of high-performance matrix multiplication", doi:10.1145/1356052.1356053.)
-#include "backend/cpu/matmul_kernel.h"
+#include "backend/cpu/matmul/matmul_kernel.h"
 
 #if defined(__x86_64__)
 

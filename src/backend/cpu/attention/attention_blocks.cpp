@@ -1,4 +1,4 @@
-#include "backend/cpu/attention_blocks.h"
+#include "backend/cpu/attention/attention_blocks.h"
 
 #include <algorithm>
 #include <cmath>

@@ -7,7 +7,7 @@
 
 #include <algorithm>
 
-#include "backend/cpu/attention_kernels.h"
+#include "backend/cpu/attention/attention_kernels.h"
 
 #if defined(__GNUC__) && \
     !defined(__clang__)  // GCC 12 takes the "undefined" operands inside its own intrinsics for ours

@@ -1,9 +1,9 @@
-#include "backend/cpu/matmul.h"
+#include "backend/cpu/matmul/matmul.h"
 
 #include <mutex>
 #include <vector>
 
-#include "backend/cpu/matmul_kernel.h"
+#include "backend/cpu/matmul/matmul_kernel.h"
 #include "base/error.h"
 
 namespace plimsoll::cpu {

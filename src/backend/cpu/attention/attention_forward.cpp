@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "backend/cpu/attention_blocks.h"
+#include "backend/cpu/attention/attention_blocks.h"
 
 namespace plimsoll::cpu {
 namespace {

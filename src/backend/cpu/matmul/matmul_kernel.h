@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <memory>
 
-#include "backend/cpu/matmul.h"
+#include "backend/cpu/matmul/matmul.h"
 
 namespace plimsoll::cpu {
 

@@ -3,7 +3,7 @@
 // The order matters.
 // clang-format off
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "backend/cpu/grouped_matmul.cpp"
+#define HWY_TARGET_INCLUDE "backend/cpu/matmul/grouped_matmul.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 #include "backend/cpu/elementwise_simd-inl.h"
@@ -12,7 +12,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "backend/cpu/grouped_matmul.h"
+#include "backend/cpu/matmul/grouped_matmul.h"
 #include "base/bytes.h"
 #include "base/error.h"
 

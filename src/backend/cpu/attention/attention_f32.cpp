@@ -1,16 +1,16 @@
 // Attention kernels on f32 blocks with Highway, for any CPU; the tensors may be f32 or bf16.
 #include <algorithm>
 
-#include "backend/cpu/attention_kernels.h"
+#include "backend/cpu/attention/attention_kernels.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "backend/cpu/attention_f32.cpp"
+#define HWY_TARGET_INCLUDE "backend/cpu/attention/attention_f32.cpp"
 // foreach_target comes first: it includes this file again for each target.
 // clang-format off
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 #include <hwy/contrib/math/math-inl.h>
-#include "backend/cpu/attention_math-inl.h"
+#include "backend/cpu/attention/attention_math-inl.h"
 // clang-format on
 
 HWY_BEFORE_NAMESPACE();

@@ -1,4 +1,4 @@
-#include "backend/cpu/grouped_matmul.h"
+#include "backend/cpu/matmul/grouped_matmul.h"
 
 #include <gtest/gtest.h>
 

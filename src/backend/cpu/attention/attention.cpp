@@ -1,8 +1,8 @@
-#include "backend/cpu/attention.h"
+#include "backend/cpu/attention/attention.h"
 
 #include <cmath>
 
-#include "backend/cpu/attention_blocks.h"
+#include "backend/cpu/attention/attention_blocks.h"
 #include "base/error.h"
 
 namespace plimsoll::cpu {

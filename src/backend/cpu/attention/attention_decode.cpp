@@ -5,17 +5,17 @@
 #include <array>
 #include <cmath>
 
-#include "backend/cpu/attention_blocks.h"
+#include "backend/cpu/attention/attention_blocks.h"
 #include "base/bytes.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "backend/cpu/attention_decode.cpp"
+#define HWY_TARGET_INCLUDE "backend/cpu/attention/attention_decode.cpp"
 // foreach_target comes first: it includes this file again for each target.
 // clang-format off
 #include <hwy/foreach_target.h>
 #include <hwy/cache_control.h>
 #include <hwy/highway.h>
-#include "backend/cpu/attention_math-inl.h"
+#include "backend/cpu/attention/attention_math-inl.h"
 // clang-format on
 
 #ifndef PLIMSOLL_ATTENTION_DECODE_ONCE_

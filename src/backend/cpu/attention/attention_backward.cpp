@@ -4,7 +4,7 @@
 #include <array>
 #include <cstring>
 
-#include "backend/cpu/attention_blocks.h"
+#include "backend/cpu/attention/attention_blocks.h"
 
 namespace plimsoll::cpu {
 namespace {

@@ -3,7 +3,7 @@
 // The order matters.
 // clang-format off
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "backend/cpu/matmul_skinny.cpp"
+#define HWY_TARGET_INCLUDE "backend/cpu/matmul/matmul_skinny.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 #include "backend/cpu/elementwise_simd-inl.h"
@@ -11,7 +11,7 @@
 
 #include <algorithm>
 
-#include "backend/cpu/matmul_kernel.h"
+#include "backend/cpu/matmul/matmul_kernel.h"
 #include "base/bytes.h"
 
 HWY_BEFORE_NAMESPACE();
