@@ -4,8 +4,8 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "formats/ggml_blocks.h"
-#include "formats/half.h"
+#include "quant/ggml_blocks.h"
+#include "quant/half.h"
 
 namespace plimsoll {
 namespace {

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-#include "formats/half.h"
+#include "quant/half.h"
 #include "support/test_files.h"
 
 namespace plimsoll {
