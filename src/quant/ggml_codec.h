@@ -66,4 +66,15 @@ inline int clamp(float value, int least, int most) {
   return static_cast<int>(value > low ? (value < high ? value : high) : low);
 }
 
+struct ScaleAndMinimum {
+  float scale, minimum;
+};
+
+// The eight pairs of six-bit numbers that Q4_K and Q5_K pack into 12 bytes.
+inline ScaleAndMinimum scale_of_32(const uint8_t* packed, int j, float d, float dmin) {
+  const int scale = j < 4 ? packed[j] & 63 : (packed[j + 4] & 15) | ((packed[j - 4] >> 6) << 4);
+  const int minimum = j < 4 ? packed[j + 4] & 63 : (packed[j + 4] >> 4) | ((packed[j] >> 6) << 4);
+  return {d * static_cast<float>(scale), dmin * static_cast<float>(minimum)};
+}
+
 }  // namespace plimsoll::ggml

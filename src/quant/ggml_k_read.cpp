@@ -44,17 +44,6 @@ void read_q3_k(Bytes in, float* out) {
   }
 }
 
-struct ScaleAndMinimum {
-  float scale, minimum;
-};
-
-// The eight pairs of six-bit numbers that Q4_K and Q5_K pack into 12 bytes.
-inline ScaleAndMinimum scale_of_32(Bytes packed, int j, float d, float dmin) {
-  const int scale = j < 4 ? packed[j] & 63 : (packed[j + 4] & 15) | ((packed[j - 4] >> 6) << 4);
-  const int minimum = j < 4 ? packed[j + 4] & 63 : (packed[j + 4] >> 4) | ((packed[j] >> 6) << 4);
-  return {d * static_cast<float>(scale), dmin * static_cast<float>(minimum)};
-}
-
 // d, dmin, scales[12], quants[128]; 32 bytes hold a sub-block in their low and the next in their high nibbles.
 void read_q4_k(Bytes in, float* out) {
   const float d = load_f16(in), dmin = load_f16(in + 2);

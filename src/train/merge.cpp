@@ -84,8 +84,8 @@ class MergeHost : public HostServices {
 
 class GgufTarget : public HostServices {
  public:
-  GgufTarget(const std::string& path, const GgufExport& plan)
-      : plan_(plan), writer_(path, plan.metadata, plan.outputs()) {
+  GgufTarget(const std::string& path, const GgufExport& plan, ThreadPool& pool)
+      : plan_(plan), pool_(pool), writer_(path, plan.metadata, plan.outputs()) {
     write_own();
   }
 
@@ -99,7 +99,7 @@ class GgufTarget : public HostServices {
     write_gguf_tensor(
         writer_, target,
         [&](int64_t row, std::span<float> out) { std::memcpy(out.data(), values + row * width, out.size_bytes()); },
-        staging);
+        pool_, staging);
     ++next_;
     write_own();
   }
@@ -115,6 +115,7 @@ class GgufTarget : public HostServices {
   }
 
   const GgufExport& plan_;
+  ThreadPool& pool_;
   GgufWriter writer_;
   size_t next_ = 0;
 };
@@ -159,10 +160,12 @@ GgufMetadata tokenizer_of(const ModelFiles& model) {
 }
 
 void merge_to_gguf(MergeRun& run, const MergeOptions& options) {
-  const GgufExport plan = plan_gguf_export(run.model.config, model_tensors(run.model.config), options.type,
+  const GgufFileType* type = find_gguf_file_type(options.type);
+  PLIMSOLL_CHECK(type != nullptr, "a type of GGUF");
+  const GgufExport plan = plan_gguf_export(run.model.config, model_tensors(run.model.config), *type,
                                            tokenizer_of(run.model), fs::path(options.target).stem().string());
   std::vector<NamedShape> order;
-  int64_t staging = 0;
+  int64_t staging = kStagingBytes;
   std::unordered_map<std::string, Shape> shapes;
   for (const NamedShape& tensor : model_tensors(run.model.config)) shapes[tensor.name] = tensor.shape;
   for (const GgufExportTensor& tensor : plan.tensors) {
@@ -170,20 +173,21 @@ void merge_to_gguf(MergeRun& run, const MergeOptions& options) {
     order.push_back({tensor.hf_name, shapes.at(tensor.hf_name)});
     staging = std::max(staging, gguf_staging_bytes(tensor));
   }
-  GgufTarget target(options.target, plan);
+  GgufTarget target(options.target, plan, run.pool);
   run.run(order, staging, target);
   target.finish();
 }
 
 void merge_to_folder(MergeRun& run, const MergeOptions& options) {
+  const DType type = *dtype_from_name(options.type);
   std::vector<SafetensorsOutput> entries;
   const std::vector<NamedShape> order = model_tensors(run.model.config);
-  for (const NamedShape& tensor : order) entries.push_back({tensor.name, options.type, tensor.shape});
+  for (const NamedShape& tensor : order) entries.push_back({tensor.name, type, tensor.shape});
   make_folder(options.target);
-  SafetensorsTarget target(options.target + "/model.safetensors", entries, options.type);
+  SafetensorsTarget target(options.target + "/model.safetensors", entries, type);
   run.run(order, kStagingBytes, target);
   target.finish();
-  write_model_companions(run.model, options.type, options.target);
+  write_model_companions(run.model, type, options.target);
 }
 
 }  // namespace
