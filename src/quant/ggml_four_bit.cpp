@@ -56,13 +56,28 @@ void read_nvfp4(Bytes in, float* out) {
   }
 }
 
-// The nearest entry of kIq4; exactly between two, the upper one.
-inline uint32_t nearest_iq4(float x) {
-  if (!(x > kIq4[0])) return 0;
-  uint32_t upper = 1;
-  while (upper < 15 && x >= kIq4[upper]) ++upper;
-  if (x >= kIq4[15]) return 15;
-  return x - kIq4[upper - 1] < kIq4[upper] - x ? upper - 1 : upper;
+// The nearest entries of kIq4 to 32 values times `factor`, as codes and as values; exactly between two, the upper one.
+// Neighbours differ by at least 11, so comparing with the midpoint decides as comparing both distances would. NaN: 0.
+struct Nearest {
+  float value[32];
+  int32_t code[32];
+};
+
+Nearest nearest_iq4(const float* in, float factor) {
+  Nearest out;
+  for (int i = 0; i < 32; ++i) {
+    const float x = factor * in[i];
+    float value = kIq4[0];
+    int32_t code = 0;
+    for (int k = 0; k < 15; ++k) {
+      const bool above = x >= (kIq4[k] + kIq4[k + 1]) / 2;
+      value += above ? kIq4[k + 1] - kIq4[k] : 0.0F;
+      code += above ? 1 : 0;
+    }
+    out.value[i] = value;
+    out.code[i] = code;
+  }
+  return out;
 }
 
 // The scale of 32 values: of 15 ways to lay the table over them, the one with the least error weighted by x², where
@@ -78,9 +93,10 @@ float fit_iq4(const float* in) {
   if (magnitude < kTiny) return 0;
   float scale = 0, best = 0;
   const auto try_inverse = [&](float inverse_d, bool always) {
+    const Nearest nearest = nearest_iq4(in, inverse_d);
     float sum_qx = 0, sum_qq = 0;
     for (int i = 0; i < 32; ++i) {
-      const float q = kIq4[nearest_iq4(inverse_d * in[i])], weight = in[i] * in[i];
+      const float q = nearest.value[i], weight = in[i] * in[i];
       sum_qx += weight * q * in[i];
       sum_qq += weight * q * q;
     }
@@ -95,9 +111,8 @@ float fit_iq4(const float* in) {
 }
 
 void write_codes(const float* in, float inverse_d, uint8_t* nibbles) {
-  for (int i = 0; i < 16; ++i) {
-    nibbles[i] = static_cast<uint8_t>(nearest_iq4(inverse_d * in[i]) | (nearest_iq4(inverse_d * in[i + 16]) << 4));
-  }
+  const Nearest nearest = nearest_iq4(in, inverse_d);
+  for (int i = 0; i < 16; ++i) nibbles[i] = static_cast<uint8_t>(nearest.code[i] | (nearest.code[i + 16] << 4));
 }
 
 void write_iq4_nl(const float* in, uint8_t* out) {
