@@ -10,9 +10,11 @@ Command plan_command();
 Command train_command();
 Command generate_command();
 Command chat_command();
+Command data_command();
 Command eval_command();
 Command merge_command();
 Command tokenize_command();
+Command tokenizer_command();
 Command render_command();
 Command probe_command();
 Command help_recipe_command();  // hidden: docs/recipes.md

@@ -13,8 +13,9 @@ namespace {
 
 struct EvalOptions {
   std::string model, adapter;
-  std::vector<std::string> data;
-  std::string seq_len, packing, loss_on, precision, threads, micro_batch, memory;
+  std::vector<std::string> data, field;
+  std::string data_shape, text_split, bad_rows, overlong, seq_len, packing, loss_on, precision, threads, micro_batch,
+      memory;
   bool json = false;
 };
 
@@ -23,11 +24,16 @@ Recipe recipe_of(const EvalOptions& options) {
   Recipe recipe;
   recipe.shuffle = false;
   std::vector<RecipeFlag> flags = {{find_recipe_field("model"), {options.model}},
-                                   {find_recipe_field("data"), options.data}};
+                                   {find_recipe_field("data"), options.data},
+                                   {find_recipe_field("field"), options.field}};
   const auto add = [&](std::string_view name, const std::string& text) {
     if (!text.empty()) flags.emplace_back(find_recipe_field(name), std::vector<std::string>{text});
   };
   add("adapter", options.adapter);
+  add("data-shape", options.data_shape);
+  add("text-split", options.text_split);
+  add("bad-rows", options.bad_rows);
+  add("overlong", options.overlong);
   add("seq-len", options.seq_len);
   add("packing", options.packing);
   add("loss-on", options.loss_on);
@@ -60,7 +66,7 @@ int run_eval(const EvalOptions& options) {
 
 Command eval_command() {
   auto options = std::make_shared<EvalOptions>();
-  const auto recipe_argument = [](std::string_view flag, std::string& target) {
+  const auto recipe_argument = [](std::string_view flag, auto& target) {
     const RecipeField& field = *find_recipe_field(flag.substr(2));
     return Argument{.name = flag, .value_name = field.value_name, .help = field.help, .target = &target};
   };
@@ -75,13 +81,18 @@ Command eval_command() {
                          .required = true},
                         {.name = "--data",
                          .value_name = "FILE…",
-                         .help = "JSONL files: text, chat messages, or input_ids with labels",
+                         .help = "data files: .jsonl, .json, .csv, .tsv or .txt, also .gz and .zst",
                          .target = &options->data,
                          .required = true},
                         {.name = "--adapter",
                          .value_name = "DIR",
                          .help = "PEFT adapter to use with the model",
                          .target = &options->adapter},
+                        recipe_argument("--data-shape", options->data_shape),
+                        recipe_argument("--field", options->field),
+                        recipe_argument("--text-split", options->text_split),
+                        recipe_argument("--bad-rows", options->bad_rows),
+                        recipe_argument("--overlong", options->overlong),
                         recipe_argument("--seq-len", options->seq_len),
                         recipe_argument("--packing", options->packing),
                         recipe_argument("--loss-on", options->loss_on),

@@ -70,6 +70,22 @@ std::vector<Argument> generation_arguments(GenerationOptions& options) {
            .target = &options.sampling.top_k,
            .min = 0,
            .max = 1 << 24},
+          {.name = "--min-p",
+           .value_name = "X",
+           .help = "leave out tokens with less than X times the highest probability; 0: none [0]",
+           .target = &options.sampling.min_p,
+           .min = 0,
+           .max = 1},
+          {.name = "--repetition-penalty",
+           .value_name = "X",
+           .help = "above 1, tokens that were there before become less likely; 1: off [1]",
+           .target = &options.sampling.repetition_penalty,
+           .min = 0.01,
+           .max = 100},
+          {.name = "--stop",
+           .value_name = "TEXT",
+           .help = "end the text before this one; may be repeated",
+           .target = &options.sampling.stop},
           {.name = "--seed",
            .value_name = "N",
            .help = "seed of the sampling [0]",
@@ -98,6 +114,7 @@ Json generate_json(const GenerateReport& report) {
   Json json;
   json["text"] = report.text;
   json["token_ids"] = report.token_ids;
+  json["finish"] = name_of(report.finish);
   json["prompt_tokens"] = report.prompt_tokens;
   json["generated_tokens"] = report.generated_tokens;
   json["prefill_tokens_per_second"] = report.prefill_tokens_per_second;

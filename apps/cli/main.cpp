@@ -25,8 +25,8 @@ constexpr std::string_view kVersion = PLIMSOLL_VERSION;
 const std::vector<std::string_view> kGlobals = {"--json", "--help", "--quiet", "--verbose"};
 
 std::vector<Command> all_commands() {
-  return {inspect_command(), plan_command(),  train_command(),      generate_command(),
-          chat_command(),    eval_command(),  merge_command(),      tokenize_command(),
+  return {inspect_command(), plan_command(),  train_command(),      generate_command(), chat_command(),
+          data_command(),    eval_command(),  merge_command(),      tokenize_command(), tokenizer_command(),
           render_command(),  probe_command(), help_recipe_command()};
 }
 

@@ -97,7 +97,8 @@ std::string plan_text(const PlanReport& report, const Terminal& terminal) {
   for (const PlanReport::Phase& phase : report.phases) name_columns = std::max(name_columns, text_columns(phase.name));
   text += fmt::format("\n  {:<{}}  {:>12}   at\n", "phase", name_columns, "peak");
   for (const PlanReport::Phase& phase : report.phases)
-    text += fmt::format("  {:<{}}  {:>12}   {}\n", phase.name, name_columns, size_text(phase.bytes), phase.op);
+    text += fmt::format("  {:<{}}  {:>12}   {}\n", phase.name, name_columns, size_text(phase.bytes),
+                        phase.op.empty() ? "only what stays for the whole run" : phase.op);
 
   const double gap = report.lower_bound_bytes > 0
                          ? 100.0 * static_cast<double>(report.arena_bytes - report.lower_bound_bytes) /

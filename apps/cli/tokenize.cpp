@@ -98,7 +98,7 @@ Command tokenize_command() {
                    "plimsoll tokenize model/ --file texts.jsonl --no-special"},
       .arguments = {{.name = "MODEL",
                      .value_name = "MODEL",
-                     .help = "folder with a tokenizer.json, a tokenizer.json, or a .gguf file",
+                     .help = "folder with a tokenizer, a tokenizer.json or tokenizer.model, or a .gguf file",
                      .target = &options->model,
                      .required = true},
                     {.name = "--text", .value_name = "TEXT", .help = "the text", .target = &options->text},

@@ -21,11 +21,18 @@ ForwardGraph build_normed(const ModelConfig& config, const ForwardRequest& reque
   return build_llama_family(config, request, true);
 }
 
-constexpr std::array<Architecture, 4> kArchitectures = {{
+constexpr std::array<Architecture, 11> kArchitectures = {{
     {"llama", build_plain},
     {"mistral", build_plain},
     {"qwen2", build_plain},
     {"qwen3", build_normed},
+    {"gpt2", build_gpt2},
+    {"gpt_neox", build_gpt_neox},
+    {"phi", build_phi},
+    {"opt", build_opt},
+    {"falcon", build_falcon},
+    {"bloom", build_bloom},
+    {"starcoder2", build_starcoder2},
 }};
 
 }  // namespace

@@ -18,6 +18,7 @@ struct ParameterSpec {
   std::string name;  // as in the Hugging Face checkpoint
   Shape shape;
   ParameterPart part;
+  bool in_out = false;  // a linear's weight that is stored (in, out), as transformers' Conv1D has it
 };
 
 // What the forward graph is for.

@@ -1,5 +1,6 @@
 #include "arch/decoder_builder.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "arch/rope_frequencies.h"
@@ -11,10 +12,26 @@ namespace {
 
 Activation activation_of(const ModelConfig& config) {
   if (config.activation == "silu" || config.activation == "swish") return Activation::silu;
-  if (config.activation == "gelu_pytorch_tanh" || config.activation == "gelu_new") return Activation::gelu_tanh;
-  if (config.activation == "gelu") return Activation::gelu_erf;
+  if (config.activation == "gelu_pytorch_tanh" || config.activation == "gelu_new" || config.activation == "gelu_fast")
+    return Activation::gelu_tanh;
+  if (config.activation == "gelu" || config.activation == "gelu_python") return Activation::gelu_erf;
+  if (config.activation == "relu") return Activation::relu;
+  if (config.activation == "quick_gelu") return Activation::quick_gelu;
+  if (config.activation == "relu2") return Activation::relu_squared;
   throw caller_error("hidden_act", "'" + config.activation + "' is not an activation we know",
-                     "known: silu, gelu, gelu_pytorch_tanh, gelu_new");
+                     "known: silu, gelu, gelu_pytorch_tanh, gelu_new, quick_gelu, relu, relu2");
+}
+
+// A table of positions ends; a rotation or a bias does not.
+void check_length(const ModelConfig& config, const ForwardRequest& request) {
+  const int64_t longest = std::max(request.length, request.longest_sequence);
+  if (config.positions != PositionKind::learned || request.kind == ForwardKind::generate ||
+      longest <= config.context_length)
+    return;
+  throw caller_error(
+      "a sequence of " + std::to_string(longest) + " tokens",
+      "is longer than the " + std::to_string(config.context_length) + " positions this model has learned",
+      "use shorter sequences (--seq-len)");
 }
 
 }  // namespace
@@ -23,11 +40,18 @@ DecoderBuilder::DecoderBuilder(const ModelConfig& config, const ForwardRequest& 
     : config_(config), request_(request) {
   const int64_t rows = request.batch * request.length;
   ids_ = input(input_names::kIds, {rows}, DType::i32);
-  const ValueId positions = input(input_names::kPositions, {rows}, DType::i32);
+  check_length(config, request);
+  positions_ = input(input_names::kPositions, {rows}, DType::i32);
   if (request.kind != ForwardKind::generate) {
     segments_ = input(input_names::kSegments, {rows}, DType::i32);
     segment_start_ = input(input_names::kSegmentStart, {rows}, DType::i32);
   }
+  if (config.positions == PositionKind::rotary) add_rope_table();
+}
+
+void DecoderBuilder::add_rope_table() {
+  const ModelConfig& config = config_;
+  const ForwardRequest& request = request_;
   const auto rotary_dim =
       static_cast<int64_t>(static_cast<double>(config.head_dim) * config.rope.partial_rotary_factor) / 2 * 2;
   const int64_t longest = request.longest_sequence > 0 ? request.longest_sequence : request.length;
@@ -36,7 +60,7 @@ DecoderBuilder::DecoderBuilder(const ModelConfig& config, const ForwardRequest& 
       result_.graph,
       {input_names::kInvFreq, DType::f32, {static_cast<int64_t>(frequencies.inv_freq.size())}, ValueKind::constant});
   const auto table = add_op(result_.graph, {OpKind::rope_table,
-                                            {positions, inv_freq},
+                                            {positions_, inv_freq},
                                             RopeTableAttrs{static_cast<float>(frequencies.attention_scaling)},
                                             "rope_table"});
   cos_ = table[0];
@@ -53,13 +77,42 @@ ValueId DecoderBuilder::emit(OpKind kind, std::vector<ValueId> operands, OpAttrs
 }
 
 ValueId DecoderBuilder::parameter(const std::string& name, Shape shape, ParameterPart part) {
-  result_.parameters.push_back({name, shape, part});
+  result_.parameters.push_back({name, shape, part, false});
   return add_value(result_.graph, {name, request_.compute, shape, ValueKind::parameter});
 }
 
 ValueId DecoderBuilder::embed(const std::string& name) {
-  embedding_ = parameter(name + ".weight", {config_.vocab_size, config_.hidden_size}, ParameterPart::embedding);
+  const int64_t width = config_.embedding_width > 0 ? config_.embedding_width : config_.hidden_size;
+  embedding_ = parameter(name + ".weight", {config_.vocab_size, width}, ParameterPart::embedding);
   return emit(OpKind::embedding, {ids_, embedding_}, EmbeddingAttrs{}, name);
+}
+
+ValueId DecoderBuilder::embed_positions(const std::string& name, int64_t first_row) {
+  const ValueId table =
+      parameter(name + ".weight", {config_.context_length + first_row, config_.hidden_size}, ParameterPart::embedding);
+  return emit(OpKind::embedding, {positions_, table}, EmbeddingAttrs{1.0F, first_row}, name);
+}
+
+ValueId DecoderBuilder::layer_norm(ValueId x, const std::string& path, int64_t width, ParameterPart part) {
+  std::vector<ValueId> operands = {x, kNoValue, kNoValue};
+  if (config_.norm_weights) {
+    operands[1] = parameter(path + ".weight", {width}, part);
+    operands[2] = parameter(path + ".bias", {width}, part);
+  }
+  return emit(OpKind::layer_norm, std::move(operands), LayerNormAttrs{static_cast<float>(config_.norm_eps)}, path);
+}
+
+ValueId DecoderBuilder::conv1d(ValueId x, const std::string& path, int64_t outputs, ParameterPart part) {
+  LinearAttrs attrs;
+  attrs.transpose_weight = false;
+  attrs.has_bias = true;
+  const ValueId weight = parameter(path + ".weight", {result_.graph.value(x).shape[1], outputs}, part);
+  result_.parameters.back().in_out = true;
+  return emit(OpKind::linear, {x, weight, parameter(path + ".bias", {outputs}, part)}, attrs, path);
+}
+
+ValueId DecoderBuilder::activation(ValueId x, const std::string& path) {
+  return emit(OpKind::activation, {x}, ActivationAttrs{activation_of(config_)}, path);
 }
 
 ValueId DecoderBuilder::rms_norm(ValueId x, const std::string& path, int64_t width, ParameterPart part) {
@@ -81,19 +134,41 @@ ValueId DecoderBuilder::rope(ValueId x, int64_t heads) {
   return emit(OpKind::rope, {x, cos_, sin_}, attrs, result_.graph.value(x).name + ".rope");
 }
 
+ValueId DecoderBuilder::rope(ValueId qkv, const QkvLayout& layout) {
+  RopeAttrs attrs{config_.heads, config_.head_dim, 2 * result_.graph.value(cos_).shape[1], RopeStyle::half, false};
+  attrs.kv_heads = config_.kv_heads;
+  attrs.qkv = layout;
+  return emit(OpKind::rope, {qkv, cos_, sin_}, attrs, result_.graph.value(qkv).name + ".rope");
+}
+
 ValueId DecoderBuilder::attention(ValueId q, ValueId k, ValueId v, int64_t window) {
+  return attend({q, k, v}, {}, window);
+}
+
+ValueId DecoderBuilder::attention(ValueId qkv, const QkvLayout& layout, int64_t window) {
+  return attend({qkv, kNoValue, kNoValue}, layout, window);
+}
+
+ValueId DecoderBuilder::attend(std::vector<ValueId> parts, const QkvLayout& layout, int64_t window) {
   AttentionAttrs attrs{request_.batch,   request_.length,
                        request_.length,  config_.heads,
                        config_.kv_heads, config_.head_dim,
                        window,           static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim)))};
+  attrs.qkv = layout;
+  // Falcon scales its bias as it scales the scores, and rounds it as its code does (transformers, build_alibi_tensor).
+  if (config_.positions == PositionKind::alibi)
+    attrs.alibi = config_.architecture == "falcon" ? AlibiAttrs{attrs.scale, true} : AlibiAttrs{1.0F, false};
   const std::string path = "model.layers." + std::to_string(layer_) + ".self_attn";
-  if (request_.kind != ForwardKind::generate)
-    return emit(OpKind::attention, {q, k, v, segments_, segment_start_}, attrs, path);
+  if (request_.kind != ForwardKind::generate) {
+    parts.insert(parts.end(), {segments_, segment_start_});
+    return emit(OpKind::attention, std::move(parts), attrs, path);
+  }
   attrs.kv_length = request_.cache_capacity;
   const Shape cache{request_.cache_capacity, config_.kv_heads * config_.head_dim};
   const ValueId k_cache = add_value(result_.graph, {path + ".k_cache", request_.compute, cache, ValueKind::cache});
   const ValueId v_cache = add_value(result_.graph, {path + ".v_cache", request_.compute, cache, ValueKind::cache});
-  return emit(OpKind::cached_attention, {q, k, v, k_cache, v_cache}, attrs, path);
+  parts.insert(parts.end(), {k_cache, v_cache});
+  return emit(OpKind::cached_attention, std::move(parts), attrs, path);
 }
 
 ValueId DecoderBuilder::gated_activation(ValueId gate, ValueId up, const std::string& path) {
@@ -104,23 +179,30 @@ ValueId DecoderBuilder::add(ValueId a, ValueId b, const std::string& path) {
   return emit(OpKind::add, {a, b}, {}, path);
 }
 
-ForwardGraph DecoderBuilder::finish(ValueId hidden) {
+ForwardGraph DecoderBuilder::finish(ValueId hidden, const std::string& head_name, bool head_bias) {
   layer_ = -1;
-  const ValueId head = config_.tied_embeddings ? embedding_
-                                               : parameter("lm_head.weight", {config_.vocab_size, config_.hidden_size},
-                                                           ParameterPart::head);
   Graph& graph = result_.graph;
+  const ValueId head =
+      config_.tied_embeddings
+          ? embedding_
+          : parameter(head_name + ".weight", {config_.vocab_size, graph.value(hidden).shape[1]}, ParameterPart::head);
+  const ValueId bias = head_bias ? parameter(head_name + ".bias", {config_.vocab_size}, ParameterPart::head) : kNoValue;
   ValueId output = kNoValue;
   if (request_.kind == ForwardKind::loss) {
     const ValueId labels = input(input_names::kLabels, {request_.batch * request_.length}, DType::i32);
     const ValueId scale = input(input_names::kLossScale, {1}, DType::f32);
-    output = emit(OpKind::linear_cross_entropy, {hidden, head, labels, scale},
-                  CrossEntropyAttrs{request_.ce_chunk_rows}, "loss");
+    std::vector<ValueId> operands = {hidden, head, labels, scale};
+    if (head_bias) operands.push_back(bias);
+    output = emit(OpKind::linear_cross_entropy, std::move(operands),
+                  CrossEntropyAttrs{request_.ce_chunk_rows, head_bias}, "loss");
   } else {
     if (request_.kind == ForwardKind::generate) hidden = emit(OpKind::gather_rows, {hidden}, {}, "last_row");
     LinearAttrs attrs;
     attrs.result_dtype = DType::f32;
-    output = emit(OpKind::linear, {hidden, head}, attrs, "logits");
+    attrs.has_bias = head_bias;
+    std::vector<ValueId> operands = {hidden, head};
+    if (head_bias) operands.push_back(bias);
+    output = emit(OpKind::linear, std::move(operands), attrs, "logits");
   }
   graph.outputs = {output};
   return std::move(result_);

@@ -8,6 +8,9 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#define XXH_INLINE_ALL  // nothing to link
+#include <xxhash.h>
+
 #include "base/error.h"
 #include "formats/output_file.h"
 #include "formats/safetensors.h"
@@ -21,20 +24,37 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kPrefix = "checkpoint-";
 constexpr std::string_view kPartial = ".partial";
+constexpr const char* kWayOut = "remove this checkpoint folder to go on from the one before";
 
 std::string state_path(const std::string& folder) { return folder + "/state.safetensors"; }
 std::string progress_path(const std::string& folder) { return folder + "/progress.json"; }
+
+// Of the tensors' bytes, one after the other as they are moved: resuming moves them in the order of saving.
+class Checksum {
+ public:
+  Checksum() { XXH3_64bits_reset(&state_); }
+  void add(std::span<const std::byte> data) { XXH3_64bits_update(&state_, data.data(), data.size()); }
+  std::string text() const { return fmt::format("{:016x}", XXH3_64bits_digest(&state_)); }
+
+ private:
+  XXH3_state_t state_;
+};
 
 // Tensors go out in the order in which the save phase names them.
 class StateWriter : public HostServices {
  public:
   StateWriter(const std::string& path, const std::vector<SafetensorsOutput>& entries) : writer_(path, entries) {}
   void save(const std::string&, const Value&, std::span<const std::byte> data, std::span<std::byte>) override {
+    checksum_.add(data);
     writer_.write(data);
   }
-  void finish() { writer_.finish(); }
+  std::string finish() {
+    writer_.finish();
+    return checksum_.text();
+  }
 
  private:
+  Checksum checksum_;
   SafetensorsWriter writer_;
 };
 
@@ -47,9 +67,16 @@ class StateReader : public HostServices {
       throw caller_error(path_, "does not hold " + tensor + " as " + to_string(target.shape),
                          "resume with the recipe that made the checkpoint");
     index_.files[static_cast<size_t>(entry->file)]->read(entry->offset, out);
+    checksum_.add(out);
+  }
+  void expect(const std::string& checksum) const {
+    if (checksum_.text() == checksum) return;
+    throw caller_error(path_, fmt::format("is damaged: its checksum is {}, not {}", checksum_.text(), checksum),
+                       kWayOut);
   }
 
  private:
+  Checksum checksum_;
   std::string path_;
   TensorIndex index_;
 };
@@ -104,12 +131,13 @@ void save_checkpoint(const std::string& out, const CheckpointProgress& progress,
     }
     StateWriter writer(state_path(partial), entries);
     run_with_host(save_phase, state, writer);
-    writer.finish();
+    const std::string checksum = writer.finish();
     const nlohmann::ordered_json json = {{"step", progress.step},
                                          {"micro_batch", progress.micro_batch},
                                          {"recompute_layers", progress.recompute_layers},
                                          {"ce_chunk_rows", progress.ce_chunk_rows},
-                                         {"train_seconds", progress.train_seconds}};
+                                         {"train_seconds", progress.train_seconds},
+                                         {"state_xxh3", checksum}};
     write_file_atomically(progress_path(partial), json.dump(2) + "\n");
   } catch (...) {
     fs::remove_all(partial, error);
@@ -136,13 +164,12 @@ std::optional<CheckpointProgress> find_checkpoint(const std::string& out) {
   const std::vector<int64_t> steps = list_checkpoints(out);
   if (steps.empty()) return std::nullopt;
   const std::string path = progress_path(checkpoint_folder(out, steps.back()));
-  const char* const way_out = "remove this checkpoint folder to go on from the one before";
   const auto json = nlohmann::json::parse(read_text_file(path), nullptr, false);
   const auto whole = [&](const char* key, int64_t least, int64_t most) {
     if (!json.is_object() || !json.contains(key) || !json[key].is_number_integer())
-      throw caller_error(path, std::string("has no whole number '") + key + "'", way_out);
+      throw caller_error(path, std::string("has no whole number '") + key + "'", kWayOut);
     const auto value = json[key].get<int64_t>();
-    if (value < least || value > most) throw caller_error(path, fmt::format("'{}' is {}", key, value), way_out);
+    if (value < least || value > most) throw caller_error(path, fmt::format("'{}' is {}", key, value), kWayOut);
     return value;
   };
   CheckpointProgress progress;
@@ -151,14 +178,19 @@ std::optional<CheckpointProgress> find_checkpoint(const std::string& out) {
   progress.recompute_layers = whole("recompute_layers", 0, INT32_MAX);
   progress.ce_chunk_rows = whole("ce_chunk_rows", 1, INT32_MAX);
   if (!json.contains("train_seconds") || !json["train_seconds"].is_number())
-    throw caller_error(path, "has no number 'train_seconds'", way_out);
+    throw caller_error(path, "has no number 'train_seconds'", kWayOut);
   json["train_seconds"].get_to(progress.train_seconds);
+  if (!json.contains("state_xxh3") || !json["state_xxh3"].is_string())
+    throw caller_error(path, "has no text 'state_xxh3'", kWayOut);
+  json["state_xxh3"].get_to(progress.state_checksum);
   return progress;
 }
 
-void load_checkpoint(const std::string& out, int64_t step, const Executor& resume_phase, RunState& state) {
-  StateReader reader(state_path(checkpoint_folder(out, step)));
+void load_checkpoint(const std::string& out, const CheckpointProgress& progress, const Executor& resume_phase,
+                     RunState& state) {
+  StateReader reader(state_path(checkpoint_folder(out, progress.step)));
   run_with_host(resume_phase, state, reader);
+  reader.expect(progress.state_checksum);
 }
 
 }  // namespace plimsoll

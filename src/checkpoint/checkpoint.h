@@ -16,6 +16,7 @@ struct CheckpointProgress {
   int64_t step = 0;  // optimizer steps done
   int64_t micro_batch = 0, recompute_layers = 0, ce_chunk_rows = 0;
   double train_seconds = 0;
+  std::string state_checksum = {};  // XXH3 of the saved tensors, 16 hex digits; filled by find_checkpoint
 };
 
 std::string checkpoint_folder(const std::string& out, int64_t step);
@@ -30,7 +31,9 @@ void prune_checkpoints(const std::string& out, int64_t keep);
 // The newest complete checkpoint of `out`; nullopt when there is none. A damaged one is a caller Error.
 std::optional<CheckpointProgress> find_checkpoint(const std::string& out);
 
-// Runs the resume phase from checkpoint-N.
-void load_checkpoint(const std::string& out, int64_t step, const Executor& resume_phase, RunState& state);
+// Runs the resume phase from the checkpoint that find_checkpoint found. A caller Error when its bytes are not those
+// that were saved; the values loaded are then garbage.
+void load_checkpoint(const std::string& out, const CheckpointProgress& progress, const Executor& resume_phase,
+                     RunState& state);
 
 }  // namespace plimsoll

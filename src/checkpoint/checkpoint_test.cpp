@@ -71,7 +71,7 @@ TEST_F(CheckpointTest, WhatIsSavedComesBack) {
   EXPECT_EQ(progress->recompute_layers, 1);
   EXPECT_EQ(progress->ce_chunk_rows, 64);
   EXPECT_EQ(progress->train_seconds, 0.5);
-  load_checkpoint(folder_.path(), 4, resume_, state_);
+  load_checkpoint(folder_.path(), *find_checkpoint(folder_.path()), resume_, state_);
   EXPECT_EQ(reinterpret_cast<float*>(save_.data("master.w"))[14], 24);
   EXPECT_EQ(reinterpret_cast<float*>(save_.data("m.w"))[0], 10);
   EXPECT_EQ(state_.host, nullptr);
@@ -97,7 +97,7 @@ TEST_F(CheckpointTest, SavingAgainReplaces) {
   fill(50);
   save(4);
   fill(0);
-  load_checkpoint(folder_.path(), 4, resume_, state_);
+  load_checkpoint(folder_.path(), *find_checkpoint(folder_.path()), resume_, state_);
   EXPECT_EQ(reinterpret_cast<float*>(save_.data("m.w"))[0], 50);
 }
 
@@ -111,13 +111,25 @@ TEST_F(CheckpointTest, AFolderThatCannotBeWrittenIsTheWorldsFault) {
   EXPECT_EQ(state_.host, nullptr);
 }
 
+TEST_F(CheckpointTest, AFlippedBitIsNoticed) {
+  fill(10);
+  save(4);
+  const std::string path = folder_ / "checkpoint-4/state.safetensors";
+  std::string bytes = read_bytes(path);
+  bytes.back() = static_cast<char>(bytes.back() ^ 1);
+  folder_.write("checkpoint-4/state.safetensors", bytes);
+  expect_caller_error([&] { load_checkpoint(folder_.path(), *find_checkpoint(folder_.path()), resume_, state_); },
+                      "is damaged");
+}
+
 TEST_F(CheckpointTest, AnotherRecipesCheckpointIsRefused) {
   save(4);
   const RunPlan other = plan_memory({transfer_graph("resume", OpKind::load_tensor, 6)},
                                     [](const Graph&, const Op&) { return int64_t{0}; });
   const Arena arena(other.arena_bytes);
   const Executor resume(other.phases[0], arena, backend_, pool_);
-  expect_caller_error([&] { load_checkpoint(folder_.path(), 4, resume, state_); }, "master.w");
+  expect_caller_error([&] { load_checkpoint(folder_.path(), *find_checkpoint(folder_.path()), resume, state_); },
+                      "master.w");
   EXPECT_EQ(state_.host, nullptr);
 }
 

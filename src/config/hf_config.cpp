@@ -7,6 +7,7 @@
 #include <array>
 
 #include "base/error.h"
+#include "config/hf_config_parts.h"
 #include "config/json_fields.h"
 #include "config/model_config.h"
 
@@ -14,12 +15,7 @@ namespace plimsoll {
 namespace {
 
 using nlohmann::json;
-
-// Generous bounds on sizes; within them no parameter or byte count of a model overflows int64.
-constexpr int64_t kMaxWidth = int64_t{1} << 22;
-constexpr int64_t kMaxLayers = 4096;
-constexpr int64_t kMaxVocabulary = int64_t{1} << 28;
-constexpr int64_t kMaxContext = int64_t{1} << 40;
+using namespace config_limits;
 
 // What transformers assumes for a model type when its config.json leaves a key out.
 struct FamilyDefaults {
@@ -29,10 +25,17 @@ struct FamilyDefaults {
   int64_t context_length;
   std::optional<int64_t> bos_token_id, eos_token_id;
 };
-constexpr std::array<FamilyDefaults, 4> kFamilies = {{{"llama", 0, 0, 2048, 1, 2},
-                                                      {"mistral", 8, 0, 4096 * 32, 1, 2},
-                                                      {"qwen2", 32, 0, 32768, std::nullopt, std::nullopt},
-                                                      {"qwen3", 32, 128, 32768, std::nullopt, std::nullopt}}};
+constexpr std::array<FamilyDefaults, 11> kFamilies = {{{"llama", 0, 0, 2048, 1, 2},
+                                                       {"mistral", 8, 0, 4096 * 32, 1, 2},
+                                                       {"qwen2", 32, 0, 32768, std::nullopt, std::nullopt},
+                                                       {"qwen3", 32, 128, 32768, std::nullopt, std::nullopt},
+                                                       {"gpt2", 0, 0, 1024, 50256, 50256},
+                                                       {"gpt_neox", 0, 0, 2048, 0, 2},
+                                                       {"phi", 0, 0, 2048, 1, 2},
+                                                       {"opt", 0, 0, 2048, 2, 2},
+                                                       {"falcon", 0, 0, 2048, 11, 11},
+                                                       {"bloom", 0, 0, 2048, 1, 2},
+                                                       {"starcoder2", 2, 0, 4096, 50256, 50256}}};
 
 const FamilyDefaults& find_family(const JsonFields& fields) {
   const std::optional<std::string> model_type = fields.text("model_type");
@@ -114,6 +117,10 @@ void parse_scaling(const JsonFields& fields, const JsonFields& top, const ModelC
   }
 }
 
+double absent_partial_rotary(std::string_view family) {
+  return family == "gpt_neox" ? 0.25 : family == "phi" ? 0.5 : 1.0;
+}
+
 RopeConfig parse_rope(const JsonFields& top, const ModelConfig& config, std::string_view source) {
   // transformers lets `rope_scaling` win where both are there.
   std::string_view key = "rope_scaling";
@@ -136,10 +143,12 @@ RopeConfig parse_rope(const JsonFields& top, const ModelConfig& config, std::str
   constexpr double kLeastTheta = 1.0, kMostTheta = 1e15;
   std::optional<double> theta = fields.number("rope_theta", kLeastTheta, kMostTheta);
   if (!theta) theta = top.number("rope_theta", kLeastTheta, kMostTheta);
+  if (!theta) theta = top.number("rotary_emb_base", kLeastTheta, kMostTheta);  // GPT-NeoX
   rope.theta = theta.value_or(10000.0);
   std::optional<double> partial = fields.number("partial_rotary_factor", 0.0, 1.0);
   if (!partial) partial = top.number("partial_rotary_factor", 0.0, 1.0);
-  rope.partial_rotary_factor = partial.value_or(1.0);
+  if (!partial) partial = top.number("rotary_pct", 0.0, 1.0);  // GPT-NeoX
+  rope.partial_rotary_factor = partial.value_or(absent_partial_rotary(config.architecture));
   if (config.head_dim % 2 != 0 && rope.partial_rotary_factor == 1.0) {
     top.fail("head_dim", fmt::format("is {}, and rope needs an even number", config.head_dim), "correct this value");
   }
@@ -232,6 +241,12 @@ ModelConfig parse_hf_config(std::string_view text, std::string_view source) {
 
   ModelConfig config;
   config.architecture = family.model_type;
+  if (parse_layer_norm_family(fields, config)) {
+    if (config.positions == PositionKind::rotary) config.rope = parse_rope(fields, config, source);
+    parse_token_ids(fields, family, config);
+    config.stored_dtype = parse_stored_dtype(fields);
+    return config;
+  }
   config.vocab_size = fields.required_integer("vocab_size", 1, kMaxVocabulary);
   config.hidden_size = fields.required_integer("hidden_size", 1, kMaxWidth);
   config.intermediate_size = fields.required_integer("intermediate_size", 1, kMaxWidth);

@@ -47,7 +47,48 @@ TEST_P(GoldenConfig, NewLegacyAndWrittenAreEqual) {
 
 INSTANTIATE_TEST_SUITE_P(Models, GoldenConfig,
                          testing::Values("llama", "llama_tied", "llama3_rope", "llama_linear_rope", "llama_yarn",
-                                         "mistral", "qwen2", "qwen3"));
+                                         "mistral", "qwen2", "qwen3", "gpt_neox", "gpt_neox_serial", "phi", "falcon",
+                                         "falcon40b_style", "starcoder2"));
+
+TEST(HfConfig, WrittenIsEqualWithoutRope) {
+  for (const char* model : {"gpt2", "opt", "opt_350m_style", "bloom"}) {
+    const ModelConfig config = parse(base_config(model));
+    EXPECT_EQ(config, parse_hf_config(write_hf_config(config, config.stored_dtype), "written")) << model;
+  }
+}
+
+TEST(HfConfig, FamiliesWithLayerNormsDiffer) {
+  const ModelConfig gpt2 = parse(base_config("gpt2"));
+  EXPECT_EQ(gpt2.positions, PositionKind::learned);
+  EXPECT_EQ(gpt2.intermediate_size, 4 * gpt2.hidden_size);
+  EXPECT_TRUE(gpt2.tied_embeddings && gpt2.mlp_bias);
+  EXPECT_EQ(parse(base_config("bloom")).positions, PositionKind::alibi);
+  EXPECT_EQ(parse(base_config("opt_350m_style")).embedding_width, 32);
+  EXPECT_FALSE(parse(base_config("opt_350m_style")).final_norm);
+  EXPECT_TRUE(parse(base_config("opt")).final_norm);
+  EXPECT_EQ(parse(base_config("falcon")).kv_heads, 1);
+  EXPECT_EQ(parse(base_config("falcon40b_style")).kv_heads, 2);
+  EXPECT_EQ(parse(base_config("falcon40b_style")).parallel_norms, 2);
+  json neox = base_config("gpt_neox");
+  neox.erase("rope_parameters");
+  EXPECT_EQ(parse(neox).rope.partial_rotary_factor, 0.25) << "what transformers assumes";
+  json phi = base_config("phi");
+  phi.erase("rope_parameters");
+  EXPECT_EQ(parse(phi).rope.partial_rotary_factor, 0.5);
+  json falcon = base_config("falcon");
+  falcon["alibi"] = true;
+  EXPECT_EQ(parse(falcon).positions, PositionKind::alibi);
+
+  json odd = base_config("gpt2");
+  odd["scale_attn_by_inverse_layer_idx"] = true;
+  EXPECT_NE(parse_error(odd.dump()).find("scale_attn_by_inverse_layer_idx"), std::string::npos);
+  odd = base_config("gpt2");
+  odd["n_head"] = 5;
+  EXPECT_NE(parse_error(odd.dump()).find("does not divide"), std::string::npos);
+  odd = base_config("falcon");
+  odd["num_ln_in_parallel_attn"] = 2;
+  EXPECT_NE(parse_error(odd.dump()).find("new_decoder_architecture"), std::string::npos);
+}
 
 TEST(HfConfig, ReadsEveryField) {
   const ModelConfig config = parse_hf_config(read_text(golden("llama3_rope/config.json")), "config.json");

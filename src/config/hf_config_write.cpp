@@ -4,6 +4,7 @@
 #include <numbers>
 
 #include "base/error.h"
+#include "config/hf_config_parts.h"
 #include "config/model_config.h"
 
 namespace plimsoll {
@@ -47,7 +48,8 @@ std::optional<RopeConfig> recognise_llama3(const RopeConfig& rope, int64_t head_
   return std::nullopt;
 }
 
-json write_rope(RopeConfig rope, int64_t head_dim) {
+// `absent_partial`: the share that rotates where the key is left out.
+json write_rope(RopeConfig rope, int64_t head_dim, double absent_partial = 1.0) {
   if (!rope.frequency_divisors.empty()) {
     if (rope.kind != RopeKind::standard) {
       throw caller_error("config.json", "has no way to hold both rope scaling and a tensor of rope frequencies",
@@ -63,7 +65,7 @@ json write_rope(RopeConfig rope, int64_t head_dim) {
     }
   }
   json out = {{"rope_theta", rope.theta}};
-  if (rope.partial_rotary_factor != 1.0) out["partial_rotary_factor"] = rope.partial_rotary_factor;
+  if (rope.partial_rotary_factor != absent_partial) out["partial_rotary_factor"] = rope.partial_rotary_factor;
   if (rope.kind != RopeKind::standard) out["factor"] = rope.factor;
   if (rope.original_context_length > 0) out["original_max_position_embeddings"] = rope.original_context_length;
   if (rope.attention_factor) out["attention_factor"] = *rope.attention_factor;
@@ -137,6 +139,21 @@ std::vector<double> llama3_frequency_divisors(const RopeConfig& rope, int64_t he
   return divisors;
 }
 
+namespace {
+
+void write_token_ids(const ModelConfig& config, json& out) {
+  const auto id = [](std::optional<int64_t> value) { return value ? json(*value) : json(nullptr); };
+  out["bos_token_id"] = id(config.bos_token_id);
+  out["pad_token_id"] = id(config.pad_token_id);
+  if (config.eos_token_ids.size() <= 1) {
+    out["eos_token_id"] = config.eos_token_ids.empty() ? json(nullptr) : json(config.eos_token_ids[0]);
+  } else {
+    out["eos_token_id"] = config.eos_token_ids;
+  }
+}
+
+}  // namespace
+
 std::string write_hf_config(const ModelConfig& config, DType stored_dtype) {
   json out;
   const std::string& family = config.architecture;
@@ -146,6 +163,14 @@ std::string write_hf_config(const ModelConfig& config, DType stored_dtype) {
   out["model_type"] = family;
   out["dtype"] = transformers_dtype(stored_dtype);
   out["vocab_size"] = config.vocab_size;
+  out["tie_word_embeddings"] = config.tied_embeddings;
+  out["use_cache"] = true;
+  if (write_layer_norm_family(config, out)) {
+    if (config.positions == PositionKind::rotary)
+      out["rope_parameters"] = write_rope(config.rope, config.head_dim, 0.0);
+    write_token_ids(config, out);
+    return out.dump(2) + "\n";
+  }
   out["hidden_size"] = config.hidden_size;
   out["intermediate_size"] = config.intermediate_size;
   out["num_hidden_layers"] = config.layers;
@@ -157,8 +182,6 @@ std::string write_hf_config(const ModelConfig& config, DType stored_dtype) {
   out["hidden_act"] = config.activation;
   out["initializer_range"] = config.initializer_range;
   out["attention_dropout"] = 0.0;
-  out["tie_word_embeddings"] = config.tied_embeddings;
-  out["use_cache"] = true;
 
   const bool bias_as_family = family == "qwen2"     ? config.attention_bias && !config.attention_output_bias
                               : family == "mistral" ? !config.attention_bias && !config.attention_output_bias
@@ -175,14 +198,7 @@ std::string write_hf_config(const ModelConfig& config, DType stored_dtype) {
   out["rope_parameters"] = write_rope(std::move(rope), config.head_dim);
   write_sliding_window(config, out);
 
-  const auto id = [](std::optional<int64_t> value) { return value ? json(*value) : json(nullptr); };
-  out["bos_token_id"] = id(config.bos_token_id);
-  out["pad_token_id"] = id(config.pad_token_id);
-  if (config.eos_token_ids.size() <= 1) {
-    out["eos_token_id"] = config.eos_token_ids.empty() ? json(nullptr) : json(config.eos_token_ids[0]);
-  } else {
-    out["eos_token_id"] = config.eos_token_ids;
-  }
+  write_token_ids(config, out);
   return out.dump(2) + "\n";
 }
 

@@ -36,6 +36,13 @@ struct RopeConfig {
   bool operator==(const RopeConfig&) const = default;
 };
 
+// How a model knows where a token stands.
+enum class PositionKind {
+  rotary,   // turns queries and keys by angles (RopeConfig)
+  learned,  // adds a trained row for each position: nothing beyond context_length
+  alibi,    // a bias of the scores that grows with the distance (arXiv:2108.12409)
+};
+
 struct ModelConfig {
   std::string architecture;  // row of the table in arch/: "llama", "mistral", "qwen2", "qwen3", …
   int64_t vocab_size = 0;
@@ -53,7 +60,18 @@ struct ModelConfig {
   bool mlp_bias = false;
   bool tied_embeddings = false;
   double initializer_range = 0.02;
+  PositionKind positions = PositionKind::rotary;
   RopeConfig rope;
+  // The families with layer norms.
+  bool parallel_residual = false;    // x + attention(norm(x)) + mlp(norm(x)): gpt_neox, falcon
+  bool norm_before = true;           // OPT: norms before attention and MLP, else after their residuals
+  bool final_norm = true;            // OPT: a norm after the last layer
+  bool norm_weights = true;          // OPT: false: norms have neither weight nor bias
+  bool residual_after_norm = false;  // BLOOM: the residual is the normed value
+  bool query_key_norm = false;       // Phi: a norm of each head of q and k
+  bool grouped_qkv = false;          // Falcon: the 40B layout of the fused projection, else the 7B one
+  int64_t parallel_norms = 1;        // Falcon: 2: attention and MLP have norms of their own
+  int64_t embedding_width = 0;       // OPT: of a token's embedding, with projections to and from hidden_size; 0: hidden
   // Sliding attention: a query sees the `sliding_window` keys up to and with itself. 0: no layer slides.
   int64_t sliding_window = 0;
   std::vector<bool> layer_slides;  // one per layer; empty when no layer slides

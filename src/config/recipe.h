@@ -16,6 +16,10 @@ enum class Method { full, lora };
 enum class OptimizerKind { adamw, adam, sgd };
 enum class LrScheduleKind { constant, linear, cosine };
 enum class LossOn { all, assistant };
+enum class DataShape { automatic, text, prompt, instruction, chat, sharegpt, preference, ids };
+enum class BadRows { fail, skip };
+enum class Overlong { truncate, drop, split };
+enum class TextSplit { file, paragraph, line };  // what is one document of a plain text file
 enum class RecomputeMode { automatic, none, all, layers };
 
 struct Recipe {
@@ -23,6 +27,11 @@ struct Recipe {
   std::string model;
   std::vector<std::string> data;
   std::string eval_data;
+  DataShape data_shape = DataShape::automatic;
+  std::vector<std::string> field;  // "text=body": the column `body` is what the shapes call `text`
+  TextSplit text_split = TextSplit::file;
+  BadRows bad_rows = BadRows::fail;
+  Overlong overlong = Overlong::truncate;
   bool shuffle = true;
   LossOn loss_on = LossOn::all;
   int64_t seq_len = 512;

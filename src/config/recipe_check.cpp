@@ -2,6 +2,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <string>
 
@@ -126,6 +127,45 @@ void check_targets(const std::string& targets) {
   }
 }
 
+// The names under which rows are understood (data/row_shape.h).
+void check_fields(const std::vector<std::string>& fields) {
+  static constexpr std::array<std::string_view, 23> kNames = {"text",
+                                                              "prompt",
+                                                              "completion",
+                                                              "instruction",
+                                                              "input",
+                                                              "context",
+                                                              "output",
+                                                              "question",
+                                                              "query",
+                                                              "answer",
+                                                              "response",
+                                                              "messages",
+                                                              "tools",
+                                                              "documents",
+                                                              "conversations",
+                                                              "system",
+                                                              "history",
+                                                              "chosen",
+                                                              "rejected",
+                                                              "input_ids",
+                                                              "labels",
+                                                              "attention_mask",
+                                                              "chat_template_kwargs"};
+  for (const std::string& field : fields) {
+    const size_t equals = field.find('=');
+    if (equals == std::string::npos || equals + 1 == field.size())
+      throw caller_error("field", fmt::format("'{}' is not NAME=COLUMN", one_line(field, 80)),
+                         "for example --field text=body");
+    const std::string_view name = std::string_view(field).substr(0, equals);
+    if (std::find(kNames.begin(), kNames.end(), name) != kNames.end()) continue;
+    const std::string_view near = nearest_name(name, kNames);
+    throw caller_error("field", fmt::format("no shape of rows has '{}'", one_line(name, 40)),
+                       near.empty() ? fmt::format("give one of {}", fmt::join(kNames, ", "))
+                                    : fmt::format("did you mean {}={}?", near, field.substr(equals + 1)));
+  }
+}
+
 }  // namespace
 
 std::string recipe_key(const RecipeField& field) {
@@ -216,6 +256,7 @@ void validate_recipe(const Recipe& recipe) {
     throw caller_error("eval-every", fmt::format("{} given, but there is nothing to evaluate on", recipe.eval_every),
                        "give --eval-data FILE, or --eval-every 0");
   check_targets(recipe.targets);
+  check_fields(recipe.field);
 }
 
 }  // namespace plimsoll

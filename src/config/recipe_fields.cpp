@@ -41,6 +41,32 @@ const Words<LossOn>& words_of() {
   return words;
 }
 
+template <>
+const Words<DataShape>& words_of() {
+  static const Words<DataShape> words = {
+      {"auto", DataShape::automatic},          {"text", DataShape::text}, {"prompt", DataShape::prompt},
+      {"instruction", DataShape::instruction}, {"chat", DataShape::chat}, {"sharegpt", DataShape::sharegpt},
+      {"preference", DataShape::preference},   {"ids", DataShape::ids}};
+  return words;
+}
+template <>
+const Words<BadRows>& words_of() {
+  static const Words<BadRows> words = {{"fail", BadRows::fail}, {"skip", BadRows::skip}};
+  return words;
+}
+template <>
+const Words<Overlong>& words_of() {
+  static const Words<Overlong> words = {
+      {"truncate", Overlong::truncate}, {"drop", Overlong::drop}, {"split", Overlong::split}};
+  return words;
+}
+template <>
+const Words<TextSplit>& words_of() {
+  static const Words<TextSplit> words = {
+      {"file", TextSplit::file}, {"paragraph", TextSplit::paragraph}, {"line", TextSplit::line}};
+  return words;
+}
+
 template <typename Enum>
 std::vector<std::string_view> names_of() {
   std::vector<std::string_view> names;
@@ -153,12 +179,45 @@ std::vector<RecipeField> build_fields() {
       {.name = "data",
        .kind = Kind::texts,
        .value_name = "FILE…",
-       .help = "JSONL files to train on: text, chat messages, or input_ids with labels",
+       .help = "files to train on: .jsonl, .json, .csv, .tsv or .txt, also .gz and .zst",
        .example = "train.jsonl"}));
   add(bind<Plain<&R::eval_data, std::string>>({.name = "eval-data",
                                                .value_name = "FILE",
-                                               .help = "held-out JSONL file for the evaluation loss",
+                                               .help = "held-out file for the evaluation loss",
                                                .example = "held_out.jsonl"}));
+  add(bind<Word<&R::data_shape, DataShape>>(
+      {.name = "data-shape",
+       .kind = Kind::word,
+       .value_name = "auto|text|prompt|instruction|chat|sharegpt|preference|ids",
+       .help = "what the rows are; auto: by their columns (preference pairs are read and checked, not trained yet)",
+       .example = "chat",
+       .words = names_of<DataShape>()}));
+  add(bind<Plain<&R::field, std::vector<std::string>>>(
+      {.name = "field",
+       .kind = Kind::texts,
+       .value_name = "NAME=COLUMN…",
+       .help = "columns that have other names in the data: text=body messages=dialogue",
+       .example = "text=body"}));
+  add(bind<Word<&R::text_split, TextSplit>>(
+      {.name = "text-split",
+       .kind = Kind::word,
+       .value_name = "file|paragraph|line",
+       .help = "what one document of a plain text file is; a whole file is always cut into rows, none of it is lost",
+       .example = "paragraph",
+       .words = names_of<TextSplit>()}));
+  add(bind<Word<&R::bad_rows, BadRows>>({.name = "bad-rows",
+                                         .kind = Kind::word,
+                                         .value_name = "fail|skip",
+                                         .help = "a row that cannot be used ends the run, or is left out and counted",
+                                         .example = "skip",
+                                         .words = names_of<BadRows>()}));
+  add(bind<Word<&R::overlong, Overlong>>(
+      {.name = "overlong",
+       .kind = Kind::word,
+       .value_name = "truncate|drop|split",
+       .help = "examples longer than a row: lose their tail, are left out, or become several rows",
+       .example = "split",
+       .words = names_of<Overlong>()}));
   add(bind<Plain<&R::shuffle, bool>>({.name = "shuffle",
                                       .kind = Kind::on_off,
                                       .value_name = "on|off",
@@ -174,7 +233,7 @@ std::vector<RecipeField> build_fields() {
   add(bind<Plain<&R::seq_len, int64_t>>({.name = "seq-len",
                                          .kind = Kind::integer,
                                          .value_name = "N",
-                                         .help = "tokens in a row; longer examples are cut",
+                                         .help = "tokens in a row; --overlong says what becomes of longer examples",
                                          .example = "1024",
                                          .min = 1,
                                          .max = 1 << 24}));

@@ -43,13 +43,13 @@ BatchOrder::BatchOrder(int64_t examples, std::function<int64_t(int64_t)> length,
   PLIMSOLL_CHECK(examples > 0 && rows_per_step > 0, "an order needs examples and rows");
 }
 
-const RowPlan& BatchOrder::epoch_plan(int64_t epoch) {
+EpochRows& BatchOrder::epoch_rows(int64_t epoch) {
   if (planned_epoch_ != epoch) {
-    plan_ = RowPlan();
-    plan_ = plan_rows(examples_, length_, options_, epoch);
+    epoch_.reset();  // before the next one takes its place
+    epoch_.emplace(examples_, length_, options_, epoch);
     planned_epoch_ = epoch;
   }
-  return plan_;
+  return *epoch_;
 }
 
 int64_t BatchOrder::first_row(int64_t epoch) {
@@ -57,7 +57,7 @@ int64_t BatchOrder::first_row(int64_t epoch) {
     const int64_t known = static_cast<int64_t>(epoch_begin_.size()) - 1;
     // Without shuffled packing all epochs have the same number of rows.
     const bool same = known > 0 && !(options_.packing && options_.shuffle);
-    epoch_begin_.push_back(epoch_begin_.back() + (same ? epoch_begin_[1] : epoch_plan(known).rows()));
+    epoch_begin_.push_back(epoch_begin_.back() + (same ? epoch_begin_[1] : epoch_rows(known).rows()));
   }
   return epoch_begin_[static_cast<size_t>(epoch)];
 }
@@ -90,21 +90,14 @@ void BatchOrder::rows_of_step(int64_t step, StepRows& rows) {
   for (int64_t i = 0; i < rows_per_step_; ++i, ++row) {
     if (row == first_row(epoch + 1)) ++epoch;
     const int64_t begin = first_row(epoch);
-    const std::span<const int32_t> examples = epoch_plan(epoch).row(row - begin);
+    const std::span<const int32_t> examples = epoch_rows(epoch).row(row - begin);
     rows.examples.insert(rows.examples.end(), examples.begin(), examples.end());
     rows.row_begin.push_back(static_cast<int64_t>(rows.examples.size()));
   }
 }
 
 int64_t BatchOrder::bytes() const {
-  return static_cast<int64_t>(plan_.examples.capacity() * sizeof(int32_t) +
-                              (plan_.row_begin.capacity() + epoch_begin_.capacity()) * sizeof(int64_t));
-}
-
-int64_t BatchOrder::peak_bytes(int64_t examples) {
-  const int64_t order = examples * 4, plan = examples * 4 + examples * 2 * 8;  // row_begin grows by doubling
-  constexpr int64_t kWindowBytes = kPackingWindow * 160;                       // rows and the tree of one window
-  return order + plan + kWindowBytes;
+  return (epoch_ ? epoch_->bytes() : 0) + static_cast<int64_t>(epoch_begin_.capacity() * sizeof(int64_t));
 }
 
 int64_t fill_batch(const TokenizedDataset& dataset, const StepRows& rows, int64_t first, int64_t count, int64_t seq_len,

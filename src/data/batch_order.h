@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -11,7 +12,7 @@
 
 namespace plimsoll {
 
-// Some rows of a RowPlan, copied: what one step (or one micro-batch) works on.
+// Some rows of an epoch, copied: what one step (or one micro-batch) works on.
 struct StepRows {
   std::vector<int32_t> examples;
   std::vector<int64_t> row_begin{0};
@@ -41,19 +42,17 @@ class BatchOrder {
   // Rows of step `step` (from 0) into `rows`, whose memory is reused.
   void rows_of_step(int64_t step, StepRows& rows);
 
-  int64_t bytes() const;  // resident now
-  // The most it ever needs, while an epoch is planned (on first use, and when one begins). Known before anything runs.
-  static int64_t peak_bytes(int64_t examples);
+  int64_t bytes() const;  // resident now; never more than EpochRows::peak_bytes
 
  private:
-  const RowPlan& epoch_plan(int64_t epoch);
+  EpochRows& epoch_rows(int64_t epoch);
   int64_t first_row(int64_t epoch);  // of the epoch, counted from the start of the run
 
   int64_t examples_;
   std::function<int64_t(int64_t)> length_;
   PackingOptions options_;
   int64_t rows_per_step_;
-  RowPlan plan_;
+  std::optional<EpochRows> epoch_;
   int64_t planned_epoch_ = -1;
   std::vector<int64_t> epoch_begin_{0};  // first row of each epoch known so far
 };

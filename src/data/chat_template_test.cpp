@@ -112,6 +112,40 @@ TEST(ChatTemplate, ErrorsNameTemplateAndLine) {
   EXPECT_EQ(problem_of([&] { ChatTemplate("x").render(request); }), "messages: is not a list of objects");
 }
 
+// Whatever bound a template runs into (steps, depth, output, bytes alive), the error names its line.
+TEST(ChatTemplate, HostileTemplatesFailAtTheirLine) {
+  ChatRequest request;
+  request.messages = jinja::parse_json(R"([{"role": "user", "content": "a"}])");
+  const auto repeat = [](const std::string& text, int times) {
+    std::string out;
+    for (int i = 0; i < times; ++i) out += text;
+    return out;
+  };
+  const std::string loops = "{% for a in range(99999) %}{% for b in range(99999) %}";
+  const std::string ends = "{% endfor %}{% endfor %}";
+  for (const std::string& source : {
+           loops + ends,
+           loops + "{{ 'x' * 100000 }}" + ends,
+           loops + "xxxxxxxxxxxxxxxx" + ends,
+           loops + "{% set y = messages | tojson %}" + ends,
+           std::string("{{ 'x' * 10000000000 }}"),
+           std::string("{{ range(100000) | list * 1000 }}"),
+           std::string("{{ 2 ** 1000000 }}"),
+           std::string("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"),
+           std::string("{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}"),
+           std::string("{% set ns = namespace(s=[]) %}{% for i in range(1000) %}{% set ns.s = [ns.s] %}{% endfor %}"),
+           std::string(
+               "{% set ns = namespace(s=['x']) %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}{% endfor %}"),
+           "{{ " + repeat("(", 10000) + "1" + repeat(")", 10000) + " }}",
+           repeat("{% if 1 %}", 10000) + repeat("{% endif %}", 10000),
+           "{{ 1" + repeat(" + 1", 10000) + " }}",
+       }) {
+    const std::string problem =
+        problem_of([&] { ChatTemplate("one\ntwo\n" + source + "\nfour", "t.jinja").render(request); });
+    EXPECT_TRUE(problem.starts_with("t.jinja:3: ")) << source.substr(0, 60) << "\n" << problem;
+  }
+}
+
 TEST(ChatTemplate, SpansByPrefixesPreferTheGenerationPrompt) {
   const ChatTemplate with_prompt(
       "{% for m in messages %}[{{ m.role }}]{{ m.content }};{% endfor %}{% if add_generation_prompt %}[assistant]{% "

@@ -4,6 +4,8 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "data/jinja/json.h"
+#include "data/row_shape.h"
 
 namespace plimsoll {
 namespace {
@@ -11,11 +13,6 @@ namespace {
 using jinja::Value;
 
 const char* const kShapes = "give each row `text`, `messages`, `prompt` and `completion`, or `input_ids`";
-
-const Value* field(const Value& row, std::string_view name) {
-  const Value* value = row.as_dict().find(name);
-  return value != nullptr && !value->is_none() ? value : nullptr;
-}
 
 const Value& list_field(const Value& value, const std::string& place, const char* name) {
   if (!value.is_list()) throw caller_error(place, std::string(name) + " is not a list", kShapes);
@@ -133,7 +130,8 @@ TokenizedRow chat_row(const Value& row, const Value& messages, const std::string
   request.messages = messages;
   if (messages.is_list() && messages.items().empty())
     throw caller_error(place, "messages is empty", "leave the row out");
-  if (const Value* tools = field(row, "tools")) request.tools = list_field(*tools, place, "tools");
+  if (const Value* tools = field(row, "tools"))  // a list, or the list as JSON in a text
+    request.tools = list_field(tools->is_string() ? jinja::parse_json(tools->text()) : *tools, place, "tools");
   if (const Value* documents = field(row, "documents")) request.documents = list_field(*documents, place, "documents");
   if (const Value* more = field(row, "chat_template_kwargs")) {
     if (!more->is_dict()) throw caller_error(place, "chat_template_kwargs is not an object", kShapes);
@@ -147,6 +145,16 @@ TokenizedRow chat_row(const Value& row, const Value& messages, const std::string
   return encode_spans(chat.text, false, chat.assistant_spans, options);
 }
 
+// `completion` behind `prompt`, as one document; it alone counts where the loss is on assistant tokens.
+TokenizedRow continued_row(const std::string& prompt, const std::string& completion, const DatasetOptions& options) {
+  const std::string text = prompt + completion;
+  const ByteSpan span{static_cast<int64_t>(prompt.size()), static_cast<int64_t>(text.size())};
+  TokenizedRow out =
+      options.loss_on == LossOn::all ? encode_all(text, true, options) : encode_spans(text, true, {&span, 1}, options);
+  append_eos(out, options);
+  return out;
+}
+
 TokenizedRow completion_row(const Value& row, const Value& prompt, const Value& completion, const std::string& place,
                             const DatasetOptions& options) {
   if (prompt.is_list() && completion.is_list()) {
@@ -154,51 +162,104 @@ TokenizedRow completion_row(const Value& row, const Value& prompt, const Value& 
     messages.insert(messages.end(), completion.items().begin(), completion.items().end());
     return chat_row(row, Value::list(std::move(messages)), place, options);
   }
-  if (!prompt.is_string() || !completion.is_string()) {
-    throw caller_error(place, "prompt and completion are neither two strings nor two lists of messages", kShapes);
+  if (!prompt.is_string() || !completion.is_string())
+    throw BadRow{"prompt and completion are neither two strings nor two lists of messages", kShapes};
+  return continued_row(prompt.text(), completion.text(), options);
+}
+
+TokenizedRow instruction_row(const Value& row, const std::string& place, const DatasetOptions& options) {
+  if (options.chat_template != nullptr) return chat_row(row, instruction_messages(row), place, options);
+  return continued_row(alpaca_prompt(row), text_of(row, kOutput), options);
+}
+
+// One side of a pair: a conversation of its own, or what follows `prompt`.
+TokenizedRow answer_row(const Value& row, const Value* prompt, const Value& answer, const std::string& place,
+                        const DatasetOptions& options) {
+  if (answer.is_string()) {
+    if (prompt != nullptr && !prompt->is_string())
+      throw BadRow{"prompt is not a string, as chosen and rejected are", "give all three as texts or as messages"};
+    return continued_row(prompt != nullptr ? prompt->text() : "", answer.text(), options);
   }
-  const std::string text = prompt.text() + completion.text();
-  const ByteSpan span{static_cast<int64_t>(prompt.text().size()), static_cast<int64_t>(text.size())};
-  TokenizedRow out =
-      options.loss_on == LossOn::all ? encode_all(text, true, options) : encode_spans(text, true, {&span, 1}, options);
-  append_eos(out, options);
+  if (prompt == nullptr || !prompt->is_list()) return chat_row(row, answer, place, options);
+  return completion_row(row, *prompt, answer, place, options);
+}
+
+TokenizedRow preference_row(const Value& row, const std::string& place, const DatasetOptions& options) {
+  const Value &chosen = *field(row, "chosen"), &rejected = *field(row, "rejected");
+  if (!(chosen.is_string() && rejected.is_string()) && !(chosen.is_list() && rejected.is_list()))
+    throw BadRow{"chosen and rejected are neither two strings nor two lists of messages", "give both in one form"};
+  if (jinja::equal(chosen, rejected)) throw BadRow{"chosen and rejected are the same", "leave the row out"};
+  const Value* prompt = field(row, "prompt");
+  TokenizedRow out = answer_row(row, prompt, chosen, place, options);
+  TokenizedRow other = answer_row(row, prompt, rejected, place, options);
+  check_ids(other.ids, place, options.vocab_size);
+  out.rejected_ids = std::move(other.ids);
   return out;
 }
 
-TokenizedRow text_row(const Value& text, const std::string& place, const DatasetOptions& options) {
-  if (!text.is_string()) throw caller_error(place, "text is not a string", kShapes);
-  if (options.loss_on == LossOn::assistant) {
-    throw caller_error(place, "the row is plain text, and the loss is asked for on assistant tokens only",
-                       "use --loss-on all, or give rows with `messages` or `prompt` and `completion`");
+TokenizedRow text_row(const Value& row, const TextPiece& piece, const DatasetOptions& options) {
+  static constexpr std::string_view kText[] = {"text"};
+  const std::string& text = text_of(row, kText);
+  if (options.loss_on == LossOn::assistant)
+    throw BadRow{"the row is plain text, and the loss is asked for on assistant tokens only",
+                 "use --loss-on all, or give rows with `messages` or `prompt` and `completion`"};
+  TokenizedRow out = encode_all(text, piece.first && piece.last, options);
+  if (piece.first && !piece.last) {  // what the tokenizer puts in front of a document
+    const std::vector<int32_t> around = options.encode("", true);
+    if (!around.empty() && around.front() != options.eos_token_id) {
+      out.ids.insert(out.ids.begin(), around.front());
+      out.labels = out.ids;
+    }
   }
-  TokenizedRow out = encode_all(text.text(), true, options);
-  append_eos(out, options);
+  if (piece.last) append_eos(out, options);
+  out.is_piece = piece.is_piece;
+  return out;
+}
+
+TokenizedRow row_of_shape(const Value& row, const TextPiece& piece, const std::string& place,
+                          const DatasetOptions& options) {
+  const DataShape shape = shape_of(row, options.shape);
+  TokenizedRow out;
+  switch (shape) {
+    case DataShape::ids:
+      out = ready_row(row, place, options);
+      break;
+    case DataShape::chat:
+      out = chat_row(row, *field(row, "messages"), place, options);
+      break;
+    case DataShape::sharegpt:
+      out = chat_row(row, sharegpt_messages(row), place, options);
+      break;
+    case DataShape::preference:
+      out = preference_row(row, place, options);
+      break;
+    case DataShape::prompt:
+      out = completion_row(row, *field(row, "prompt"), *field(row, "completion"), place, options);
+      break;
+    case DataShape::instruction:
+      out = instruction_row(row, place, options);
+      break;
+    case DataShape::text:
+    case DataShape::automatic:
+      out = text_row(row, piece, options);
+      break;
+  }
+  out.shape = shape;
+  if (!out.ready) check_ids(out.ids, place, options.vocab_size);
   return out;
 }
 
 }  // namespace
 
-TokenizedRow tokenize_row(const Value& row, const std::string& place, const DatasetOptions& options) {
-  if (!row.is_dict()) throw caller_error(place, "the line is not a JSON object", kShapes);
-  if (field(row, "input_ids") != nullptr) return ready_row(row, place, options);
-  TokenizedRow out;
-  if (const Value* messages = field(row, "messages")) {
-    out = chat_row(row, *messages, place, options);
-  } else if (const Value* prompt = field(row, "prompt"), *completion = field(row, "completion");
-             prompt != nullptr && completion != nullptr) {
-    out = completion_row(row, *prompt, *completion, place, options);
-  } else if (const Value* text = field(row, "text")) {
-    out = text_row(*text, place, options);
-  } else {
-    std::string keys;
-    for (const auto& [key, value] : row.as_dict().entries) {
-      if (keys.size() < 80) keys += (keys.empty() ? "" : ", ") + one_line(key.text(), 40);
-    }
-    throw caller_error(place, "the row has none of the known keys, only: " + (keys.empty() ? "none at all" : keys),
-                       kShapes);
+TokenizedRow tokenize_row(const Value& row, const TextPiece& piece, const std::string& place,
+                          const DatasetOptions& options) {
+  try {
+    return row_of_shape(rename_fields(row, options.fields), piece, place, options);
+  } catch (const BadRow& bad) {
+    throw caller_error(place, bad.problem, bad.way_out);
+  } catch (const jinja::Failure& failure) {
+    throw caller_error(place, one_line(failure.what()), kShapes);
   }
-  check_ids(out.ids, place, options.vocab_size);
-  return out;
 }
 
 }  // namespace plimsoll

@@ -231,6 +231,173 @@ TEST_F(DatasetTest, TokensOutsideTheVocabularyAndMissingParts) {
             "1: the row is plain text, and the loss is asked for on assistant tokens only");
 }
 
+// What the rows teach, one string an example.
+TEST_F(DatasetTest, ShapesOfRows) {
+  options_.loss_on = LossOn::assistant;
+  const std::string user = "<user>hi</><assistant>", asked(user.size(), '.');
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {R"({"conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "yo"}]})", asked + "yo</>"},
+      {R"({"conversations": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]})",
+       asked + "yo</>"},
+      {R"({"system": "s", "conversations": [{"from": "user", "value": "hi"}, {"from": "assistant", "value": "yo"}]})",
+       std::string(12, '.') + asked + "yo</>"},
+      {R"({"instruction": "hi", "output": "yo"})", asked + "yo</>"},
+      {R"({"instruction": "hi", "input": "", "output": "yo"})", asked + "yo</>"},
+      {R"({"instruction": "h", "input": "i", "output": "yo"})", "." + asked + "yo</>"},
+      {R"({"instruction": "hi", "output": "yo", "history": [["a", "b"]]})",
+       std::string(10, '.') + std::string(11, '.') + "b</>" + asked + "yo</>"},
+      {R"({"question": "hi", "answer": "yo"})", asked + "yo</>"},
+      {R"({"prompt": "hi", "response": "yo"})", asked + "yo</>"},
+      {R"({"prompt": "hi", "completion": "yo"})", "...yo$"},
+  };
+  for (const auto& [row, expected] : cases) EXPECT_EQ(learned(load(row), 0), expected) << row;
+}
+
+TEST_F(DatasetTest, InstructionsWithoutChatTemplateHaveTheAlpacaLayout) {
+  options_.chat_template = nullptr;
+  EXPECT_EQ(
+      learned(load(R"({"instruction": "Add.", "input": "1 1", "output": "2"})"), 0),
+      "^Below is an instruction that describes a task, paired with an input that provides further context. Write a "
+      "response that appropriately completes the request.\n\n### Instruction:\nAdd.\n\n### Input:\n1 1\n\n### "
+      "Response:\n2$");
+  EXPECT_EQ(learned(load(R"({"instruction": "Say a.", "output": "a", "system": "Be short."})"), 0),
+            "^Be short.\n\n### Instruction:\nSay a.\n\n### Response:\na$");
+  options_.loss_on = LossOn::assistant;
+  const std::string counted = learned(load(R"({"instruction": "Say a.", "output": "ab"})"), 0);
+  EXPECT_EQ(counted.substr(counted.find_first_not_of('.')), "ab$");
+}
+
+TEST_F(DatasetTest, ShapeAndColumnsCanBeForced) {
+  const std::string row = R"({"text": "a", "body": "b", "prompt": "c", "completion": "d"})";
+  EXPECT_EQ(learned(load(row), 0), "^cd$");
+  options_.shape = DataShape::text;
+  EXPECT_EQ(learned(load(row), 0), "^a$");
+  options_.fields = {"text=body"};
+  EXPECT_EQ(learned(load(row), 0), "^b$");
+  EXPECT_EQ(error_of(R"({"prompt": "c", "completion": "d"})"),
+            "1: the row is not of the shape text, its columns are: prompt, completion");
+  options_.shape = DataShape::automatic;
+  options_.fields = {"prompt=text", "completion=body"};
+  EXPECT_EQ(learned(load(row), 0), "^ab$");
+}
+
+TEST_F(DatasetTest, PreferencePairsAreCheckedAndNotTrained) {
+  const std::string texts = R"({"prompt": "q", "chosen": "a", "rejected": "bc"})";
+  const std::string chats =
+      R"({"chosen": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "rejected": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}]})";
+  for (const std::string& row : {texts, chats}) {
+    const std::string error = error_of(row);
+    EXPECT_TRUE(error.starts_with("1: is a preference pair")) << error;
+  }
+  options_.bad_rows = BadRows::skip;  // it is no bad row
+  EXPECT_TRUE(error_of(texts).starts_with("1: is a preference pair"));
+  options_.bad_rows = BadRows::fail;
+  options_.take_preferences = true;
+  std::vector<std::pair<size_t, size_t>> sides;
+  options_.on_row = [&](const TokenizedRow& row) { sides.emplace_back(row.ids.size(), row.rejected_ids.size()); };
+  EXPECT_EQ(learned(load(texts), 0), "^qa$");
+  EXPECT_EQ(learned(load(chats), 0), "<user>q</><assistant>a</>");
+  EXPECT_EQ(sides, (std::vector<std::pair<size_t, size_t>>{{4, 5}, {25, 25}}));
+  const std::vector<std::pair<std::string, std::string>> bad = {
+      {R"({"chosen": "a", "rejected": "a"})", "1: chosen and rejected are the same"},
+      {R"({"chosen": "a", "rejected": []})", "1: chosen and rejected are neither"},
+      {R"({"chosen": "a", "rejected": 1})", "1: chosen and rejected are neither"},
+      {R"({"chosen": [], "rejected": ["a"]})", "1: messages is empty"},
+      {R"({"prompt": [], "chosen": "a", "rejected": "b"})", "1: prompt is not a string"},
+  };
+  for (const auto& [row, problem] : bad) EXPECT_TRUE(error_of(row).starts_with(problem)) << error_of(row);
+  options_.take_preferences = false;
+  options_.fields = {"completion=chosen"};
+  EXPECT_EQ(learned(load(texts), 0), "^qa$");
+  options_.fields = {"messages=chosen"};
+  EXPECT_EQ(learned(load(chats), 0), "<user>q</><assistant>a</>");
+}
+
+TEST_F(DatasetTest, BadShapesSayWhatIsWrong) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {R"({"conversations": "x"})", "conversations is not a list"},
+      {R"({"conversations": []})", "conversations is empty"},
+      {R"({"conversations": ["x"]})", "conversations[0] is not an object"},
+      {R"({"conversations": [{"from": "human"}]})", "conversations[0] has no `from` and `value`"},
+      {R"({"conversations": [{"from": "alien", "value": "a"}]})", "conversations[0] is from 'alien'"},
+      {R"({"system": 1, "conversations": [{"from": "human", "value": "a"}]})", "system is not a string"},
+      {R"({"instruction": 1, "output": "a"})", "instruction is not a string"},
+      {R"({"instruction": "a", "input": 1, "output": "a"})", "input is not a string"},
+      {R"({"instruction": "a", "output": "a", "history": [1]})", "history has an entry"},
+      {R"({"instruction": "a", "output": "a", "tools": "{"})", "parse error"},
+  };
+  for (const auto& [row, problem] : cases)
+    EXPECT_TRUE(error_of(row).starts_with("1: " + problem)) << row << "\n" << error_of(row);
+}
+
+TEST_F(DatasetTest, BadRowsAreSkippedAndCountedOrAllNamed) {
+  std::string text;
+  for (int i = 0; i < 30; ++i) text += i % 2 == 0 ? "{\"text\": \"a\"}\n" : "{\"text\": " + std::to_string(i) + "}\n";
+  EXPECT_EQ(error_of(text), "2: text is not a string (and 9 more bad rows, at least)");
+  EXPECT_EQ(error_of("{}\n{\"text\": \"a\"}\n{}\n").substr(0, 60),
+            std::string("1: the row has none of the known keys, only: none at all (and 1").substr(0, 60));
+  options_.bad_rows = BadRows::skip;
+  const TokenizedDataset dataset = load(text);
+  EXPECT_EQ(dataset.size(), 15);
+  EXPECT_EQ(dataset.report().bad_rows, 15);
+  ASSERT_EQ(dataset.report().first_bad.size(), kShownBadRows);
+  EXPECT_TRUE(dataset.report().first_bad[9].place.ends_with(":20"));
+  EXPECT_EQ(dataset.report().first_bad[9].problem, "text is not a string");
+  EXPECT_NE(to_string(dataset.report(), 512).find("; 15 bad rows left out"), std::string::npos);
+  EXPECT_NE(error_of("{}\n").find("there is nothing to learn in it"), std::string::npos);
+}
+
+TEST_F(DatasetTest, LongRowsAreDroppedOrSplit) {
+  options_.seq_len = 4;
+  const std::string text = "{\"text\": \"abcdefg\"}\n{\"text\": \"a\"}\n";
+  options_.overlong = Overlong::drop;
+  const TokenizedDataset dropped = load(text);
+  ASSERT_EQ(dropped.size(), 1);
+  EXPECT_EQ(learned(dropped, 0), "^a$");
+  EXPECT_EQ(to_string(dropped.report(), 4),
+            "1 rows, 3 tokens (2 counted); 1 rows of more than 4 tokens left out, 9 tokens lost");
+  options_.overlong = Overlong::split;
+  const TokenizedDataset split = load(text);  // ^abc defg $: the last piece has nothing to learn
+  ASSERT_EQ(split.size(), 3);
+  EXPECT_EQ(learned(split, 0), "^abc");
+  EXPECT_EQ(learned(split, 1), "defg");
+  EXPECT_EQ(learned(split, 2), "^a$");
+  EXPECT_EQ(split.report().split_rows, 1);
+  EXPECT_EQ(split.report().split_pieces, 3);
+}
+
+TEST_F(DatasetTest, IndexInMemoryOrOnDiskIsTheSame) {
+  std::string text;
+  for (int i = 1; i < 300; ++i) text += "{\"text\": \"" + std::string(static_cast<size_t>(i % 37), 'x') + "y\"}\n";
+  const TokenizedDataset memory = load(text);
+  options_.examples_in_memory = 298;
+  const TokenizedDataset disk = load(text);
+  EXPECT_EQ(memory.bytes(), 300 * 8);
+  EXPECT_EQ(disk.bytes(), 0);
+  ASSERT_EQ(memory.size(), disk.size());
+  for (int64_t i = 0; i < memory.size(); ++i) {
+    ASSERT_EQ(memory.length(i), disk.length(i));
+    EXPECT_EQ(learned(memory, i), learned(disk, i));
+  }
+}
+
+// A long document comes in pieces; together they are the document, with one BOS and one EOS.
+TEST_F(DatasetTest, PlainTextIsOneDocumentAFile) {
+  std::string text;
+  for (int i = 0; text.size() < 3 * kTextPieceBytes; ++i)
+    text += "Line " + std::to_string(i) + (i % 7 == 0 ? "\n\n" : "\n");
+  const std::string path = folder_ / "book.txt";
+  std::ofstream(path, std::ios::binary) << text;
+  options_.seq_len = 1000;
+  const TokenizedDataset dataset = TokenizedDataset::from_files({&path, 1}, options_);
+  std::string all;
+  for (int64_t i = 0; i < dataset.size(); ++i) all += learned(dataset, i);
+  EXPECT_EQ(all, "^" + text + "$");
+  EXPECT_EQ(dataset.report().files[0].rows, 4);
+  EXPECT_EQ(dataset.report().truncated_rows, 0);
+  EXPECT_EQ(describe_files(dataset.report()), path + ": text, 4 rows; shape: text");
+}
+
 TEST_F(DatasetTest, MissingFilesAndFolders) {
   const std::string missing = folder_ / "none.jsonl";
   EXPECT_THROW(TokenizedDataset::from_files({&missing, 1}, options_), Error);

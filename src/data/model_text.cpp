@@ -12,7 +12,7 @@ TextFiles files_in_folder(const std::string& folder, std::string source) {
     return file_exists(path) ? path : std::string();
   };
   return {std::move(source),
-          path_of("tokenizer.json"),
+          find_tokenizer_file(folder.empty() ? "." : folder),
           path_of("tokenizer_config.json"),
           path_of("chat_template.jinja"),
           {}};
@@ -61,9 +61,9 @@ std::vector<Number> numbers_of(const GgufFile& gguf, std::string_view key) {
 TextFiles find_text_files(const std::string& model) {
   if (folder_exists(model)) return files_in_folder(model, model);
   if (file_exists(model)) {
-    if (model.ends_with(".json")) {
+    if (model.ends_with(".json") || model.ends_with(".model")) {
       TextFiles files = files_in_folder(folder_of(model), model);
-      if (!model.ends_with("config.json")) files.tokenizer_json = model;
+      if (!model.ends_with("config.json")) files.tokenizer_file = model;
       return files;
     }
     const InputFile file(model);
@@ -76,7 +76,7 @@ TextFiles find_text_files(const std::string& model) {
 }
 
 TextFiles text_files_of(const ModelFiles& files) {
-  return {files.path, files.tokenizer_json, files.tokenizer_config_json, files.chat_template_jinja, files.gguf};
+  return {files.path, files.tokenizer_file, files.tokenizer_config_json, files.chat_template_jinja, files.gguf};
 }
 
 GgufVocabulary gguf_vocabulary(const GgufFile& gguf, GgufTokenTables& tables) {
@@ -101,10 +101,10 @@ GgufVocabulary gguf_vocabulary(const GgufFile& gguf, GgufTokenTables& tables) {
 
 Tokenizer load_model_tokenizer(const TextFiles& files) {
   if (!files.has_tokenizer())
-    throw caller_error(
-        files.source, "has no tokenizer",
-        files.gguf ? "take a .gguf file that carries one" : "put the model's tokenizer.json into the folder");
-  if (!files.gguf) return load_tokenizer_file(files.tokenizer_json);
+    throw caller_error(files.source, "has no tokenizer",
+                       files.gguf ? "take a .gguf file that carries one"
+                                  : "put the model's tokenizer.json or tokenizer.model into the folder");
+  if (!files.gguf) return load_tokenizer_file(files.tokenizer_file);
   GgufTokenTables tables;
   return load_tokenizer_gguf(gguf_vocabulary(*files.gguf, tables), files.source);
 }

@@ -15,14 +15,14 @@ namespace plimsoll {
 // Paths are empty where there is no such file.
 struct TextFiles {
   std::string source;  // what errors call it
-  std::string tokenizer_json, tokenizer_config_json, chat_template_jinja;
+  std::string tokenizer_file, tokenizer_config_json, chat_template_jinja;
   std::optional<GgufFile> gguf;
 
-  bool has_tokenizer() const { return gguf ? gguf->find("tokenizer.ggml.model") != nullptr : !tokenizer_json.empty(); }
+  bool has_tokenizer() const { return gguf ? gguf->find("tokenizer.ggml.model") != nullptr : !tokenizer_file.empty(); }
 };
 
-// As open_model, but needs no config.json: a folder, a tokenizer.json, a config.json (the folder beside it), a .gguf
-// file or a hub id. Throws as open_model.
+// As open_model, but needs no config.json: a folder, a tokenizer.json, a tokenizer.model, a config.json (the folder
+// beside it), a .gguf file or a hub id. Throws as open_model.
 TextFiles find_text_files(const std::string& model);
 TextFiles text_files_of(const ModelFiles& files);
 

@@ -12,7 +12,7 @@
 namespace plimsoll {
 namespace {
 
-constexpr size_t kBufferValues = 64 << 10;
+constexpr size_t kBufferBytes = 128 << 10;
 
 int open_unnamed(const std::string& folder) {
   const int fd = ::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
@@ -25,36 +25,27 @@ int open_unnamed(const std::string& folder) {
 
 }  // namespace
 
-TokenCache::TokenCache(std::string folder) : folder_(std::move(folder)) {
-  fd_ = open_unnamed(folder_);
+ScratchFile::ScratchFile(std::string folder) : folder_(std::move(folder)), fd_(open_unnamed(folder_)) {
   if (fd_ < 0)
     throw world_error(folder_, "the temporary file for tokens cannot be created", "set TMPDIR to a folder with room",
                       errno);
 }
 
-TokenCache::~TokenCache() {
+ScratchFile::~ScratchFile() {
   if (fd_ >= 0) ::close(fd_);
 }
 
-TokenCache::TokenCache(TokenCache&& other) noexcept
-    : folder_(std::move(other.folder_)),
-      fd_(std::exchange(other.fd_, -1)),
-      starts_(std::move(other.starts_)),
-      buffer_(std::move(other.buffer_)) {
-  other.starts_.assign(1, 0);
+ScratchFile::ScratchFile(ScratchFile&& other) noexcept
+    : folder_(std::move(other.folder_)), fd_(std::exchange(other.fd_, -1)), buffer_(std::move(other.buffer_)) {}
+
+void ScratchFile::append(std::span<const std::byte> bytes) {
+  buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
+  if (buffer_.size() >= kBufferBytes) flush();
 }
 
-void TokenCache::append(std::span<const int32_t> ids, std::span<const int32_t> labels) {
-  PLIMSOLL_CHECK(ids.size() == labels.size(), "ids and labels of an example differ in length");
-  buffer_.insert(buffer_.end(), ids.begin(), ids.end());
-  buffer_.insert(buffer_.end(), labels.begin(), labels.end());
-  starts_.push_back(starts_.back() + static_cast<int64_t>(ids.size()));
-  if (buffer_.size() >= kBufferValues) flush();
-}
-
-void TokenCache::flush() {
-  const char* data = reinterpret_cast<const char*>(buffer_.data());
-  for (size_t left = buffer_.size() * sizeof(int32_t); left > 0;) {
+void ScratchFile::flush() {
+  const std::byte* data = buffer_.data();
+  for (size_t left = buffer_.size(); left > 0;) {
     const ssize_t written = ::write(fd_, data, left);
     if (written < 0 && errno == EINTR) continue;
     if (written <= 0)
@@ -66,30 +57,63 @@ void TokenCache::flush() {
   buffer_.clear();
 }
 
-void TokenCache::finish() {
+void ScratchFile::finish() {
   flush();
-  std::vector<int32_t>().swap(buffer_);
-  starts_.shrink_to_fit();
+  std::vector<std::byte>().swap(buffer_);
+}
+
+void ScratchFile::read(int64_t offset, std::span<std::byte> out) const {
+  while (!out.empty()) {
+    const ssize_t got = ::pread(fd_, out.data(), out.size(), offset);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0)
+      throw world_error(folder_, "the temporary file for tokens cannot be read", "check the disk", got < 0 ? errno : 0);
+    out = out.subspan(static_cast<size_t>(got));
+    offset += got;
+  }
+}
+
+TokenCache::TokenCache(const std::string& folder, int64_t examples_in_memory)
+    : values_(folder), index_(folder), examples_in_memory_(examples_in_memory) {
+  index_.append(std::as_bytes(std::span(&tokens_, 1)));
+}
+
+void TokenCache::append(std::span<const int32_t> ids, std::span<const int32_t> labels) {
+  PLIMSOLL_CHECK(ids.size() == labels.size(), "ids and labels of an example differ in length");
+  values_.append(std::as_bytes(ids));
+  values_.append(std::as_bytes(labels));
+  tokens_ += static_cast<int64_t>(ids.size());
+  index_.append(std::as_bytes(std::span(&tokens_, 1)));
+  ++size_;
+}
+
+void TokenCache::finish() {
+  values_.finish();
+  index_.finish();
+  if (size_ > examples_in_memory_) return;
+  starts_.resize(static_cast<size_t>(size_) + 1);
+  index_.read(0, std::as_writable_bytes(std::span(starts_)));
+}
+
+TokenCache::Range TokenCache::range(int64_t example) const {
+  PLIMSOLL_CHECK(example >= 0 && example < size_, "there is no such example");
+  if (!starts_.empty()) return {starts_[static_cast<size_t>(example)], starts_[static_cast<size_t>(example) + 1]};
+  Range range{};
+  index_.read(example * static_cast<int64_t>(sizeof(int64_t)), std::as_writable_bytes(std::span(&range, 1)));
+  return range;
+}
+
+int64_t TokenCache::length(int64_t example) const {
+  const Range found = range(example);
+  return found.end - found.begin;
 }
 
 void TokenCache::read(int64_t example, std::span<int32_t> ids, std::span<int32_t> labels) const {
-  const int64_t tokens = length(example);
-  PLIMSOLL_CHECK(static_cast<int64_t>(ids.size()) == tokens && static_cast<int64_t>(labels.size()) == tokens,
+  const auto [begin, end] = range(example);
+  PLIMSOLL_CHECK(static_cast<int64_t>(ids.size()) == end - begin && labels.size() == ids.size(),
                  "a buffer for an example has another length");
-  int64_t offset = starts_[static_cast<size_t>(example)] * 8;
-  for (const std::span<int32_t> part : {ids, labels}) {
-    char* out = reinterpret_cast<char*>(part.data());
-    for (size_t left = part.size_bytes(); left > 0;) {
-      const ssize_t got = ::pread(fd_, out, left, offset);
-      if (got < 0 && errno == EINTR) continue;
-      if (got <= 0)
-        throw world_error(folder_, "the temporary file for tokens cannot be read", "check the disk",
-                          got < 0 ? errno : 0);
-      out += got;
-      offset += got;
-      left -= static_cast<size_t>(got);
-    }
-  }
+  values_.read(begin * 8, std::as_writable_bytes(ids));
+  values_.read(begin * 8 + (end - begin) * 4, std::as_writable_bytes(labels));
 }
 
 }  // namespace plimsoll

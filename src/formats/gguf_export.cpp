@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "formats/gguf_families.h"
 #include "formats/gguf_model.h"
 #include "formats/number_conversion.h"
 
@@ -102,32 +103,43 @@ void add_config(const ModelConfig& config, const std::string& prefix, GgufMetada
   metadata[prefix + "attention.head_count_kv"] = gguf_u32(config.kv_heads);
   metadata[prefix + "attention.key_length"] = gguf_u32(config.head_dim);
   metadata[prefix + "attention.value_length"] = gguf_u32(config.head_dim);
-  metadata[prefix + "attention.layer_norm_rms_epsilon"] = gguf_f32(config.norm_eps);
+  if (gguf_layer_norm_name(config.architecture).empty())
+    metadata[prefix + "attention.layer_norm_rms_epsilon"] = gguf_f32(config.norm_eps);
+  else write_layer_norm_keys(config, prefix, metadata);
   metadata[prefix + "vocab_size"] = gguf_u32(config.vocab_size);
 }
 
 GgufExportTensor plan_tensor(const ModelConfig& config, const NamedShape& tensor, const GgufFileType& type) {
   GgufExportTensor out;
   out.hf_name = tensor.name;
-  out.output.name = gguf_name_of_hf(tensor.name);
+  const bool layer_norms = !gguf_layer_norm_name(config.architecture).empty();
+  out.output.name = layer_norms ? layer_norm_gguf_name(config, tensor.name) : gguf_name_of_hf(tensor.name);
   out.output.shape = tensor.shape;
   if (out.output.name.empty() || tensor.shape.rank() < 1 || tensor.shape.rank() > 2) {
     throw cannot_express(fmt::format("tensor {} of shape {}", tensor.name, to_string(tensor.shape)));
   }
   out.interleaved_heads = interleaved_heads(config, tensor.name);
+  if (layer_norms) {
+    out.qkv = layer_norm_qkv_rows(config, tensor.name);
+    out.transposed = is_transposed_in_gguf(config, tensor.name);
+    if (out.transposed) out.output.shape = {tensor.shape[1], tensor.shape[0]};
+  }
   PLIMSOLL_CHECK(out.interleaved_heads == 0 || tensor.shape[0] == out.interleaved_heads * config.head_dim,
                  "rows of " + tensor.name + " are not heads * head_dim");
-  out.output.dtype = gguf_tensor_type(type, config, out.output.name, tensor.shape);
+  out.output.dtype = gguf_tensor_type(type, config, out.output.name, out.output.shape);
   return out;
 }
 
+bool moves_rows(const GgufExportTensor& tensor) { return tensor.interleaved_heads != 0 || tensor.qkv.groups != 0; }
+
 int64_t model_row(const GgufExportTensor& tensor, int64_t row) {
+  if (tensor.qkv.groups != 0) return grouped_row(row, tensor.output.shape[0], tensor.qkv);
   return tensor.interleaved_heads == 0 ? row : half_split_row(row, tensor.output.shape[0] / tensor.interleaved_heads);
 }
 
 int64_t row_elements(const GgufExportTensor& tensor) {
   if (tensor.output.shape.rank() == 2) return tensor.output.shape[1];
-  return tensor.interleaved_heads != 0 ? 1 : tensor.output.shape[0];
+  return moves_rows(tensor) ? 1 : tensor.output.shape[0];
 }
 
 }  // namespace
@@ -148,12 +160,15 @@ GgufMetadata tokenizer_keys(const GgufMetadata& metadata) {
 
 GgufExport plan_gguf_export(const ModelConfig& config, const std::vector<NamedShape>& tensors, const GgufFileType& type,
                             const GgufMetadata& tokenizer, const std::string& model_name) {
-  const std::string architecture = config.architecture == "mistral" ? "llama" : config.architecture;
-  if (architecture != "llama" && architecture != "qwen2" && architecture != "qwen3") {
+  const std::string_view layer_norm_name = gguf_layer_norm_name(config.architecture);
+  const std::string architecture = config.architecture == "mistral" ? "llama"
+                                   : !layer_norm_name.empty()       ? std::string(layer_norm_name)
+                                                                    : config.architecture;
+  if (layer_norm_name.empty() && architecture != "llama" && architecture != "qwen2" && architecture != "qwen3") {
     throw cannot_express("architecture " + architecture);
   }
   // llama.cpp knows no bias of the MLP without gate and up having it too, and none on o alone; it reads these of llama.
-  if ((config.mlp_bias || config.attention_output_bias) && architecture != "llama")
+  if ((config.mlp_bias || config.attention_output_bias) && architecture != "llama" && layer_norm_name.empty())
     throw cannot_express("these biases");
 
   GgufExport out;
@@ -166,11 +181,18 @@ GgufExport plan_gguf_export(const ModelConfig& config, const std::vector<NamedSh
   out.metadata["general.quantization_version"] = gguf_u32(2);
   const std::string prefix = architecture + ".";
   add_config(config, prefix, out.metadata);
-  add_rope(config, prefix, out);
+  if (config.positions == PositionKind::rotary) add_rope(config, prefix, out);
   add_sliding_window(config, prefix, out.metadata);
   for (const NamedShape& tensor : tensors) {
     if (config.tied_embeddings && tensor.name == "lm_head.weight") continue;
     out.tensors.push_back(plan_tensor(config, tensor, type));
+  }
+  if (config.tied_embeddings && needs_own_head(config)) {
+    GgufExportTensor head = *std::find_if(out.tensors.begin(), out.tensors.end(), [](const GgufExportTensor& tensor) {
+      return tensor.output.name == "token_embd.weight";
+    });
+    head.output.name = "output.weight";
+    out.tensors.push_back(std::move(head));
   }
   return out;
 }

@@ -22,6 +22,8 @@ struct NamedShape {
 struct GgufExportTensor {
   std::string hf_name;  // empty: a tensor that only GGUF has, its content in `values`
   GgufOutput output;
+  QkvRows qkv = {};               // rows are written part by part
+  bool transposed = false;        // (in, out) of the model is written as (out, in)
   int64_t interleaved_heads = 0;  // rows of q and k are written in the order of llama.cpp
   std::vector<float> values;
 };
@@ -44,9 +46,9 @@ GgufExport plan_gguf_export(const ModelConfig& config, const std::vector<NamedSh
 GgufMetadata tokenizer_keys(const GgufMetadata& metadata);
 
 // Writes one tensor. `read_row` fills one row in Hugging Face's order (a vector is one row of all its values, except
-// that interleaved vectors are rows of one value); rows come in any order and from any thread of `pool`. `staging`: at
-// least gguf_staging_bytes(tensor), aligned for floats; as many rows as fit are converted at a time. Not called for
-// tensors with `values`.
+// that vectors whose rows move are rows of one value); rows come in any order and from any thread of `pool`. A row of a
+// transposed tensor is a column of the model's. `staging`: at least gguf_staging_bytes(tensor), aligned for floats; as
+// many rows as fit are converted at a time. Not called for tensors with `values`.
 using ReadRow = std::function<void(int64_t row, std::span<float> out)>;
 void write_gguf_tensor(GgufWriter& writer, const GgufExportTensor& tensor, const ReadRow& read_row, ThreadPool& pool,
                        std::span<std::byte> staging);

@@ -67,7 +67,14 @@ DType of_attention_output(const GgufFileType& type) {
   return type.base;
 }
 
+DType of_fused_attention(const GgufFileType& type) {
+  if (type.name == "q3_k_m" || type.name == "q3_k_l") return DType::q4_k;
+  if (type.name == "q4_k_m") return DType::q5_k;
+  return type.name == "q5_k_m" ? DType::q6_k : type.base;
+}
+
 DType wanted_type(const GgufFileType& type, const ModelConfig& config, std::string_view name) {
+  if (name == "position_embd.weight") return DType::f32;  // its rows are added, which llama.cpp does in f32 only
   const Layer layer = layer_of(name);
   const bool is_output = name == "output.weight" || (config.tied_embeddings && name == "token_embd.weight");
   if (is_output) return type.base == DType::q8_0 || !is_block_type(type.base) ? type.base : DType::q6_k;
@@ -77,6 +84,7 @@ DType wanted_type(const GgufFileType& type, const ModelConfig& config, std::stri
     const bool is_70b = config.layers == 80 && config.heads != config.kv_heads;
     return is_70b && (out == DType::q3_k || out == DType::q4_k) ? DType::q5_k : out;
   }
+  if (layer.part == "attn_qkv.weight") return of_fused_attention(type);
   if (layer.part == "ffn_down.weight") return of_mlp_down(type, config, layer.index);
   if (layer.part == "attn_output.weight") return of_attention_output(type);
   return type.base;

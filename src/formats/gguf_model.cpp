@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "formats/gguf_families.h"
 #include "formats/number_conversion.h"
 
 namespace plimsoll {
@@ -253,10 +254,12 @@ ModelConfig gguf_model_config(const GgufFile& gguf, const ReadAt& read, std::str
   const GgufValue* architecture = gguf.find("general.architecture");
   const std::string name = architecture != nullptr && architecture->text() != nullptr ? *architecture->text() : "";
   const Keys keys(gguf, name, source);
-  if (name != "llama" && name != "qwen2" && name != "qwen3") {
+  const std::string_view layer_norm_family = layer_norm_architecture(name);
+  if (name != "llama" && name != "qwen2" && name != "qwen3" && layer_norm_family.empty()) {
     keys.fail(name.empty() ? std::string("has no general.architecture")
                            : fmt::format("has architecture '{}', which is not known here", name),
-              "use a model of one of these: llama (and mistral), qwen2, qwen3");
+              "use a model of one of these: llama (and mistral), qwen2, qwen3, gpt2, gptneox, phi2, falcon, bloom, "
+              "starcoder2");
   }
   if (const GgufValue* type = gguf.find("general.type");
       type != nullptr && type->text() != nullptr && *type->text() != "model") {
@@ -268,7 +271,7 @@ ModelConfig gguf_model_config(const GgufFile& gguf, const ReadAt& read, std::str
 
   constexpr int64_t kMaxWidth = int64_t{1} << 22;
   ModelConfig config;
-  config.architecture = name;
+  config.architecture = layer_norm_family.empty() ? name : layer_norm_family;
   config.hidden_size = keys.required("embedding_length", kMaxWidth);
   config.intermediate_size = keys.required("feed_forward_length", kMaxWidth);
   config.layers = keys.required("block_count", 4096);
@@ -297,6 +300,20 @@ ModelConfig gguf_model_config(const GgufFile& gguf, const ReadAt& read, std::str
   }
   config.vocab_size = embedding->shape[0];
   config.tied_embeddings = !has_tensor(gguf, "output.weight");
+  if (!layer_norm_family.empty()) {
+    const GgufKeys family_keys = {[&](std::string_view key) { return keys.integer(key, 0, INT64_MAX); },
+                                  [&](std::string_view key) { return keys.number(key, 0.0, 1.0); },
+                                  [&](std::string_view key) {
+                                    const GgufValue* value = keys.find(key);
+                                    return value == nullptr ? std::nullopt : value->boolean();
+                                  }};
+    read_layer_norm_family(gguf, family_keys, config);
+    if (config.positions == PositionKind::rotary) config.rope = read_rope(gguf, read, keys, config);
+    read_sliding_window(keys, config);
+    read_token_ids(gguf, config);
+    config.stored_dtype = dominant_dtype(gguf);
+    return config;
+  }
   config.attention_bias = has_tensor(gguf, "blk.0.attn_q.bias");
   config.attention_output_bias = has_tensor(gguf, "blk.0.attn_output.bias");
   config.mlp_bias = has_tensor(gguf, "blk.0.ffn_down.bias");
@@ -307,12 +324,52 @@ ModelConfig gguf_model_config(const GgufFile& gguf, const ReadAt& read, std::str
   return config;
 }
 
+namespace {
+
+void check_qkv_rows(const TensorEntry& entry, const ModelConfig& config, const std::string& path) {
+  if (entry.qkv.groups == 0) return;
+  const int64_t rows = (config.heads + 2 * config.kv_heads) * config.head_dim;
+  if (entry.shape.rank() >= 1 && entry.shape.rank() <= 2 && entry.shape[0] == rows &&
+      (entry.shape.rank() == 2 || !is_block_type(entry.dtype)))
+    return;
+  throw caller_error(
+      path, fmt::format("tensor {} has shape {}, not {} rows", entry.stored_name, to_string(entry.shape), rows),
+      "convert the model again");
+}
+
+// Phi-2 in files that fused what the model has apart: [q, k, v] by rows.
+void split_qkv(const TensorEntry& fused, const ModelConfig& config, const std::string& path,
+               std::vector<TensorEntry>& out) {
+  TensorEntry checked = fused;
+  checked.qkv = {config.kv_heads, config.heads / config.kv_heads};
+  check_qkv_rows(checked, config, path);
+  const size_t name_begin = fused.stored_name.find('.') + 1;
+  const std::string layer = fused.stored_name.substr(name_begin, fused.stored_name.find('.', name_begin) - name_begin);
+  const std::string suffix = fused.stored_name.substr(fused.stored_name.rfind('.'));
+  const int64_t row_bytes = fused.bytes / fused.shape[0];
+  int64_t row = 0;
+  for (const auto& [part, heads] : {std::pair{"q_proj", config.heads}, std::pair{"k_proj", config.kv_heads},
+                                    std::pair{"v_proj", config.kv_heads}}) {
+    TensorEntry entry = fused;
+    const int64_t rows = heads * config.head_dim;
+    entry.name = fmt::format("model.layers.{}.self_attn.{}{}", layer, part, suffix);
+    entry.shape = fused.shape.rank() == 2 ? Shape{rows, fused.shape[1]} : Shape{rows};
+    entry.offset = fused.offset + row * row_bytes;
+    entry.bytes = rows * row_bytes;
+    row += rows;
+    out.push_back(std::move(entry));
+  }
+}
+
+}  // namespace
+
 TensorIndex gguf_tensor_index(const GgufFile& gguf, std::shared_ptr<InputFile> file, const ModelConfig& config) {
   TensorIndex index;
   for (const GgufTensor& tensor : gguf.tensors) {
     if (tensor.name.starts_with("rope_f")) continue;  // rope_freqs and rope_factors are in the config
     TensorEntry entry;
-    const std::string hf_name = hf_name_of_gguf(tensor.name);
+    const bool layer_norms = !gguf_layer_norm_name(config.architecture).empty();
+    const std::string hf_name = layer_norms ? layer_norm_hf_name(config, tensor.name) : hf_name_of_gguf(tensor.name);
     entry.name = hf_name.empty() ? tensor.name : hf_name;
     entry.stored_name = tensor.name;
     entry.dtype = tensor.dtype;
@@ -320,6 +377,16 @@ TensorIndex gguf_tensor_index(const GgufFile& gguf, std::shared_ptr<InputFile> f
     entry.offset = tensor.offset;
     entry.bytes = tensor.bytes;
     entry.interleaved_heads = interleaved_heads(config, entry.name);
+    if (config.architecture == "phi" && tensor.name.find(".attn_qkv.") != std::string::npos) {
+      split_qkv(entry, config, file->path(), index.entries);
+      continue;
+    }
+    if (layer_norms) {
+      entry.qkv = layer_norm_qkv_rows(config, entry.name);
+      entry.transposed = is_transposed_in_gguf(config, entry.name) && entry.shape.rank() == 2;
+      if (entry.transposed) entry.shape = {tensor.shape[1], tensor.shape[0]};
+      check_qkv_rows(entry, config, file->path());
+    }
     const bool rows_fit =
         entry.interleaved_heads == 0 || (entry.shape.rank() >= 1 && entry.shape.rank() <= 2 &&
                                          entry.shape[0] == entry.interleaved_heads * config.head_dim &&

@@ -1,5 +1,6 @@
 // What a GGUF file says about a language model: its config from the metadata, and its tensors under the names that
-// Hugging Face gives them. llama (with mistral), qwen2 and qwen3.
+// Hugging Face gives them. llama (with mistral), qwen2 and qwen3; gpt2, gptneox, phi2, falcon, bloom and starcoder2 are
+// in gguf_families.h.
 #pragma once
 
 #include <memory>

@@ -26,11 +26,21 @@ std::string path_if_exists(const std::string& folder, const char* name) {
 }
 
 void find_neighbours(const std::string& folder, ModelFiles& out) {
-  out.tokenizer_json = path_if_exists(folder, "tokenizer.json");
+  out.tokenizer_file = find_tokenizer_file(folder);
   out.tokenizer_config_json = path_if_exists(folder, "tokenizer_config.json");
   out.generation_config_json = path_if_exists(folder, "generation_config.json");
   out.chat_template_jinja = path_if_exists(folder, "chat_template.jinja");
 }
+
+}  // namespace
+
+std::string find_tokenizer_file(const std::string& folder) {
+  for (const char* name : {"tokenizer.json", "tokenizer.model", "spiece.model"})
+    if (std::string path = path_if_exists(folder, name); !path.empty()) return path;
+  return "";
+}
+
+namespace {
 
 // Weights of a folder: with an index, in one file, or all the folder's files together.
 TensorIndex open_folder_weights(const std::string& folder) {
@@ -52,6 +62,20 @@ TensorIndex open_folder_weights(const std::string& folder) {
   return open_safetensors_files(paths);
 }
 
+// Checkpoints of the base model alone leave its name out ("h.0.ln_1.weight" for "transformer.h.0.ln_1.weight").
+void complete_names(const std::string& architecture, TensorIndex& tensors) {
+  std::string_view base = "model.";
+  if (architecture == "gpt2" || architecture == "bloom" || architecture == "falcon") base = "transformer.";
+  if (architecture == "gpt_neox") base = "gpt_neox.";
+  for (const TensorEntry& entry : tensors.entries)
+    if (entry.name.starts_with(base)) return;
+  for (TensorEntry& entry : tensors.entries)
+    if (!entry.name.starts_with("lm_head.") && !entry.name.starts_with("embed_out."))
+      entry.name = std::string(base) + entry.name;
+  std::sort(tensors.entries.begin(), tensors.entries.end(),
+            [](const TensorEntry& a, const TensorEntry& b) { return a.name < b.name; });
+}
+
 ModelFiles open_folder(const std::string& folder) {
   ModelFiles out;
   out.path = folder;
@@ -65,6 +89,7 @@ ModelFiles open_folder(const std::string& folder) {
   out.config = parse_hf_config(read_text_file(config, kMaxConfigBytes), config);
   find_neighbours(folder, out);
   out.tensors = open_folder_weights(folder);
+  complete_names(out.config.architecture, out.tensors);
   out.has_weights = !out.tensors.entries.empty();
   out.kind = out.has_weights ? ModelFiles::Kind::hf_folder : ModelFiles::Kind::config_only;
   if (!out.has_weights && !path_if_exists(folder, "pytorch_model.bin").empty()) {

@@ -20,13 +20,17 @@ struct ModelFiles {
   TensorIndex tensors;           // empty without weights
   std::optional<GgufFile> gguf;  // structure and metadata of a GGUF file, its tokenizer among them
   // Paths of what a Hugging Face folder (or the folder of a config.json) has beside the weights; empty where absent.
-  std::string tokenizer_json, tokenizer_config_json, generation_config_json, chat_template_jinja;
+  // tokenizer_file: tokenizer.json, else a SentencePiece file (tokenizer.model, spiece.model).
+  std::string tokenizer_file, tokenizer_config_json, generation_config_json, chat_template_jinja;
 };
 
 // Opens and checks; reads no weights. A folder without weights is planned from its config alone. A name that is no path
 // is looked for in the local Hugging Face cache (HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME, ~/.cache/huggingface). Throws a
 // caller Error that says what was found instead.
 ModelFiles open_model(const std::string& model);
+
+// The file that a folder's tokenizer is read from, as above; empty when there is none.
+std::string find_tokenizer_file(const std::string& folder);
 
 // The text of the model's chat template, or empty: chat_template.jinja, else the one of tokenizer_config.json (the one
 // named "default" where there are several), else the GGUF file's.

@@ -28,9 +28,9 @@ TEST(OpenModel, FolderWithAndWithoutWeights) {
   EXPECT_EQ(files.kind, ModelFiles::Kind::config_only);
   EXPECT_FALSE(files.has_weights);
   EXPECT_EQ(files.config.hidden_size, 48);
-  EXPECT_EQ(files.tokenizer_json, folder / "m/tokenizer.json");
+  EXPECT_EQ(files.tokenizer_file, folder / "m/tokenizer.json");
   EXPECT_EQ(files.chat_template_jinja, "");
-  EXPECT_EQ(open_model(folder / "m/config.json").tokenizer_json, folder / "m/tokenizer.json");
+  EXPECT_EQ(open_model(folder / "m/config.json").tokenizer_file, folder / "m/tokenizer.json");
 
   write_weights(folder / "m/part-a.safetensors", "a");
   write_weights(folder / "m/part-b.safetensors", "b");

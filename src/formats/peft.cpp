@@ -67,19 +67,10 @@ constexpr std::array kKnownKeys = {"alpha_pattern",
                                    "monteclora_config"};
 
 // Settings that change what the adapter computes in ways not known here: refused unless absent, null, false or empty.
-constexpr std::array kUnsupportedKeys = {"use_dora",
-                                         "modules_to_save",
-                                         "lora_bias",
-                                         "fan_in_fan_out",
-                                         "layer_replication",
-                                         "target_parameters",
-                                         "trainable_token_indices",
-                                         "use_qalora",
-                                         "use_bdlora",
-                                         "alora_invocation_tokens",
-                                         "arrow_config",
-                                         "kasa_config",
-                                         "velora_config",
+constexpr std::array kUnsupportedKeys = {"use_dora",          "modules_to_save",   "lora_bias",
+                                         "layer_replication", "target_parameters", "trainable_token_indices",
+                                         "use_qalora",        "use_bdlora",        "alora_invocation_tokens",
+                                         "arrow_config",      "kasa_config",       "velora_config",
                                          "monteclora_config"};
 
 bool is_off(const json& value) {
@@ -251,6 +242,7 @@ PeftConfig parse_peft_config(std::string_view text, std::string_view source) {
   if (!in.get("lora_alpha").is_null()) out.alpha = number(in.get("lora_alpha"), "lora_alpha");
   if (!in.get("lora_dropout").is_null()) out.dropout = number(in.get("lora_dropout"), "lora_dropout");
   out.rslora = in.get("use_rslora") == json(true);
+  out.fan_in_fan_out = in.get("fan_in_fan_out") == json(true);
   if (in.get("base_model_name_or_path").is_string())
     out.base_model = in.get("base_model_name_or_path").get<std::string>();
   read_pattern(in, "rank_pattern", out.rank_pattern, rank);
@@ -310,7 +302,7 @@ std::string write_peft_config(const PeftConfig& config) {
   out["lora_dropout"] = config.dropout;
   out["use_rslora"] = config.rslora;
   out["bias"] = "none";
-  out["fan_in_fan_out"] = false;
+  out["fan_in_fan_out"] = config.fan_in_fan_out;
   out["init_lora_weights"] = true;
   out["lora_bias"] = false;
   out["use_dora"] = false;

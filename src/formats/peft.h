@@ -19,7 +19,8 @@ struct PeftConfig {
   double alpha = 8;
   bool rslora = false;
   double dropout = 0;
-  std::string base_model;                   // name or path; may be empty
+  bool fan_in_fan_out = false;  // weights of the base are stored (in, out): GPT-2's Conv1D. PEFT corrects it by itself
+  std::string base_model;       // name or path; may be empty
   std::vector<std::string> target_modules;  // names as q_proj, or one expression that PEFT matches with whole paths
   bool target_is_expression = false;
   // Exceptions for modules whose path ends in a key, as PEFT matches them; the first that fits holds.

@@ -88,7 +88,6 @@ TEST(Peft, NamesWhatIsNotSupported) {
   refuse("bias", "all");
   refuse("modules_to_save", {"lm_head"});
   refuse("lora_bias", true);
-  refuse("fan_in_fan_out", true);
   refuse("layer_replication", {{0, 4}});
   refuse("init_lora_weights", "pissa");
   refuse("r", 0);

@@ -61,7 +61,22 @@ int64_t half_split_row(int64_t row, int64_t rows_per_head) {
   return head * rows_per_head + (within % 2) * (rows_per_head / 2) + within / 2;
 }
 
+int64_t grouped_row(int64_t row, int64_t rows, const QkvRows& qkv) {
+  const int64_t parts = qkv.group_heads + 2, head_dim = rows / (qkv.groups * parts);
+  const int64_t head = row / head_dim, queries = qkv.groups * qkv.group_heads;
+  const int64_t group = head < queries ? head / qkv.group_heads : (head - queries) % qkv.groups;
+  const int64_t part = head < queries ? head % qkv.group_heads : qkv.group_heads + (head - queries) / qkv.groups;
+  return (group * parts + part) * head_dim + row % head_dim;
+}
+
 namespace {
+
+bool moves_rows(const TensorEntry& entry) { return entry.interleaved_heads != 0 || entry.qkv.groups != 0; }
+
+int64_t model_row(const TensorEntry& entry, int64_t row) {
+  if (entry.qkv.groups != 0) return grouped_row(row, entry.shape[0], entry.qkv);
+  return half_split_row(row, entry.shape[0] / entry.interleaved_heads);
+}
 
 // Decodes `count` values and writes them as `target`, by way of a small array that stays in cache.
 void convert_values(DType from, const std::byte* in, int64_t count, DType target, std::byte* out) {
@@ -81,11 +96,38 @@ void convert_values(DType from, const std::byte* in, int64_t count, DType target
   }
 }
 
+// Stored rows become columns; a strip of rows at a time, as many as the staging buffer holds.
+void load_transposed(const InputFile& file, const TensorEntry& entry, DType target, std::span<std::byte> out,
+                     std::span<std::byte> staging) {
+  const int64_t width = entry.shape[0], rows = entry.shape[1];  // as stored
+  const int64_t row_bytes = dtype_bytes(entry.dtype, width), target_bytes = dtype_info(target).block_bytes;
+  const int64_t rows_per_read = static_cast<int64_t>(staging.size()) / row_bytes;
+  const DTypeInfo& stored = dtype_info(entry.dtype);
+  std::array<float, 1024> values;
+  for (int64_t first = 0; first < rows; first += rows_per_read) {
+    const int64_t count = std::min(rows_per_read, rows - first);
+    file.read(entry.offset + first * row_bytes, staging.first(static_cast<size_t>(count * row_bytes)));
+    for (int64_t row = first; row < first + count; ++row) {
+      for (int64_t done = 0; done < width;) {
+        const int64_t part = std::min<int64_t>(width - done, static_cast<int64_t>(values.size()));
+        const std::span<float> span(values.data(), static_cast<size_t>(part));
+        const std::byte* from = staging.data() + (row - first) * row_bytes;
+        decode_values(entry.dtype, from + done / stored.block_elements * stored.block_bytes, span);
+        for (int64_t i = 0; i < part; ++i)
+          encode_values(target, span.subspan(static_cast<size_t>(i), 1),
+                        out.data() + ((done + i) * rows + row) * target_bytes);
+        done += part;
+      }
+    }
+  }
+}
+
 }  // namespace
 
 int64_t min_staging_bytes(const TensorEntry& entry) {
   const DTypeInfo& stored = dtype_info(entry.dtype);
-  if (entry.interleaved_heads == 0) return stored.block_bytes;
+  if (entry.transposed) return dtype_bytes(entry.dtype, entry.shape[0]);
+  if (!moves_rows(entry)) return stored.block_bytes;
   return entry.shape.rank() < 1 ? 0 : entry.bytes / std::max<int64_t>(entry.shape[0], 1);
 }
 
@@ -105,14 +147,15 @@ void load_tensor(const TensorIndex& index, const TensorEntry& entry, DType targe
                        "use a file with F32, F16, BF16 or GGUF block types");
   }
   if (elements == 0) return;
-  if (entry.dtype == target && entry.interleaved_heads == 0) {
+  if (entry.transposed) return load_transposed(file, entry, target, out, staging);
+  if (entry.dtype == target && !moves_rows(entry)) {
     file.read(entry.offset, out);
     return;
   }
 
   // Unit: what is converted in one go; a row where rows move, else a block.
   const DTypeInfo& stored = dtype_info(entry.dtype);
-  const int64_t rows = entry.interleaved_heads != 0 ? entry.shape[0] : 0;
+  const int64_t rows = moves_rows(entry) ? entry.shape[0] : 0;
   const int64_t unit_elements = rows != 0 ? elements / rows : stored.block_elements;
   const int64_t unit_bytes = dtype_bytes(entry.dtype, unit_elements);
   const int64_t units = elements / unit_elements;
@@ -126,7 +169,7 @@ void load_tensor(const TensorIndex& index, const TensorEntry& entry, DType targe
       continue;
     }
     for (int64_t i = 0; i < count; ++i) {
-      const int64_t row = half_split_row(unit + i, rows / entry.interleaved_heads);
+      const int64_t row = model_row(entry, unit + i);
       convert_values(entry.dtype, staging.data() + i * unit_bytes, unit_elements, target,
                      out.data() + row * unit_elements * target_bytes);
     }

@@ -34,6 +34,13 @@ class InputFile {
   int64_t size_ = 0;
 };
 
+// GGUF keeps a fused projection as [all q, all k, all v]; models that have (q heads, k, v) group by group say so here.
+struct QkvRows {
+  int64_t groups = 0;       // 0: rows lie as the model has them
+  int64_t group_heads = 0;  // query heads of a group
+  bool operator==(const QkvRows&) const = default;
+};
+
 struct TensorEntry {
   std::string name;         // the model's own Hugging Face name, "model.layers.0.self_attn.q_proj.weight", GGUF too
   std::string stored_name;  // as in the file
@@ -45,6 +52,8 @@ struct TensorEntry {
   // GGUF stores q and k of llama-type models with rows of each head interleaved (pairs 2i, 2i+1 for rope). Non-zero:
   // the number of heads; load_tensor puts the rows back into half-split order.
   int64_t interleaved_heads = 0;
+  QkvRows qkv = {};
+  bool transposed = false;  // stored (shape[1], shape[0])
 };
 
 struct TensorIndex {
@@ -56,6 +65,8 @@ struct TensorIndex {
 
 // The row of the model that row `row` of an interleaved tensor holds, heads being `rows_per_head` rows each.
 int64_t half_split_row(int64_t row, int64_t rows_per_head);
+// The row of the model that row `row` of `rows` of a projection kept as [q, k, v] holds.
+int64_t grouped_row(int64_t row, int64_t rows, const QkvRows& qkv);
 
 // Reads a tensor, converted to `target` (f32, bf16 or f16; round to nearest even) in row-major order, into `out`
 // (exactly shape.elements() values). `staging` is the only scratch used (at least min_staging_bytes(entry)); larger is

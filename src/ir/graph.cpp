@@ -62,6 +62,16 @@ const char* name_of(OpRole role) {
   return "?";
 }
 
+QkvLayout QkvLayout::blocks(int64_t heads, int64_t kv_heads, int64_t head_dim) {
+  return {(heads + 2 * kv_heads) * head_dim, 0,       heads * head_dim, (heads + kv_heads) * head_dim,
+          heads / kv_heads * head_dim,       head_dim};
+}
+
+QkvLayout QkvLayout::groups(int64_t heads, int64_t kv_heads, int64_t head_dim) {
+  const int64_t queries = heads / kv_heads * head_dim, stride = queries + 2 * head_dim;
+  return {kv_heads * stride, 0, queries, queries + head_dim, stride, stride};
+}
+
 ValueId Graph::find(std::string_view name) const {
   for (size_t i = 0; i < values.size(); ++i)
     if (values[i].name == name) return static_cast<ValueId>(i);

@@ -53,6 +53,8 @@ enum class OpKind : uint8_t {
   embedding_grad,
   rms_norm,
   rms_norm_grad,
+  layer_norm,
+  layer_norm_grad,
   linear,
   linear_grad_weight,
   bias_grad,
@@ -63,6 +65,8 @@ enum class OpKind : uint8_t {
   cached_attention,
   gated_activation,
   gated_activation_grad,
+  activation,
+  activation_grad,
   add,
   linear_cross_entropy,
   linear_cross_entropy_grad,
@@ -81,19 +85,39 @@ inline constexpr int kOpKindCount = static_cast<int>(OpKind::save_tensor) + 1;
 
 struct EmbeddingAttrs {
   float scale = 1.0F;
+  int64_t first_row = 0;  // added to each id: OPT's table of positions begins with two rows that nothing reads
 };
 struct RmsNormAttrs {
   float eps = 1e-6F;
   float weight_offset = 0.0F;  // 1: the weight is stored less one (Gemma)
   bool operator==(const RmsNormAttrs&) const = default;
 };
+struct LayerNormAttrs {
+  float eps = 1e-5F;
+};
 struct LinearAttrs {
   float alpha = 1.0F;            // y = alpha · x wᵀ + bias + addend
+  bool transpose_x = false;      // x is stored (K, M); no gradient
   bool transpose_weight = true;  // true: w is (N, K), as Hugging Face stores it; false: w is (K, N)
   bool has_bias = false;
   bool has_addend = false;                 // the last operand, same shape as y
   std::optional<DType> result_dtype = {};  // empty: as x
   bool starts_sum = false;                 // linear_grad_weight: overwrites in the first micro-batch of a step
+};
+// Where the heads of q, k and v lie in the rows of one fused projection. No view or copy of the parts exists: rope
+// turns them where they are, attention reads them with strides and writes their gradients into one fused row. Query
+// head h of group g = h / (heads / kv_heads) begins at q_column + g · group_stride + (h mod heads / kv_heads) ·
+// head_dim, key (value) head g at k_column (v_column) + g · kv_stride. Every column belongs to one head.
+struct QkvLayout {
+  int64_t width = 0;  // columns of a row; 0: not fused, q, k and v are values of their own
+  int64_t q_column = 0, k_column = 0, v_column = 0;
+  int64_t group_stride = 0, kv_stride = 0;
+
+  bool fused() const { return width > 0; }
+  // [all q, all k, all v]: GPT-2, Phi-3, multi-query Falcon.
+  static QkvLayout blocks(int64_t heads, int64_t kv_heads, int64_t head_dim);
+  // (the group's q heads, k, v) for each group: GPT-NeoX and BLOOM, where a group is one head, and Falcon 40B.
+  static QkvLayout groups(int64_t heads, int64_t kv_heads, int64_t head_dim);
 };
 struct RopeTableAttrs {
   float attention_scaling = 1.0F;
@@ -102,18 +126,31 @@ struct RopeAttrs {
   int64_t heads = 0, head_dim = 0, rotary_dim = 0;
   RopeStyle style = RopeStyle::half;
   bool inverse = false;  // rotate by the negative angle: the gradient
+  int64_t kv_heads = 0;  // fused only: x holds q, k and v; the heads of q and k turn, those of v pass through
+  QkvLayout qkv = {};
+};
+// Linear biases of attention scores (Press et al. 2021, arXiv:2108.12409): score += factor · slope(head) · (j - i).
+struct AlibiAttrs {
+  float factor = 0.0F;      // 0: none; Falcon scales the bias as it scales the scores, BLOOM does not
+  bool bf16_steps = false;  // slopes and slope · j rounded to bf16, as the reference code of Falcon has it
 };
 struct AttentionAttrs {
   int64_t batch = 0, query_length = 0, kv_length = 0, heads = 0, kv_heads = 0, head_dim = 0, window = 0;
   float scale = 1.0F;
+  QkvLayout qkv = {};
+  AlibiAttrs alibi = {};
 };
-enum class Activation : uint8_t { silu, gelu_tanh, gelu_erf };
+enum class Activation : uint8_t { silu, gelu_tanh, gelu_erf, relu, quick_gelu, relu_squared };
+struct ActivationAttrs {
+  Activation activation = Activation::gelu_tanh;
+};
 struct GatedActivationAttrs {
   Activation activation = Activation::silu;
   bool with_product = false;  // gated_activation_grad: writes act(gate) · up too
 };
 struct CrossEntropyAttrs {
   int64_t chunk_rows = 0;
+  bool has_bias = false;
 };
 enum class UpdateRule : uint8_t { adamw, adam, sgd };
 struct OptimizerAttrs {
@@ -137,9 +174,9 @@ struct InitAttrs {
   uint64_t stream = 0;
 };  // stream: which random sequence, per tensor
 
-using OpAttrs =
-    std::variant<std::monostate, EmbeddingAttrs, RmsNormAttrs, LinearAttrs, RopeTableAttrs, RopeAttrs, AttentionAttrs,
-                 GatedActivationAttrs, CrossEntropyAttrs, OptimizerAttrs, ClipAttrs, TransferAttrs, InitAttrs>;
+using OpAttrs = std::variant<std::monostate, EmbeddingAttrs, RmsNormAttrs, LinearAttrs, RopeTableAttrs, RopeAttrs,
+                             AttentionAttrs, GatedActivationAttrs, CrossEntropyAttrs, OptimizerAttrs, ClipAttrs,
+                             TransferAttrs, InitAttrs, LayerNormAttrs, ActivationAttrs>;
 
 enum class OpRole : uint8_t { forward, backward, recompute, update, transfer };
 const char* name_of(OpRole role);

@@ -1,6 +1,7 @@
 // attention(q (B·Tq, heads·D), k (B·Tk, kv_heads·D), v, segment_ids (B·Tk) i32, segment_start (B·Tk) i32)
 //   -> out (B·Tq, heads·D), log-sum-exp (B, heads, Tq) f32.
 // Query i sees key j when j ≤ i, both are in one segment (≥ 0), and i - j < window.
+// A fused projection (QkvLayout) is one operand, qkv (B·T, width), in the place of q; k and v are absent.
 // Saves: q, k, v, out and the log-sum-exp, never the Tq×Tk matrix (Dao et al. 2022, arXiv:2205.14135).
 #include <algorithm>
 
@@ -21,6 +22,23 @@ double forward_flops(const Op& op) {
   return 4.0 * static_cast<double>(a.batch * a.heads * a.head_dim) * pairs;
 }
 
+void check_parts(const Graph& graph, const Op& op, int64_t kv_length) {
+  const auto& a = op.attributes<AttentionAttrs>();
+  const Value& q = operand(graph, op, 0);
+  expect(a.heads % a.kv_heads == 0, op, "kv_heads divides heads");
+  if (a.qkv.fused()) {
+    expect(a.qkv.width == (a.heads + 2 * a.kv_heads) * a.head_dim, op, "a fused row holds all heads");
+    expect(a.query_length == kv_length && q.shape == Shape{a.batch * a.query_length, a.qkv.width}, op,
+           "qkv is (B·T, width)");
+    expect(!has_operand(op, 1) && !has_operand(op, 2), op, "k and v are in qkv");
+    return;
+  }
+  expect(q.shape == Shape{a.batch * a.query_length, a.heads * a.head_dim}, op, "q is (B·Tq, heads·D)");
+  for (size_t i : {size_t{1}, size_t{2}})
+    expect(operand(graph, op, i).shape == Shape{a.batch * kv_length, a.kv_heads * a.head_dim}, op,
+           "k, v are (B·Tk, kv_heads·D)");
+}
+
 }  // namespace
 
 OpDef attention_def() {
@@ -28,13 +46,9 @@ OpDef attention_def() {
           .name = "attention",
           .infer = [](const Graph& graph, const Op& op) -> std::vector<Value> {
             const auto& a = op.attributes<AttentionAttrs>();
+            check_parts(graph, op, a.kv_length);
             const Value& q = operand(graph, op, 0);
-            expect(q.shape == Shape{a.batch * a.query_length, a.heads * a.head_dim}, op, "q is (B·Tq, heads·D)");
-            for (size_t i : {size_t{1}, size_t{2}})
-              expect(operand(graph, op, i).shape == Shape{a.batch * a.kv_length, a.kv_heads * a.head_dim}, op,
-                     "k, v are (B·Tk, kv_heads·D)");
-            expect(a.heads % a.kv_heads == 0, op, "kv_heads divides heads");
-            return {result_of("", q.dtype, q.shape),
+            return {result_of("", q.dtype, {a.batch * a.query_length, a.heads * a.head_dim}),
                     result_of("log_sum_exp", DType::f32, {a.batch, a.heads, a.query_length})};
           },
           .gradient =
@@ -45,17 +59,21 @@ OpDef attention_def() {
                 operands.push_back(op.results[1]);
                 operands.insert(operands.end(), op.operands.begin() + 3, op.operands.end());
                 const auto grads = builder.add(OpKind::attention_grad, operands, op.attrs, op, ".grad");
-                for (size_t i = 0; i < 3; ++i) builder.accumulate(op.operands[i], grads[i], op);
+                for (size_t i = 0; i < grads.size(); ++i) builder.accumulate(op.operands[i], grads[i], op);
               },
           .flops = [](const Graph&, const Op& op) { return forward_flops(op); }};
 }
 
-// attention_grad(dout, q, k, v, out, log_sum_exp, segment_ids, segment_start) -> dq, dk, dv
+// attention_grad(dout, q, k, v, out, log_sum_exp, segment_ids, segment_start) -> dq, dk, dv, or dqkv
 OpDef attention_grad_def() {
   return {.kind = OpKind::attention_grad,
           .name = "attention_grad",
           .infer = [](const Graph& graph, const Op& op) -> std::vector<Value> {
             std::vector<Value> results;
+            if (op.attributes<AttentionAttrs>().qkv.fused()) {
+              const Value& qkv = operand(graph, op, 1);
+              return {result_of("qkv", qkv.dtype, qkv.shape)};
+            }
             for (size_t i = 0; i < 3; ++i) {
               const Value& source = operand(graph, op, 1 + i);
               results.push_back(result_of(std::string(1, "qkv"[i]), source.dtype, source.shape));
@@ -73,9 +91,10 @@ OpDef cached_attention_def() {
           .infer = [](const Graph& graph, const Op& op) -> std::vector<Value> {
             const auto& a = op.attributes<AttentionAttrs>();
             const Value& q = operand(graph, op, 0);
+            check_parts(graph, op, a.query_length);
             expect(operand(graph, op, 3).shape == Shape{a.kv_length, a.kv_heads * a.head_dim}, op,
                    "the cache is (capacity, kv_heads·D)");
-            return {result_of("", q.dtype, q.shape)};
+            return {result_of("", q.dtype, {a.query_length, a.heads * a.head_dim})};
           },
           .flops = [](const Graph&, const Op& op) { return 2 * forward_flops(op); },
           .mutates = [](const Op&, int index) { return index == 3 || index == 4; }};

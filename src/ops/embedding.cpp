@@ -1,4 +1,5 @@
-// embedding(ids (R) i32, weight (V, H)) -> (R, H).   Saves: nothing; the gradient needs only the ids.
+// embedding(ids (R) i32, weight (V, H)) -> (R, H): of tokens, or of positions that are learned. Saves: nothing; the
+// gradient needs only the ids.
 #include "ops/gradient_builder.h"
 #include "ops/op_table.h"
 #include "ops/shape_check.h"

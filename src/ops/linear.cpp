@@ -18,10 +18,11 @@ std::vector<Value> infer_linear(const Graph& graph, const Op& op) {
   const Value& weight = operand(graph, op, 1);
   expect(x.shape.rank() == 2 && weight.shape.rank() == 2, op, "x and weight have two dimensions");
   const int64_t n = weight.shape[attrs.transpose_weight ? 0 : 1];
-  expect(x.shape[1] == weight.shape[attrs.transpose_weight ? 1 : 0], op, "inner dimensions agree");
+  const int64_t k = x.shape[attrs.transpose_x ? 0 : 1];
+  expect(k == weight.shape[attrs.transpose_weight ? 1 : 0], op, "inner dimensions agree");
   expect(x.dtype == weight.dtype, op, "x and weight have one dtype");
   if (attrs.has_bias) expect(operand(graph, op, 2).shape == Shape{n}, op, "bias is (N)");
-  const Shape shape{x.shape[0], n};
+  const Shape shape{x.shape[attrs.transpose_x ? 1 : 0], n};
   if (attrs.has_addend)
     expect(operand(graph, op, static_cast<size_t>(addend_index(op))).shape == shape, op, "the addend is as y");
   return {result_of("", attrs.result_dtype.value_or(x.dtype), shape)};
@@ -30,11 +31,12 @@ std::vector<Value> infer_linear(const Graph& graph, const Op& op) {
 double linear_flops(const Graph& graph, const Op& op) {
   const Value& x = operand(graph, op, 0);
   return 2.0 * static_cast<double>(x.shape.elements()) * static_cast<double>(operand(graph, op, 1).shape.elements()) /
-         static_cast<double>(x.shape[1]);
+         static_cast<double>(x.shape[op.attributes<LinearAttrs>().transpose_x ? 0 : 1]);
 }
 
 void linear_gradient(GradientBuilder& builder, const Op& op) {
   const auto& attrs = op.attributes<LinearAttrs>();
+  PLIMSOLL_CHECK(!attrs.transpose_x, op.name + ": has no gradient");
   const ValueId dy = builder.gradient_of(op.results[0]);
   const ValueId x = op.operands[0];
   const ValueId weight = op.operands[1];

@@ -1,5 +1,6 @@
 // rope_table(positions (R) i32, inv_freq (D/2) f32) -> cos, sin (R, D/2) f32: one table serves every layer.
 // rope(x (R, heads · head_dim), cos, sin) -> y.   Su et al. 2021, arXiv:2104.09864.
+// With a QkvLayout x is a fused projection: the heads of q and k in it turn, in place when x dies here.
 // Saves: nothing; the gradient is the rotation by the negative angle.
 #include "ops/gradient_builder.h"
 #include "ops/op_table.h"
@@ -22,7 +23,8 @@ OpDef rope_def() {
           .infer = [](const Graph& graph, const Op& op) -> std::vector<Value> {
             const auto& attrs = op.attributes<RopeAttrs>();
             const Value& x = operand(graph, op, 0);
-            expect(x.shape == Shape{x.shape[0], attrs.heads * attrs.head_dim}, op, "x is (R, heads · head_dim)");
+            const int64_t width = attrs.qkv.fused() ? attrs.qkv.width : attrs.heads * attrs.head_dim;
+            expect(x.shape == Shape{x.shape[0], width}, op, "x is (R, heads · head_dim) or fused");
             expect(operand(graph, op, 1).shape == Shape{x.shape[0], attrs.rotary_dim / 2}, op,
                    "cos is (R, rotary_dim / 2)");
             return {result_of("", x.dtype, x.shape)};

@@ -9,8 +9,8 @@
 
 namespace plimsoll {
 
-// Marks those ops (LinearAttrs::starts_sum; they overwrite when RunState::first_micro_batch is set). Returns the names of
-// the gradients that need no clearing any more. Later passes may reorder ops.
+// Marks those ops (LinearAttrs::starts_sum; they overwrite when RunState::first_micro_batch is set). Returns the names
+// of the gradients that need no clearing any more. Later passes may reorder ops.
 std::unordered_set<std::string> mark_first_writes(Graph& step);
 
 }  // namespace plimsoll

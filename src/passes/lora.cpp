@@ -1,5 +1,6 @@
 #include "passes/lora.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 #include <unordered_map>
@@ -13,9 +14,10 @@ namespace {
 
 constexpr std::string_view kWeightSuffix = ".weight";
 
-// The module path of a linear over a model parameter; empty for any other op.
+// The module path of a linear over a model parameter; empty for any other op, and for the head.
 std::string module_path(const Graph& graph, const Op& op) {
-  if (op.kind != OpKind::linear || op.layer < 0) return {};
+  if (op.kind != OpKind::linear) return {};
+  if (std::find(graph.outputs.begin(), graph.outputs.end(), op.results[0]) != graph.outputs.end()) return {};
   const Value& weight = graph.value(op.operands[1]);
   if (weight.kind != ValueKind::parameter || !weight.name.ends_with(kWeightSuffix)) return {};
   return weight.name.substr(0, weight.name.size() - kWeightSuffix.size());
@@ -63,7 +65,7 @@ std::vector<LoraModule> select_lora_modules(const Graph& graph, const std::strin
       selected = true;
       unmatched.erase(name);
     }
-    if (selected) modules.push_back({path, rank, scale});
+    if (selected) modules.push_back({path, rank, scale, !op.attributes<LinearAttrs>().transpose_weight});
   }
   if (!unmatched.empty() || modules.empty()) {
     std::string known;

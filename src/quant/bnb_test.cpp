@@ -1,6 +1,7 @@
 // The formats of bitsandbytes: 4 bit, 8 bit by block, LLM.int8() and the optimizer's state.
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -122,7 +123,19 @@ TEST(Int8Blockwise, EveryGoldenCase) {
   EXPECT_EQ(dynamic_table(true).values[nearest_code(dynamic_table(true), 0.0F)], 0.0F);
   EXPECT_EQ(nearest_code(dynamic_table(true), 1.0F), 255);
   EXPECT_EQ(nearest_code(dynamic_table(true), dynamic_table(true).midpoints[100]), 100) << "a tie takes the lower";
-  EXPECT_EQ(nearest_code(dynamic_table(true), NAN), 0);
+  nearest_code(dynamic_table(true), NAN);
+  for (const bool is_signed : {true, false}) {
+    const CodeTable& table = dynamic_table(is_signed);
+    for (uint32_t bits = 0; bits < 0xfff00000U; bits += 99991) {
+      const auto x = std::bit_cast<float>(bits);
+      if (std::isnan(x)) continue;
+      size_t below = 0;
+      while (below < 255 && table.midpoints[below] < x) ++below;
+      ASSERT_EQ(nearest_code(table, x), below) << x;
+    }
+    EXPECT_EQ(nearest_code(table, INFINITY), 255);
+    EXPECT_EQ(nearest_code(table, -INFINITY), 0);
+  }
 }
 
 TEST(LlmInt8, RowsAndOutliers) {

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+
+#include "base/error.h"
 
 namespace plimsoll {
 namespace {
@@ -29,7 +32,19 @@ CodeTable make_dynamic_table(bool is_signed) {
     }
   }
   std::sort(table.values.begin(), table.values.end());
+  table.midpoints.fill(std::numeric_limits<float>::infinity());
   for (size_t i = 0; i < 255; ++i) table.midpoints[i] = (table.values[i] + table.values[i + 1]) / 2.0F;
+  for (uint32_t half = 0; half < 65536; ++half) {
+    // The ends of the floats with this upper half; for negative ones the larger pattern is the lower number.
+    const auto a = std::bit_cast<float>(half << 16), b = std::bit_cast<float>((half << 16) | 0xffffU);
+    if (std::isnan(a) || std::isnan(b)) continue;
+    const auto below = [&](float x) {
+      return std::lower_bound(table.midpoints.begin(), table.midpoints.begin() + 255, x) - table.midpoints.begin();
+    };
+    table.coarse[half] = static_cast<uint8_t>(below(std::min(a, b)));
+    PLIMSOLL_CHECK(below(std::max(a, b)) - below(std::min(a, b)) <= 3, "nearest_code takes three steps");
+  }
+  table.coarse[0x7f80] = 255;  // infinity
   return table;
 }
 

@@ -7,23 +7,25 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstdint>
 
 namespace plimsoll {
 
 struct CodeTable {
-  std::array<float, 256> values;     // ascending
-  std::array<float, 255> midpoints;  // in float arithmetic
+  std::array<float, 256> values;      // ascending
+  std::array<float, 259> midpoints;   // of neighbours, in float arithmetic; then infinity
+  std::array<uint8_t, 65536> coarse;  // by the upper half of a float's bits: midpoints below all floats with that half
 };
 
 // With a sign for weights, absmax and first moments; without for second moments, with one more bit of fraction.
 const CodeTable& dynamic_table(bool is_signed);
 
-// The index of the nearest value; NaN gives 0.
+// The index of the nearest value; NaN gives some index.
 inline uint8_t nearest_code(const CodeTable& table, float x) {
-  // How many midpoints are below x; the search is a chain of conditional moves.
-  uint32_t below = 0;
-  for (uint32_t half = 128; half > 0; half >>= 1) below += table.midpoints[below + half - 1] < x ? half : 0;
+  // How many midpoints are below x; at most three lie among the floats with the same upper half.
+  uint32_t below = table.coarse[std::bit_cast<uint32_t>(x) >> 16];
+  for (int i = 0; i < 3; ++i) below += table.midpoints[below] < x ? 1U : 0U;
   return static_cast<uint8_t>(below);
 }
 

@@ -41,13 +41,14 @@ RunPlan plan_evaluation(const RunSources& sources, int64_t micro_batch, int64_t 
 // The largest micro-batch and chunk below the line.
 RunPlan choose_evaluation(const RunSources& sources, std::vector<float>& inv_freq) {
   const int64_t line = sources.recipe.memory_bytes.value_or(INT64_MAX);
-  const int64_t overhead =
-      runtime_overhead_bytes(sources.model.config, sources.threads, measure_data(sources.recipe).rows);
+  const DataExtent data = measure_data(sources.recipe);
+  const int64_t overhead = runtime_overhead_bytes(sources.model.config, sources.threads, data);
+  const int64_t reading = reading_bytes(sources.model.config, sources.threads, data);
   int64_t least = 0;
   for (size_t i = 0; i < kMicroBatches.size(); ++i) {
     RunPlan plan =
         plan_evaluation(sources, sources.recipe.micro_batch.value_or(kMicroBatches[i]), kChunkRows[i], inv_freq);
-    least = plan.arena_bytes + overhead;
+    least = std::max(plan.arena_bytes + overhead, reading);
     if (least <= line) return plan;
   }
   throw Error(ErrorKind::does_not_fit, "--memory",
@@ -60,10 +61,10 @@ RunPlan choose_evaluation(const RunSources& sources, std::vector<float>& inv_fre
 EvaluateReport run_evaluation(const Recipe& recipe) {
   RunSources sources = open_run_sources(recipe);
   require_weights(sources.model);
+  std::vector<float> inv_freq;
+  const RunPlan plan = choose_evaluation(sources, inv_freq);  // before the data is read: what does not fit is refused
   const TokenizedDataset dataset = open_dataset(sources.model, sources.recipe, sources.recipe.data);
   sources.model.gguf.reset();
-  std::vector<float> inv_freq;
-  const RunPlan plan = choose_evaluation(sources, inv_freq);
   ThreadPool pool(sources.threads);
   const Arena arena(plan.arena_bytes);
   load_weights(plan, arena, pool, sources.model, sources.adapter);

@@ -16,13 +16,20 @@ struct SamplingOptions {
   int64_t max_tokens = 256;
   double temperature = 0;  // 0: greedy
   double top_p = 1;
-  int64_t top_k = 0;  // 0: all
+  int64_t top_k = 0;              // 0: all
+  double min_p = 0;               // 0: all
+  double repetition_penalty = 1;  // 1: none
+  std::vector<std::string> stop;  // the text ends before the first of these
   int64_t seed = 0;
 };
 
+enum class Finish { end_token, stop_string, max_tokens, interrupted };
+const char* name_of(Finish finish);  // "end", "stop", "length", "interrupted"
+
 struct GenerateReport {
-  std::string text;
+  std::string text;  // up to a stop string
   std::vector<int32_t> token_ids;
+  Finish finish = Finish::max_tokens;
   int64_t prompt_tokens = 0, generated_tokens = 0;
   double prefill_tokens_per_second = 0, decode_tokens_per_second = 0, time_to_first_token_seconds = 0;
   int64_t peak_resident_bytes = 0;
@@ -43,7 +50,11 @@ class Generator {
   Generator(const Generator&) = delete;
   Generator& operator=(const Generator&) = delete;
 
+  // Looked at between tokens, and between pieces of a prompt: true ends the generation (Finish::interrupted).
+  void set_interrupt(std::function<bool()> interrupted);
+
   GenerateReport complete(const std::string& prompt, const SamplingOptions& sampling, const OnText& on_text);
+  // Ends also with the token that the chat template writes behind what an assistant says.
   GenerateReport reply(const std::vector<ChatMessage>& conversation, const SamplingOptions& sampling,
                        const OnText& on_text);
 

@@ -1,21 +1,21 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "arch/architecture.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "config/generation_config.h"
 #include "config/machine.h"
 #include "data/chat_template.h"
-#include "data/jinja/json.h"
 #include "data/model_text.h"
 #include "formats/text_file.h"
 #include "passes/lora.h"
 #include "train/generate.h"
 #include "train/inference.h"
 #include "train/sampler.h"
+#include "train/stop_strings.h"
 #include "train/token_batch.h"
 
 namespace plimsoll {
@@ -32,17 +32,16 @@ double seconds_between(Clock::time_point a, Clock::time_point b) {
   return std::chrono::duration<double>(b - a).count();
 }
 
-// eos_token_id of generation_config.json: a chat model's end of turn often stands only there.
-std::vector<int64_t> end_tokens(const ModelFiles& model) {
+// What ends a text: config.json, the metadata of a GGUF file, generation_config.json (a chat model's end of turn often
+// stands only there), and the tokenizer's own.
+std::vector<int64_t> end_tokens(const ModelFiles& model, const Tokenizer& tokenizer) {
   std::vector<int64_t> ends = model.config.eos_token_ids;
-  if (model.generation_config_json.empty()) return ends;
-  const auto json = nlohmann::json::parse(read_text_file(model.generation_config_json), nullptr, false);
-  if (!json.is_object() || !json.contains("eos_token_id")) return ends;
-  const auto& ids = json["eos_token_id"];
-  if (ids.is_number_integer()) ends.push_back(ids.get<int64_t>());
-  if (ids.is_array())
-    for (const auto& id : ids)
-      if (id.is_number_integer()) ends.push_back(id.get<int64_t>());
+  if (!model.generation_config_json.empty()) {
+    const GenerationConfig generation =
+        parse_generation_config(read_text_file(model.generation_config_json), model.generation_config_json);
+    ends.insert(ends.end(), generation.eos_token_ids.begin(), generation.eos_token_ids.end());
+  }
+  if (const int32_t eos = tokenizer.special_ids().eos; eos >= 0) ends.push_back(eos);
   return ends;
 }
 
@@ -75,13 +74,14 @@ struct Generator::State {
   DType precision;
   ThreadPool pool;
   std::unique_ptr<Engine> engine;
+  std::function<bool()> interrupted = [] { return false; };
   std::vector<int32_t> cached;  // tokens whose keys and values are in the caches
 
   State(const std::string& model_name, const std::string& adapter_folder, int64_t threads, DType wanted)
       : model(open_runnable_model(model_name)),
         adapter(open_adapter_source(adapter_folder)),
         tokenizer(load_model_tokenizer(text_files_of(model))),
-        ends(end_tokens(model)),
+        ends(end_tokens(model, tokenizer)),
         precision(wanted),
         pool(threads_or_all(threads)) {
     if (const std::string text = read_chat_template(model); !text.empty()) chat_template.emplace(text);
@@ -131,6 +131,8 @@ struct Generator::State {
     std::vector<int32_t> positions(rows);
     std::copy(tokens.begin(), tokens.end(), ids.begin());
     std::iota(positions.begin(), positions.end(), static_cast<int32_t>(cached.size()));
+    // Rows behind the last token are padding, whose positions may be beyond those that a model has learned.
+    std::fill(positions.begin() + static_cast<std::ptrdiff_t>(tokens.size()), positions.end(), 0);
     write_input(phase, input_names::kIds, ids);
     write_input(phase, input_names::kPositions, positions);
     RunState state;
@@ -141,20 +143,24 @@ struct Generator::State {
     return phase;
   }
 
-  const Executor& prefill(std::span<const int32_t> prompt) {
+  // nullptr: interrupted.
+  const Executor* prefill(std::span<const int32_t> prompt) {
     // What an earlier turn computed is still there as far as the texts agree; the last token is always run, for its
     // logits.
     const auto [mismatch, unused] = std::mismatch(cached.begin(), cached.end(), prompt.begin(), prompt.end() - 1);
     cached.resize(static_cast<size_t>(mismatch - cached.begin()));
     const Executor* last = nullptr;
-    while (cached.size() < prompt.size()) {
+    while (cached.size() < prompt.size() && !interrupted()) {
       const size_t count = std::min(prompt.size() - cached.size(), static_cast<size_t>(kPrefillRows));
       last = &run(engine->prefill, prompt.subspan(cached.size(), count));
     }
-    return *last;
+    return cached.size() == prompt.size() ? last : nullptr;
   }
 
-  GenerateReport generate(const std::vector<int32_t>& prompt, const SamplingOptions& sampling, const OnText& on_text);
+  ChatRequest request_for(const std::vector<ChatMessage>& conversation, bool generation_prompt) const;
+  std::optional<int32_t> end_of_turn() const;
+  GenerateReport generate(const std::vector<int32_t>& prompt, const std::vector<int64_t>& until,
+                          const SamplingOptions& sampling, const OnText& on_text);
 };
 
 namespace {
@@ -167,8 +173,22 @@ std::span<const float> logits_of(const Executor& phase) {
 
 }  // namespace
 
-GenerateReport Generator::State::generate(const std::vector<int32_t>& prompt, const SamplingOptions& sampling,
-                                          const OnText& on_text) {
+const char* name_of(Finish finish) {
+  switch (finish) {
+    case Finish::end_token:
+      return "end";
+    case Finish::stop_string:
+      return "stop";
+    case Finish::max_tokens:
+      return "length";
+    case Finish::interrupted:
+      break;
+  }
+  return "interrupted";
+}
+
+GenerateReport Generator::State::generate(const std::vector<int32_t>& prompt, const std::vector<int64_t>& until,
+                                          const SamplingOptions& sampling, const OnText& on_text) {
   const auto prompt_tokens = static_cast<int64_t>(prompt.size());
   const int64_t context = model.config.context_length;
   if (prompt.empty()) throw caller_error("the prompt", "has no tokens", "write at least one character");
@@ -183,25 +203,33 @@ GenerateReport Generator::State::generate(const std::vector<int32_t>& prompt, co
   report.prompt_tokens = prompt_tokens;
   Sampler sampler(sampling);
   StreamDecoder stream(tokenizer, true);
+  StopStrings stops(sampling.stop);
+  std::vector<int32_t> all = prompt;
   const auto emit = [&](const std::string& piece) {
     report.text += piece;
     if (on_text && !piece.empty()) on_text(piece);
   };
   const auto start = Clock::now();
-  const Executor* phase = &prefill(prompt);
+  const Executor* phase = prefill(prompt);
   const auto prefilled = Clock::now();
   const double prefill_seconds = seconds_between(start, prefilled);
   report.prefill_tokens_per_second = static_cast<double>(prompt_tokens) / prefill_seconds;
   report.time_to_first_token_seconds = prefill_seconds;
-  while (report.generated_tokens < limit) {
-    const int32_t token = sampler.next(logits_of(*phase));
+  if (phase == nullptr) report.finish = Finish::interrupted;
+  while (phase != nullptr && report.generated_tokens < limit) {
+    const int32_t token = sampler.next(logits_of(*phase), all);
     report.token_ids.push_back(token);
+    all.push_back(token);
     ++report.generated_tokens;
-    if (std::find(ends.begin(), ends.end(), token) != ends.end()) break;
-    emit(stream.put(token));
+    if (std::find(until.begin(), until.end(), token) != until.end()) report.finish = Finish::end_token;
+    else emit(stops.put(stream.put(token)));
+    if (stops.found()) report.finish = Finish::stop_string;
+    else if (report.finish == Finish::max_tokens && interrupted()) report.finish = Finish::interrupted;
+    if (report.finish != Finish::max_tokens) break;
     if (report.generated_tokens < limit) phase = &run(engine->decode, std::span(&token, 1));
   }
-  emit(stream.finish());
+  emit(stops.put(stream.finish()));
+  emit(stops.finish());
   const double decode_seconds = seconds_between(prefilled, Clock::now());
   if (report.generated_tokens > 1)
     report.decode_tokens_per_second = static_cast<double>(report.generated_tokens - 1) / decode_seconds;
@@ -209,13 +237,46 @@ GenerateReport Generator::State::generate(const std::vector<int32_t>& prompt, co
   return report;
 }
 
+ChatRequest Generator::State::request_for(const std::vector<ChatMessage>& conversation, bool generation_prompt) const {
+  using jinja::Value;
+  std::vector<Value> messages;
+  for (const auto& [role, content] : conversation)
+    messages.push_back(Value::dict(
+        {{Value::string("role"), Value::string(role)}, {Value::string("content"), Value::string(content)}}));
+  ChatRequest request;
+  request.messages = Value::list(std::move(messages));
+  request.add_generation_prompt = generation_prompt;
+  if (!special.bos.empty()) request.bos_token = special.bos;
+  if (!special.eos.empty()) request.eos_token = special.eos;
+  return request;
+}
+
+// The special token that the template writes right behind an answer: models whose files name no other end are asked by
+// their own template.
+std::optional<int32_t> Generator::State::end_of_turn() const {
+  constexpr std::string_view kAnswer = "Plimsoll-4711";
+  std::string text;
+  try {
+    text = chat_template->render(request_for({{"user", "?"}, {"assistant", std::string(kAnswer)}}, false)).text;
+  } catch (const Error&) {
+    return std::nullopt;  // a template with other roles; what it refuses shows with the real conversation
+  }
+  const size_t answer = text.rfind(kAnswer);
+  if (answer == std::string::npos) return std::nullopt;
+  const std::vector<int32_t> behind = tokenizer.encode(text.substr(answer + kAnswer.size()), false);
+  if (behind.empty() || !tokenizer.is_special(behind.front())) return std::nullopt;
+  return behind.front();
+}
+
 Generator::Generator(const std::string& model, const std::string& adapter, int64_t threads, DType precision)
     : state_(std::make_unique<State>(model, adapter, threads, precision)) {}
 
 Generator::~Generator() = default;
 
+void Generator::set_interrupt(std::function<bool()> interrupted) { state_->interrupted = std::move(interrupted); }
+
 GenerateReport Generator::complete(const std::string& prompt, const SamplingOptions& sampling, const OnText& on_text) {
-  return state_->generate(state_->tokenizer.encode(prompt, true), sampling, on_text);
+  return state_->generate(state_->tokenizer.encode(prompt, true), state_->ends, sampling, on_text);
 }
 
 GenerateReport Generator::reply(const std::vector<ChatMessage>& conversation, const SamplingOptions& sampling,
@@ -223,17 +284,11 @@ GenerateReport Generator::reply(const std::vector<ChatMessage>& conversation, co
   if (!state_->chat_template)
     throw caller_error(state_->model.path, "has no chat template",
                        "use plimsoll generate, or a model that is made for chat");
-  nlohmann::ordered_json messages = nlohmann::ordered_json::array();
-  for (const ChatMessage& message : conversation)
-    messages.push_back({{"role", message.role}, {"content", message.content}});
-  ChatRequest request;
-  request.messages = jinja::from_json(messages);
-  request.add_generation_prompt = true;
-  if (!state_->special.bos.empty()) request.bos_token = state_->special.bos;
-  if (!state_->special.eos.empty()) request.eos_token = state_->special.eos;
+  std::vector<int64_t> until = state_->ends;
+  if (const std::optional<int32_t> end = state_->end_of_turn()) until.push_back(*end);
   // The template has written the special tokens itself.
-  return state_->generate(state_->tokenizer.encode(state_->chat_template->render(request).text, false), sampling,
-                          on_text);
+  const std::string text = state_->chat_template->render(state_->request_for(conversation, true)).text;
+  return state_->generate(state_->tokenizer.encode(text, false), until, sampling, on_text);
 }
 
 }  // namespace plimsoll

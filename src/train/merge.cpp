@@ -26,7 +26,7 @@ constexpr int64_t kStagingBytes = 4 << 20;
 
 // One tensor after another, in the order of the target: load, add s · B A where the adapter has it, save. Every tensor
 // dies before the next one is loaded, so the phase needs the bytes of the largest.
-Graph build_merge_phase(const std::vector<NamedShape>& order, const AdapterSource& adapter, int64_t load_staging,
+Graph build_merge_phase(const std::vector<ParameterSpec>& order, const AdapterSource& adapter, int64_t load_staging,
                         int64_t save_staging) {
   Graph graph;
   graph.phase = kMergePhase;
@@ -39,17 +39,21 @@ Graph build_merge_phase(const std::vector<NamedShape>& order, const AdapterSourc
                           "load." + name,
                           OpRole::transfer})[0];
   };
-  for (const NamedShape& tensor : order) {
+  for (const ParameterSpec& tensor : order) {
     ValueId weight = load(tensor.name, tensor.shape);
     if (const auto found = modules.find(tensor.name); found != modules.end()) {
       const LoraModule& module = *found->second;
-      const ValueId a = load(lora_a_name(module.path), {module.rank, tensor.shape[1]});
-      const ValueId b = load(lora_b_name(module.path), {tensor.shape[0], module.rank});
-      LinearAttrs attrs;
+      const ValueId a = load(lora_a_name(module.path), {module.rank, tensor.shape[tensor.in_out ? 0 : 1]});
+      const ValueId b = load(lora_b_name(module.path), {tensor.shape[tensor.in_out ? 1 : 0], module.rank});
+      LinearAttrs attrs;  // B A, or Aᵀ Bᵀ for a weight that is stored (in, out)
       attrs.alpha = module.scale;
-      attrs.transpose_weight = false;
+      attrs.transpose_x = attrs.transpose_weight = tensor.in_out;
       attrs.has_addend = true;
-      weight = add_op(graph, {OpKind::linear, {b, a, weight}, attrs, "merge." + tensor.name, OpRole::transfer})[0];
+      weight = add_op(graph, {OpKind::linear,
+                              {tensor.in_out ? a : b, tensor.in_out ? b : a, weight},
+                              attrs,
+                              "merge." + tensor.name,
+                              OpRole::transfer})[0];
       modules.erase(found);
     }
     add_op(graph, {OpKind::save_tensor,
@@ -94,12 +98,14 @@ class GgufTarget : public HostServices {
     const GgufExportTensor& target = plan_.tensors[next_];
     PLIMSOLL_CHECK(target.hf_name == tensor, "tensors come in the order of the export");
     const auto* values = reinterpret_cast<const float*>(data.data());
-    const int64_t width =
-        value.shape.rank() > 1 ? value.shape[-1] : (target.interleaved_heads > 0 ? 1 : value.shape.elements());
-    write_gguf_tensor(
-        writer_, target,
-        [&](int64_t row, std::span<float> out) { std::memcpy(out.data(), values + row * width, out.size_bytes()); },
-        pool_, staging);
+    const int64_t width = value.shape.rank() > 1 ? value.shape[-1] : 1;
+    const ReadRow copy_row = [&](int64_t row, std::span<float> out) {
+      std::memcpy(out.data(), values + row * width, out.size_bytes());
+    };
+    const ReadRow copy_column = [&](int64_t column, std::span<float> out) {
+      for (size_t i = 0; i < out.size(); ++i) out[i] = values[static_cast<int64_t>(i) * width + column];
+    };
+    write_gguf_tensor(writer_, target, target.transposed ? copy_column : copy_row, pool_, staging);
     ++next_;
     write_own();
   }
@@ -130,7 +136,7 @@ struct MergeRun {
         adapter(open_adapter_source(options.adapter)),
         pool(threads_or_all(0)) {}
 
-  void run(const std::vector<NamedShape>& order, int64_t save_staging, HostServices& target) {
+  void run(const std::vector<ParameterSpec>& order, int64_t save_staging, HostServices& target) {
     std::vector<Graph> phases;
     phases.push_back(build_merge_phase(order, adapter, load_staging_bytes(model.tensors), save_staging));
     verify(phases.front());
@@ -146,31 +152,36 @@ struct MergeRun {
   }
 };
 
-std::vector<NamedShape> model_tensors(const ModelConfig& config) {
+std::vector<NamedShape> names_and_shapes(const std::vector<ParameterSpec>& parameters) {
   std::vector<NamedShape> tensors;
-  for (const ParameterSpec& spec : list_parameters(config)) tensors.push_back({spec.name, spec.shape});
+  for (const ParameterSpec& spec : parameters) tensors.push_back({spec.name, spec.shape});
   return tensors;
 }
 
 GgufMetadata tokenizer_of(const ModelFiles& model) {
   if (model.gguf) return tokenizer_keys(model.gguf->metadata);
-  if (model.tokenizer_json.empty()) return {};
-  return gguf_tokenizer_metadata(model.tokenizer_json, model.tokenizer_config_json, read_chat_template(model),
+  if (model.tokenizer_file.empty()) return {};
+  if (!model.tokenizer_file.ends_with(".json"))
+    throw caller_error(model.tokenizer_file,
+                       "is a SentencePiece file, and GGUF files are written from a tokenizer.json",
+                       "save the tokenizer with transformers, which writes tokenizer.json, or merge to a folder");
+  return gguf_tokenizer_metadata(model.tokenizer_file, model.tokenizer_config_json, read_chat_template(model),
                                  model.config);
 }
 
 void merge_to_gguf(MergeRun& run, const MergeOptions& options) {
   const GgufFileType* type = find_gguf_file_type(options.type);
   PLIMSOLL_CHECK(type != nullptr, "a type of GGUF");
-  const GgufExport plan = plan_gguf_export(run.model.config, model_tensors(run.model.config), *type,
+  const std::vector<ParameterSpec> parameters = list_parameters(run.model.config);
+  const GgufExport plan = plan_gguf_export(run.model.config, names_and_shapes(parameters), *type,
                                            tokenizer_of(run.model), fs::path(options.target).stem().string());
-  std::vector<NamedShape> order;
+  std::vector<ParameterSpec> order;
   int64_t staging = kStagingBytes;
-  std::unordered_map<std::string, Shape> shapes;
-  for (const NamedShape& tensor : model_tensors(run.model.config)) shapes[tensor.name] = tensor.shape;
+  std::unordered_map<std::string, const ParameterSpec*> by_name;
+  for (const ParameterSpec& parameter : parameters) by_name[parameter.name] = &parameter;
   for (const GgufExportTensor& tensor : plan.tensors) {
     if (tensor.hf_name.empty()) continue;
-    order.push_back({tensor.hf_name, shapes.at(tensor.hf_name)});
+    order.push_back(*by_name.at(tensor.hf_name));
     staging = std::max(staging, gguf_staging_bytes(tensor));
   }
   GgufTarget target(options.target, plan, run.pool);
@@ -181,8 +192,8 @@ void merge_to_gguf(MergeRun& run, const MergeOptions& options) {
 void merge_to_folder(MergeRun& run, const MergeOptions& options) {
   const DType type = *dtype_from_name(options.type);
   std::vector<SafetensorsOutput> entries;
-  const std::vector<NamedShape> order = model_tensors(run.model.config);
-  for (const NamedShape& tensor : order) entries.push_back({tensor.name, type, tensor.shape});
+  const std::vector<ParameterSpec> order = list_parameters(run.model.config);
+  for (const ParameterSpec& tensor : order) entries.push_back({tensor.name, type, tensor.shape});
   make_folder(options.target);
   SafetensorsTarget target(options.target + "/model.safetensors", entries, type);
   run.run(order, kStagingBytes, target);

@@ -83,7 +83,7 @@ void write_model_companions(const ModelFiles& model, DType dtype, const std::str
     write_gguf_companions(read_gguf(file), model, folder);
   }
   for (const std::string& path :
-       {model.tokenizer_json, model.tokenizer_config_json, model.generation_config_json, model.chat_template_jinja})
+       {model.tokenizer_file, model.tokenizer_config_json, model.generation_config_json, model.chat_template_jinja})
     if (!path.empty()) write_file_atomically(folder + "/" + fs::path(path).filename().string(), read_text_file(path));
 }
 

@@ -31,7 +31,10 @@ std::string write_result_files(const std::string& out, const RunSources& sources
   config.base_model = sources.recipe.model;
   if (!sources.adapter.files) {
     std::set<std::string> names;
-    for (const LoraModule& module : plan.program.lora) names.insert(module.path.substr(module.path.rfind('.') + 1));
+    for (const LoraModule& module : plan.program.lora) {
+      names.insert(module.path.substr(module.path.rfind('.') + 1));
+      config.fan_in_fan_out = config.fan_in_fan_out || module.in_out;
+    }
     config.target_modules.assign(names.begin(), names.end());
   }
   write_file_atomically(folder + "/adapter_config.json", write_peft_config(config));

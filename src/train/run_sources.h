@@ -17,18 +17,18 @@ struct RunSources {
 
 RunSources open_run_sources(const Recipe& recipe);
 
-// The upper bound of everything in the process that is not the arena: code and libraries, primitives, stacks, graphs,
-// tokenizer tables, the index of the data. A test holds real runs to it.
-int64_t runtime_overhead_bytes(const ModelConfig& config, int threads, int64_t data_rows);
-
-// The recipe's data files before they are read: lines (an upper bound of the rows), and bytes of the longest. 0
-// without.
+// The recipe's data files before they are read: rows that lie in the index in memory (an upper bound), bytes of the
+// longest row as it stands in the file, and of what unpacks a packed file. 0 without.
 struct DataExtent {
-  int64_t rows = 0, longest_line_bytes = 0;
+  int64_t indexed_rows = 0, longest_row_bytes = 0, unpacking_bytes = 0;
 };
 DataExtent measure_data(const Recipe& recipe);
 
-// What the process needs to parse and tokenize the longest line, with nothing else in it yet.
+// The upper bound of everything in the process that is not the arena: code and libraries, primitives, stacks, graphs,
+// tokenizer tables, the index of the data. A test holds real runs to it.
+int64_t runtime_overhead_bytes(const ModelConfig& config, int threads, const DataExtent& data);
+
+// What the process needs to unpack, parse and tokenize the longest row, with nothing else in it yet.
 int64_t reading_bytes(const ModelConfig& config, int threads, const DataExtent& data);
 
 // A caller Error unless every parameter of the model is in its files with the shape that the configuration gives. Runs

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "data/chat_template.h"
 #include "data/model_text.h"
 #include "data/token_offsets.h"
@@ -23,6 +24,11 @@ TextTools open_text_tools(const ModelFiles& model, const Recipe& recipe) {
   const SpecialTexts special = special_texts(files, tools.tokenizer ? &*tools.tokenizer : nullptr);
   DatasetOptions& options = tools.options;
   options.seq_len = recipe.seq_len;
+  options.shape = recipe.data_shape;
+  options.fields = recipe.field;
+  options.text_split = recipe.text_split;
+  options.bad_rows = recipe.bad_rows;
+  options.overlong = recipe.overlong;
   options.loss_on = recipe.loss_on;
   options.vocab_size = model.config.vocab_size;
   if (!special.bos.empty()) options.bos_token = special.bos;
@@ -52,7 +58,11 @@ void bind(TextTools& tools) {
 
 TokenizedDataset read_files(TextTools& tools, const std::vector<std::string>& files, int64_t seq_len) {
   TokenizedDataset dataset = TokenizedDataset::from_files(files, tools.options);
-  log_note(to_string(dataset.report(), seq_len));
+  const DatasetReport& report = dataset.report();
+  log_note(describe_files(report));
+  log_note(to_string(report, seq_len));
+  for (const DatasetReport::Bad& bad : report.first_bad)
+    log_warning("left out: " + one_line(bad.place) + ": " + one_line(bad.problem));
   if (dataset.size() == 0) throw caller_error(files.front(), "has no row to learn from", "check the file");
   return dataset;
 }
@@ -72,10 +82,14 @@ TrainData open_train_data(const ModelFiles& model, const Recipe& recipe) {
   return data;
 }
 
-TokenizedDataset open_dataset(const ModelFiles& model, const Recipe& recipe, const std::vector<std::string>& files) {
+TokenizedDataset open_dataset(const ModelFiles& model, const Recipe& recipe, const std::vector<std::string>& files,
+                              const std::function<void(const TokenizedRow&)>& on_row) {
   TextTools tools = open_text_tools(model, recipe);
   bind(tools);
-  return read_files(tools, files, recipe.seq_len);
+  if (!on_row) return read_files(tools, files, recipe.seq_len);
+  tools.options.on_row = on_row;
+  tools.options.take_preferences = true;
+  return TokenizedDataset::from_files(files, tools.options);
 }
 
 }  // namespace plimsoll

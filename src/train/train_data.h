@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -22,8 +23,10 @@ struct TrainData {
 // tokenizer can be trained on ready input_ids only. Throws caller Errors "FILE:LINE".
 TrainData open_train_data(const ModelFiles& model, const Recipe& recipe);
 
-// The same for one list of files: what `eval` reads.
-TokenizedDataset open_dataset(const ModelFiles& model, const Recipe& recipe, const std::vector<std::string>& files);
+// The same for one list of files: what `eval` reads. With `on_row`, which sees every row before it is cut, preference
+// pairs are taken too, nothing is noted, and the caller reports.
+TokenizedDataset open_dataset(const ModelFiles& model, const Recipe& recipe, const std::vector<std::string>& files,
+                              const std::function<void(const TokenizedRow&)>& on_row = {});
 
 int32_t pad_id_of(const ModelConfig& config);
 

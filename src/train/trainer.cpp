@@ -99,7 +99,7 @@ class Run {
     session_.load(sources_);
     progress_ = {0, plan_.choices.micro_batch, plan_.choices.recompute_layers, plan_.choices.ce_chunk_rows, 0};
     if (resumed) {
-      load_checkpoint(options_.out, resumed->step, session_.phase(phase_names::kResume), session_.state());
+      load_checkpoint(options_.out, *resumed, session_.phase(phase_names::kResume), session_.state());
       progress_ = *resumed;
     }
     if (options_.profile) session_.start_profile();

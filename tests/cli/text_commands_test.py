@@ -53,6 +53,29 @@ class Tokenize(ProgramTest):
         self.fails(2, "tokenize", golden("chat", "headers"), "--text", "a")
 
 
+class TrainedTokenizer(ProgramTest):
+    def test_learns_and_is_read(self):
+        with tempfile.TemporaryDirectory() as folder:
+            chat = os.path.join(folder, "chat.jsonl")
+            with open(chat, "w", encoding="utf-8") as file:
+                for i in range(40):
+                    file.write(json.dumps({"messages": [{"role": "user", "content": f"buffer overflow {i}"},
+                                                        {"role": "assistant", "content": "check the bounds"}]}) + "\n")
+            for kind in "bpe", "unigram":
+                out = os.path.join(folder, kind)
+                report = json.loads(self.ok("tokenizer", "train", chat, "--vocab", "290", "--kind", kind, "--out", out, "--json"))
+                self.assertEqual((report["texts"], report["kind"]), (80, kind))
+                line = json.loads(self.ok("tokenize", out, "--text", "buffer bounds", "--json"))
+                self.assertEqual(line["decoded"], "buffer bounds")
+                self.assertLess(len(line["ids"]), len("buffer bounds"))
+                with open(os.path.join(out, "tokenizer.json"), encoding="utf-8") as file:
+                    self.assertNotIn("assistant", file.read(), "roles are no text")
+            self.fails(2, "tokenizer", "train", chat, "--vocab", "200", "--out", folder)
+            self.fails(2, "tokenizer", "learn", chat, "--vocab", "300", "--out", folder)
+            self.fails(2, "tokenizer", "train", chat, "--vocab", "300", "--kind", "word", "--out", folder)
+            self.fails(2, "tokenizer", "train", folder + "/none", "--vocab", "300", "--out", folder)
+
+
 class Render(ProgramTest):
     def test_golden_templates(self):
         rendered = 0
@@ -65,9 +88,9 @@ class Render(ProgramTest):
                     json.dump({"bos_token": chat["bos_token"], "eos_token": chat["eos_token"]}, file)
                 if "tokenizer" in chat:
                     shutil.copy(golden(chat["tokenizer"], "tokenizer.json"), folder)
-                for case in chat["cases"][:12]:
+                for case in chat["cases"]:
                     rendered += self.check(folder, chat, case)
-        self.assertGreater(rendered, 50)
+        self.assertEqual(rendered, 148)
 
     def check(self, folder, chat, case):
         arguments = ["--now", chat["now"]] if chat.get("now") else []
@@ -118,7 +141,7 @@ class Inspect(ProgramTest):
                 self.assertEqual(document["kv_bytes_per_token"]["fp16"], 4 * document["layers"] * document["kv_heads"] * document["head_dim"])
                 self.assertIn(f"{params['total']:,} parameters", self.ok("inspect", config))
                 checked += 1
-        self.assertEqual(checked, 37)
+        self.assertEqual(checked, 64)
 
     def test_missing_and_broken(self):
         self.fails(2, "inspect", "no/such/model")

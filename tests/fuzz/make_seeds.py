@@ -5,6 +5,7 @@ for. Deterministic; run it again after a change and commit what it wrote.
 usage: make_seeds.py
 """
 
+import gzip
 import json
 import struct
 from pathlib import Path
@@ -99,6 +100,10 @@ def make_texts():
     write("hf_config/qwen3", json.dumps(base | {"model_type": "qwen3", "attention_bias": False, "head_dim": 32,
                                                 "layer_types": ["full_attention", "sliding_attention"],
                                                 "use_sliding_window": True, "sliding_window": 4}))
+    golden = SEEDS.parents[1] / "golden" / "models"
+    for seed, source in (("gpt2", "gpt2/config.json"), ("falcon", "falcon40b_style/config.json"), ("opt", "opt_350m_style/config.json"),
+                         ("gpt_neox_old", "gpt_neox/config_legacy.json"), ("bloom", "bloom/config.json")):
+        write(f"hf_config/{seed}", (golden / source).read_bytes())
     write("hf_config/broken_numbers", json.dumps(base | {"hidden_size": -1, "vocab_size": 1e300, "num_attention_heads": "4"}))
 
     plain = {"quant_type": "fp4", "blocksize": 128, "dtype": "float32", "shape": [7, 5]}
@@ -142,6 +147,33 @@ def make_texts():
     write("jsonl/chat", json.dumps(chat) + "\n\n" + json.dumps(chat, ensure_ascii=False))
     write("jsonl/ids", '{"input_ids": [1, 2, 3], "labels": [-100, 2, 3]}\r\n{"input_ids": [4]}\n')
     write("jsonl/wrong", '{"text": 1}\n[]\n{"messages": [{"role": "user"}]}\n{"input_ids": [1e30, -1], "labels": []}\n')
+
+    rows = [chat, {"text": "one"}, {"prompt": "2+2=", "completion": "4"},
+            {"instruction": "Add.", "input": "1 1", "output": "2", "history": [["a", "b"]], "system": "s"},
+            {"question": "q", "answer": "a"},
+            {"conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "yo"}], "tools": "[]"},
+            {"chosen": "a", "rejected": "b", "prompt": "p"},
+            {"chosen": chat["messages"], "rejected": chat["messages"][:1]},
+            {"input_ids": [1, 2, 3], "labels": [-100, 2, 3], "attention_mask": [0, 1, 1]}]
+    for number, row in enumerate(rows):
+        write(f"row_shapes/{number}", bytes([number * 29 % 256]) + (json.dumps(row) + "\n").encode() * 2)
+    write("csv/quotes", 'text,n\r\n"a, ""b""\r\nc",1\r\n\r\nd,\r\n"",x')
+    write("csv/semicolons", '"prompt";completion\na,b;2\n1\n"x"y;z\n')
+    write("csv/lists", 'messages,text\n"[{""role"": ""user"", ""content"": ""q""}]",[x\n"open\n')
+    write("csv/tabs", "instruction\toutput\nadd\t2\n")
+    write("json_rows/list", json.dumps(rows, indent=1))
+    write("json_rows/object", json.dumps({"version": {"data": [1]}, "k\"": "}", "data": rows[:3], "n": [1, {"a": 2}]}))
+    write("json_rows/lines", "".join(json.dumps(row) + "\n" for row in rows[:3]))
+    write("json_rows/text", "A line.\nAnother.\n\n\nA paragraph — ü.\r\n")
+    text = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    write("packed/gzip", gzip.compress(text, mtime=0))
+    write("packed/two_members", gzip.compress(text, 1, mtime=0) + gzip.compress(text, 9, mtime=0))
+    # A Zstandard frame of raw and run-length blocks (RFC 8878), and a skippable frame.
+    content = text[:200]
+    raw = len(content) << 3
+    run = 1 | 1 << 1 | 100 << 3
+    frame = struct.pack("<IBB", 0xFD2FB528, 0, 0x50) + raw.to_bytes(3, "little") + content + run.to_bytes(3, "little") + b"\n"
+    write("packed/zstd", struct.pack("<II", 0x184D2A50, 3) + b"abc" + frame)
 
 
 if __name__ == "__main__":

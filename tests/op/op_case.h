@@ -14,10 +14,11 @@ using Numbers = std::vector<double>;
 
 struct OpOperand {
   enum class Role {
-    input,    // differentiated, comes from an op before
-    weight,   // differentiated, a trained parameter with an accumulator
-    fixed,    // a float that is not differentiated, always f32
-    integers  // i32
+    input,     // differentiated, comes from an op before
+    weight,    // differentiated, a trained parameter with an accumulator
+    fixed,     // a float that is not differentiated, always f32
+    integers,  // i32
+    absent     // an optional operand that is left out
   };
   std::string name;
   Shape shape;

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/dtype.h"
 #include "op/op_case.h"
 
 namespace plimsoll {
@@ -10,18 +11,18 @@ using Role = OpOperand::Role;
 
 size_t at(int64_t rows, int64_t width, int64_t column) { return static_cast<size_t>(rows * width + column); }
 
-OpCase embedding(const char* name, float scale) {
+OpCase embedding(const char* name, float scale, int64_t first_row = 0) {
   constexpr int64_t kRows = 6, kVocabulary = 7, kWidth = 20;
   return {.name = name,
           .kind = OpKind::embedding,
-          .attrs = EmbeddingAttrs{scale},
+          .attrs = EmbeddingAttrs{scale, first_row},
           .operands = {{"ids", {kRows}, Role::integers, {3, 0, 3, 6, 5, 3}},
-                       {"weight", {kVocabulary, kWidth}, Role::weight, {}}},
-          .reference = [scale](const std::vector<Numbers>& in) {
+                       {"weight", {kVocabulary + first_row, kWidth}, Role::weight, {}}},
+          .reference = [scale, first_row](const std::vector<Numbers>& in) {
             Numbers out;
             for (const double id : in[0])
               for (int64_t c = 0; c < kWidth; ++c)
-                out.push_back(static_cast<double>(scale) * in[1][at(static_cast<int64_t>(id), kWidth, c)]);
+                out.push_back(static_cast<double>(scale) * in[1][at(static_cast<int64_t>(id) + first_row, kWidth, c)]);
             return out;
           }};
 }
@@ -46,6 +47,35 @@ OpCase rms_norm(const char* name, int64_t rows, int64_t heads, int64_t width, fl
             }
             return out;
           }};
+}
+
+// Rows of `rows` × `heads` · `width` numbers, each normed over `width` of them. `weights`: 2: weight and bias, 1:
+// weight.
+OpCase layer_norm(const char* name, int64_t rows, int64_t heads, int64_t width, size_t weights) {
+  OpCase result{.name = name,
+                .kind = OpKind::layer_norm,
+                .attrs = LayerNormAttrs{1e-3F},
+                .operands = {{"x", {rows, heads * width}, Role::input, {}}},
+                .reference = [width](const std::vector<Numbers>& in) {
+                  Numbers out;
+                  const auto columns = static_cast<size_t>(width);
+                  for (size_t first = 0; first < in[0].size(); first += columns) {
+                    double mean = 0, variance = 0;
+                    for (size_t c = 0; c < columns; ++c) mean += in[0][first + c] / static_cast<double>(width);
+                    for (size_t c = 0; c < columns; ++c)
+                      variance += (in[0][first + c] - mean) * (in[0][first + c] - mean) / static_cast<double>(width);
+                    for (size_t c = 0; c < columns; ++c) {
+                      double y = (in[0][first + c] - mean) / std::sqrt(variance + static_cast<double>(1e-3F));
+                      if (in.size() > 1) y *= in[1][c];
+                      if (in.size() > 2) y += in[2][c];
+                      out.push_back(y);
+                    }
+                  }
+                  return out;
+                }};
+  if (weights > 0) result.operands.push_back({"weight", {width}, Role::weight, {}});
+  if (weights > 1) result.operands.push_back({"bias", {width}, Role::weight, {}});
+  return result;
 }
 
 OpCase linear(const char* name, const LinearAttrs& attrs) {
@@ -119,8 +149,26 @@ double activate(Activation activation, double x) {
       return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
     case Activation::gelu_erf:
       return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
+    case Activation::relu:
+      return std::max(x, 0.0);
+    case Activation::quick_gelu:
+      return x / (1 + std::exp(-1.702 * x));
+    case Activation::relu_squared:
+      return x > 0 ? x * x : 0;
   }
   return x;
+}
+
+OpCase activation(const char* name, Activation kind) {
+  return {.name = name,
+          .kind = OpKind::activation,
+          .attrs = ActivationAttrs{kind},
+          .operands = {{"x", {5, 27}, Role::input, {}}},
+          .reference = [kind](const std::vector<Numbers>& in) {
+            Numbers out;
+            for (const double x : in[0]) out.push_back(activate(kind, x));
+            return out;
+          }};
 }
 
 OpCase gated(const char* name, Activation activation) {
@@ -147,35 +195,37 @@ OpCase add() {
           }};
 }
 
-OpCase cross_entropy(const char* name, int64_t chunk_rows, const Numbers& labels) {
+OpCase cross_entropy(const char* name, int64_t chunk_rows, const Numbers& labels, bool has_bias = false) {
   constexpr int64_t kWidth = 24, kVocabulary = 37;
   const auto rows = static_cast<int64_t>(labels.size());
-  return {.name = name,
-          .kind = OpKind::linear_cross_entropy,
-          .attrs = CrossEntropyAttrs{chunk_rows},
-          .operands = {{"hidden", {rows, kWidth}, Role::input, {}},
-                       {"weight", {kVocabulary, kWidth}, Role::weight, {}},
-                       {"labels", {rows}, Role::integers, labels},
-                       {"loss_scale", {1}, Role::fixed, {0.125}}},
-          .reference =
-              [rows](const std::vector<Numbers>& in) {
-                double loss = 0;
-                for (int64_t row = 0; row < rows; ++row) {
-                  if (in[2][static_cast<size_t>(row)] < 0) continue;
-                  Numbers logits;
-                  for (int64_t v = 0; v < kVocabulary; ++v) {
-                    logits.push_back(0);
-                    for (int64_t c = 0; c < kWidth; ++c)
-                      logits.back() += in[0][at(row, kWidth, c)] * in[1][at(v, kWidth, c)];
-                  }
-                  const double largest = *std::max_element(logits.begin(), logits.end());
-                  double sum = 0;
-                  for (const double logit : logits) sum += std::exp(logit - largest);
-                  loss += largest + std::log(sum) - logits[static_cast<size_t>(in[2][static_cast<size_t>(row)])];
-                }
-                return Numbers{loss * in[3][0]};
-              },
-          .sums_gradients = false};
+  OpCase result{.name = name,
+                .kind = OpKind::linear_cross_entropy,
+                .attrs = CrossEntropyAttrs{chunk_rows, has_bias},
+                .operands = {{"hidden", {rows, kWidth}, Role::input, {}},
+                             {"weight", {kVocabulary, kWidth}, Role::weight, {}},
+                             {"labels", {rows}, Role::integers, labels},
+                             {"loss_scale", {1}, Role::fixed, {0.125}}},
+                .reference =
+                    [rows](const std::vector<Numbers>& in) {
+                      double loss = 0;
+                      for (int64_t row = 0; row < rows; ++row) {
+                        if (in[2][static_cast<size_t>(row)] < 0) continue;
+                        Numbers logits;
+                        for (int64_t v = 0; v < kVocabulary; ++v) {
+                          logits.push_back(in.size() > 4 ? in[4][static_cast<size_t>(v)] : 0);
+                          for (int64_t c = 0; c < kWidth; ++c)
+                            logits.back() += in[0][at(row, kWidth, c)] * in[1][at(v, kWidth, c)];
+                        }
+                        const double largest = *std::max_element(logits.begin(), logits.end());
+                        double sum = 0;
+                        for (const double logit : logits) sum += std::exp(logit - largest);
+                        loss += largest + std::log(sum) - logits[static_cast<size_t>(in[2][static_cast<size_t>(row)])];
+                      }
+                      return Numbers{loss * in[3][0]};
+                    },
+                .sums_gradients = false};
+  if (has_bias) result.operands.push_back({"bias", {kVocabulary}, Role::weight, {}});
+  return result;
 }
 
 OpCase rope_table() {
@@ -206,9 +256,11 @@ OpCase gather_rows() {
           .has_gradient = false};
 }
 
+double alibi_bias(const AttentionAttrs& a, int64_t head, int64_t key, int64_t query);
+
 // Attention by its definition: every score of every pair, masked.
 Numbers attend(const AttentionAttrs& a, const std::vector<Numbers>& in) {
-  Numbers out(in[0].size(), 0.0);
+  Numbers out(static_cast<size_t>(a.batch * a.query_length * a.heads * a.head_dim), 0.0);
   const int64_t q_width = a.heads * a.head_dim, kv_width = a.kv_heads * a.head_dim;
   for (int64_t row = 0; row < a.batch; ++row) {
     for (int64_t head = 0; head < a.heads; ++head) {
@@ -224,6 +276,9 @@ Numbers attend(const AttentionAttrs& a, const std::vector<Numbers>& in) {
             score += in[0][at(row * a.query_length + i, q_width, head * a.head_dim + d)] *
                      in[1][at(row * a.kv_length + j, kv_width, kv_head * a.head_dim + d)];
           weights[static_cast<size_t>(j)] = score * static_cast<double>(a.scale);
+          if (a.alibi.factor == 0) continue;
+          const auto start = static_cast<int64_t>(in[4][at(row, a.kv_length, i)]);
+          weights[static_cast<size_t>(j)] += alibi_bias(a, head, j - start, i - start);
         }
         const double largest = *std::max_element(weights.begin(), weights.end());
         for (double& weight : weights) weight = std::exp(weight - largest);
@@ -260,6 +315,91 @@ OpCase attention(const char* name, int64_t length, int64_t heads, int64_t kv_hea
           .tolerance = 1e-5};
 }
 
+// The slope of a head and the bias of a key, as the reference code of BLOOM and Falcon builds them.
+double alibi_bias(const AttentionAttrs& a, int64_t head, int64_t key, int64_t query) {
+  const auto rounded = [&](double x) {
+    return a.alibi.bf16_steps ? static_cast<double>(bf16_to_f32(f32_to_bf16(static_cast<float>(x)))) : x;
+  };
+  const int64_t power = int64_t{1} << static_cast<int>(std::log2(a.heads));
+  const double slope =
+      rounded(head < power ? std::pow(2, -8.0 / static_cast<double>(power) * (head + 1))
+                           : std::pow(2, -4.0 / static_cast<double>(power) * (2 * (head - power) + 1)));
+  return static_cast<double>(a.alibi.factor) * (rounded(slope * key) - slope * query);
+}
+
+// The parts of fused rows, each as a value of its own.
+std::vector<Numbers> split(const QkvLayout& layout, int64_t heads, int64_t kv_heads, int64_t head_dim,
+                           const Numbers& fused) {
+  std::vector<Numbers> parts(3);
+  const int64_t group = heads / kv_heads;
+  for (size_t row = 0; row < fused.size(); row += static_cast<size_t>(layout.width)) {
+    const auto copy = [&](Numbers& to, int64_t column) {
+      const auto from = fused.begin() + static_cast<int64_t>(row) + column;
+      to.insert(to.end(), from, from + head_dim);
+    };
+    for (int64_t h = 0; h < heads; ++h)
+      copy(parts[0], layout.q_column + h / group * layout.group_stride + h % group * head_dim);
+    for (int64_t h = 0; h < kv_heads; ++h) copy(parts[1], layout.k_column + h * layout.kv_stride);
+    for (int64_t h = 0; h < kv_heads; ++h) copy(parts[2], layout.v_column + h * layout.kv_stride);
+  }
+  return parts;
+}
+
+// The same attention of one fused projection.
+OpCase fused(OpCase test, bool grouped) {
+  auto attrs = std::get<AttentionAttrs>(test.attrs);
+  attrs.qkv = (grouped ? QkvLayout::groups : QkvLayout::blocks)(attrs.heads, attrs.kv_heads, attrs.head_dim);
+  test.attrs = attrs;
+  test.name += grouped ? "_fused_groups" : "_fused_blocks";
+  test.operands.erase(test.operands.begin(), test.operands.begin() + 3);
+  test.operands.insert(test.operands.begin(),
+                       {{"qkv", {attrs.batch * attrs.query_length, attrs.qkv.width}, Role::input, {}},
+                        {"k", {}, Role::absent, {}},
+                        {"v", {}, Role::absent, {}}});
+  test.reference = [attrs](const std::vector<Numbers>& in) {
+    std::vector<Numbers> parts = split(attrs.qkv, attrs.heads, attrs.kv_heads, attrs.head_dim, in[0]);
+    parts.insert(parts.end(), in.begin() + 3, in.end());
+    return attend(attrs, parts);
+  };
+  return test;
+}
+
+OpCase with_alibi(OpCase test, AlibiAttrs alibi) {
+  auto attrs = std::get<AttentionAttrs>(test.attrs);
+  attrs.alibi = alibi;
+  test.attrs = attrs;
+  test.name += alibi.bf16_steps ? "_alibi_bf16" : "_alibi";
+  test.reference = [attrs](const std::vector<Numbers>& in) { return attend(attrs, in); };
+  return test;
+}
+
+// The heads of q and k turn where they are, and v passes through.
+OpCase fused_rope(const char* name, int64_t heads, int64_t kv_heads, bool grouped) {
+  OpCase test = rope(name, {heads, 16, 8, RopeStyle::half, false});
+  auto attrs = std::get<RopeAttrs>(test.attrs);
+  attrs.kv_heads = kv_heads;
+  attrs.qkv = (grouped ? QkvLayout::groups : QkvLayout::blocks)(heads, kv_heads, attrs.head_dim);
+  test.attrs = attrs;
+  test.operands[0].shape = {test.operands[1].shape[0], attrs.qkv.width};
+  test.reference = [attrs](const std::vector<Numbers>& in) {
+    Numbers out = in[0];
+    const int64_t half = attrs.rotary_dim / 2, group = attrs.heads / attrs.kv_heads;
+    for (int64_t row = 0; row < static_cast<int64_t>(in[1].size()) / half; ++row)
+      for (int64_t h = 0; h < attrs.heads + attrs.kv_heads; ++h)
+        for (int64_t i = 0; i < half; ++i) {
+          const int64_t key = h - attrs.heads;
+          const int64_t column = key < 0 ? attrs.qkv.q_column + h / group * attrs.qkv.group_stride + h % group * 16
+                                         : attrs.qkv.k_column + key * attrs.qkv.kv_stride;
+          const size_t a = at(row, attrs.qkv.width, column + i), b = a + static_cast<size_t>(half);
+          const double cosine = in[1][at(row, half, i)], sine = in[2][at(row, half, i)];
+          out[a] = in[0][a] * cosine - in[0][b] * sine;
+          out[b] = in[0][b] * cosine + in[0][a] * sine;
+        }
+    return out;
+  };
+  return test;
+}
+
 }  // namespace
 
 std::vector<OpCase> op_cases() {
@@ -271,9 +411,14 @@ std::vector<OpCase> op_cases() {
   return {
       embedding("embedding", 1),
       embedding("embedding_scaled", 4.5F),
+      embedding("embedding_first_row", 1, 2),
       rms_norm("rms_norm", 7, 1, 40, 0),
       rms_norm("rms_norm_per_head", 5, 3, 16, 0),
       rms_norm("rms_norm_plus_one", 7, 1, 24, 1),
+      layer_norm("layer_norm", 7, 1, 40, 2),
+      layer_norm("layer_norm_no_bias", 7, 1, 27, 1),
+      layer_norm("layer_norm_no_weights", 7, 1, 40, 0),
+      layer_norm("layer_norm_per_head", 5, 3, 16, 2),
       linear("linear", plain),
       linear("linear_bias", bias),
       linear("linear_addend", addend),
@@ -284,6 +429,15 @@ std::vector<OpCase> op_cases() {
       rope("rope_interleaved", {3, 16, 16, RopeStyle::interleaved, false}),
       rope("rope_partial", {2, 16, 8, RopeStyle::half, false}),
       rope("rope_inverse", {3, 16, 16, RopeStyle::half, true}),
+      fused_rope("rope_fused_blocks", 4, 2, false),
+      fused_rope("rope_fused_groups", 4, 2, true),
+      fused_rope("rope_fused_heads", 3, 3, true),
+      activation("silu", Activation::silu),
+      activation("gelu_tanh", Activation::gelu_tanh),
+      activation("gelu_erf", Activation::gelu_erf),
+      activation("relu", Activation::relu),
+      activation("quick_gelu", Activation::quick_gelu),
+      activation("relu_squared", Activation::relu_squared),
       gated("swiglu", Activation::silu),
       gated("geglu_tanh", Activation::gelu_tanh),
       gated("geglu_erf", Activation::gelu_erf),
@@ -291,13 +445,26 @@ std::vector<OpCase> op_cases() {
       cross_entropy("cross_entropy_one_chunk", 16, {1, -100, 0, 36, 5, 5, -100}),
       cross_entropy("cross_entropy_chunks", 3, {1, -100, 0, 36, 5, 5, -100, 9}),
       cross_entropy("cross_entropy_no_label", 2, {-100, -100, -100}),
+      cross_entropy("cross_entropy_bias", 3, {1, -100, 0, 36, 5, 5, -100, 9}, true),
       rope_table(),
       gather_rows(),
   };
 }
 
 std::vector<OpCase> attention_cases() {
+  const Numbers segments = {0, 0, 0, 1, 1, 1, 1, 2, 2, 0, 0, 0, 0, 0, 0, 1, -1, -1};
+  const auto plain = [](int64_t heads, int64_t kv_heads) {
+    return attention("attention", 9, heads, kv_heads, 0, Numbers(18, 0));
+  };
   return {
+      fused(plain(2, 2), false),
+      fused(attention("attention_grouped", 9, 4, 2, 0, segments), false),
+      fused(attention("attention_grouped", 9, 4, 2, 3, segments), true),
+      fused(attention("attention_single", 9, 3, 1, 0, segments), true),
+      fused(with_alibi(attention("attention_grouped", 9, 4, 2, 0, segments), {1, false}), true),
+      with_alibi(plain(4, 4), {1, false}),
+      with_alibi(attention("attention_six_heads", 9, 6, 3, 0, segments), {0.5F, false}),
+      with_alibi(attention("attention_six_heads", 9, 6, 3, 0, segments), {0.5F, true}),
       attention("attention", 11, 2, 2, 0, Numbers(22, 0)),
       attention("attention_grouped", 9, 4, 2, 0, Numbers(18, 0)),
       attention("attention_window", 13, 2, 1, 4, Numbers(26, 0)),

@@ -52,6 +52,10 @@ BuiltOp build(const OpCase& test, DType dtype, bool with_so_far) {
   std::unordered_map<ValueId, ValueId> accumulators;
   for (size_t i = 0; i < test.operands.size(); ++i) {
     const OpOperand& operand = test.operands[i];
+    if (operand.role == Role::absent) {
+      for (std::vector<ValueId>* ids : {&built.operands, &built.gradients, &built.so_far}) ids->push_back(kNoValue);
+      continue;
+    }
     const DType type = operand.role == Role::integers ? DType::i32 : operand.role == Role::fixed ? DType::f32 : dtype;
     const ValueKind kind = operand.role == Role::weight ? ValueKind::parameter : ValueKind::input;
     built.operands.push_back(add_value(graph, {operand.name, type, operand.shape, kind}));
@@ -70,7 +74,7 @@ BuiltOp build(const OpCase& test, DType dtype, bool with_so_far) {
     built.upstream = add_value(graph, {"upstream", result.dtype, result.shape, ValueKind::input});
     std::vector<bool> needs(graph.values.size(), false);
     for (size_t i = 0; i < test.operands.size(); ++i)
-      needs[static_cast<size_t>(built.operands[i])] = differentiated(test, i);
+      if (built.operands[i] != kNoValue) needs[static_cast<size_t>(built.operands[i])] = differentiated(test, i);
     GradientBuilder builder(graph, accumulators, needs);
     builder.set_gradient(built.result, built.upstream);
     for (size_t i = 0; i < test.operands.size(); ++i)
@@ -126,6 +130,7 @@ void check(const OpCase& test, DType dtype, bool with_so_far) {
 
   GraphRunner runner({built.graph});
   for (size_t i = 0; i < operands.size(); ++i) {
+    if (built.operands[i] == kNoValue) continue;
     runner.set(built.operands[i], floats(operands[i]));
     if (built.so_far[i] != kNoValue) runner.set(built.so_far[i], std::vector<float>(operands[i].size(), kBefore));
     if (differentiated(test, i) && test.operands[i].role == Role::weight)

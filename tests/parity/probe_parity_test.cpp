@@ -1,4 +1,4 @@
-// Logits, loss and every gradient of the llama family against transformers in float32. Tolerances are those of the
+// Logits, loss and every gradient of every model family against transformers in float32. Tolerances are those of the
 // golden data: logits 5e-5 and loss 1e-5 absolute, gradients 2e-5 of each tensor's largest value.
 #include <filesystem>
 #include <tuple>
@@ -32,14 +32,24 @@ void expect_logits(const TensorIndex& got, const std::vector<float>& want, const
   }
 }
 
+// Without rotation softmax does not see a bias of the keys: OPT's gradient is zero in exact arithmetic, and what is
+// left is rounding.
+bool is_rounding_only(const std::string& name) {
+  return name.find("model.decoder.layers.") != std::string::npos && name.ends_with("k_proj.bias");
+}
+
 // Every gradient of `expected` that begins with `prefix`, and no others.
 void expect_gradients(const TensorIndex& got, const Golden& expected, const std::string& prefix) {
   size_t compared = 0;
+  double largest = 0;
+  for (const std::string& name : expected.names())
+    if (name.starts_with(prefix + "grad.")) largest = std::max(largest, max_abs(expected.f32(name)));
   for (const std::string& name : expected.names()) {
     if (!name.starts_with(prefix + "grad.")) continue;
     const std::vector<float> want = expected.f32(name);
     const std::vector<float> gradient = read_tensor_as<float>(got, name.substr(prefix.size()));
-    EXPECT_LE(max_difference(gradient, want), kGradient * max_abs(want)) << name << ", largest " << max_abs(want);
+    const double tolerance = is_rounding_only(name) ? 1e-3 * largest : kGradient * max_abs(want);
+    EXPECT_LE(max_difference(gradient, want), tolerance) << name << ", largest " << max_abs(want);
     ++compared;
   }
   EXPECT_GT(compared, 10U);
@@ -83,7 +93,7 @@ TEST_P(ModelParity, Bf16LossIsNear) {
   EXPECT_NEAR(read_tensor_as<float>(got, "loss").at(0), expected.f32("loss").at(0), kBf16Loss);
   // Directions agree, too: bf16 keeps about 8 bits, sums over a small model stay within a few percent.
   for (const std::string& name : expected.names()) {
-    if (!name.starts_with("grad.")) continue;
+    if (!name.starts_with("grad.") || is_rounding_only(name)) continue;
     const std::vector<float> want = expected.f32(name), gradient = read_tensor_as<float>(got, name);
     ASSERT_EQ(gradient.size(), want.size());
     double dot = 0, ours = 0, theirs = 0;
@@ -103,6 +113,21 @@ INSTANTIATE_TEST_SUITE_P(LlamaFamily, ModelParity,
                          [](const auto& info) {
                            return std::get<0>(info.param) + (std::get<1>(info.param) == "config.json" ? "" : "_legacy");
                          });
+
+INSTANTIATE_TEST_SUITE_P(
+    LayerNormFamilies, ModelParity,
+    testing::Values(std::tuple("gpt2", "config.json"), std::tuple("opt", "config.json"),
+                    std::tuple("opt_350m_style", "config.json"), std::tuple("bloom", "config.json"),
+                    std::tuple("gpt_neox", "config.json"), std::tuple("gpt_neox", "config_legacy.json"),
+                    std::tuple("gpt_neox_serial", "config.json"), std::tuple("gpt_neox_serial", "config_legacy.json"),
+                    std::tuple("phi", "config.json"), std::tuple("phi", "config_legacy.json"),
+                    std::tuple("falcon", "config.json"), std::tuple("falcon", "config_legacy.json"),
+                    std::tuple("falcon40b_style", "config.json"), std::tuple("falcon40b_style", "config_legacy.json"),
+                    std::tuple("starcoder2", "config.json"), std::tuple("starcoder2", "config_legacy.json")),
+    [](const auto& info) {
+      return std::string(std::get<0>(info.param)) +
+             (std::string(std::get<1>(info.param)) == "config.json" ? "" : "_legacy");
+    });
 
 // The batch of packing/MODEL without its prefix; `leave_out` drops one tensor.
 std::string write_batch_file(const TestFolder& folder, const Golden& golden, const std::string& prefix,

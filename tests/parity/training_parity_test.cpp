@@ -121,18 +121,38 @@ TEST_P(TrainingParity, TwentySteps) {
   const TensorIndex weights =
       open_safetensors(report.output + (full ? "/model.safetensors" : "/adapter_model.safetensors"));
   EXPECT_EQ(weights.entries.size(), final_weights.names().size());
-  for (const std::string& tensor : final_weights.names())
-    EXPECT_LE(max_difference(read_tensor_as<float>(weights, tensor), final_weights.f32(tensor)), kWeights) << tensor;
+  for (const std::string& tensor : final_weights.names()) {
+    std::vector<float> ours = read_tensor_as<float>(weights, tensor), theirs = final_weights.f32(tensor);
+    ASSERT_EQ(ours.size(), theirs.size()) << tensor;
+    // Softmax does not see a bias of GPT-2's keys: its gradient is zero in exact arithmetic, and Adam makes steps of
+    // what rounding leaves.
+    if (full && tensor.ends_with("c_attn.bias"))
+      for (size_t i = ours.size() / 3; i < 2 * ours.size() / 3; ++i) ours[i] = theirs[i] = 0;
+    EXPECT_LE(max_difference(ours, theirs), kWeights) << tensor;
+  }
 }
 
 constexpr std::pair<const char*, const char*> kRuns[] = {
-    {"full-adamw", "llama_tied"},   {"full-adamw", "qwen3"},     {"full-sgd-momentum", "llama_tied"},
-    {"full-sgd-momentum", "qwen3"}, {"full-adam", "llama_tied"}, {"grad-accumulation", "llama_tied"},
-    {"lora", "llama_tied"},         {"lora", "qwen3"},           {"lora-subset", "llama_tied"},
-    {"lora-subset", "qwen3"},       {"rslora", "llama_tied"},    {"rslora", "qwen3"},
+    {"full-adamw", "llama_tied"},
+    {"full-adamw", "qwen3"},
+    {"full-sgd-momentum", "llama_tied"},
+    {"full-sgd-momentum", "qwen3"},
+    {"full-adam", "llama_tied"},
+    {"grad-accumulation", "llama_tied"},
+    {"lora", "llama_tied"},
+    {"lora", "qwen3"},
+    {"lora-subset", "llama_tied"},
+    {"lora-subset", "qwen3"},
+    {"rslora", "llama_tied"},
+    {"rslora", "qwen3"},
+    {"full-adamw", "gpt2"},
+    {"full-sgd-momentum", "gpt2"},
+    {"lora", "gpt2"},
+    {"lora-subset", "gpt2"},
+    {"rslora", "gpt2"},
 };
 
-INSTANTIATE_TEST_SUITE_P(LlamaFamily, TrainingParity,
+INSTANTIATE_TEST_SUITE_P(AllMethods, TrainingParity,
                          testing::Combine(testing::ValuesIn(kRuns), testing::Values(Cut::whole, Cut::small)),
                          [](const auto& info) {
                            const auto& run = std::get<0>(info.param);

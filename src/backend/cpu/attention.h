@@ -31,6 +31,16 @@ struct AttentionShape {
   float scale = 1.0F;        // > 0
   float softcap = 0.0F;      // 0: none; else score = softcap * tanh(q.k * scale / softcap)
   DType dtype = DType::f32;  // of every tensor but lse: f32 or bf16
+  // Heads inside a row of q (dq), k, v (dk, dv), where those are parts of a fused projection. 0: side by side.
+  int64_t q_group_stride = 0;  // from the first query head of a key head to the first of the next
+  int64_t kv_head_stride = 0;  // from a key (value) head to the next
+  // Linear biases (Press et al. 2021, arXiv:2108.12409): score += alibi_factor * slope(head) * (j - a), not with a
+  // softcap. 0: none. alibi_bf16: slope and slope * (position of j in its segment) are rounded to bf16.
+  float alibi_factor = 0.0F;
+  bool alibi_bf16 = false;
+
+  int64_t group_stride() const { return q_group_stride > 0 ? q_group_stride : heads / kv_heads * head_dim; }
+  int64_t head_stride() const { return kv_head_stride > 0 ? kv_head_stride : head_dim; }
 };
 
 // Bytes of the workspace (64-byte aligned) that a call with at most `threads` threads needs. Exact, and cheap to ask.

@@ -59,9 +59,9 @@ void pack_queries(const Call& call, const QueryTile& tile, const Buffers& buffer
   const char *q[kAttentionBlock], *dout[kAttentionBlock], *out[kAttentionBlock];
   for (int64_t panel = 0; panel < tile.ranges * b.group; ++panel) {
     const int64_t r = panel / b.group, g = panel % b.group, blocks = panel * b.depth * b.block_bytes;
-    query_rows(call.q, s.q_row_stride, s, b, tile, r, g, q);
-    query_rows(call.dout, s.out_row_stride, s, b, tile, r, g, dout);
-    query_rows(call.out, s.out_row_stride, s, b, tile, r, g, out);
+    query_rows(call.q, s.q_row_stride, s.group_stride(), s, b, tile, r, g, q);
+    query_rows(call.dout, s.out_row_stride, b.group * s.head_dim, s, b, tile, r, g, dout);
+    query_rows(call.out, s.out_row_stride, b.group * s.head_dim, s, b, tile, r, g, out);
     call.kernels.pack_b_transposed(q, s.dtype, s.head_dim, buffers.queries_t + blocks, b.block_bytes);
     call.kernels.pack_b_transposed(dout, s.dtype, s.head_dim, buffers.grads_t + blocks, b.block_bytes);
     call.kernels.pack_b(q, s.dtype, s.head_dim, buffers.queries + blocks, b.block_bytes);
@@ -94,7 +94,8 @@ void pack_keys(const Call& call, const QueryTile& tile, int64_t first_key, const
 }
 
 // P^T and dS^T of one panel and key block, and its part of dQ^T = K^T dS^T.
-void differentiate(const Call& call, int64_t panel, const VisibleStrips& visible, bool first, const Buffers& buffers) {
+void differentiate(const Call& call, int64_t panel, int64_t head, const VisibleStrips& visible, bool first,
+                   const Buffers& buffers) {
   const AttentionBlocks& b = call.blocks;
   const AttentionShape& s = call.shape;
   const AttentionKernels& kernels = call.kernels;
@@ -106,6 +107,10 @@ void differentiate(const Call& call, int64_t panel, const VisibleStrips& visible
   float scale2 = s.scale * kLog2E;
   if (s.softcap > 0.0F) {
     kernels.softcap(buffers.scores, strips, s.scale, s.softcap);
+    scale2 = kLog2E;
+  }
+  if (s.alibi_factor != 0.0F) {
+    add_alibi(kernels, s, head, visible, buffers.scores);
     scale2 = kLog2E;
   }
   const int64_t a_offset = (visible.first * b.panels + panel) * b.block_bytes;
@@ -158,12 +163,13 @@ void write_query_gradients(const Call& call, const QueryTile& tile, int64_t r, i
   alignas(64) float factors[kAttentionBlock];
   std::fill(factors, factors + kAttentionBlock, s.scale);
   char* rows[kAttentionBlock];
-  query_rows(call.dq, s.q_row_stride, s, b, tile, r, g, rows);
-  const int64_t first = tile.first_query + r * kAttentionBlock, head = tile.kv_head * b.group + g;
+  query_rows(call.dq, s.q_row_stride, s.group_stride(), s, b, tile, r, g, rows);
+  const int64_t first = tile.first_query + r * kAttentionBlock;
+  const int64_t head_column = tile.kv_head * s.group_stride() + g * s.head_dim;
   for (int64_t c = 0; c < kAttentionBlock && first + c < s.q_len; ++c) {
     if (rows[c] != nullptr && touched) continue;
     rows[c] = nullptr;
-    char* row = call.dq + ((tile.batch * s.q_len + first + c) * s.q_row_stride + head * s.head_dim) * b.element_bytes;
+    char* row = call.dq + ((tile.batch * s.q_len + first + c) * s.q_row_stride + head_column) * b.element_bytes;
     std::memset(row, 0, static_cast<size_t>(s.head_dim * b.element_bytes));
   }
   call.kernels.write_transposed(buffers.dq + (r * b.group + g) * b.depth * kAttentionBlockF32Bytes / 4, factors, rows,
@@ -187,7 +193,7 @@ void run_query_block(const Call& call, int64_t batch, int64_t kv_head, int64_t q
       visible[range] = visible_strips(tile.range[range], keys, b.strips);
       if (visible[range].first >= visible[range].end) continue;
       for (int64_t g = 0; g < b.group; ++g)
-        differentiate(call, r * b.group + g, visible[range], !touched[range], buffers);
+        differentiate(call, r * b.group + g, tile.kv_head * b.group + g, visible[range], !touched[range], buffers);
       touched[range] = true;
     }
     add_key_gradients(call, tile, key, visible, buffers);

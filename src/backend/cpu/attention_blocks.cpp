@@ -1,6 +1,7 @@
 #include "backend/cpu/attention_blocks.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "base/bytes.h"
@@ -34,6 +35,7 @@ void check_attention_shape(const AttentionShape& s) {
   PLIMSOLL_CHECK(s.q_offset >= 0 && s.q_offset + s.q_len <= s.kv_len, "queries must stand among the keys");
   PLIMSOLL_CHECK(s.kv_len < std::numeric_limits<int32_t>::max() - 256, "kv_len must fit 31 bits");
   PLIMSOLL_CHECK(s.scale > 0.0F && s.softcap >= 0.0F && s.window >= 0, "scale > 0, softcap and window >= 0");
+  PLIMSOLL_CHECK(s.alibi_factor == 0.0F || s.softcap == 0.0F, "alibi has no softcap");
   PLIMSOLL_CHECK(s.q_row_stride >= s.heads * s.head_dim && s.out_row_stride >= s.heads * s.head_dim &&
                      s.k_row_stride >= s.kv_heads * s.head_dim && s.v_row_stride >= s.kv_heads * s.head_dim,
                  "row strides must hold all heads");
@@ -64,6 +66,8 @@ void describe_queries(const AttentionShape& shape, const AttentionSegments& segm
     }
     range.lo[column] = lo;
     range.hi[column] = position;
+    const bool starts = segment >= 0 && segments.start != nullptr;
+    range.position[column] = static_cast<float>(position - (starts ? segments.start[position] : 0));
     range.segment[column] = segment;
     range.highest_lo = std::max(range.highest_lo, lo);
     range.lowest_hi = std::min(range.lowest_hi, position);
@@ -98,6 +102,10 @@ void describe_keys(const AttentionShape& shape, const AttentionSegments& segment
       const int64_t key = first_key + strip * kAttentionBlock + r;
       const int32_t id = key >= shape.kv_len ? -1 : segments.ids == nullptr ? 0 : segments.ids[key];
       keys.segment[strip * kAttentionBlock + r] = id;
+      if (shape.alibi_factor != 0.0F) {
+        const bool starts = id >= 0 && segments.start != nullptr;
+        keys.position[strip * kAttentionBlock + r] = static_cast<float>(key - (starts ? segments.start[key] : 0));
+      }
       low = std::min(low, id);
       high = std::max(high, id);
     }
@@ -122,8 +130,44 @@ VisibleStrips visible_strips(const QueryRange& range, const KeyBlock& keys, int6
                       keys.segment_low[at] == range.segment_low && keys.segment_high[at] == range.segment_low;
     if (!open) masked |= uint32_t{1} << (strip - visible.first);
   }
+  visible.query_position = range.position;
+  visible.key_position = keys.position + visible.first * kAttentionBlock;
   visible.mask = {range.lo, range.hi, range.segment, keys.segment + visible.first * kAttentionBlock, first_key, masked};
   return visible;
+}
+
+namespace {
+
+// Without the factor.
+double plain_slope(const AttentionShape& shape, int64_t head) {
+  int64_t powers = 1;
+  while (2 * powers <= shape.heads) powers *= 2;
+  const double slope =
+      head < powers ? std::exp2(-8.0 * static_cast<double>(head + 1) / static_cast<double>(powers))
+                    : std::exp2(-4.0 * static_cast<double>(2 * (head - powers) + 1) / static_cast<double>(powers));
+  return shape.alibi_bf16 ? static_cast<double>(bf16_to_f32(f32_to_bf16(static_cast<float>(slope)))) : slope;
+}
+
+}  // namespace
+
+float alibi_slope(const AttentionShape& shape, int64_t head) {
+  return static_cast<float>(plain_slope(shape, head)) * shape.alibi_factor;
+}
+
+float alibi_rounding(const AttentionShape& shape, int64_t head, float position) {
+  if (!shape.alibi_bf16) return 0.0F;
+  const float exact = static_cast<float>(plain_slope(shape, head)) * position;
+  return (bf16_to_f32(f32_to_bf16(exact)) - exact) * shape.alibi_factor;
+}
+
+void add_alibi(const AttentionKernels& kernels, const AttentionShape& shape, int64_t head, const VisibleStrips& visible,
+               float* scores) {
+  float rounding[kMaxStrips * kAttentionBlock] = {};
+  const int64_t strips = visible.end - visible.first;
+  for (int64_t row = 0; shape.alibi_bf16 && row < strips * kAttentionBlock; ++row)
+    rounding[row] = alibi_rounding(shape, head, visible.key_position[row]);
+  kernels.alibi(
+      {scores, strips, shape.scale, alibi_slope(shape, head), visible.query_position, visible.key_position, rounding});
 }
 
 }  // namespace plimsoll::cpu

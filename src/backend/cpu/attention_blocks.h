@@ -35,9 +35,10 @@ struct AttentionSegments {
 // 32 consecutive queries of one batch row, as positions among the keys.
 struct QueryRange {
   alignas(64) int32_t lo[kAttentionBlock], hi[kAttentionBlock], segment[kAttentionBlock];
-  bool valid[kAttentionBlock];    // a query that exists and is no padding
-  int32_t first_key, end_key;     // keys that at least one query may see; empty when none is valid
-  int32_t highest_lo, lowest_hi;  // keys between these are within the range of every query
+  float position[kAttentionBlock];  // within the segment
+  bool valid[kAttentionBlock];      // a query that exists and is no padding
+  int32_t first_key, end_key;       // keys that at least one query may see; empty when none is valid
+  int32_t highest_lo, lowest_hi;    // keys between these are within the range of every query
   int32_t segment_low, segment_high;
 };
 void describe_queries(const AttentionShape& shape, const AttentionSegments& segments, int64_t first_query,
@@ -47,6 +48,7 @@ void describe_queries(const AttentionShape& shape, const AttentionSegments& segm
 struct KeyBlock {
   int64_t first_key;
   int32_t segment[kMaxStrips * kAttentionBlock];
+  float position[kMaxStrips * kAttentionBlock];               // within the segment; set for alibi only
   std::array<int32_t, kMaxStrips> segment_low, segment_high;  // per strip
 };
 void describe_keys(const AttentionShape& shape, const AttentionSegments& segments, int64_t first_key, KeyBlock& keys);
@@ -55,8 +57,18 @@ void describe_keys(const AttentionShape& shape, const AttentionSegments& segment
 struct VisibleStrips {
   int64_t first, end;
   AttentionPanelMask mask;
+  const float *query_position, *key_position;  // of the panel's columns, and of the rows from `first` on
 };
 VisibleStrips visible_strips(const QueryRange& range, const KeyBlock& keys, int64_t strips);
+
+// The slope of a query head: 2^(-8 h / n) for n heads where n is a power of two; heads beyond the largest power of two
+// take every other slope of twice as many (Press et al. 2021). Times alibi_factor.
+float alibi_slope(const AttentionShape& shape, int64_t head);
+// What a key at `position` adds to its scores beyond slope * position: the rounding of alibi_bf16, else 0.
+float alibi_rounding(const AttentionShape& shape, int64_t head, float position);
+// Scores q.k of the visible strips of one panel become q.k * scale + bias.
+void add_alibi(const AttentionKernels& kernels, const AttentionShape& shape, int64_t head, const VisibleStrips& visible,
+               float* scores);
 
 // One query block of one key head: where it stands, and what its queries see.
 struct QueryTile {
@@ -70,12 +82,13 @@ void describe_tile(const AttentionShape& shape, const AttentionBlocks& blocks, c
                    int64_t batch, int64_t kv_head, int64_t query_block, QueryTile& tile);
 
 // Pointers into a tensor of `row_stride` elements a row (as that of AttentionShape), for the packing kernels.
-// Queries: the 32 of range r for head g of the group; null where there is none and for padding.
+// Queries: the 32 of range r for head g of the group; null where there is none and for padding. group_stride: that of
+// the tensor, elements from one group's first head to the next's.
 template <typename Byte>
-void query_rows(Byte* tensor, int64_t row_stride, const AttentionShape& s, const AttentionBlocks& b,
-                const QueryTile& tile, int64_t r, int64_t g, Byte** rows) {
+void query_rows(Byte* tensor, int64_t row_stride, int64_t group_stride, const AttentionShape& s,
+                const AttentionBlocks& b, const QueryTile& tile, int64_t r, int64_t g, Byte** rows) {
   const int64_t first = tile.batch * s.q_len + tile.first_query + r * kAttentionBlock;
-  const int64_t head = (tile.kv_head * b.group + g) * s.head_dim;
+  const int64_t head = tile.kv_head * group_stride + g * s.head_dim;
   for (int64_t c = 0; c < kAttentionBlock; ++c)
     rows[c] = tile.range[static_cast<size_t>(r)].valid[c] ? tensor + ((first + c) * row_stride + head) * b.element_bytes
                                                           : nullptr;
@@ -87,8 +100,8 @@ void key_rows(Byte* tensor, int64_t row_stride, const AttentionShape& s, const A
   for (int64_t r = 0; r < kAttentionBlock; ++r) {
     const int64_t key = first_key + r;
     const bool present = key < s.kv_len && (ids == nullptr || ids[key] >= 0);
-    rows[r] =
-        present ? tensor + ((batch * s.kv_len + key) * row_stride + kv_head * s.head_dim) * b.element_bytes : nullptr;
+    rows[r] = present ? tensor + ((batch * s.kv_len + key) * row_stride + kv_head * s.head_stride()) * b.element_bytes
+                      : nullptr;
   }
 }
 

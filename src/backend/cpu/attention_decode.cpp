@@ -35,6 +35,7 @@ struct Chunk {
   const int32_t* keys;
   int64_t count;
   float scale, softcap;
+  const float* bias;              // (group, kChunkKeys) to add to the scaled scores, or null
   const float* q;                 // (group, padded_dim)
   float* scores;                  // (group, kChunkKeys)
   float *maximum, *sum, *values;  // (group), (group), (group, padded_dim)
@@ -144,7 +145,10 @@ HWY_ATTR void normalize(const Chunk& c, int64_t head) {
   float* s = c.scores + head * kChunkKeys;
   std::fill(s + c.count, s + round_up(c.count, kPadding), kNoScore);
   const bool capped = c.softcap > 0.0F;
-  const VF inner = hn::Set(df, capped ? c.scale / c.softcap : c.scale * kLog2E), cap = hn::Set(df, c.softcap * kLog2E);
+  if (c.bias != nullptr)
+    for (int64_t i = 0; i < c.count; ++i) s[i] = s[i] * c.scale + c.bias[head * kChunkKeys + i];
+  const float scale = c.bias != nullptr ? 1.0F : c.scale;
+  const VF inner = hn::Set(df, capped ? scale / c.softcap : scale * kLog2E), cap = hn::Set(df, c.softcap * kLog2E);
   VF highest = hn::Set(df, kNoScore);
   for (int64_t i = 0; i < c.count; i += lanes) {
     VF value = hn::Mul(hn::Load(df, s + i), inner);
@@ -215,7 +219,8 @@ Plan make_plan(const AttentionShape& s) {
   plan.chunks = ceil_div(s.kv_len, kChunkKeys);
   plan.partial_floats = plan.group * plan.padded_dim + 2 * round_up(plan.group, kPadding);
   plan.partial_bytes = round_up(s.batch * s.kv_heads * plan.chunks * plan.partial_floats * 4, 64);
-  plan.thread_bytes = round_up(plan.group * (plan.padded_dim + kChunkKeys) * 4, 64);
+  const int64_t biases = s.alibi_factor != 0.0F ? kChunkKeys : 0;
+  plan.thread_bytes = round_up(plan.group * (plan.padded_dim + kChunkKeys + biases) * 4, 64);
   return plan;
 }
 
@@ -263,11 +268,23 @@ void decode_forward(ThreadPool& pool, const AttentionShape& s, const void* q, co
     for (int64_t g = 0; g < plan.group; ++g)
       for (int64_t i = 0; i < plan.padded_dim; ++i)
         q_rows[g * plan.padded_dim + i] =
-            i < s.head_dim ? element(q, s.dtype, batch * s.q_row_stride + (kv_head * plan.group + g) * s.head_dim + i)
-                           : 0.0F;
+            i < s.head_dim
+                ? element(q, s.dtype, batch * s.q_row_stride + kv_head * s.group_stride() + g * s.head_dim + i)
+                : 0.0F;
+    float* biases = s.alibi_factor == 0.0F ? nullptr : q_rows + plan.group * (plan.padded_dim + kChunkKeys);
+    const int64_t start = segment_start == nullptr ? 0 : segment_start[batch * s.kv_len + position];
+    for (int64_t g = 0; biases != nullptr && g < plan.group; ++g) {
+      const int64_t head = kv_head * plan.group + g;
+      const float slope = alibi_slope(s, head);
+      for (int64_t i = 0; i < count; ++i) {
+        const int64_t key = keys[static_cast<size_t>(i)];
+        biases[g * kChunkKeys + i] =
+            slope * static_cast<float>(key - position) + alibi_rounding(s, head, static_cast<float>(key - start));
+      }
+    }
     const Chunk chunk = {
-        static_cast<const char*>(k) + (batch * s.kv_len * s.k_row_stride + kv_head * s.head_dim) * element_bytes,
-        static_cast<const char*>(v) + (batch * s.kv_len * s.v_row_stride + kv_head * s.head_dim) * element_bytes,
+        static_cast<const char*>(k) + (batch * s.kv_len * s.k_row_stride + kv_head * s.head_stride()) * element_bytes,
+        static_cast<const char*>(v) + (batch * s.kv_len * s.v_row_stride + kv_head * s.head_stride()) * element_bytes,
         s.k_row_stride * element_bytes,
         s.v_row_stride * element_bytes,
         s.dtype,
@@ -278,6 +295,7 @@ void decode_forward(ThreadPool& pool, const AttentionShape& s, const void* q, co
         count,
         s.scale,
         s.softcap,
+        biases,
         q_rows,
         q_rows + plan.group * plan.padded_dim,
         sums,

@@ -138,6 +138,20 @@ HWY_ATTR void softcap(float* s, int64_t strips, float scale, float cap) {
     hn::Store(hn::Mul(caps, tanh(hn::Mul(hn::Load(df, s + i), factor))), df, s + i);
 }
 
+HWY_ATTR void alibi(const AttentionAlibi& a) {
+  const DF df;
+  const VF scale = hn::Set(df, a.scale), slope = hn::Set(df, a.slope);
+  for (int64_t column = 0; column < kAttentionBlock; column += static_cast<int64_t>(hn::Lanes(df))) {
+    const VF query = hn::LoadU(df, a.query_position + column);
+    float* s = a.s + column;
+    for (int64_t row = 0; row < a.strips * kAttentionBlock; ++row, s += kAttentionBlock) {
+      const VF distance = hn::Sub(hn::Set(df, a.key_position[row]), query);
+      const VF bias = hn::MulAdd(slope, distance, hn::Set(df, a.key_rounding[row]));
+      hn::Store(hn::MulAdd(hn::Load(df, s), scale, bias), df, s);
+    }
+  }
+}
+
 // The columns of a mask that one vector covers.
 struct MaskColumns {
   hn::Vec<DI> lo, hi, segment;
@@ -303,22 +317,10 @@ HWY_ATTR void write_rows(const float* c_blocks, float factor, char* const* rows,
 void nothing() {}
 
 const AttentionKernels* kernels() {
-  static constexpr AttentionKernels kTable = {4,
-                                              nothing,
-                                              nothing,
-                                              pack_rows,
-                                              pack_rows,
-                                              pack_transposed,
-                                              pack_transposed,
-                                              gemm,
-                                              softcap,
-                                              softmax,
-                                              softmax_gradient,
-                                              rescale_columns,
-                                              log_sums,
-                                              dot,
-                                              write_transposed,
-                                              write_rows};
+  static constexpr AttentionKernels kTable = {
+      4,    nothing,          nothing,   pack_rows, pack_rows,        pack_transposed, pack_transposed,
+      gemm, softcap,          alibi,     softmax,   softmax_gradient, rescale_columns, log_sums,
+      dot,  write_transposed, write_rows};
   return &kTable;
 }
 

@@ -47,7 +47,7 @@ void pack_queries(const Call& call, const QueryTile& tile, const Buffers& buffer
   const char* rows[kAttentionBlock];
   for (int64_t r = 0; r < tile.ranges; ++r)
     for (int64_t g = 0; g < b.group; ++g) {
-      query_rows(call.q, call.shape.q_row_stride, call.shape, b, tile, r, g, rows);
+      query_rows(call.q, call.shape.q_row_stride, call.shape.group_stride(), call.shape, b, tile, r, g, rows);
       call.kernels.pack_b_transposed(rows, call.shape.dtype, call.shape.head_dim,
                                      buffers.queries + (r * b.group + g) * b.depth * b.block_bytes, b.block_bytes);
     }
@@ -69,7 +69,8 @@ void pack_keys(const Call& call, const QueryTile& tile, int64_t first_key, const
 }
 
 // Adds the visible keys of one block to the sums of one panel.
-void attend(const Call& call, int64_t panel, const VisibleStrips& visible, bool first, const Buffers& buffers) {
+void attend(const Call& call, int64_t panel, int64_t head, const VisibleStrips& visible, bool first,
+            const Buffers& buffers) {
   const AttentionBlocks& b = call.blocks;
   const AttentionShape& s = call.shape;
   const int64_t strips = visible.end - visible.first;
@@ -79,6 +80,10 @@ void attend(const Call& call, int64_t panel, const VisibleStrips& visible, bool 
   float scale2 = s.scale * kLog2E;
   if (s.softcap > 0.0F) {
     call.kernels.softcap(buffers.scores, strips, s.scale, s.softcap);
+    scale2 = kLog2E;
+  }
+  if (s.alibi_factor != 0.0F) {
+    add_alibi(call.kernels, s, head, visible, buffers.scores);
     scale2 = kLog2E;
   }
   float* sums = buffers.sums + panel * b.depth * kAttentionBlockF32Bytes / 4;
@@ -105,7 +110,7 @@ void finish_panel(const Call& call, const QueryTile& tile, int64_t r, int64_t g,
   alignas(64) float factors[kAttentionBlock] = {}, logs[kAttentionBlock];
   call.kernels.log_sums(maximum, total, logs);
   char* rows[kAttentionBlock];
-  query_rows(call.out, s.out_row_stride, s, b, tile, r, g, rows);
+  query_rows(call.out, s.out_row_stride, b.group * s.head_dim, s, b, tile, r, g, rows);
   for (int64_t c = 0; c < kAttentionBlock && first + c < s.q_len;
        ++c, empty_row += s.out_row_stride * b.element_bytes) {
     const bool sees = rows[c] != nullptr && total[c] != 0.0F;
@@ -141,7 +146,8 @@ void run_tile(const Call& call, int64_t index, const Buffers& buffers) {
       const VisibleStrips visible = visible_strips(tile.range[static_cast<size_t>(r)], keys, b.strips);
       if (visible.first >= visible.end) continue;
       bool& seen = touched[static_cast<size_t>(r)];
-      for (int64_t g = 0; g < b.group; ++g) attend(call, r * b.group + g, visible, !seen, buffers);
+      for (int64_t g = 0; g < b.group; ++g)
+        attend(call, r * b.group + g, tile.kv_head * b.group + g, visible, !seen, buffers);
       seen = true;
     }
   }

@@ -66,6 +66,15 @@ struct AttentionSoftmaxGradient {
   const AttentionPanelMask* mask;
 };
 
+// S = S * scale + slope * (key position - query position) + rounding of the key, over `strips` C blocks.
+struct AttentionAlibi {
+  float* s;
+  int64_t strips;
+  float scale, slope;
+  const float* query_position;               // [32]
+  const float *key_position, *key_rounding;  // one per row
+};
+
 struct AttentionKernels {
   int64_t element_bytes;  // of A and B blocks: 4 (f32) or 2 (bf16)
 
@@ -83,6 +92,7 @@ struct AttentionKernels {
   void (*gemm)(const AttentionGemm& gemm);
   // s = softcap * tanh(s * scale / softcap) over `strips` C blocks.
   void (*softcap)(float* s, int64_t strips, float scale, float softcap);
+  void (*alibi)(const AttentionAlibi& alibi);
   bool (*softmax)(const AttentionSoftmax& softmax);  // true when a rescale differs from 1
   void (*softmax_gradient)(const AttentionSoftmaxGradient& gradient);
   void (*rescale_columns)(float* c_blocks, int64_t blocks, const float* factors);  // factors[32]

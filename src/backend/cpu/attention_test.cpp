@@ -123,6 +123,16 @@ bool sees(const Case& c, int64_t b, int64_t i, int64_t j) {
   return query_id >= 0 && query_id == c.ids[static_cast<size_t>(b * s.kv_len + j)];
 }
 
+double naive_alibi(const AttentionShape& s, int64_t head, int64_t key, int64_t query) {
+  const auto rounded = [&](double x) {
+    return s.alibi_bf16 ? double{bf16_to_f32(f32_to_bf16(static_cast<float>(x)))} : x;
+  };
+  const double power = std::exp2(std::floor(std::log2(static_cast<double>(s.heads))));
+  const double index = static_cast<double>(head) + 1;
+  const double slope = rounded(std::exp2(index <= power ? -8 / power * index : -4 / power * (2 * (index - power) - 1)));
+  return double{s.alibi_factor} * (rounded(slope * static_cast<double>(key)) - slope * static_cast<double>(query));
+}
+
 // The definition, in double. Two passes of O(T^2 D) over every head.
 Results naive(const Case& c) {
   const AttentionShape& s = c.shape;
@@ -157,6 +167,10 @@ Results naive(const Case& c) {
             const double t = std::tanh(sum / s.softcap);
             sum = s.softcap * t;
             slope[at] = 1 - t * t;
+          }
+          if (s.alibi_factor != 0) {
+            const int32_t start = c.start.empty() ? 0 : c.start[static_cast<size_t>(b * s.kv_len + i + s.q_offset)];
+            sum += naive_alibi(s, h, j - start, i + s.q_offset - start);
           }
           score[at] = sum;
           highest = std::max(highest, sum);
@@ -318,6 +332,9 @@ TEST(Attention, GoldenSlidingWindow) {
 TEST(Attention, GoldenSoftcap) {
   check_golden("softcap", 5e-6, [](Case& c) { c.shape.softcap = 5.0F; });
 }
+TEST(Attention, GoldenAlibi) {
+  check_golden("alibi", 5e-6, [](Case& c) { c.shape.alibi_factor = 1.0F; });
+}
 TEST(Attention, GoldenLargeScores) {
   check_golden("large_scores", 1e-3, [](Case& c) { c.shape.scale = 1.0F; });
 }
@@ -399,11 +416,14 @@ std::vector<Setting> f32_blocks_on_all_targets() {
 void check_all_masks(DType dtype, const std::vector<Setting>& settings) {
   uint32_t seed = 1;
   for (const Sizes& z : kSizes)
-    for (int mask = 0; mask < 5; ++mask) {
+    for (int mask = 0; mask < 7; ++mask) {
       AttentionShape shape = make_shape(z.batch, z.q_len, z.kv_len, z.heads, z.kv_heads, z.head_dim);
       shape.dtype = dtype;
       if (mask == 1 || mask == 4) shape.window = 37;
       if (mask == 3) shape.softcap = 2.0F;
+      if (mask == 5) shape.alibi_factor = 1.0F;
+      if (mask == 6) shape.alibi_factor = shape.scale;
+      shape.alibi_bf16 = mask == 6;
       if (mask == 4) {  // rows with other tensors in between
         shape.q_row_stride += 24;
         shape.k_row_stride += 8;
@@ -445,6 +465,56 @@ TEST(Attention, Bf16EqualsDefinition) {
   for (const auto kernels : {bf16_dot_attention_kernels, bf16_amx_attention_kernels})
     if (kernels() != nullptr) settings.push_back({0, kernels});
   check_all_masks(DType::bf16, settings);
+}
+
+// q, k and v as columns of one row, group by group, and their gradients written into one such row.
+TEST(Attention, FusedRowsGiveTheSameBits) {
+  for (const DType dtype : {DType::f32, DType::bf16})
+    for (const int64_t q_len : {100, 1}) {
+      AttentionShape shape = make_shape(2, q_len, q_len, 6, 2, 40);
+      shape.dtype = dtype;
+      Case apart = random_case(shape, 31);
+      add_segments(apart, 31, q_len > 1);
+      const Results expected = run(attention_kernels(dtype), apart, 1);
+
+      constexpr int64_t kDim = 40, kGroup = 3, kStride = (kGroup + 2) * kDim, kWidth = 2 * kStride;
+      shape.q_row_stride = shape.k_row_stride = shape.v_row_stride = kWidth;
+      shape.q_group_stride = shape.kv_head_stride = kStride;
+      Floats fused(static_cast<size_t>(2 * q_len * kWidth)), dfused;
+      const auto copy = [&](bool in, Floats& part, Floats& rows, int64_t heads, int64_t column) {
+        for (int64_t row = 0; row < 2 * q_len; ++row)
+          for (int64_t group = 0; group < 2; ++group)
+            for (int64_t i = 0; i < heads * kDim; ++i) {
+              float& one = part[static_cast<size_t>((row * 2 + group) * heads * kDim + i)];
+              float& other = rows[static_cast<size_t>(row * kWidth + group * kStride + column + i)];
+              in ? other = one : one = other;
+            }
+      };
+      copy(true, apart.q, fused, kGroup, 0);
+      copy(true, apart.k, fused, 1, kGroup * kDim);
+      copy(true, apart.v, fused, 1, (kGroup + 1) * kDim);
+      Rows qkv(dtype, fused), dqkv(dtype, Floats(fused.size(), NAN)), dout(dtype, apart.dout),
+          out(dtype, Floats(apart.dout.size(), NAN));
+      const auto part = [&](Rows& rows, int64_t column) {
+        return static_cast<char*>(rows.data()) + column * (dtype == DType::f32 ? 4 : 2);
+      };
+      ThreadPool pool(2);
+      Floats lse(expected.lse.size());
+      Memory workspace =
+          allocate(std::max(attention_workspace_bytes(shape, false, 2), attention_workspace_bytes(shape, true, 2)));
+      constexpr int64_t kKey = kGroup * kDim, kValue = kKey + kDim;
+      attention_forward(pool, shape, qkv.data(), part(qkv, kKey), part(qkv, kValue), apart.ids.data(),
+                        apart.start.data(), out.data(), lse.data(), workspace.get());
+      attention_backward(pool, shape, dout.data(), qkv.data(), part(qkv, kKey), part(qkv, kValue), out.data(),
+                         lse.data(), apart.ids.data(), apart.start.data(), dqkv.data(), part(dqkv, kKey),
+                         part(dqkv, kValue), workspace.get());
+      Results ours{out.values(), lse, expected.dq, expected.dk, expected.dv};
+      dfused = dqkv.values();
+      copy(false, ours.dq, dfused, kGroup, 0);
+      copy(false, ours.dk, dfused, 1, kKey);
+      copy(false, ours.dv, dfused, 1, kValue);
+      expect_same_bits(ours, expected);
+    }
 }
 
 TEST(Attention, SegmentStartMayBeMissing) {

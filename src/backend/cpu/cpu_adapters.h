@@ -10,13 +10,18 @@ void embedding(const KernelContext& c);
 void embedding_grad(const KernelContext& c);
 void rms_norm(const KernelContext& c);
 void rms_norm_grad(const KernelContext& c);
+void layer_norm(const KernelContext& c);
+void layer_norm_grad(const KernelContext& c);
 void rope_table(const KernelContext& c);
 void rope(const KernelContext& c);
 void gated_activation(const KernelContext& c);
 void gated_activation_grad(const KernelContext& c);
+void activation(const KernelContext& c);
+void activation_grad(const KernelContext& c);
 void add(const KernelContext& c);
 void gather_rows(const KernelContext& c);
 int64_t rms_norm_grad_workspace(const Graph& graph, const Op& op);
+int64_t layer_norm_grad_workspace(const Graph& graph, const Op& op);
 
 // Ops around matmul (cpu_backend_matmul.cpp)
 void linear(const KernelContext& c);

@@ -23,6 +23,8 @@ int64_t workspace_bytes(const Graph& graph, const Op& op, int threads) {
       return attention_workspace(graph, op, threads);
     case OpKind::rms_norm_grad:
       return rms_norm_grad_workspace(graph, op);
+    case OpKind::layer_norm_grad:
+      return layer_norm_grad_workspace(graph, op);
     case OpKind::clip_coefficient:
       return clip_coefficient_workspace(graph, op);
     default:
@@ -39,6 +41,8 @@ Backend build_backend() {
   set(OpKind::embedding_grad, k::embedding_grad);
   set(OpKind::rms_norm, k::rms_norm);
   set(OpKind::rms_norm_grad, k::rms_norm_grad);
+  set(OpKind::layer_norm, k::layer_norm);
+  set(OpKind::layer_norm_grad, k::layer_norm_grad);
   set(OpKind::linear, k::linear);
   set(OpKind::linear_grad_weight, k::linear_grad_weight);
   set(OpKind::bias_grad, k::bias_grad);
@@ -49,6 +53,8 @@ Backend build_backend() {
   set(OpKind::cached_attention, k::cached_attention);
   set(OpKind::gated_activation, k::gated_activation);
   set(OpKind::gated_activation_grad, k::gated_activation_grad);
+  set(OpKind::activation, k::activation);
+  set(OpKind::activation_grad, k::activation_grad);
   set(OpKind::add, k::add);
   set(OpKind::linear_cross_entropy, k::linear_cross_entropy);
   set(OpKind::linear_cross_entropy_grad, k::linear_cross_entropy_grad);

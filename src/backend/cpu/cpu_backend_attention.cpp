@@ -1,3 +1,4 @@
+#include <array>
 #include <cstring>
 
 #include "backend/cpu/attention.h"
@@ -20,41 +21,75 @@ cpu::AttentionShape shape_of(const AttentionAttrs& attrs, DType dtype) {
   shape.window = attrs.window;
   shape.scale = attrs.scale;
   shape.dtype = dtype;
+  shape.alibi_factor = attrs.alibi.factor;
+  shape.alibi_bf16 = attrs.alibi.bf16_steps;
+  if (attrs.qkv.fused()) {
+    shape.q_row_stride = shape.k_row_stride = shape.v_row_stride = attrs.qkv.width;
+    shape.q_group_stride = attrs.qkv.group_stride;
+    shape.kv_head_stride = attrs.qkv.kv_stride;
+  }
   return shape;
+}
+
+// Where q, k and v begin: three values, or columns of one.
+template <typename Pointers>
+auto parts_of(const AttentionAttrs& attrs, const Pointers& values, size_t first, DType dtype) {
+  std::array parts = {values[first], values[first], values[first]};
+  if (attrs.qkv.fused()) {
+    parts[0] += dtype_bytes(dtype, attrs.qkv.q_column);
+    parts[1] += dtype_bytes(dtype, attrs.qkv.k_column);
+    parts[2] += dtype_bytes(dtype, attrs.qkv.v_column);
+  } else {
+    parts[1] = values[first + 1];
+    parts[2] = values[first + 2];
+  }
+  return parts;
 }
 
 }  // namespace
 
 void attention(const KernelContext& c) {
-  const cpu::AttentionShape shape = shape_of(c.op.attributes<AttentionAttrs>(), c.operand(0).dtype);
-  cpu::attention_forward(c.pool, shape, c.operands[0], c.operands[1], c.operands[2], c.in<int32_t>(3), c.in<int32_t>(4),
-                         c.results[0], c.out<float>(1), c.workspace.data());
+  const auto& attrs = c.op.attributes<AttentionAttrs>();
+  const cpu::AttentionShape shape = shape_of(attrs, c.operand(0).dtype);
+  const auto in = parts_of(attrs, c.operands, 0, shape.dtype);
+  cpu::attention_forward(c.pool, shape, in[0], in[1], in[2], c.in<int32_t>(3), c.in<int32_t>(4), c.results[0],
+                         c.out<float>(1), c.workspace.data());
 }
 
 void attention_grad(const KernelContext& c) {
-  const cpu::AttentionShape shape = shape_of(c.op.attributes<AttentionAttrs>(), c.operand(1).dtype);
-  cpu::attention_backward(c.pool, shape, c.operands[0], c.operands[1], c.operands[2], c.operands[3], c.operands[4],
-                          c.in<float>(5), c.in<int32_t>(6), c.in<int32_t>(7), c.results[0], c.results[1], c.results[2],
-                          c.workspace.data());
+  const auto& attrs = c.op.attributes<AttentionAttrs>();
+  const cpu::AttentionShape shape = shape_of(attrs, c.operand(1).dtype);
+  const auto in = parts_of(attrs, c.operands, 1, shape.dtype);
+  const auto out = parts_of(attrs, c.results, 0, shape.dtype);
+  cpu::attention_backward(c.pool, shape, c.operands[0], in[0], in[1], in[2], c.operands[4], c.in<float>(5),
+                          c.in<int32_t>(6), c.in<int32_t>(7), out[0], out[1], out[2], c.workspace.data());
 }
 
 void cached_attention(const KernelContext& c) {
   const auto& attrs = c.op.attributes<AttentionAttrs>();
   const int64_t past = c.state.past_length;
   PLIMSOLL_CHECK(past >= 0 && past + attrs.query_length <= attrs.kv_length, "the cache is full");
-  for (size_t i = 0; i < 2; ++i) {
-    const Value& fresh = c.operand(1 + i);
-    const int64_t row_bytes = fresh.bytes() / fresh.shape[0];
-    std::memcpy(c.operands[3 + i] + past * row_bytes, c.operands[1 + i], static_cast<size_t>(fresh.bytes()));
-  }
   cpu::AttentionShape shape = shape_of(attrs, c.operand(0).dtype);
+  const auto in = parts_of(attrs, c.operands, 0, shape.dtype);
+  // Caches hold their heads side by side, wherever the heads of a projection lie.
+  const int64_t head_bytes = dtype_bytes(shape.dtype, attrs.head_dim), row_bytes = attrs.kv_heads * head_bytes;
+  for (size_t i = 0; i < 2; ++i) {
+    std::byte* cache = c.operands[3 + i] + past * row_bytes;
+    for (int64_t row = 0; row < attrs.query_length; ++row)
+      for (int64_t head = 0; head < attrs.kv_heads; ++head)
+        std::memcpy(cache + row * row_bytes + head * head_bytes,
+                    in[1 + i] + dtype_bytes(shape.dtype, row * shape.k_row_stride + head * shape.head_stride()),
+                    static_cast<size_t>(head_bytes));
+  }
+  shape.k_row_stride = shape.v_row_stride = attrs.kv_heads * attrs.head_dim;
+  shape.kv_head_stride = 0;
   shape.kv_len = past + attrs.query_length;
   shape.q_offset = past;
   PLIMSOLL_CHECK(
       cpu::attention_workspace_bytes(shape, false, c.pool.threads()) <= static_cast<int64_t>(c.workspace.size()),
       "attention over a part of the cache needs no more scratch than over all of it");
-  cpu::attention_forward(c.pool, shape, c.operands[0], c.operands[3], c.operands[4], nullptr, nullptr, c.results[0],
-                         nullptr, c.workspace.data());
+  cpu::attention_forward(c.pool, shape, in[0], c.operands[3], c.operands[4], nullptr, nullptr, c.results[0], nullptr,
+                         c.workspace.data());
 }
 
 int64_t attention_workspace(const Graph& graph, const Op& op, int threads) {
@@ -62,6 +97,7 @@ int64_t attention_workspace(const Graph& graph, const Op& op, int threads) {
   const bool backward = op.kind == OpKind::attention_grad;
   cpu::AttentionShape shape = shape_of(attrs, graph.value(op.operands[backward ? 1 : 0]).dtype);
   shape.q_offset = shape.kv_len - shape.q_len;
+  if (op.kind == OpKind::cached_attention) shape.k_row_stride = shape.v_row_stride = attrs.kv_heads * attrs.head_dim;
   return cpu::attention_workspace_bytes(shape, backward, threads);
 }
 

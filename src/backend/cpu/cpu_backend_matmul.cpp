@@ -14,9 +14,10 @@ cpu::MatmulSpec linear_spec(const Graph& graph, const Op& op) {
   const Value& weight = graph.value(op.operands[1]);
   const Value& y = graph.value(op.results[0]);
   cpu::MatmulSpec spec;
-  spec.m = x.shape[0];
-  spec.k = x.shape[1];
+  spec.m = y.shape[0];
+  spec.k = x.shape[attrs.transpose_x ? 0 : 1];
   spec.n = y.shape[1];
+  spec.transpose_a = attrs.transpose_x;
   spec.a = x.dtype;
   spec.b = weight.dtype;
   spec.c = y.dtype;
@@ -56,7 +57,8 @@ cpu::LinearCrossEntropySpec cross_entropy_spec(const Graph& graph, const Op& op)
           op.attributes<CrossEntropyAttrs>().chunk_rows,
           hidden.dtype,
           gradients,
-          gradients && op.operands[4] != kNoValue};
+          gradients && op.operands[4] != kNoValue,
+          op.attributes<CrossEntropyAttrs>().has_bias ? graph.value(op.operands[gradients ? 5 : 4]).dtype : DType::f32};
 }
 
 }  // namespace
@@ -94,6 +96,7 @@ void linear_cross_entropy(const KernelContext& c) {
   tensors.labels = c.in<int32_t>(2);
   tensors.loss_scale = c.in<float>(3);
   tensors.loss_sum = c.out<float>(0);
+  if (c.op.attributes<CrossEntropyAttrs>().has_bias) tensors.bias = c.operands[4];
   cpu::linear_cross_entropy(c.pool, cross_entropy_spec(c.graph, c.op), tensors, c.workspace.data());
 }
 
@@ -107,6 +110,8 @@ void linear_cross_entropy_grad(const KernelContext& c) {
   tensors.loss_sum = c.out<float>(0);
   tensors.d_hidden = c.results[1];
   if (c.has_operand(4)) tensors.d_weight = c.in<float>(4);
+  if (c.op.attributes<CrossEntropyAttrs>().has_bias) tensors.bias = c.operands[5];
+  if (c.has_operand(6)) tensors.d_bias = c.in<float>(6);
   cpu::linear_cross_entropy(c.pool, cross_entropy_spec(c.graph, c.op), tensors, c.workspace.data());
 }
 

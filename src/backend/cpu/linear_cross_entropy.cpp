@@ -207,6 +207,10 @@ struct Chunk {
   Row* rows = nullptr;
   int64_t count = 0;
 
+  float bias_at(int64_t id) const {
+    if (spec.bias == DType::f32) return static_cast<const float*>(tensors.bias)[id];
+    return bf16_to_f32(static_cast<const uint16_t*>(tensors.bias)[id]);
+  }
   std::byte* exponential(int64_t row, int64_t column) const {
     return exponentials + (row * spec.vocab + column) * element_size(spec.dtype);
   }
@@ -227,6 +231,7 @@ struct Chunk {
                   static_cast<size_t>(row_bytes));
       rows[i].guess =
           HWY_DYNAMIC_DISPATCH(dot)(spec.dtype, hidden + i * row_bytes, weight_row(rows[i].label), spec.width);
+      if (tensors.bias != nullptr) rows[i].guess += bias_at(rows[i].label);
       std::fill_n(tile_sums + i * tiles, tiles, TileSum{rows[i].guess, 0, 0, 0});
     });
     const int64_t idle = chunk_of(spec) - count;  // the last chunk is filled up with rows of zeros
@@ -238,7 +243,11 @@ struct Chunk {
   // Turns a tile of logits into exponentials while it is in cache.
   void consume(const MatmulTile& tile) const {
     for (int64_t i = 0; i < tile.rows && tile.row + i < count; ++i) {
-      const float* const logits = tile.values + i * tile.stride;
+      float* const logits = tile.values + i * tile.stride;
+      if (tensors.bias != nullptr) {
+        const auto* const bias = static_cast<const std::byte*>(tensors.bias) + tile.column * element_size(spec.bias);
+        HWY_DYNAMIC_DISPATCH(add_row)(spec.bias, 1.0F, bias, logits, tile.columns);
+      }
       Row& row = rows[tile.row + i];
       const float top = HWY_DYNAMIC_DISPATCH(largest)(logits, tile.columns);
       const float reference = top > row.guess + kMaxExponent ? top : row.guess;
@@ -295,6 +304,16 @@ struct Chunk {
     Matmul(d_weight_spec(spec)).run_part(pool, spec.vocab, count, exponentials, hidden, tensors.d_weight, workspace);
   }
 
+  void add_d_bias() const {
+    constexpr int64_t kColumns = 1024;
+    pool.parallel_for(ceil_div(spec.vocab, kColumns), [&](int64_t tile, int) {
+      const int64_t column = tile * kColumns, columns = std::min(kColumns, spec.vocab - column);
+      for (int64_t i = 0; i < count; ++i) HWY_DYNAMIC_DISPATCH(add_row)
+      (spec.dtype, rows[i].factor, exponential(i, column), tensors.d_bias + column, columns);
+    });
+    for (int64_t i = 0; i < count; ++i) tensors.d_bias[rows[i].label] += rows[i].at_label_gradient;
+  }
+
   void write_d_hidden() const {
     Matmul(d_hidden_spec(spec)).run_part(pool, count, spec.vocab, exponentials, tensors.weight, d_hidden, workspace);
     for_rows([&](int64_t i) {
@@ -318,7 +337,7 @@ void prepare_linear_cross_entropy(const LinearCrossEntropySpec& spec) {
 void linear_cross_entropy(ThreadPool& pool, const LinearCrossEntropySpec& spec, const LinearCrossEntropyTensors& t,
                           void* workspace) {
   PLIMSOLL_CHECK(spec.dtype == DType::f32 || spec.dtype == DType::bf16, "activations are f32 or bf16");
-  const bool gradients = t.d_hidden != nullptr || t.d_weight != nullptr;
+  const bool gradients = t.d_hidden != nullptr || t.d_weight != nullptr || t.d_bias != nullptr;
   PLIMSOLL_CHECK(!gradients || spec.gradients, "planned without gradients");
   PLIMSOLL_CHECK(t.d_weight == nullptr || spec.weight_gradient, "planned without the weight's gradient");
   const Matmul logits(logits_spec(spec));
@@ -359,6 +378,7 @@ void linear_cross_entropy(ThreadPool& pool, const LinearCrossEntropySpec& spec, 
       nll_sum += chunk.nll[i];
       if (t.nll != nullptr) t.nll[chunk.rows[i].row] = static_cast<float>(chunk.nll[i]);
     }
+    if (t.d_bias != nullptr) chunk.add_d_bias();
     if (t.d_weight != nullptr) chunk.add_d_weight();
     if (t.d_hidden != nullptr) chunk.write_d_hidden();
   }

@@ -1,4 +1,4 @@
-// The head matmul and the loss in one: nll of softmax(hidden · weightᵀ) without the (R, V) matrix of logits.
+// The head matmul and the loss in one: nll of softmax(hidden · weightᵀ [+ bias]) without the (R, V) matrix of logits.
 // Rows with a label are gathered and handled chunk_rows at a time. Of a chunk only exp(logit - r) is kept, in the type
 // of the activations (workspace: chunk_rows · V of these and little else; without gradients not even that), written
 // tile by tile as the logits are made. r is the label's own logit, so tiles need no second pass: 1/sum and the loss
@@ -20,6 +20,7 @@ struct LinearCrossEntropySpec {
   DType dtype = DType::f32;  // hidden, weight and d_hidden: f32 or bf16
   bool gradients = true;     // d_hidden or d_weight may be asked for
   bool weight_gradient = true;
+  DType bias = DType::f32;  // of the head's bias, where there is one
 };
 
 inline constexpr int32_t kIgnoredLabel = -100;
@@ -32,6 +33,8 @@ struct LinearCrossEntropyTensors {
   float* loss_sum = nullptr;          // scalar, += scale · sum of nll
   void* d_hidden = nullptr;           // (R, H), overwritten (zero in rows without a label); may be null
   float* d_weight = nullptr;          // (V, H), +=; may be null
+  const void* bias = nullptr;         // (V), added to the logits; may be null
+  float* d_bias = nullptr;            // (V), +=; may be null
   float* nll = nullptr;               // (R), 0 in rows without a label; may be null
 };
 

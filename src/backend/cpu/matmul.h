@@ -32,9 +32,10 @@ struct MatmulSpec {
 // Bytes of workspace that run() needs with a pool of `threads`; a multiple of 64.
 int64_t matmul_workspace_bytes(const MatmulSpec& spec, int threads);
 
-// A finished part of a consumed product: (rows, columns) of C from (row, column), `stride` elements between rows.
+// A finished part of a consumed product: (rows, columns) of C from (row, column), `stride` elements between rows. The
+// consumer may write over it.
 struct MatmulTile {
-  const float* values;
+  float* values;
   int64_t stride, row, column, rows, columns;
   int64_t column_tile;  // tiles of equal columns have equal numbers, below column_tiles()
 };

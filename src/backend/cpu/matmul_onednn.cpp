@@ -166,8 +166,8 @@ struct OneDnnMatmul final : Matmul::Kernel {
         run_product(products[static_cast<size_t>(2 * rows.is_short(i) + columns.is_short(j))], a, b, c, bias, slot);
       });
       if (spec.consumed)
-        operands.consume(operands.context, {reinterpret_cast<const float*>(c), tile.n, row, column, rows.length(i),
-                                            columns.length(j), j});
+        operands.consume(operands.context,
+                         {reinterpret_cast<float*>(c), tile.n, row, column, rows.length(i), columns.length(j), j});
     });
   }
 

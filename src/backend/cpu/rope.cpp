@@ -26,36 +26,50 @@ HWY_INLINE void put_value(float v, float* to) { *to = v; }
 HWY_INLINE void put_value(float v, uint16_t* to) { *to = f32_to_bf16(v); }
 
 template <typename T>
+HWY_INLINE void rotate_head(const RopeSpec& spec, const T* in, const float* c, const float* s, float direction, T* to) {
+  const auto sign = hn::Set(Floats(), direction);
+  const int64_t half = spec.rotary_dim / 2;
+  if (spec.interleaved) {
+    for (int64_t i = 0; i < half; ++i) {
+      const float a = value(in[2 * i]);
+      const float b = value(in[2 * i + 1]);
+      put_value(a * c[i] - b * (direction * s[i]), to + 2 * i);
+      put_value(b * c[i] + a * (direction * s[i]), to + 2 * i + 1);
+    }
+  } else {
+    for_vectors(half, [&](int64_t i, auto lane) {
+      const auto a = lane.get(in + i);
+      const auto b = lane.get(in + half + i);
+      const auto cos_i = lane.get(c + i);
+      const auto sin_i = hn::Mul(sign, lane.get(s + i));
+      lane.put(hn::NegMulAdd(b, sin_i, hn::Mul(a, cos_i)), to + i);
+      lane.put(hn::MulAdd(a, sin_i, hn::Mul(b, cos_i)), to + half + i);
+    });
+  }
+}
+
+template <typename T>
 HWY_INLINE void rotate_rows(const RopeSpec& spec, const T* x, const float* cos, const float* sin, float direction,
                             T* out, int64_t begin, int64_t end) {
-  const auto sign = hn::Set(Floats(), direction);
   const int64_t half = spec.rotary_dim / 2;
   for (int64_t row = begin; row < end; ++row) {
     const float* const c = cos + row * half;
     const float* const s = sin + row * half;
+    if (spec.row_stride > 0) {  // fused: what does not turn is copied with the row
+      T* const to = out + row * spec.row_stride;
+      if (x != out) std::memcpy(to, x + row * spec.row_stride, static_cast<size_t>(spec.row_stride) * sizeof(T));
+      for (const RopeHeads& part : spec.parts)
+        for (int64_t head = 0; head < part.heads; ++head) {
+          T* const at = to + part.column + head / part.group * part.group_stride + head % part.group * spec.head_dim;
+          rotate_head(spec, at, c, s, direction, at);
+        }
+      continue;
+    }
     for (int64_t head = 0; head < spec.heads; ++head) {
       const int64_t at = (row * spec.heads + head) * spec.head_dim;
-      const T* const in = x + at;
-      T* const to = out + at;
-      if (spec.interleaved) {
-        for (int64_t i = 0; i < half; ++i) {
-          const float a = value(in[2 * i]);
-          const float b = value(in[2 * i + 1]);
-          put_value(a * c[i] - b * (direction * s[i]), to + 2 * i);
-          put_value(b * c[i] + a * (direction * s[i]), to + 2 * i + 1);
-        }
-      } else {
-        for_vectors(half, [&](int64_t i, auto lane) {
-          const auto a = lane.get(in + i);
-          const auto b = lane.get(in + half + i);
-          const auto cos_i = lane.get(c + i);
-          const auto sin_i = hn::Mul(sign, lane.get(s + i));
-          lane.put(hn::NegMulAdd(b, sin_i, hn::Mul(a, cos_i)), to + i);
-          lane.put(hn::MulAdd(a, sin_i, hn::Mul(b, cos_i)), to + half + i);
-        });
-      }
-      if (in != to && spec.rotary_dim < spec.head_dim)
-        std::memcpy(to + spec.rotary_dim, in + spec.rotary_dim,
+      rotate_head(spec, x + at, c, s, direction, out + at);
+      if (x != out && spec.rotary_dim < spec.head_dim)
+        std::memcpy(out + at + spec.rotary_dim, x + at + spec.rotary_dim,
                     static_cast<size_t>(spec.head_dim - spec.rotary_dim) * sizeof(T));
     }
   }

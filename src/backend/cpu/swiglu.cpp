@@ -7,11 +7,11 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 #include "backend/cpu/elementwise_simd-inl.h"
-#include <hwy/contrib/math/math-inl.h>
+#include "backend/cpu/activation_simd-inl.h"
 // clang-format on
 
 #include <algorithm>
-#include <cmath>
+#include <type_traits>
 
 #include "backend/cpu/swiglu.h"
 #include "base/bytes.h"
@@ -19,41 +19,6 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace plimsoll::cpu::HWY_NAMESPACE {
-
-struct Activated {
-  VecF value, slope;
-};
-
-template <GatedActivation act>
-HWY_INLINE Activated activate(VecF x) {
-  const Floats d;
-  const auto one = hn::Set(d, 1.0F);
-  const auto half = hn::Set(d, 0.5F);
-  if constexpr (act == GatedActivation::silu) {
-    // A division costs more than all the rest: an estimate and one Newton step instead (2^-22). The clamp keeps it
-    // finite; sigmoid(-80) is below what f32 can add to anything.
-    const auto divisor = hn::Add(one, hn::Exp(d, hn::Min(hn::Neg(x), hn::Set(d, 80.0F))));
-    const auto estimate = hn::ApproximateReciprocal(divisor);
-    const auto sigmoid = hn::Mul(estimate, hn::NegMulAdd(divisor, estimate, hn::Set(d, 2.0F)));
-    return {hn::Mul(x, sigmoid), hn::Mul(sigmoid, hn::MulAdd(x, hn::Sub(one, sigmoid), one))};
-  } else if constexpr (act == GatedActivation::gelu_tanh) {
-    const auto c = hn::Set(d, 0.7978845608028654F);  // sqrt(2/pi)
-    const auto k = hn::Set(d, 0.044715F);
-    const auto x2 = hn::Mul(x, x);
-    const auto t = hn::Tanh(d, hn::Mul(c, hn::MulAdd(hn::Mul(k, x2), x, x)));
-    const auto inner = hn::Mul(c, hn::MulAdd(hn::Set(d, 3 * 0.044715F), x2, one));
-    const auto phi = hn::Mul(half, hn::Add(one, t));
-    return {hn::Mul(x, phi), hn::MulAdd(hn::Mul(hn::Mul(half, x), hn::NegMulAdd(t, t, one)), inner, phi)};
-  } else {
-    // erf has no vector form in Highway; models with this activation are few.
-    HWY_ALIGN float lanes[kMaxLanes];
-    hn::Store(hn::Mul(x, hn::Set(d, 0.7071067811865476F)), d, lanes);
-    for (size_t i = 0; i < hn::Lanes(d); ++i) lanes[i] = std::erf(lanes[i]);
-    const auto phi = hn::Mul(half, hn::Add(one, hn::Load(d, lanes)));
-    const auto density = hn::Mul(hn::Set(d, 0.3989422804014327F), hn::Exp(d, hn::Mul(hn::Neg(half), hn::Mul(x, x))));
-    return {hn::Mul(x, phi), hn::MulAdd(x, density, phi)};
-  }
-}
 
 template <GatedActivation act, typename T>
 HWY_INLINE void forward_span(const T* gate, const T* up, T* out, int64_t n) {
@@ -78,17 +43,12 @@ HWY_INLINE void backward_span(const T* d_out, const T* gate, const T* up, T* d_g
 
 template <typename T>
 HWY_INLINE void forward_any(GatedActivation act, const T* gate, const T* up, T* out, int64_t n) {
-  if (act == GatedActivation::silu) forward_span<GatedActivation::silu>(gate, up, out, n);
-  else if (act == GatedActivation::gelu_tanh) forward_span<GatedActivation::gelu_tanh>(gate, up, out, n);
-  else forward_span<GatedActivation::gelu_erf>(gate, up, out, n);
+  with_activation(act, [&](auto kind) { forward_span<kind()>(gate, up, out, n); });
 }
 template <typename T>
 HWY_INLINE void backward_any(GatedActivation act, const T* d_out, const T* gate, const T* up, T* d_gate, T* d_up,
                              T* out, int64_t n) {
-  if (act == GatedActivation::silu) backward_span<GatedActivation::silu>(d_out, gate, up, d_gate, d_up, out, n);
-  else if (act == GatedActivation::gelu_tanh)
-    backward_span<GatedActivation::gelu_tanh>(d_out, gate, up, d_gate, d_up, out, n);
-  else backward_span<GatedActivation::gelu_erf>(d_out, gate, up, d_gate, d_up, out, n);
+  with_activation(act, [&](auto kind) { backward_span<kind()>(d_out, gate, up, d_gate, d_up, out, n); });
 }
 
 void swiglu_forward_f32(GatedActivation act, const float* gate, const float* up, float* out, int64_t n) {

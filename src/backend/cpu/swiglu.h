@@ -4,12 +4,11 @@
 
 #include <cstdint>
 
+#include "backend/cpu/activation.h"
 #include "base/dtype.h"
 #include "base/thread_pool.h"
 
 namespace plimsoll::cpu {
-
-enum class GatedActivation : uint8_t { silu, gelu_tanh, gelu_erf };
 
 // n elements of dtype (f32 or bf16), computed in f32; out may be gate or up.
 void swiglu_forward(ThreadPool& pool, GatedActivation act, DType dtype, int64_t n, const void* gate, const void* up,

@@ -1,5 +1,7 @@
 #include "data/tokenizer/post_processor.h"
 
+#include "base/error.h"
+
 namespace plimsoll::tokenizer {
 namespace {
 
@@ -77,6 +79,24 @@ PostProcessor parse_post_processor(const JsonSection& section, int32_t end_id) {
   PostProcessor post_processor;
   if (!section.json.is_null()) Parser(post_processor, end_id).parse(section, 0);
   return post_processor;
+}
+
+PostProcessor surround_with(const SpecialIds& special, bool add_bos, bool add_eos, std::string_view source) {
+  if ((add_bos && special.bos < 0) || (add_eos && special.eos < 0))
+    throw caller_error(std::string(source), "the tokenizer adds a BOS or EOS token that it does not name",
+                       "convert or download the file again");
+  PostProcessor post;
+  post.single.clear();
+  post.pair.clear();
+  for (const auto& [text, type] : {std::pair(TemplatePiece::kFirst, 0), std::pair(TemplatePiece::kSecond, 1)}) {
+    std::vector<TemplatePiece> around;
+    if (add_bos) around.push_back({special.bos, type});
+    around.push_back({text, type});
+    if (add_eos) around.push_back({special.eos, type});
+    if (text == TemplatePiece::kFirst) post.single = around;
+    post.pair.insert(post.pair.end(), around.begin(), around.end());
+  }
+  return post;
 }
 
 }  // namespace plimsoll::tokenizer

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "data/tokenizer/json_fields.h"
+#include "data/tokenizer/tokenizer.h"
 
 namespace plimsoll::tokenizer {
 
@@ -21,5 +23,8 @@ struct PostProcessor {
 
 // `section` may be null. Ids are those the file states; `end_id` bounds them.
 PostProcessor parse_post_processor(const JsonSection& section, int32_t end_id);
+
+// BOS before and EOS after each text. A caller Error where one is asked for that `special` does not name.
+PostProcessor surround_with(const SpecialIds& special, bool add_bos, bool add_eos, std::string_view source);
 
 }  // namespace plimsoll::tokenizer

@@ -20,13 +20,17 @@ class ModelSink final : public PieceSink {
   ModelSink(const TokenizerParts& parts, EncodeScratch& scratch, std::vector<int32_t>& ids)
       : parts_(parts), scratch_(scratch), ids_(ids) {}
 
+  void at_start(bool value) { at_start_ = value; }  // of the whole text
+
   void piece(std::string_view text) override {
     if (const auto* bpe = std::get_if<BpeModel>(&parts_.model)) {
       bpe->encode(parts_.vocabulary, text, scratch_.bpe, ids_);
     } else if (const auto* unigram = std::get_if<UnigramModel>(&parts_.model)) {
       unigram->encode(parts_.vocabulary, text, scratch_.unigram, ids_);
+    } else if (const auto* spm = std::get_if<SpmModel>(&parts_.model)) {
+      spm->encode(parts_.vocabulary, text, scratch_.spm, ids_);
     } else {
-      std::get<SpmModel>(parts_.model).encode(parts_.vocabulary, text, scratch_.spm, ids_);
+      std::get<SentencePieceModel>(parts_.model).encode(text, at_start_, ids_);
     }
   }
 
@@ -34,6 +38,7 @@ class ModelSink final : public PieceSink {
   const TokenizerParts& parts_;
   EncodeScratch& scratch_;
   std::vector<int32_t>& ids_;
+  bool at_start_ = true;
 };
 
 }  // namespace
@@ -114,6 +119,7 @@ void Tokenizer::encode_into(std::string_view text, SpecialText special_text, std
         ids.push_back(inner->id);
         return;
       }
+      sink.at_start(begin == 0 && first == 0);
       pre_tokenize(parts_->pre_tokenizer, segment.substr(first, last - first), begin == 0 && first == 0,
                    scratch->pre_tokenizer, scratch->regex, sink);
     });
@@ -181,6 +187,9 @@ int64_t Tokenizer::resident_bytes() const {
   }
   if (const auto* spm = std::get_if<tokenizer::SpmModel>(&parts_->model))
     bytes += static_cast<int64_t>(4 * spm->scores.capacity());
+  // The library keeps the file's message, and hash tables and a trie of the pieces, twice where it adds a space.
+  if (const auto* pieces = std::get_if<tokenizer::SentencePieceModel>(&parts_->model))
+    bytes += (pieces->continued != nullptr ? 2 : 1) * (2 * pieces->file_bytes + 200 * pieces->size());
   return bytes;
 }
 

@@ -1,5 +1,6 @@
 // Text to token ids and back, for the tokenizers of published language models: byte-level BPE, SentencePiece-style BPE
-// and Unigram, from tokenizer.json (Hugging Face) or from GGUF metadata. The ids are those of the tokenizers library.
+// and Unigram, from tokenizer.json (Hugging Face), a SentencePiece model or GGUF metadata. The ids are those of the
+// tokenizers library, of SentencePiece's own, or of llama.cpp.
 //
 // Limits, each a caller Error: ids up to 4,194,303; 65,535 bytes a token (4,096 an added one); 1 GiB of token texts and
 // of text to encode; sections of tokenizer.json nested 16 deep and 8 MiB long; 64 steps a section; 50 million
@@ -38,7 +39,8 @@ struct PairEncoding {
 struct TokenizerConfig {
   std::string bos_token, eos_token, pad_token, unk_token;
   std::optional<bool> add_bos_token, add_eos_token;
-  std::string chat_template;  // the default one, where there are several
+  std::optional<bool> legacy;  // SentencePiece: a space also before what follows a special token
+  std::string chat_template;   // the default one, where there are several
   struct Added {
     int64_t id;
     std::string content;
@@ -105,8 +107,13 @@ class StreamDecoder {
 // Error for anything that is wrong with the file or that we do not support.
 Tokenizer load_tokenizer_json(std::string_view json, std::string_view source, const TokenizerConfig* config = nullptr);
 
-// A tokenizer.json, with tokenizer_config.json beside it where there is one. The file's bytes are held only during the
-// call, which takes about the file's size and the tables' beside it.
+// The bytes of a SentencePiece file. Special tokens are its control pieces and those of `config`; BOS and EOS are added
+// only where `config` says so, as transformers 5 does.
+Tokenizer load_tokenizer_sentencepiece(std::string_view bytes, std::string_view source,
+                                       const TokenizerConfig* config = nullptr);
+
+// A tokenizer.json, or a SentencePiece file (NAME.model), with tokenizer_config.json beside it where there is one. The
+// file's bytes are held only during the call, which takes about the file's size and the tables' beside it.
 Tokenizer load_tokenizer_file(const std::string& path);
 
 }  // namespace plimsoll

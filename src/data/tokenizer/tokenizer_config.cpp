@@ -96,6 +96,7 @@ TokenizerConfig parse_tokenizer_config(std::string_view json, std::string_view s
     else if (key == "unk_token") read_token(reader, config.unk_token);
     else if (key == "add_bos_token") read_optional_bool(reader, config.add_bos_token);
     else if (key == "add_eos_token") read_optional_bool(reader, config.add_eos_token);
+    else if (key == "legacy") read_optional_bool(reader, config.legacy);
     else if (key == "chat_template") read_chat_template(reader, config.chat_template);
     else if (key == "added_tokens_decoder" && reader.peek() == JsonReader::Kind::object)
       read_added_tokens(reader, config.added_tokens);

@@ -24,7 +24,8 @@ class Loader {
     const bool spm = in_.model == "llama";
     const bool add_bos_by_default = spm ? make_spm() : make_bpe();
     parts_->added = build_added_tokens(std::move(added_), parts_->normalizer, source_);
-    make_template(in_.add_bos.value_or(add_bos_by_default), in_.add_eos.value_or(false));
+    parts_->post_processor =
+        surround_with(parts_->special, in_.add_bos.value_or(add_bos_by_default), in_.add_eos.value_or(false), source_);
     return Tokenizer(std::move(parts_));
   }
 
@@ -109,23 +110,6 @@ class Loader {
     if (prefix) steps.push_back({.kind = DecoderStep::Kind::strip, .text = " ", .start = 1});
     parts_->decoder.present = true;
     return true;
-  }
-
-  void make_template(bool add_bos, bool add_eos) {
-    const SpecialIds& special = parts_->special;
-    if ((add_bos && special.bos < 0) || (add_eos && special.eos < 0))
-      fail_file("the tokenizer adds a BOS or EOS token that it does not name");
-    PostProcessor& post = parts_->post_processor;
-    post.single.clear();
-    post.pair.clear();
-    for (const auto& [text, type] : {std::pair(TemplatePiece::kFirst, 0), std::pair(TemplatePiece::kSecond, 1)}) {
-      std::vector<TemplatePiece> around;
-      if (add_bos) around.push_back({special.bos, type});
-      around.push_back({text, type});
-      if (add_eos) around.push_back({special.eos, type});
-      if (text == TemplatePiece::kFirst) post.single = around;
-      post.pair.insert(post.pair.end(), around.begin(), around.end());
-    }
   }
 
   const GgufVocabulary& in_;

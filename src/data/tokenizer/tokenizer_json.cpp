@@ -372,11 +372,12 @@ Tokenizer load_tokenizer_json(std::string_view json, std::string_view source, co
 }
 
 Tokenizer load_tokenizer_file(const std::string& path) {
-  const std::string json = read_file(path);
+  const std::string bytes = read_file(path);
+  const auto load = path.ends_with(".model") ? load_tokenizer_sentencepiece : load_tokenizer_json;
   const std::string config_path = path.substr(0, path.find_last_of('/') + 1) + "tokenizer_config.json";
-  if (!std::ifstream(config_path)) return load_tokenizer_json(json, path);
+  if (!std::ifstream(config_path)) return load(bytes, path, nullptr);
   const TokenizerConfig config = parse_tokenizer_config(read_file(config_path), config_path);
-  return load_tokenizer_json(json, path, &config);
+  return load(bytes, path, &config);
 }
 
 }  // namespace plimsoll

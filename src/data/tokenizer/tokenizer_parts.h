@@ -13,6 +13,7 @@
 #include "data/tokenizer/normalizer.h"
 #include "data/tokenizer/post_processor.h"
 #include "data/tokenizer/pre_tokenizer.h"
+#include "data/tokenizer/sentencepiece_model.h"
 #include "data/tokenizer/spm.h"
 #include "data/tokenizer/tokenizer.h"
 #include "data/tokenizer/unigram.h"
@@ -22,7 +23,7 @@ namespace plimsoll::tokenizer {
 
 struct TokenizerParts {
   Vocabulary vocabulary;
-  std::variant<BpeModel, UnigramModel, SpmModel> model;
+  std::variant<BpeModel, UnigramModel, SpmModel, SentencePieceModel> model;
   AddedTokens added;
   Normalizer normalizer;
   PreTokenizer pre_tokenizer;

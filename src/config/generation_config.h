@@ -1,0 +1,18 @@
+// generation_config.json of a Hugging Face folder: what of it we use.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace plimsoll {
+
+struct GenerationConfig {
+  std::vector<int64_t> eos_token_ids;  // a number, or a list of them; none where the key is missing or null
+};
+
+// `source` names the file in errors. Throws a caller Error for text that is not a JSON object, and for an eos_token_id
+// that is neither.
+GenerationConfig parse_generation_config(std::string_view json, std::string_view source);
+
+}  // namespace plimsoll

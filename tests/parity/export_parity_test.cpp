@@ -1,0 +1,98 @@
+// What leaves Plimsoll computes what the model did: a GGUF file of each family with layer norms gives the logits of
+// transformers when it is read back, and a merged GPT-2 has the weights that PEFT's merge gives.
+#include <cstring>
+
+#include "arch/architecture.h"
+#include "formats/gguf_export.h"
+#include "formats/model_files.h"
+#include "support/tensor_files.h"
+#include "train/merge.h"
+#include "train/probe.h"
+
+namespace plimsoll {
+namespace {
+
+// The model as llama.cpp would get it, in f32.
+std::string write_gguf(const TestFolder& folder, const std::string& model) {
+  const ModelFiles files = open_model(golden_path("models/" + model));
+  std::vector<NamedShape> tensors;
+  for (const ParameterSpec& spec : list_parameters(files.config)) tensors.push_back({spec.name, spec.shape});
+  const GgufExport plan = plan_gguf_export(files.config, tensors, *find_gguf_file_type("f32"), {}, model);
+  GgufWriter writer(folder / "model.gguf", plan.metadata, plan.outputs());
+  ThreadPool pool(2);
+  for (const GgufExportTensor& tensor : plan.tensors) {
+    const std::vector<float> values = read_tensor_as<float>(files.tensors, tensor.hf_name);
+    const Shape& shape = files.tensors.find(tensor.hf_name)->shape;
+    const int64_t width = shape.rank() > 1 ? shape[1] : 1;
+    std::vector<std::byte> staging(static_cast<size_t>(gguf_staging_bytes(tensor)));
+    write_gguf_tensor(
+        writer, tensor,
+        [&](int64_t row, std::span<float> out) {
+          for (size_t i = 0; i < out.size(); ++i) {
+            const auto at = static_cast<int64_t>(i);
+            out[i] = values[static_cast<size_t>(tensor.transposed ? at * width + row : row * width + at)];
+          }
+        },
+        pool, staging);
+  }
+  writer.finish();
+  return folder / "model.gguf";
+}
+
+class GgufParity : public testing::TestWithParam<const char*> {};
+
+TEST_P(GgufParity, ReadBackItHasTheSameLogits) {
+  const TestFolder folder;
+  const std::string model = GetParam(), batch = "models/" + model + "/batch.safetensors";
+  ProbeOptions options;
+  options.model = write_gguf(folder, model);
+  options.batch = golden_path(batch);
+  options.out = folder / "out.safetensors";
+  options.threads = 2;
+  run_probe(options);
+  const std::vector<float> got = read_tensor_as<float>(open_safetensors(options.out), "logits"),
+                           want = Golden("models/" + model + "/expected.safetensors").f32("logits");
+  const std::vector<int64_t> mask = Golden(batch).i64("attention_mask");
+  ASSERT_EQ(got.size(), want.size());
+  const size_t vocabulary = got.size() / mask.size();
+  for (size_t i = 0; i < mask.size(); ++i) {
+    if (mask[i] == 0) continue;
+    const std::span row(got.data() + i * vocabulary, vocabulary), wanted(want.data() + i * vocabulary, vocabulary);
+    ASSERT_LE(max_difference(row, wanted), 5e-5) << "position " << i;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(LayerNormFamilies, GgufParity,
+                         testing::Values("gpt2", "gpt_neox", "gpt_neox_serial", "phi", "falcon", "falcon40b_style",
+                                         "bloom", "starcoder2"),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST(GgufExport, NamesTheWayOutWhereLlamaCppHasNoSuchModel) {
+  const TestFolder folder;
+  expect_caller_error([&] { write_gguf(folder, "opt"); }, "architecture opt");
+  for (const auto change : {+[](ModelConfig& config) { config.query_key_norm = true; },
+                            +[](ModelConfig& config) { config.activation = "relu"; },
+                            +[](ModelConfig& config) { config.mlp_bias = false; }}) {
+    ModelConfig config = open_model(golden_path("models/phi")).config;
+    change(config);
+    expect_caller_error([&] { plan_gguf_export(config, {}, *find_gguf_file_type("f32"), {}, ""); }, "phi model");
+  }
+}
+
+TEST(MergeParity, Gpt2AsPeftMergesIt) {
+  const TestFolder folder;
+  MergeOptions options;
+  options.model = golden_path("models/gpt2");
+  options.adapter = golden_path("training/lora/gpt2/adapter_final");
+  options.target = folder / "merged";
+  options.type = "f32";
+  run_merge(options);
+  const Golden want("training/lora/gpt2/merged.safetensors");
+  const TensorIndex got = open_safetensors(folder / "merged/model.safetensors");
+  for (const std::string& name : want.names())
+    EXPECT_LE(max_difference(read_tensor_as<float>(got, name), want.f32(name)), 1e-5) << name;
+  EXPECT_EQ(want.names().size(), 8U);
+}
+
+}  // namespace
+}  // namespace plimsoll
