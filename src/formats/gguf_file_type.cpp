@@ -38,6 +38,9 @@ bool gets_more_bits(int64_t layer, int64_t layers) {
   return layer < layers / 8 || layer >= 7 * layers / 8 || (layer - layers / 8) % 3 == 2;
 }
 
+// Its matrices are treated apart everywhere but in the attention's input.
+bool is_falcon(const ModelConfig& config) { return config.architecture == "falcon"; }
+
 DType of_attention_values(const GgufFileType& type, const ModelConfig& config, int64_t layer) {
   const bool shared_by_four = config.kv_heads > 0 && config.heads / config.kv_heads >= 4;
   if (type.name == "q2_k") return shared_by_four ? DType::q4_k : DType::q3_k;
@@ -51,42 +54,44 @@ DType of_attention_values(const GgufFileType& type, const ModelConfig& config, i
 
 DType of_mlp_down(const GgufFileType& type, const ModelConfig& config, int64_t layer) {
   if (type.name == "q2_k") return DType::q3_k;
-  if (type.name == "q3_k_m") return layer < config.layers / 16 ? DType::q5_k : DType::q4_k;
-  if (type.name == "q3_k_l") return DType::q5_k;
+  const bool falcon = is_falcon(config), more = gets_more_bits(layer, config.layers);
+  if (type.name == "q3_k_m") {
+    if (layer < config.layers / 16) return DType::q5_k;
+    return falcon && !more ? type.base : DType::q4_k;
+  }
+  if (type.name == "q3_k_l") return falcon ? DType::q4_k : DType::q5_k;
+  if (falcon && type.name == "q4_k_s") return type.base;
+  if (falcon && type.name == "q4_k_m" && more) return layer < config.layers / 16 ? DType::q6_k : DType::q5_k;
   if (type.name == "q4_k_s" || type.name == "iq4_nl" || type.name == "iq4_xs") {
     return layer < config.layers / 8 ? DType::q5_k : type.base;
   }
-  if ((type.name == "q4_k_m" || type.name == "q5_k_m") && gets_more_bits(layer, config.layers)) return DType::q6_k;
-  return type.base;
+  return more && (type.name == "q4_k_m" || type.name == "q5_k_m") ? DType::q6_k : type.base;
 }
 
-DType of_attention_output(const GgufFileType& type) {
+DType of_attention_output(const GgufFileType& type, const ModelConfig& config) {
+  if (is_falcon(config)) return type.name == "q3_k_l" ? DType::q4_k : type.base;
   if (type.name == "q2_k") return DType::q3_k;
   if (type.name == "q3_k_m") return DType::q4_k;
   if (type.name == "q3_k_l") return DType::q5_k;
   return type.base;
 }
 
-DType of_fused_attention(const GgufFileType& type) {
-  if (type.name == "q3_k_m" || type.name == "q3_k_l") return DType::q4_k;
-  if (type.name == "q4_k_m") return DType::q5_k;
-  return type.name == "q5_k_m" ? DType::q6_k : type.base;
-}
-
 DType wanted_type(const GgufFileType& type, const ModelConfig& config, std::string_view name) {
   if (name == "position_embd.weight") return DType::f32;  // its rows are added, which llama.cpp does in f32 only
   const Layer layer = layer_of(name);
   const bool is_output = name == "output.weight" || (config.tied_embeddings && name == "token_embd.weight");
-  if (is_output) return type.base == DType::q8_0 || !is_block_type(type.base) ? type.base : DType::q6_k;
-  if (layer.part == "attn_v.weight") {
+  if (is_output) {
+    if (type.base == DType::q8_0 || !is_block_type(type.base)) return type.base;
+    return is_falcon(config) ? DType::q8_0 : DType::q6_k;
+  }
+  if (layer.part == "attn_v.weight" || layer.part == "attn_qkv.weight") {
     const DType out = of_attention_values(type, config, layer.index);
     // Llama 2 and 3 of 70B share keys and values among eight heads: more bits cost little there.
-    const bool is_70b = config.layers == 80 && config.heads != config.kv_heads;
+    const bool is_70b = config.layers == 80 && config.heads != config.kv_heads && !is_falcon(config);
     return is_70b && (out == DType::q3_k || out == DType::q4_k) ? DType::q5_k : out;
   }
-  if (layer.part == "attn_qkv.weight") return of_fused_attention(type);
   if (layer.part == "ffn_down.weight") return of_mlp_down(type, config, layer.index);
-  if (layer.part == "attn_output.weight") return of_attention_output(type);
+  if (layer.part == "attn_output.weight") return of_attention_output(type, config);
   return type.base;
 }
 
