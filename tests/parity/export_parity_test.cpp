@@ -78,7 +78,8 @@ TEST(GgufExport, NamesTheWayOutForRmsNormFamilies) {
   expect_caller_error([&] { write_gguf(folder, "deepseek_v3"); }, "architecture deepseek_v3");
   ModelConfig config = open_model(golden_path("models/mixtral")).config;
   config.mixture.layers[0] = false;
-  expect_caller_error([&] { plan_gguf_export(config, {}, *find_gguf_file_type("f32"), {}, ""); }, "layers without experts");
+  expect_caller_error([&] { plan_gguf_export(config, {}, *find_gguf_file_type("f32"), {}, ""); },
+                      "layers without experts");
 }
 
 TEST(GgufExport, NamesTheWayOutWhereLlamaCppHasNoSuchModel) {
