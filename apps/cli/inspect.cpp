@@ -51,24 +51,15 @@ void add_stored(InspectReport& report, const ModelFiles& files) {
     report.stored_dtypes += (report.stored_dtypes.empty() ? "" : ", ") + std::string(name);
 }
 
-// Every name of the catalogue. Families that are not built here yet have no count.
+// Every name of the catalogue.
 int list_catalog(bool json) {
   Json models = Json::array();
   std::string text;
   for (const CatalogModel& model : catalog_models()) {
-    Json row = {{"name", model.name}, {"architecture", nullptr}, {"total", nullptr}};
-    std::string count = "its family is not known here";
-    try {
-      const ModelConfig config = parse_hf_config(model.config, model.name);
-      const int64_t total = count_parameters(list_parameters(config)).total;
-      row["architecture"] = config.architecture;
-      row["total"] = total;
-      count = fmt::format("{:<14}{:>20}", config.architecture, format_thousands(total));
-    } catch (const Error& error) {
-      if (error.kind() == ErrorKind::internal) throw;
-    }
-    text += fmt::format("{:<20}{}\n", model.name, count);
-    models.push_back(row);
+    const ModelConfig config = parse_hf_config(model.config, model.name);
+    const int64_t total = count_parameters(list_parameters(config)).total;
+    text += fmt::format("{:<20}{:<14}{:>20}\n", model.name, config.architecture, format_thousands(total));
+    models.push_back({{"name", model.name}, {"architecture", config.architecture}, {"total", total}});
   }
   if (json) write_json({{"models", models}});
   else write_result(text);

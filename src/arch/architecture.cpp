@@ -21,7 +21,7 @@ ForwardGraph build_normed(const ModelConfig& config, const ForwardRequest& reque
   return build_llama_family(config, request, true);
 }
 
-constexpr std::array<Architecture, 21> kArchitectures = {{
+constexpr std::array<Architecture, 23> kArchitectures = {{
     {"llama", build_plain},
     {"mistral", build_plain},
     {"qwen2", build_plain},
@@ -35,7 +35,9 @@ constexpr std::array<Architecture, 21> kArchitectures = {{
     {"mixtral", build_plain},
     {"qwen3_moe", build_normed},
     {"gpt_oss", build_gpt_oss},
-    {"deepseek_v3", build_deepseek_v3},
+    {"deepseek_v2", build_deepseek},
+    {"deepseek_v3", build_deepseek},
+    {"phimoe", build_phimoe},
     {"gpt2", build_gpt2},
     {"gpt_neox", build_gpt_neox},
     {"phi", build_phi},

@@ -145,9 +145,11 @@ ValueId DecoderBuilder::activation(ValueId x, const std::string& path) {
   return emit(OpKind::activation, {x}, ActivationAttrs{activation_of(config_)}, path);
 }
 
-ValueId DecoderBuilder::rms_norm(ValueId x, const std::string& path, int64_t width, ParameterPart part) {
+ValueId DecoderBuilder::rms_norm(ValueId x, const std::string& path, int64_t width, ParameterPart part,
+                                 std::optional<double> eps) {
   const ValueId weight = parameter(path + ".weight", {width}, part);
-  return emit(OpKind::rms_norm, {x, weight}, RmsNormAttrs{static_cast<float>(config_.norm_eps), norm_offset_}, path);
+  return emit(OpKind::rms_norm, {x, weight},
+              RmsNormAttrs{static_cast<float>(eps.value_or(config_.norm_eps)), norm_offset_}, path);
 }
 
 ValueId DecoderBuilder::linear(ValueId x, const std::string& path, int64_t outputs, bool bias, ParameterPart part,

@@ -24,7 +24,9 @@ class DecoderBuilder {
   ValueId embed(const std::string& name, double scale = 1.0);
   // (R, H) of position_ids: row first_row + position of a table with context_length rows behind the first ones.
   ValueId embed_positions(const std::string& name, int64_t first_row = 0);
-  ValueId rms_norm(ValueId x, const std::string& path, int64_t width, ParameterPart part = ParameterPart::norm);
+  // `eps`: other than config.norm_eps.
+  ValueId rms_norm(ValueId x, const std::string& path, int64_t width, ParameterPart part = ParameterPart::norm,
+                   std::optional<double> eps = {});
   // As config.norm_weights says with weight and bias, or with neither. `width`: less than a row of x to norm each head.
   ValueId layer_norm(ValueId x, const std::string& path, int64_t width, ParameterPart part = ParameterPart::norm);
   ValueId linear(ValueId x, const std::string& path, int64_t outputs, bool bias, ParameterPart part,
@@ -83,10 +85,11 @@ ForwardGraph build_olmo2(const ModelConfig& config, const ForwardRequest& reques
 ForwardGraph build_gemma(const ModelConfig& config, const ForwardRequest& request);  // gemma, gemma2, gemma3_text
 ForwardGraph build_phi3(const ModelConfig& config, const ForwardRequest& request);
 ForwardGraph build_gpt_oss(const ModelConfig& config, const ForwardRequest& request);
-ForwardGraph build_deepseek_v3(const ModelConfig& config, const ForwardRequest& request);
+ForwardGraph build_deepseek(const ModelConfig& config, const ForwardRequest& request);  // deepseek_v2, deepseek_v3
 // The families with layer norms, one file each.
 ForwardGraph build_gpt2(const ModelConfig& config, const ForwardRequest& request);
 ForwardGraph build_gpt_neox(const ModelConfig& config, const ForwardRequest& request);
+ForwardGraph build_phimoe(const ModelConfig& config, const ForwardRequest& request);
 ForwardGraph build_phi(const ModelConfig& config, const ForwardRequest& request);
 ForwardGraph build_opt(const ModelConfig& config, const ForwardRequest& request);
 ForwardGraph build_falcon(const ModelConfig& config, const ForwardRequest& request);

@@ -10,7 +10,7 @@ struct MixtureNames {
   std::string block, router, gate, up, down;
 };
 MixtureNames names_of(const ModelConfig& config, const std::string& path) {
-  if (config.architecture == "mixtral")
+  if (config.architecture == "mixtral" || config.architecture == "phimoe")
     return {path + "block_sparse_moe.", "gate", "w1.weight", "w3.weight", "w2.weight"};
   return {path + "mlp.", config.architecture == "gpt_oss" ? "router" : "gate", "gate_proj.weight", "up_proj.weight",
           "down_proj.weight"};
@@ -24,12 +24,12 @@ RouteAttrs route_attrs(const ModelConfig& config, DType compute) {
   attrs.normalize = mixture.normalize;
   attrs.gradient_dtype = compute;
   if (config.architecture == "gpt_oss") attrs.score = RouterScore::chosen_softmax;
-  if (config.architecture == "deepseek_v3") {
-    attrs.score = RouterScore::sigmoid;
-    attrs.groups = mixture.groups;
-    attrs.groups_kept = mixture.kept;
-    attrs.scale = static_cast<float>(mixture.scale);
-  }
+  if (config.architecture == "deepseek_v3") attrs.score = RouterScore::sigmoid;
+  if (config.architecture == "phimoe") attrs.score = RouterScore::sparse_mixer;
+  attrs.threshold = static_cast<float>(2 * mixture.jitter);
+  attrs.groups = mixture.groups;
+  attrs.groups_kept = mixture.kept;
+  attrs.scale = static_cast<float>(mixture.scale);
   return attrs;
 }
 
@@ -109,17 +109,21 @@ ValueId DecoderBuilder::mixture(ValueId x, const std::string& path) {
   }
   out = emit(OpKind::expert_combine, {out, weights, slots}, {}, experts + ".combine");
   if (mixture.shared == 0) return out;
-  return add(out, gated_mlp(x, names.block + "shared_experts.", mixture.shared * mixture.width), experts + ".shared");
+  return add(out, gated_mlp(x, names.block + "shared_experts.", mixture.shared * mixture.width, config_.mlp_bias),
+             experts + ".shared");
 }
 
 ValueId DecoderBuilder::latent_attention(ValueId x, const std::string& path) {
   const LatentConfig& latent = config_.latent;
   const bool bias = config_.attention_bias;
   const int64_t query_width = config_.heads * config_.head_dim;
+  const auto latent_norm = [&](ValueId y, const std::string& name, int64_t width) {
+    return rms_norm(y, name, width, ParameterPart::norm, 1e-6);  // whatever rms_norm_eps says, as in transformers
+  };
   ValueId q = x;
   if (latent.q_rank > 0) {
     q = linear(q, path + "q_a_proj", latent.q_rank, bias, ParameterPart::attention);
-    q = linear(rms_norm(q, path + "q_a_layernorm", latent.q_rank), path + "q_b_proj", query_width, false,
+    q = linear(latent_norm(q, path + "q_a_layernorm", latent.q_rank), path + "q_b_proj", query_width, false,
                ParameterPart::attention);
   } else {
     q = linear(q, path + "q_proj", query_width, false, ParameterPart::attention);
@@ -129,7 +133,7 @@ ValueId DecoderBuilder::latent_attention(ValueId x, const std::string& path) {
   const ValueId compressed =
       linear(x, path + "kv_a_proj_with_mqa", latent.kv_rank + latent.rotary, bias, ParameterPart::attention);
   const auto [kv_latent, k_rotary] = split_columns(compressed, latent.kv_rank, path + "kv_a_split");
-  const ValueId kv = linear(rms_norm(kv_latent, path + "kv_a_layernorm", latent.kv_rank), path + "kv_b_proj",
+  const ValueId kv = linear(latent_norm(kv_latent, path + "kv_a_layernorm", latent.kv_rank), path + "kv_b_proj",
                             config_.heads * (latent.plain + latent.value), false, ParameterPart::attention);
   const ExpandLatentAttrs attrs{config_.heads, latent.plain, latent.rotary, latent.value};
   const auto expanded = emit_all(OpKind::expand_latent, {kv, rope(k_rotary, 1)}, attrs, path + "expand");

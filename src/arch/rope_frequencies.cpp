@@ -103,10 +103,13 @@ RopeFrequencies rope_frequencies(const RopeConfig& rope, int64_t rotary_dim, int
       scale_yarn(frequencies, rope, rotary_dim, original);
       result.attention_scaling = yarn_attention_scaling(rope);
       break;
-    case RopeKind::longrope:
-      divide(frequencies, static_cast<double>(sequence_length) > original ? rope.long_factor : rope.short_factor);
-      result.attention_scaling = longrope_attention_scaling(rope, context, original);
+    case RopeKind::longrope: {
+      const bool is_long = static_cast<double>(sequence_length) > original;
+      divide(frequencies, is_long ? rope.long_factor : rope.short_factor);
+      const std::optional<double>& given = is_long ? rope.long_mscale : rope.short_mscale;
+      result.attention_scaling = given ? *given : longrope_attention_scaling(rope, context, original);
       break;
+    }
   }
   if (!rope.frequency_divisors.empty()) divide(frequencies, rope.frequency_divisors);
   for (const double frequency : frequencies) result.inv_freq.push_back(static_cast<float>(frequency));

@@ -26,7 +26,7 @@ struct FamilyDefaults {
   int64_t context_length;
   std::optional<int64_t> bos_token_id, eos_token_id;
 };
-constexpr std::array<FamilyDefaults, 21> kFamilies = {{{"llama", 0, 0, 2048, 1, 2},
+constexpr std::array<FamilyDefaults, 23> kFamilies = {{{"llama", 0, 0, 2048, 1, 2},
                                                        {"mistral", 8, 0, 4096 * 32, 1, 2},
                                                        {"qwen2", 32, 0, 32768, std::nullopt, std::nullopt},
                                                        {"qwen3", 32, 128, 32768, std::nullopt, std::nullopt},
@@ -39,7 +39,9 @@ constexpr std::array<FamilyDefaults, 21> kFamilies = {{{"llama", 0, 0, 2048, 1, 
                                                        {"mixtral", 8, 0, 4096 * 32, 1, 2},
                                                        {"qwen3_moe", 4, 0, 32768, std::nullopt, std::nullopt},
                                                        {"gpt_oss", 8, 64, 131072, std::nullopt, std::nullopt},
+                                                       {"deepseek_v2", 0, 0, 2048, 1, 2},
                                                        {"deepseek_v3", 0, 0, 4096, 0, 1},
+                                                       {"phimoe", 8, 0, 4096 * 32, 1, 2},
                                                        {"gpt2", 0, 0, 1024, 50256, 50256},
                                                        {"gpt_neox", 0, 0, 2048, 0, 2},
                                                        {"phi", 0, 0, 2048, 1, 2},
@@ -93,6 +95,8 @@ std::vector<double> parse_divisors(const JsonFields& fields, std::string_view ke
 void parse_scaling(const JsonFields& fields, const JsonFields& top, const ModelConfig& config, RopeConfig& rope) {
   constexpr double kMax = 1e9;
   if (rope.kind == RopeKind::standard) return;
+  if (config.architecture == "phimoe" && rope.kind != RopeKind::longrope)
+    fields.fail("rope_type", "is a scaling that phimoe models do not have", "known are default, longrope");
   std::optional<double> factor = fields.number("factor", 1e-6, kMax);
   if (rope.kind == RopeKind::llama3 || rope.kind == RopeKind::yarn || rope.kind == RopeKind::longrope) {
     std::optional<int64_t> original = top.integer("original_max_position_embeddings", 1, kMaxContext);
@@ -125,6 +129,11 @@ void parse_scaling(const JsonFields& fields, const JsonFields& top, const ModelC
     rope.short_factor = parse_divisors(fields, "short_factor", rotary_dim / 2);
     rope.long_factor = parse_divisors(fields, "long_factor", rotary_dim / 2);
     rope.attention_factor = fields.number("attention_factor", 0, kMax);
+    if (config.architecture != "phimoe") return;
+    rope.short_mscale = fields.number("short_mscale", 0, kMax);
+    rope.long_mscale = fields.number("long_mscale", 0, kMax);
+    if (!rope.short_mscale || !rope.long_mscale)
+      fields.fail("short_mscale", "and long_mscale must both be given for this model", "add these values");
   }
 }
 
@@ -327,9 +336,10 @@ ModelConfig parse_hf_config(std::string_view text, std::string_view source) {
     config.attention_bias = config.attention_output_bias =
         fields.boolean("attention_bias").value_or(config.architecture == "gpt_oss");
   }
-  if (config.architecture == "llama" || config.architecture == "granite")
+  if (config.architecture == "llama" || config.architecture == "granite" || config.architecture == "deepseek_v2")
     config.mlp_bias = fields.boolean("mlp_bias").value_or(false);
   config.tied_embeddings = fields.boolean("tie_word_embeddings").value_or(config.architecture.starts_with("gemma"));
+  if (config.architecture == "phimoe") config.head_bias = fields.boolean("lm_head_bias").value_or(false);
   config.initializer_range = fields.number("initializer_range", 0.0, 1e3).value_or(0.02);
   config.rope = config.architecture == "gemma3_text" ? parse_two_ropes(fields, source, config)
                                                      : parse_rope(fields, config, source);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "base/error.h"
@@ -63,7 +64,7 @@ json dense_layers(const MixtureConfig& mixture) {
 void write_mixture(const ModelConfig& config, json& out) {
   const MixtureConfig& mixture = config.mixture;
   out["num_experts_per_tok"] = mixture.chosen;
-  if (config.architecture != "deepseek_v3") {
+  if (config.latent.kv_rank == 0) {
     out["output_router_logits"] = mixture.balance_weight > 0;
     out["router_aux_loss_coef"] = mixture.published_balance;
     out["num_local_experts"] = mixture.experts;
@@ -77,7 +78,10 @@ void write_mixture(const ModelConfig& config, json& out) {
   } else if (config.architecture == "gpt_oss") {
     out["swiglu_alpha"] = mixture.alpha;
     out["swiglu_limit"] = mixture.limit;
-  } else if (config.architecture == "deepseek_v3") {
+  } else if (config.architecture == "phimoe") {
+    out["router_jitter_noise"] = mixture.jitter;
+    out["input_jitter_noise"] = 0.0;
+  } else if (config.latent.kv_rank > 0) {
     out["n_routed_experts"] = mixture.experts;
     out["n_shared_experts"] = mixture.shared;
     out["moe_intermediate_size"] = mixture.width;
@@ -88,28 +92,34 @@ void write_mixture(const ModelConfig& config, json& out) {
     const json dense = dense_layers(mixture);
     PLIMSOLL_CHECK(dense.empty() || dense.back() == dense.size() - 1, "the dense layers are the first ones");
     out["first_k_dense_replace"] = dense.size();
-    out["num_nextn_predict_layers"] = 0;
+    if (config.architecture == "deepseek_v3") out["num_nextn_predict_layers"] = 0;
+    else out["topk_method"] = mixture.groups > 1 ? "group_limited_greedy" : "greedy";
   }
 }
 
-void write_latent_attention(const LatentConfig& latent, json& out, bool interleaved) {
+void write_latent_attention(const ModelConfig& config, json& out) {
+  const LatentConfig& latent = config.latent;
+  const bool interleaved = config.rope.style == RopeStyle::interleaved;
   out["kv_lora_rank"] = latent.kv_rank;
   out["q_lora_rank"] = latent.q_rank > 0 ? json(latent.q_rank) : json(nullptr);
   out["qk_nope_head_dim"] = latent.plain;
   out["qk_rope_head_dim"] = latent.rotary;
   out["v_head_dim"] = latent.value;
-  out["rope_interleave"] = interleaved;
+  if (config.architecture == "deepseek_v3") out["rope_interleave"] = interleaved;
+  else PLIMSOLL_CHECK(interleaved, "deepseek_v2 always turns neighbours");
   out.erase("head_dim");
 }
 
 }  // namespace
 
 double absent_norm_eps(std::string_view family) {
-  return family == "olmo2" || family == "phi3" || family == "mixtral" || family == "gpt_oss" ? 1e-5 : 1e-6;
+  return family == "olmo2" || family == "phi3" || family == "mixtral" || family == "phimoe" || family == "gpt_oss"
+             ? 1e-5
+             : 1e-6;
 }
 
 double absent_rope_theta(std::string_view family) {
-  return family == "mixtral" ? 1e6 : family == "gpt_oss" ? 150000.0 : 10000.0;
+  return family == "mixtral" || family == "phimoe" ? 1e6 : family == "gpt_oss" ? 150000.0 : 10000.0;
 }
 
 json absent_rope(std::string_view family) {
@@ -133,7 +143,8 @@ void parse_multipliers(const JsonFields& fields, ModelConfig& config) {
     config.attention_multiplier = positive(fields, "attention_multiplier", 1.0);
     config.logits_divisor = positive(fields, "logits_scaling", 1.0);
   }
-  if (config.latent.kv_rank > 0 && fields.boolean("rope_interleave").value_or(true))
+  if (config.architecture == "deepseek_v2" ||
+      (config.architecture == "deepseek_v3" && fields.boolean("rope_interleave").value_or(true)))
     config.rope.style = RopeStyle::interleaved;
   if (config.architecture == "gemma2" || config.architecture == "gemma3_text") {
     config.query_pre_attn_scalar = positive(fields, "query_pre_attn_scalar", 256.0);
@@ -148,9 +159,42 @@ void parse_multipliers(const JsonFields& fields, ModelConfig& config) {
   }
 }
 
+namespace {
+
+void parse_dense_layers(const JsonFields& fields, int64_t absent, ModelConfig& config) {
+  const int64_t dense = fields.integer("first_k_dense_replace", 0, int64_t{1} << 30).value_or(absent);
+  for (int64_t layer = 0; layer < std::min(dense, config.layers); ++layer)
+    config.mixture.layers[static_cast<size_t>(layer)] = false;
+}
+
+void parse_deepseek_v2(const JsonFields& fields, ModelConfig& config) {
+  MixtureConfig& mixture = config.mixture;
+  mixture.experts = expert_count(fields, "n_routed_experts", "num_experts", 64);
+  mixture.shared = fields.integer("n_shared_experts", 1, 1024).value_or(2);
+  mixture.width = fields.integer("moe_intermediate_size", 1, kMaxWidth).value_or(1407);
+  mixture.normalize = false;
+  // DeepSeek's code normalizes in place of scaling, transformers ignores the key: there is no right answer.
+  if (fields.boolean("norm_topk_prob").value_or(false))
+    fields.fail("norm_topk_prob", "is true, which no published deepseek_v2 model has", "set it to false");
+  mixture.scale = positive(fields, "routed_scaling_factor", 1.0);
+  const std::string method = fields.text("topk_method").value_or("greedy");
+  if (method == "group_limited_greedy") {
+    mixture.groups = fields.required_integer("n_group", 1, kMaxExperts);
+    mixture.kept = fields.required_integer("topk_group", 1, kMaxExperts);
+  } else if (method != "greedy") {
+    fields.fail("topk_method", fmt::format("is '{}'", method), "known are greedy, group_limited_greedy");
+  }
+  fields.required_integer("num_experts_per_tok", 1, kMaxExperts);
+  parse_dense_layers(fields, 0, config);
+}
+
+}  // namespace
+
 void parse_mixture(const JsonFields& fields, ModelConfig& config) {
   const std::string& family = config.architecture;
-  if (family != "mixtral" && family != "qwen3_moe" && family != "gpt_oss" && family != "deepseek_v3") return;
+  constexpr std::array<std::string_view, 6> kMixtures = {"mixtral", "qwen3_moe",   "gpt_oss",
+                                                         "phimoe",  "deepseek_v2", "deepseek_v3"};
+  if (std::find(kMixtures.begin(), kMixtures.end(), family) == kMixtures.end()) return;
   MixtureConfig& mixture = config.mixture;
   mixture.layers.assign(static_cast<size_t>(config.layers), true);
   mixture.width = config.intermediate_size;
@@ -168,6 +212,11 @@ void parse_mixture(const JsonFields& fields, ModelConfig& config) {
     mixture.normalize = fields.boolean("norm_topk_prob").value_or(false);
     mixture.layers = sparse_layers_of_qwen(fields, config);
     absent_chosen = 8;
+  } else if (family == "phimoe") {
+    mixture.experts = expert_count(fields, "num_local_experts", "num_experts", 16);
+    mixture.jitter = fields.number("router_jitter_noise", 0.0, 1.0).value_or(0.01);
+  } else if (family == "deepseek_v2") {
+    parse_deepseek_v2(fields, config);
   } else {
     mixture.experts = expert_count(fields, "n_routed_experts", "num_local_experts", 256);
     mixture.shared = fields.integer("n_shared_experts", 1, 1024).value_or(1);
@@ -176,13 +225,14 @@ void parse_mixture(const JsonFields& fields, ModelConfig& config) {
     mixture.scale = positive(fields, "routed_scaling_factor", 2.5);
     mixture.groups = fields.integer("n_group", 1, kMaxExperts).value_or(8);
     mixture.kept = fields.integer("topk_group", 1, kMaxExperts).value_or(4);
-    const int64_t dense = fields.integer("first_k_dense_replace", 0, int64_t{1} << 30).value_or(3);
-    for (int64_t layer = 0; layer < std::min(dense, config.layers); ++layer)
-      mixture.layers[static_cast<size_t>(layer)] = false;
+    parse_dense_layers(fields, 3, config);
     absent_chosen = 8;
   }
   mixture.chosen = fields.integer("num_experts_per_tok", 1, kMaxExperts).value_or(absent_chosen);
-  if (family != "deepseek_v3") {  // its reference code has no such loss
+  if (family == "phimoe" && mixture.chosen != 2)
+    fields.fail("num_experts_per_tok", fmt::format("is {}, but phimoe chooses two experts", mixture.chosen),
+                "correct this value");
+  if (config.latent.kv_rank == 0) {  // transformers has no such loss for DeepSeek
     mixture.published_balance = fields.number("router_aux_loss_coef", 0.0, kMaxFactor).value_or(0.001);
     if (fields.boolean("output_router_logits").value_or(false)) mixture.balance_weight = mixture.published_balance;
   }
@@ -190,7 +240,7 @@ void parse_mixture(const JsonFields& fields, ModelConfig& config) {
 }
 
 void parse_latent_attention(const JsonFields& fields, ModelConfig& config) {
-  if (config.architecture != "deepseek_v3") return;
+  if (config.architecture != "deepseek_v2" && config.architecture != "deepseek_v3") return;
   LatentConfig& latent = config.latent;
   latent.kv_rank = fields.integer("kv_lora_rank", 1, kMaxWidth).value_or(512);
   latent.q_rank = fields.integer("q_lora_rank", 1, kMaxWidth).value_or(fields.present("q_lora_rank") ? 0 : 1536);
@@ -215,9 +265,9 @@ std::optional<SlidingPattern> sliding_pattern(const JsonFields& fields, const Mo
   const std::string& family = config.architecture;
   const auto layers = static_cast<size_t>(config.layers);
   constexpr int64_t kMaxContext = int64_t{1} << 40;
-  if (family == "granite" || family == "olmo2" || family == "gemma" || family == "deepseek_v3")
+  if (family == "granite" || family == "olmo2" || family == "gemma" || config.latent.kv_rank > 0)
     return SlidingPattern{0, std::vector<bool>(layers, false)};
-  if (family == "phi3" || family == "mixtral")  // all layers, where there is a window at all
+  if (family == "phi3" || family == "mixtral" || family == "phimoe")  // all layers, where there is a window at all
     return SlidingPattern{fields.integer("sliding_window", 1, kMaxContext).value_or(0),
                           std::vector<bool>(layers, true)};
   if (family == "qwen3_moe") {
@@ -268,8 +318,7 @@ void write_family_keys(const ModelConfig& config, json& out) {
     out["final_logit_softcapping"] = cap(config.logits_softcap);
   }
   if (config.mixture.experts > 0) write_mixture(config, out);
-  if (config.latent.kv_rank > 0)
-    write_latent_attention(config.latent, out, config.rope.style == RopeStyle::interleaved);
+  if (config.latent.kv_rank > 0) write_latent_attention(config, out);
 }
 
 }  // namespace plimsoll

@@ -19,8 +19,8 @@ nlohmann::json absent_rope(std::string_view family);  // what stands for a rope 
 std::string parse_activation(const JsonFields& fields, std::string_view family);
 
 void parse_multipliers(const JsonFields& fields, ModelConfig& config);       // Granite, Gemma 2 and 3; DeepSeek's pairs
-void parse_mixture(const JsonFields& fields, ModelConfig& config);           // mixtral, qwen3_moe, gpt_oss, deepseek_v3
-void parse_latent_attention(const JsonFields& fields, ModelConfig& config);  // deepseek_v3
+void parse_mixture(const JsonFields& fields, ModelConfig& config);           // of the families that have experts
+void parse_latent_attention(const JsonFields& fields, ModelConfig& config);  // deepseek_v2, deepseek_v3
 
 // Families with another rule than mistral and qwen; `layer_types` of the file still goes before `slides`.
 struct SlidingPattern {

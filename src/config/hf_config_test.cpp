@@ -50,7 +50,42 @@ INSTANTIATE_TEST_SUITE_P(Models, GoldenConfig,
                                          "mistral", "qwen2", "qwen3", "gpt_neox", "gpt_neox_serial", "phi", "falcon",
                                          "falcon40b_style", "starcoder2", "granite", "olmo2", "gemma", "gemma2",
                                          "gemma3_text", "phi3", "mixtral", "qwen3_moe", "gpt_oss", "deepseek_v3",
-                                         "deepseek_v3_noqlora"));
+                                         "deepseek_v3_noqlora", "deepseek_v2", "deepseek_v2_greedy", "phimoe"));
+
+TEST(HfConfig, DeepseekV2ChoosesWithinGroupsOnlyWhereAskedTo) {
+  json object = base_config("deepseek_v2");
+  const ModelConfig grouped = parse(object);
+  EXPECT_EQ(grouped.mixture.groups, 4);
+  EXPECT_EQ(grouped.mixture.kept, 2);
+  EXPECT_EQ(grouped.mixture.scale, 2.5);
+  EXPECT_FALSE(grouped.mixture.normalize);
+  object["topk_method"] = "greedy";
+  EXPECT_EQ(parse(object).mixture.groups, 1);
+  object["topk_method"] = "noaux_tc";
+  EXPECT_NE(parse_error(object.dump()).find("noaux_tc"), std::string::npos);
+  object["topk_method"] = "group_limited_greedy";
+  object["n_group"] = nullptr;
+  EXPECT_NE(parse_error(object.dump()).find("n_group"), std::string::npos);
+  object = base_config("deepseek_v2");
+  object["norm_topk_prob"] = true;
+  EXPECT_NE(parse_error(object.dump()).find("norm_topk_prob"), std::string::npos);
+}
+
+TEST(HfConfig, PhimoeHasTwoExpertsAndItsOwnLongrope) {
+  json object = base_config("phimoe");
+  const ModelConfig config = parse(object);
+  EXPECT_TRUE(config.head_bias);
+  EXPECT_EQ(config.mixture.jitter, 0.4);
+  EXPECT_EQ(config.rope.long_mscale, 1.25);
+  object["rope_parameters"].erase("long_mscale");
+  EXPECT_NE(parse_error(object.dump()).find("long_mscale"), std::string::npos);
+  object["rope_parameters"] = {{"rope_type", "linear"}, {"factor", 2}};
+  EXPECT_NE(parse_error(object.dump()).find("rope_type"), std::string::npos);
+  object["rope_parameters"] = {{"rope_type", "default"}};
+  EXPECT_EQ(parse(object).rope.theta, 1e6);
+  object["num_experts_per_tok"] = 3;
+  EXPECT_NE(parse_error(object.dump()).find("num_experts_per_tok"), std::string::npos);
+}
 
 TEST(HfConfig, WrittenIsEqualWithoutRope) {
   for (const char* model : {"gpt2", "opt", "opt_350m_style", "bloom"}) {

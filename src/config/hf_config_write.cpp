@@ -97,6 +97,8 @@ json write_rope(RopeConfig rope, int64_t head_dim, double absent_partial = 1.0) 
       out["rope_type"] = "longrope";
       out["short_factor"] = rope.short_factor;
       out["long_factor"] = rope.long_factor;
+      if (rope.short_mscale) out["short_mscale"] = *rope.short_mscale;
+      if (rope.long_mscale) out["long_mscale"] = *rope.long_mscale;
       break;
   }
   return out;
@@ -109,12 +111,12 @@ void write_sliding_window(const ModelConfig& config, json& out) {
   }
   const bool slides = !config.layer_slides.empty();
   const std::string& family = config.architecture;
-  if (family == "granite" || family == "olmo2" || family == "gemma" || family == "deepseek_v3") {
+  if (family == "granite" || family == "olmo2" || family == "gemma" || config.latent.kv_rank > 0) {
     PLIMSOLL_CHECK(!slides, family + " has no sliding window");
     return;
   }
   out["sliding_window"] = slides ? json(config.sliding_window) : json(nullptr);
-  if (family == "mistral" || family == "mixtral" || family == "phi3") {
+  if (family == "mistral" || family == "mixtral" || family == "phi3" || family == "phimoe") {
     for (int64_t layer = 0; slides && layer < config.layers; ++layer) {
       PLIMSOLL_CHECK(config.window_of_layer(layer) > 0, family + " slides in all layers or in none");
     }
@@ -192,13 +194,15 @@ std::string write_hf_config(const ModelConfig& config, DType stored_dtype) {
                               : family == "mistral" || family == "mixtral" || family == "phi3"
                                   ? !config.attention_bias && !config.attention_output_bias
                                   : config.attention_bias == config.attention_output_bias;
-  if (!bias_as_family || (config.mlp_bias && family != "llama" && family != "granite")) {
+  if (!bias_as_family || (config.mlp_bias && family != "llama" && family != "granite" && family != "deepseek_v2") ||
+      (config.head_bias && family != "phimoe")) {
     throw caller_error("config.json", "has no way to say which biases this " + family + " model has",
                        "write a GGUF file instead");
   }
   if (family != "mistral" && family != "qwen2" && family != "mixtral" && family != "phi3")
     out["attention_bias"] = config.attention_bias;
-  if (family == "llama") out["mlp_bias"] = config.mlp_bias;
+  if (family == "llama" || family == "deepseek_v2") out["mlp_bias"] = config.mlp_bias;
+  if (family == "phimoe") out["lm_head_bias"] = config.head_bias;
 
   RopeConfig rope = config.rope;
   if (!rope.frequency_divisors.empty()) rope.original_context_length = config.context_length;

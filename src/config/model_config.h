@@ -20,18 +20,19 @@ struct RopeConfig {
   RopeKind kind = RopeKind::standard;
   RopeStyle style = RopeStyle::half;
   double theta = 10000.0;
-  double partial_rotary_factor = 1.0;             // share of head_dim that is rotated
-  double factor = 1.0;                            // linear, dynamic, llama3, yarn, longrope
-  double low_freq_factor = 1.0;                   // llama3
-  double high_freq_factor = 4.0;                  // llama3
-  int64_t original_context_length = 0;            // llama3, yarn, longrope, dynamic; 0: the model's context_length
-  double beta_fast = 32.0;                        // yarn
-  double beta_slow = 1.0;                         // yarn
-  bool truncate = true;                           // yarn
-  std::optional<double> mscale, mscale_all_dim;   // yarn (DeepSeek)
-  std::optional<double> attention_factor;         // yarn, longrope: overrides the derived value
-  std::vector<double> short_factor, long_factor;  // longrope: one divisor per frequency
-  std::vector<double> frequency_divisors;         // GGUF rope_freqs.weight: one divisor per frequency; empty: none
+  double partial_rotary_factor = 1.0;               // share of head_dim that is rotated
+  double factor = 1.0;                              // linear, dynamic, llama3, yarn, longrope
+  double low_freq_factor = 1.0;                     // llama3
+  double high_freq_factor = 4.0;                    // llama3
+  int64_t original_context_length = 0;              // llama3, yarn, longrope, dynamic; 0: the model's context_length
+  double beta_fast = 32.0;                          // yarn
+  double beta_slow = 1.0;                           // yarn
+  bool truncate = true;                             // yarn
+  std::optional<double> mscale, mscale_all_dim;     // yarn (DeepSeek)
+  std::optional<double> attention_factor;           // yarn, longrope: overrides the derived value
+  std::optional<double> short_mscale, long_mscale;  // longrope (Phi-MoE): the same, by length as the lists below
+  std::vector<double> short_factor, long_factor;    // longrope: one divisor per frequency
+  std::vector<double> frequency_divisors;           // GGUF rope_freqs.weight: one divisor per frequency; empty: none
 
   bool operator==(const RopeConfig&) const = default;
 };
@@ -45,6 +46,7 @@ struct MixtureConfig {
   std::vector<bool> layers;           // one per layer: has a mixture
   bool normalize = true;              // the weights of a token's experts add up to one
   double scale = 1.0;                 // of these weights (DeepSeek)
+  double jitter = 0.0;                // Phi-MoE: router_jitter_noise, see RouterScore::sparse_mixer
   int64_t groups = 1, kept = 1;       // experts are chosen within the best groups (DeepSeek)
   double balance_weight = 0.0;        // of the loss that keeps experts in even use; 0: not asked for
   double published_balance = 0.0;     // that weight as config.json has it, asked for or not
@@ -85,6 +87,7 @@ struct ModelConfig {
   bool attention_output_bias = false;  // on o
   bool mlp_bias = false;
   bool tied_embeddings = false;
+  bool head_bias = false;  // Phi-MoE
   double initializer_range = 0.02;
   PositionKind positions = PositionKind::rotary;
   RopeConfig rope;

@@ -182,16 +182,18 @@ struct ClampedSwigluAttrs {
   float alpha = 1.702F, limit = 7.0F;
 };
 enum class RouterScore : uint8_t {
-  softmax,         // over all experts; then the best
+  softmax,         // over all experts; then the best. The score of a group is that of its best
   chosen_softmax,  // the best logits; softmax over these
-  sigmoid,         // the best of sigmoid + correction within the best groups
+  sigmoid,         // the best of sigmoid + correction. The score of a group is the sum of its two best
+  sparse_mixer,    // the best, with its share of a softmax over what comes near it; then the next among the others
 };
 struct RouteAttrs {
   int64_t experts = 0, top_k = 0;
   RouterScore score = RouterScore::softmax;
   bool normalize = false;                    // weights of a token add up to one (times scale)
-  int64_t groups = 1, groups_kept = 1;       // sigmoid only
-  float scale = 1.0F;                        // sigmoid only
+  int64_t groups = 1, groups_kept = 1;       // softmax, sigmoid: choose within the best groups
+  float scale = 1.0F;                        // softmax, sigmoid: of the weights
+  float threshold = 0.0F;                    // sparse_mixer: how far below the best, relative to the larger, is near
   std::optional<DType> gradient_dtype = {};  // empty: as the logits
 };
 struct GroupedLinearAttrs {

@@ -3,9 +3,11 @@
 // Which experts each token goes to, and with what weight. Tokens are then laid out sorted by expert, and by row within
 // an expert: choice (r, j) is row slots[r, j] of that layout, expert e has the rows from offsets[e] to offsets[e + 1].
 // The layout has R · k rows whatever is chosen, so nothing is dropped and the plan is exact.
-// Softmax and top-k: Shazeer et al. 2017, arXiv:1701.06538; Jiang et al. 2024 (Mixtral), arXiv:2401.04088. Sigmoid with
-// a correction for balance, within the best groups: DeepSeek-V3, arXiv:2412.19437, section 2.1.2. The correction takes
-// part in the choice only.   Saves: the logits and the choice; the choice itself has no gradient.
+// Softmax and top-k: Shazeer et al. 2017, arXiv:1701.06538; Jiang et al. 2024 (Mixtral), arXiv:2401.04088. Within
+// the best groups: DeepSeek-V2, arXiv:2405.04434, section 2.2.2. Sigmoid with a correction for balance: DeepSeek-V3,
+// arXiv:2412.19437, section 2.1.2; the correction takes part in the choice only. SparseMixer-v2 of Phi-3.5-MoE: Liu et
+// al. 2024, arXiv:2409.12136, with the best expert in place of a sampled one, where its gradient is that of the
+// softmax. Saves: the logits and the choice; the choice itself has no gradient.
 #include "ops/gradient_builder.h"
 #include "ops/op_table.h"
 #include "ops/shape_check.h"

@@ -49,7 +49,7 @@ OpCase route(const char* name, const RouteAttrs& attrs, const Numbers& correctio
             Numbers members(choice.begin() + static_cast<std::ptrdiff_t>(g * size),
                             choice.begin() + static_cast<std::ptrdiff_t>((g + 1) * size));
             std::sort(members.rbegin(), members.rend());
-            groups.emplace_back(-members[0] - members[1], g);
+            groups.emplace_back(attrs.score == RouterScore::sigmoid ? -members[0] - members[1] : -members[0], g);
           }
           std::sort(groups.begin(), groups.end());
           for (size_t g = static_cast<size_t>(attrs.groups_kept); g < groups.size() && attrs.groups > 1; ++g)
@@ -68,6 +68,34 @@ OpCase route(const char* name, const RouteAttrs& attrs, const Numbers& correctio
       }};
   if (!correction.empty()) result.operands.push_back({"correction", {attrs.experts}, Role::fixed, correction});
   return result;
+}
+
+// SparseMixer takes the best of what is left, and its share among those that come near it.
+OpCase sparse_mixer() {
+  constexpr int64_t kRows = 7, kExperts = 8, kChosen = 3;
+  constexpr double kThreshold = 0.75;
+  RouteAttrs attrs{kExperts, kChosen, RouterScore::sparse_mixer};
+  attrs.threshold = static_cast<float>(kThreshold);
+  return {.name = "route_sparse_mixer",
+          .kind = OpKind::route,
+          .attrs = attrs,
+          .operands = {{"logits", {kRows, kExperts}, Role::input, spread_logits(kRows, kExperts)}},
+          .reference = [](const std::vector<Numbers>& in) {
+            Numbers out;
+            for (int64_t row = 0; row < kRows; ++row) {
+              Numbers left(in[0].begin() + row * kExperts, in[0].begin() + (row + 1) * kExperts);
+              for (int64_t j = 0; j < kChosen; ++j) {
+                const auto best = std::max_element(left.begin(), left.end());
+                const double top = *best;
+                double sum = 0;
+                for (const double x : left)
+                  if ((top - x) / std::max(std::abs(x), top) <= kThreshold) sum += std::exp(x - top);
+                out.push_back(1 / sum);
+                left.erase(best);
+              }
+            }
+            return out;
+          }};
 }
 
 // Five rows with two choices each, among three experts: slots as route gives them.
@@ -199,6 +227,9 @@ std::vector<OpCase> mixture_cases() {
   sigmoids.groups = 4;
   sigmoids.groups_kept = 2;
   sigmoids.scale = 2.5F;
+  RouteAttrs groups = sigmoids;
+  groups.score = RouterScore::softmax;
+  groups.normalize = false;
   GroupedLinearAttrs plain, fused;
   plain.experts = fused.experts = kExperts;
   fused.fused = fused.has_bias = true;
@@ -210,6 +241,8 @@ std::vector<OpCase> mixture_cases() {
       route("route_normalized", normalized, {}),
       route("route_chosen_softmax", chosen, {}),
       route("route_sigmoid_groups", sigmoids, {0.25, -0.125, 0, 0.0625, 0.5, -0.25, 0.125, 0}),
+      route("route_softmax_groups", groups, {}),
+      sparse_mixer(),
       expert_gather(),
       expert_combine(),
       grouped_linear("grouped_linear", plain),

@@ -127,7 +127,8 @@ INSTANTIATE_TEST_SUITE_P(NormFamilies, ModelParity,
 
 INSTANTIATE_TEST_SUITE_P(Mixtures, ModelParity,
                          testing::Combine(testing::Values("mixtral", "qwen3_moe", "gpt_oss", "deepseek_v3",
-                                                          "deepseek_v3_noqlora"),
+                                                          "deepseek_v3_noqlora", "deepseek_v2", "deepseek_v2_greedy",
+                                                          "phimoe"),
                                           testing::Values("config.json", "config_legacy.json")),
                          [](const auto& info) {
                            return std::get<0>(info.param) + (std::get<1>(info.param) == "config.json" ? "" : "_legacy");

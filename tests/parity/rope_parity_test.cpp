@@ -58,6 +58,21 @@ TEST_P(RopeParity, FrequenciesAndTable) {
   EXPECT_GE(sets, 1);
 }
 
+// Phi-3.5-MoE gives the factors of cosines and sines itself, one beside each list of divisors.
+TEST(Longrope, GivenScalingGoesWithTheDivisors) {
+  RopeConfig rope;
+  rope.kind = RopeKind::longrope;
+  rope.original_context_length = 64;
+  rope.short_factor = {1, 2};
+  rope.long_factor = {1, 8};
+  rope.short_mscale = 1.25;
+  rope.long_mscale = 1.5;
+  const RopeFrequencies within = rope_frequencies(rope, 4, 256, 64), beyond = rope_frequencies(rope, 4, 256, 65);
+  EXPECT_EQ(within.attention_scaling, 1.25);
+  EXPECT_EQ(beyond.attention_scaling, 1.5);
+  EXPECT_FLOAT_EQ(within.inv_freq[1], 4 * beyond.inv_freq[1]);
+}
+
 INSTANTIATE_TEST_SUITE_P(Kinds, RopeParity,
                          testing::Values("default", "linear", "dynamic", "llama3", "yarn", "yarn_attention_factor",
                                          "yarn_mscale", "yarn_no_truncate", "longrope"),

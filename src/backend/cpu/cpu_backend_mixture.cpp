@@ -11,9 +11,10 @@ cpu::RouteSpec route_spec(const RouteAttrs& attrs, const Value& logits) {
   using Score = cpu::RouteSpec::Score;
   const Score score = attrs.score == RouterScore::softmax          ? Score::softmax
                       : attrs.score == RouterScore::chosen_softmax ? Score::chosen_softmax
+                      : attrs.score == RouterScore::sparse_mixer   ? Score::sparse_mixer
                                                                    : Score::sigmoid;
-  return {logits.shape[0], attrs.experts,     attrs.top_k, score,       attrs.normalize,
-          attrs.groups,    attrs.groups_kept, attrs.scale, logits.dtype};
+  return {logits.shape[0], attrs.experts,     attrs.top_k, score,           attrs.normalize,
+          attrs.groups,    attrs.groups_kept, attrs.scale, attrs.threshold, logits.dtype};
 }
 
 cpu::ExpertRows rows_of(const Value& rows, const Value& slots) {

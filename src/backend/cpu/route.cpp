@@ -46,7 +46,8 @@ int32_t take_best(std::span<float> scores) {
   return static_cast<int32_t>(best);
 }
 
-// Leaves the scores of the groups whose two best add up to most; the others count as lowest.
+// Leaves the scores of the groups whose two best add up to most (sigmoid), or whose best is the best (softmax); the
+// others count as lowest.
 void keep_best_groups(const RouteSpec& spec, std::span<float> scores) {
   const auto size = static_cast<size_t>(spec.experts / spec.groups);
   Scores sums_storage;
@@ -57,12 +58,55 @@ void keep_best_groups(const RouteSpec& spec, std::span<float> scores) {
       second = std::max(second, std::min(first, score));
       first = std::max(first, score);
     }
-    sums[g] = size > 1 ? first + second : first;
+    sums[g] = size > 1 && spec.score == RouteSpec::Score::sigmoid ? first + second : first;
   }
   std::array<bool, static_cast<size_t>(kMaxExperts)> kept{};
   for (int64_t i = 0; i < spec.groups_kept; ++i) kept[static_cast<size_t>(take_best(sums))] = true;
   for (size_t g = 0; g < sums.size(); ++g)
     if (!kept[g]) std::fill_n(scores.begin() + static_cast<std::ptrdiff_t>(g * size), size, kLowest);
+}
+
+// Puts softmax(those of `logits` that come near `best`) into `shares`, zero for the others and for those whose `taken`
+// is set. Comparisons with what is no number are false: it counts as near.
+void share_among_near(const RouteSpec& spec, std::span<const float> logits, std::span<const bool> taken, size_t best,
+                      std::span<float> shares) {
+  const float top = logits[best];
+  float sum = 0;
+  for (size_t e = 0; e < logits.size(); ++e) {
+    const bool far = (top - logits[e]) / std::max(std::abs(logits[e]), top) > spec.threshold;
+    sum += shares[e] = taken[e] || far ? 0.0F : std::exp(logits[e] - top);
+  }
+  for (float& share : shares) share /= sum;
+}
+
+void sparse_mixer_row(const RouteSpec& spec, std::span<const float> logits, float* weights, int32_t* experts) {
+  Scores left_storage, share_storage;
+  const std::span left(left_storage.data(), logits.size()), shares(share_storage.data(), logits.size());
+  std::array<bool, static_cast<size_t>(kMaxExperts)> taken{};
+  std::copy(logits.begin(), logits.end(), left.begin());
+  for (int64_t j = 0; j < spec.top_k; ++j) {
+    const auto best = static_cast<size_t>(take_best(left));
+    share_among_near(spec, logits, {taken.data(), logits.size()}, best, shares);
+    experts[j] = static_cast<int32_t>(best);
+    weights[j] = shares[best];
+    taken[best] = true;
+  }
+}
+
+// d += for each choice dw · w · (1 at the choice - its softmax).
+void differentiate_sparse_mixer(const RouteSpec& spec, const float* d_weights, std::span<const float> logits,
+                                const float* weights, const int32_t* experts, std::span<float> d) {
+  Scores share_storage;
+  const std::span shares(share_storage.data(), logits.size());
+  std::array<bool, static_cast<size_t>(kMaxExperts)> taken{};
+  for (int64_t j = 0; j < spec.top_k; ++j) {
+    const auto best = static_cast<size_t>(experts[j]);
+    share_among_near(spec, logits, {taken.data(), logits.size()}, best, shares);
+    const float upstream = d_weights[j] * weights[j];
+    for (size_t e = 0; e < d.size(); ++e) d[e] -= upstream * shares[e];
+    d[best] += upstream;
+    taken[best] = true;
+  }
 }
 
 void route_row(const RouteSpec& spec, const void* logits, const float* correction, int64_t row, float* weights,
@@ -72,6 +116,7 @@ void route_row(const RouteSpec& spec, const void* logits, const float* correctio
   const std::span choice(choice_storage.data(), scores.size());
   const auto k = static_cast<size_t>(spec.top_k);
   read_row(spec, logits, row, scores.data());
+  if (spec.score == RouteSpec::Score::sparse_mixer) return sparse_mixer_row(spec, scores, weights, experts);
   if (spec.score == RouteSpec::Score::softmax) softmax(scores);
   if (spec.score == RouteSpec::Score::sigmoid) std::transform(scores.begin(), scores.end(), scores.begin(), sigmoid);
   for (size_t e = 0; e < scores.size(); ++e) choice[e] = scores[e] + (correction != nullptr ? correction[e] : 0.0F);
@@ -89,6 +134,8 @@ void route_row(const RouteSpec& spec, const void* logits, const float* correctio
 // The gradient of one row's logits into `d`, (experts) and zero.
 void differentiate_row(const RouteSpec& spec, const float* d_weights, std::span<float> scores, const float* weights,
                        const int32_t* experts, std::span<float> d) {
+  if (spec.score == RouteSpec::Score::sparse_mixer)
+    return differentiate_sparse_mixer(spec, d_weights, scores, weights, experts, d);
   const auto k = static_cast<size_t>(spec.top_k);
   float mean = 0;  // of d_weights by the weights
   for (size_t j = 0; j < k; ++j) mean += d_weights[j] * weights[j];

@@ -11,12 +11,13 @@ namespace plimsoll::cpu {
 inline constexpr int64_t kMaxExperts = 4096;
 
 struct RouteSpec {
-  enum class Score { softmax, chosen_softmax, sigmoid };
+  enum class Score { softmax, chosen_softmax, sigmoid, sparse_mixer };
   int64_t rows = 0, experts = 0, top_k = 0;
   Score score = Score::softmax;
   bool normalize = false;
   int64_t groups = 1, groups_kept = 1;
   float scale = 1;
+  float threshold = 0;       // sparse_mixer
   DType dtype = DType::f32;  // of the logits: f32 or bf16
 };
 

@@ -86,6 +86,15 @@ TEST(Route, TiesGoToTheLowerExpertAndNonsenseStaysInBounds) {
   expect_sorted(spec, r);
 }
 
+// A group with the best expert against one with the two next best.
+TEST(Route, GroupsGoByTheirBestOrByTheirTwoBest) {
+  RouteSpec spec{.rows = 1, .experts = 4, .top_k = 2, .groups = 2, .groups_kept = 1};
+  const Typed logits(DType::f32, {1, -2, 0.5, 0.75});
+  EXPECT_EQ(run(spec, logits, {}, {}, 1).experts, (std::vector<int32_t>{0, 1}));
+  spec.score = Score::sigmoid;
+  EXPECT_EQ(run(spec, logits, {}, {}, 1).experts, (std::vector<int32_t>{3, 2}));
+}
+
 // All tokens to one expert: the layout still has room for every choice.
 TEST(Route, AllToOneExpert) {
   const RouteSpec spec{.rows = 40, .experts = 3, .top_k = 1};
