@@ -19,7 +19,7 @@
 #include "backend/cpu/embedding.h"
 #include "backend/cpu/grad_norm.h"
 #include "backend/cpu/linear_cross_entropy.h"
-#include "backend/cpu/matmul.h"
+#include "backend/cpu/matmul/matmul.h"
 #include "backend/cpu/optimizer.h"
 #include "backend/cpu/rms_norm.h"
 #include "backend/cpu/rope.h"

@@ -1,9 +1,13 @@
 # plimsoll_stage(NAME [LIBRARIES ...]): the library of one folder of src/, out of every .cpp that is not a test.
 # Its tests (foo_test.cpp beside foo.cpp) become one program, NAME_test.
 function(plimsoll_stage name)
-  cmake_parse_arguments(ARG "" "" "LIBRARIES" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "LIBRARIES;FOLDERS" ${ARGN})
   string(REPLACE "/" "_" target "plimsoll_${name}")
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp)
+  set(patterns ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp)
+  foreach(folder ${ARG_FOLDERS})  # parts of the stage that have a folder of their own
+    list(APPEND patterns ${CMAKE_SOURCE_DIR}/src/${name}/${folder}/*.cpp)
+  endforeach()
+  file(GLOB sources CONFIGURE_DEPENDS ${patterns})
   set(tests ${sources})
   list(FILTER sources EXCLUDE REGEX "_test\\.cpp$")
   list(FILTER tests INCLUDE REGEX "_test\\.cpp$")

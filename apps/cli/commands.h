@@ -14,6 +14,7 @@ Command data_command();
 Command eval_command();
 Command merge_command();
 Command tokenize_command();
+Command new_command();
 Command tokenizer_command();
 Command render_command();
 Command probe_command();

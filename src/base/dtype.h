@@ -31,8 +31,22 @@ enum class DType : uint8_t {
   q4_k,
   q5_k,
   q6_k,
+  iq2_xxs,
+  iq2_xs,
+  iq2_s,
+  iq3_xxs,
+  iq3_s,
+  iq1_s,
+  iq1_m,
+  iq4_nl,
+  iq4_xs,
+  tq1_0,
+  tq2_0,
+  mxfp4,
+  nvfp4,
+  q1_0,
 };
-inline constexpr int kDTypeCount = static_cast<int>(DType::q6_k) + 1;
+inline constexpr int kDTypeCount = static_cast<int>(DType::q1_0) + 1;
 
 struct DTypeInfo {
   std::string_view name;              // ours, lower case: "bf16", "q4_k"

@@ -19,20 +19,6 @@ Error cannot_express(const std::string& what) {
   return caller_error("GGUF", "has no way to hold " + what, "write a Hugging Face folder instead");
 }
 
-// LLAMA_FTYPE: what most of the file is.
-int64_t file_type(DType type) {
-  switch (type) {
-    case DType::f16:
-      return 1;
-    case DType::q8_0:
-      return 7;
-    case DType::bf16:
-      return 32;
-    default:
-      return 0;
-  }
-}
-
 void add_rope(const ModelConfig& config, const std::string& prefix, GgufExport& out) {
   const RopeConfig& rope = config.rope;
   const auto rotary_dim = static_cast<int64_t>(static_cast<double>(config.head_dim) * rope.partial_rotary_factor);
@@ -125,7 +111,7 @@ void add_config(const ModelConfig& config, const std::string& prefix, GgufMetada
   metadata[prefix + "vocab_size"] = gguf_u32(config.vocab_size);
 }
 
-GgufExportTensor plan_tensor(const ModelConfig& config, const NamedShape& tensor, DType type) {
+GgufExportTensor plan_tensor(const ModelConfig& config, const NamedShape& tensor, const GgufFileType& type) {
   GgufExportTensor out;
   out.hf_name = tensor.name;
   const bool layer_norms = !gguf_layer_norm_name(config.architecture).empty();
@@ -148,10 +134,7 @@ GgufExportTensor plan_tensor(const ModelConfig& config, const NamedShape& tensor
   }
   PLIMSOLL_CHECK(out.interleaved_heads == 0 || tensor.shape[0] == out.interleaved_heads * config.head_dim,
                  "rows of " + tensor.name + " are not heads * head_dim");
-  out.output.dtype = tensor.shape.rank() == 1 ? DType::f32 : type;
-  if (out.output.shape[-1] % dtype_info(out.output.dtype).block_elements != 0) out.output.dtype = DType::f16;
-  // llama.cpp adds rows of this table to f32 values; the other types are not read there.
-  if (out.output.name == "position_embd.weight") out.output.dtype = DType::f32;
+  out.output.dtype = gguf_tensor_type(type, config, out.output.name, out.output.shape);
   return out;
 }
 
@@ -187,11 +170,8 @@ GgufMetadata tokenizer_keys(const GgufMetadata& metadata) {
   return out;
 }
 
-GgufExport plan_gguf_export(const ModelConfig& config, const std::vector<NamedShape>& tensors, DType type,
+GgufExport plan_gguf_export(const ModelConfig& config, const std::vector<NamedShape>& tensors, const GgufFileType& type,
                             const GgufMetadata& tokenizer, const std::string& model_name) {
-  if (type != DType::f32 && type != DType::f16 && type != DType::bf16 && type != DType::q8_0) {
-    throw caller_error("GGUF", fmt::format("cannot be written as {}", dtype_name(type)), "use f32, f16, bf16 or q8_0");
-  }
   const std::string_view layer_norm_name = gguf_layer_norm_name(config.architecture);
   const std::string_view rms_name = gguf_rms_name(config.architecture);
   const std::string architecture = config.architecture == "mistral" ? "llama"
@@ -212,7 +192,7 @@ GgufExport plan_gguf_export(const ModelConfig& config, const std::vector<NamedSh
   out.metadata["general.architecture"] = gguf_text(architecture);
   out.metadata["general.type"] = gguf_text("model");
   out.metadata["general.name"] = gguf_text(model_name);
-  out.metadata["general.file_type"] = gguf_u32(file_type(type));
+  out.metadata["general.file_type"] = gguf_u32(type.file_type);
   out.metadata["general.quantization_version"] = gguf_u32(2);
   const std::string prefix = architecture + ".";
   add_config(config, prefix, out.metadata);
@@ -234,26 +214,30 @@ GgufExport plan_gguf_export(const ModelConfig& config, const std::vector<NamedSh
 
 int64_t gguf_staging_bytes(const GgufExportTensor& tensor) {
   const int64_t elements = row_elements(tensor);
-  return elements * static_cast<int64_t>(sizeof(float)) + dtype_bytes(tensor.output.dtype, elements);
+  return std::max<int64_t>(1,
+                           elements * static_cast<int64_t>(sizeof(float)) + dtype_bytes(tensor.output.dtype, elements));
 }
 
-void write_gguf_tensor(GgufWriter& writer, const GgufExportTensor& tensor, const ReadRow& read_row,
+void write_gguf_tensor(GgufWriter& writer, const GgufExportTensor& tensor, const ReadRow& read_row, ThreadPool& pool,
                        std::span<std::byte> staging) {
   if (!tensor.values.empty()) return writer.write(std::as_bytes(std::span(tensor.values)));
-  PLIMSOLL_CHECK(static_cast<int64_t>(staging.size()) >= gguf_staging_bytes(tensor) &&
-                     reinterpret_cast<uintptr_t>(staging.data()) % alignof(float) == 0,
+  const int64_t row_bytes = gguf_staging_bytes(tensor), at_once = static_cast<int64_t>(staging.size()) / row_bytes;
+  PLIMSOLL_CHECK(at_once > 0 && reinterpret_cast<uintptr_t>(staging.data()) % alignof(float) == 0,
                  "staging is too small or not aligned");
-  const auto elements = static_cast<size_t>(row_elements(tensor));
-  const std::span<float> row(reinterpret_cast<float*>(staging.data()), elements);
-  const auto encoded = staging.subspan(
-      row.size_bytes(), static_cast<size_t>(dtype_bytes(tensor.output.dtype, static_cast<int64_t>(elements))));
-  const int64_t rows = elements == 0 ? 0 : tensor.output.shape.elements() / static_cast<int64_t>(elements);
-  for (int64_t i = 0; i < rows; ++i) {
-    read_row(model_row(tensor, i), row);
-    if (tensor.added != 0)
-      for (float& value : row) value += tensor.added;
-    encode_values(tensor.output.dtype, row, encoded.data());
-    writer.write(encoded);
+  const int64_t elements = row_elements(tensor), encoded_bytes = dtype_bytes(tensor.output.dtype, elements);
+  auto* values = reinterpret_cast<float*>(staging.data());
+  std::byte* encoded = staging.data() + at_once * elements * static_cast<int64_t>(sizeof(float));
+  const int64_t rows = elements == 0 ? 0 : tensor.output.shape.elements() / elements;
+  for (int64_t first = 0; first < rows; first += at_once) {
+    const int64_t count = std::min(at_once, rows - first);
+    pool.parallel_for(count, [&](int64_t i, int) {
+      const std::span<float> row(values + i * elements, static_cast<size_t>(elements));
+      read_row(model_row(tensor, first + i), row);
+      if (tensor.added != 0)
+        for (float& value : row) value += tensor.added;
+      encode_values(tensor.output.dtype, row, encoded + i * encoded_bytes);
+    });
+    writer.write({encoded, static_cast<size_t>(count * encoded_bytes)});
   }
 }
 

@@ -7,7 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "config/model_config.h"
+#include "formats/gguf_file_type.h"
 #include "formats/gguf_writer.h"
 
 namespace plimsoll {
@@ -37,22 +39,22 @@ struct GgufExport {
   std::vector<GgufOutput> outputs() const;
 };
 
-// `tensors` of the model (lm_head of a tied model is left out), matrices in `type` (f32, f16, bf16 or q8_0; q8_0 falls
-// back to f16 where rows are no multiple of 32), vectors in f32. `tokenizer` is the tokenizer.* part of the metadata:
-// gguf_tokenizer_metadata, or tokenizer_keys of a GGUF source; empty writes a model without vocabulary. Throws a caller
-// Error for what GGUF cannot express (dynamic rope, biases without a counterpart, unknown tensors).
-GgufExport plan_gguf_export(const ModelConfig& config, const std::vector<NamedShape>& tensors, DType type,
+// `tensors` of the model (lm_head of a tied model is left out), in the types that gguf_tensor_type says. `tokenizer` is
+// the tokenizer.* part of the metadata: gguf_tokenizer_metadata, or tokenizer_keys of a GGUF source; empty writes a
+// model without vocabulary. Throws a caller Error for what GGUF cannot express (dynamic rope, biases without a
+// counterpart, unknown tensors).
+GgufExport plan_gguf_export(const ModelConfig& config, const std::vector<NamedShape>& tensors, const GgufFileType& type,
                             const GgufMetadata& tokenizer, const std::string& model_name);
 
 // The keys of a GGUF file that hold its tokenizer and chat template.
 GgufMetadata tokenizer_keys(const GgufMetadata& metadata);
 
 // Writes one tensor. `read_row` fills one row in Hugging Face's order (a vector is one row of all its values, except
-// that vectors whose rows move are rows of one value); rows come in any order. `staging`: at least
-// gguf_staging_bytes(tensor). A row of a transposed tensor is a column of the model's. Not called for tensors with
-// `values`.
+// that vectors whose rows move are rows of one value); rows come in any order and from any thread of `pool`. A row of a
+// transposed tensor is a column of the model's. `staging`: at least gguf_staging_bytes(tensor), aligned for floats; as
+// many rows as fit are converted at a time. Not called for tensors with `values`.
 using ReadRow = std::function<void(int64_t row, std::span<float> out)>;
-void write_gguf_tensor(GgufWriter& writer, const GgufExportTensor& tensor, const ReadRow& read_row,
+void write_gguf_tensor(GgufWriter& writer, const GgufExportTensor& tensor, const ReadRow& read_row, ThreadPool& pool,
                        std::span<std::byte> staging);
 int64_t gguf_staging_bytes(const GgufExportTensor& tensor);
 

@@ -4,8 +4,8 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "formats/ggml_blocks.h"
-#include "formats/half.h"
+#include "quant/ggml_blocks.h"
+#include "quant/half.h"
 
 namespace plimsoll {
 namespace {
@@ -36,19 +36,7 @@ bool can_decode(DType dtype) {
 }
 
 bool can_encode(DType dtype) {
-  switch (dtype) {
-    case DType::f32:
-    case DType::f16:
-    case DType::bf16:
-    case DType::q8_0:
-    case DType::q4_0:
-    case DType::q4_1:
-    case DType::q5_0:
-    case DType::q5_1:
-      return true;
-    default:
-      return false;
-  }
+  return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16 || can_quantize_blocks(dtype);
 }
 
 void decode_values(DType from, const std::byte* in, std::span<float> out) {

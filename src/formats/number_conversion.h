@@ -1,5 +1,5 @@
-// Runs of values between float and the types that files store. Every function is exact or rounds to nearest even, and
-// the loops vectorize; the scalar conversions of base/dtype.h give the same bits.
+// Runs of values between float and the types that files store. Plain types are exact or round to nearest even, and
+// their loops vectorize; the scalar conversions of base/dtype.h give the same bits.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@ namespace plimsoll {
 
 // Can decode_values read this type: f32, f64, f16, bf16 and the block types of GGUF.
 bool can_decode(DType dtype);
-// Can encode_values write it: f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1.
+// Can encode_values write it: f32, f16, bf16 and the block types that quant/ggml_blocks.h can quantize.
 bool can_encode(DType dtype);
 
 // `in` holds out.size() values of type `from` (a whole number of blocks), little-endian, at any alignment.

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
-#include "backend/cpu/matmul.h"
+#include "backend/cpu/matmul/matmul.h"
 #include "base/bytes.h"
 #include "base/thread_pool.h"
 #include "runtime/executor.h"

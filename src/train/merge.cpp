@@ -88,8 +88,8 @@ class MergeHost : public HostServices {
 
 class GgufTarget : public HostServices {
  public:
-  GgufTarget(const std::string& path, const GgufExport& plan)
-      : plan_(plan), writer_(path, plan.metadata, plan.outputs()) {
+  GgufTarget(const std::string& path, const GgufExport& plan, ThreadPool& pool)
+      : plan_(plan), pool_(pool), writer_(path, plan.metadata, plan.outputs()) {
     write_own();
   }
 
@@ -105,7 +105,7 @@ class GgufTarget : public HostServices {
     const ReadRow copy_column = [&](int64_t column, std::span<float> out) {
       for (size_t i = 0; i < out.size(); ++i) out[i] = values[static_cast<int64_t>(i) * width + column];
     };
-    write_gguf_tensor(writer_, target, target.transposed ? copy_column : copy_row, staging);
+    write_gguf_tensor(writer_, target, target.transposed ? copy_column : copy_row, pool_, staging);
     ++next_;
     write_own();
   }
@@ -121,6 +121,7 @@ class GgufTarget : public HostServices {
   }
 
   const GgufExport& plan_;
+  ThreadPool& pool_;
   GgufWriter writer_;
   size_t next_ = 0;
 };
@@ -169,11 +170,13 @@ GgufMetadata tokenizer_of(const ModelFiles& model) {
 }
 
 void merge_to_gguf(MergeRun& run, const MergeOptions& options) {
+  const GgufFileType* type = find_gguf_file_type(options.type);
+  PLIMSOLL_CHECK(type != nullptr, "a type of GGUF");
   const std::vector<ParameterSpec> parameters = list_parameters(run.model.config);
-  const GgufExport plan = plan_gguf_export(run.model.config, names_and_shapes(parameters), options.type,
+  const GgufExport plan = plan_gguf_export(run.model.config, names_and_shapes(parameters), *type,
                                            tokenizer_of(run.model), fs::path(options.target).stem().string());
   std::vector<ParameterSpec> order;
-  int64_t staging = 0;
+  int64_t staging = kStagingBytes;
   std::unordered_map<std::string, const ParameterSpec*> by_name;
   for (const ParameterSpec& parameter : parameters) by_name[parameter.name] = &parameter;
   for (const GgufExportTensor& tensor : plan.tensors) {
@@ -181,20 +184,21 @@ void merge_to_gguf(MergeRun& run, const MergeOptions& options) {
     order.push_back(*by_name.at(tensor.hf_name));
     staging = std::max(staging, gguf_staging_bytes(tensor));
   }
-  GgufTarget target(options.target, plan);
+  GgufTarget target(options.target, plan, run.pool);
   run.run(order, staging, target);
   target.finish();
 }
 
 void merge_to_folder(MergeRun& run, const MergeOptions& options) {
+  const DType type = *dtype_from_name(options.type);
   std::vector<SafetensorsOutput> entries;
   const std::vector<ParameterSpec> order = list_parameters(run.model.config);
-  for (const ParameterSpec& tensor : order) entries.push_back({tensor.name, options.type, tensor.shape});
+  for (const ParameterSpec& tensor : order) entries.push_back({tensor.name, type, tensor.shape});
   make_folder(options.target);
-  SafetensorsTarget target(options.target + "/model.safetensors", entries, options.type);
+  SafetensorsTarget target(options.target + "/model.safetensors", entries, type);
   run.run(order, kStagingBytes, target);
   target.finish();
-  write_model_companions(run.model, options.type, options.target);
+  write_model_companions(run.model, type, options.target);
 }
 
 }  // namespace

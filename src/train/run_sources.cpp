@@ -19,7 +19,7 @@ constexpr int64_t kCodeAndLibraries = 32 * kMiB;  // program, C++ runtime, matmu
 constexpr int64_t kPerThread = 1 * kMiB;          // touched stack, library thread state, scratch of the tokenizer
 constexpr int64_t kPerToken = 100;                // tokenizer: texts, lookup tables, merges
 constexpr int64_t kPerLayer = 256 * kKiB;         // graphs and their plan
-constexpr int64_t kPerExpert = 24 * kKiB;  // of each layer: its tensors in all phases
+constexpr int64_t kPerExpert = 24 * kKiB;         // of each layer: its tensors in all phases
 // A row as text, as values, as tokens with their places; a word without end takes 27 in the tokenizer alone (measured).
 constexpr int64_t kPerRowByte = 36;
 constexpr int64_t kPerIndexedRow = 16;  // where a row of the data lies, and its place in an epoch's order

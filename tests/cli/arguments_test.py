@@ -6,7 +6,7 @@ import unittest
 
 from program import PROGRAM, SOURCE, ProgramTest, run
 
-COMMANDS = "inspect plan train generate chat eval merge tokenize tokenizer render probe".split()
+COMMANDS = "inspect plan train generate chat eval merge tokenize tokenizer new render probe".split()
 RECIPE = """model data eval-data shuffle method precision rank alpha targets rslora adapter optimizer lr lr-schedule
   warmup-steps weight-decay betas eps momentum grad-clip seq-len micro-batch global-batch steps epochs packing recompute
   ce-chunk-rows seed threads save-every eval-every loss-on memory""".split()

@@ -106,6 +106,11 @@ def make_texts():
         write(f"hf_config/{seed}", (golden / source).read_bytes())
     write("hf_config/broken_numbers", json.dumps(base | {"hidden_size": -1, "vocab_size": 1e300, "num_attention_heads": "4"}))
 
+    plain = {"quant_type": "fp4", "blocksize": 128, "dtype": "float32", "shape": [7, 5]}
+    write("bnb4_state/plain", json.dumps(plain))
+    write("bnb4_state/nested", json.dumps(plain | {"quant_type": "nf4", "dtype": "bfloat16", "nested_blocksize": 256,
+                                                   "nested_dtype": "float32", "nested_offset": 0.22187702357769012}))
+
     vocabulary = {"<s>": 0, "a": 1, "b": 2, "ab": 3, "Ġ": 4, "Ġa": 5}
     added = [{"id": 0, "content": "<s>", "single_word": False, "lstrip": False, "rstrip": True, "normalized": False, "special": True}]
     split = {"type": "Split", "pattern": {"Regex": "\\p{L}+|\\p{N}{1,3}|\\s+(?!\\S)|."}, "behavior": "Isolated", "invert": False}

@@ -17,8 +17,9 @@ std::string write_gguf(const TestFolder& folder, const std::string& model) {
   const ModelFiles files = open_model(golden_path("models/" + model));
   std::vector<NamedShape> tensors;
   for (const ParameterSpec& spec : list_parameters(files.config)) tensors.push_back({spec.name, spec.shape});
-  const GgufExport plan = plan_gguf_export(files.config, tensors, DType::f32, {}, model);
+  const GgufExport plan = plan_gguf_export(files.config, tensors, *find_gguf_file_type("f32"), {}, model);
   GgufWriter writer(folder / "model.gguf", plan.metadata, plan.outputs());
+  ThreadPool pool(2);
   for (const GgufExportTensor& tensor : plan.tensors) {
     const std::vector<float> values = read_tensor_as<float>(files.tensors, tensor.hf_name);
     const Shape& shape = files.tensors.find(tensor.hf_name)->shape;
@@ -32,7 +33,7 @@ std::string write_gguf(const TestFolder& folder, const std::string& model) {
             out[i] = values[static_cast<size_t>(tensor.transposed ? at * width + row : row * width + at)];
           }
         },
-        staging);
+        pool, staging);
   }
   writer.finish();
   return folder / "model.gguf";
@@ -77,7 +78,8 @@ TEST(GgufExport, NamesTheWayOutForRmsNormFamilies) {
   expect_caller_error([&] { write_gguf(folder, "deepseek_v3"); }, "architecture deepseek_v3");
   ModelConfig config = open_model(golden_path("models/mixtral")).config;
   config.mixture.layers[0] = false;
-  expect_caller_error([&] { plan_gguf_export(config, {}, DType::f32, {}, ""); }, "layers without experts");
+  expect_caller_error([&] { plan_gguf_export(config, {}, *find_gguf_file_type("f32"), {}, ""); },
+                      "layers without experts");
 }
 
 TEST(GgufExport, NamesTheWayOutWhereLlamaCppHasNoSuchModel) {
@@ -88,7 +90,7 @@ TEST(GgufExport, NamesTheWayOutWhereLlamaCppHasNoSuchModel) {
                             +[](ModelConfig& config) { config.mlp_bias = false; }}) {
     ModelConfig config = open_model(golden_path("models/phi")).config;
     change(config);
-    expect_caller_error([&] { plan_gguf_export(config, {}, DType::f32, {}, ""); }, "phi model");
+    expect_caller_error([&] { plan_gguf_export(config, {}, *find_gguf_file_type("f32"), {}, ""); }, "phi model");
   }
 }
 
@@ -98,7 +100,7 @@ TEST(MergeParity, Gpt2AsPeftMergesIt) {
   options.model = golden_path("models/gpt2");
   options.adapter = golden_path("training/lora/gpt2/adapter_final");
   options.target = folder / "merged";
-  options.type = DType::f32;
+  options.type = "f32";
   run_merge(options);
   const Golden want("training/lora/gpt2/merged.safetensors");
   const TensorIndex got = open_safetensors(folder / "merged/model.safetensors");

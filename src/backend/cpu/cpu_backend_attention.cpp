@@ -1,7 +1,7 @@
 #include <array>
 #include <cstring>
 
-#include "backend/cpu/attention.h"
+#include "backend/cpu/attention/attention.h"
 #include "backend/cpu/cpu_adapters.h"
 #include "backend/cpu/mixture.h"
 #include "base/error.h"

@@ -3,7 +3,7 @@
 #include "backend/cpu/cpu_adapters.h"
 #include "backend/cpu/elementwise.h"
 #include "backend/cpu/linear_cross_entropy.h"
-#include "backend/cpu/matmul.h"
+#include "backend/cpu/matmul/matmul.h"
 
 namespace plimsoll::cpu_adapters {
 namespace {

@@ -1,6 +1,6 @@
 #include "backend/cpu/cpu_adapters.h"
 #include "backend/cpu/elementwise.h"
-#include "backend/cpu/grouped_matmul.h"
+#include "backend/cpu/matmul/grouped_matmul.h"
 #include "backend/cpu/mixture.h"
 #include "backend/cpu/route.h"
 

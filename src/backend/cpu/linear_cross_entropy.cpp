@@ -17,7 +17,7 @@
 #include <span>
 
 #include "backend/cpu/linear_cross_entropy.h"
-#include "backend/cpu/matmul.h"
+#include "backend/cpu/matmul/matmul.h"
 #include "base/bytes.h"
 #include "base/error.h"
 

@@ -1,0 +1,281 @@
+#include "backend/cpu/elementwise_targets.h"
+
+// The order matters.
+// clang-format off
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/matmul/grouped_matmul.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+#include "backend/cpu/elementwise_simd-inl.h"
+// clang-format on
+
+#include <algorithm>
+#include <cstring>
+
+#include "backend/cpu/matmul/grouped_matmul.h"
+#include "base/bytes.h"
+#include "base/error.h"
+
+#ifndef PLIMSOLL_GROUPED_MATMUL_ONCE_
+#define PLIMSOLL_GROUPED_MATMUL_ONCE_
+namespace plimsoll::cpu {
+namespace {
+
+constexpr int64_t kTileRows = 64, kTileColumns = 64, kDepth = 256;
+constexpr int64_t kSkinnyRows = 4;  // groups of so few rows read their matrix once, unpacked
+
+// A matrix in memory, element (row, column) at row · row_stride + column · column_stride; one of them is 1.
+struct View {
+  const void* data;
+  DType dtype;
+  int64_t row_stride, column_stride;
+};
+
+// C (rows, columns) of one tile = A (rows, depth) · B (depth, columns), `scratch` of kScratchFloats.
+struct TileJob {
+  View a, b;
+  int64_t rows, columns, depth;
+  float* scratch;
+};
+constexpr int64_t kScratchFloats = kTileRows * kDepth + kDepth * kTileColumns + kTileRows * kTileColumns;
+
+}  // namespace
+}  // namespace plimsoll::cpu
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace plimsoll::cpu::HWY_NAMESPACE {
+
+HWY_INLINE float widened(float v) { return v; }
+HWY_INLINE float widened(uint16_t v) { return bf16_to_f32(v); }
+
+// to (rows, to_stride) = the part of `from` from (row, column) on.
+template <typename T>
+HWY_INLINE void pack_part(const T* from, const View& v, int64_t row, int64_t column, int64_t rows, int64_t columns,
+                          float* to, int64_t to_stride) {
+  from += row * v.row_stride + column * v.column_stride;
+  if (v.column_stride == 1) {
+    for (int64_t r = 0; r < rows; ++r)
+      for_vectors(columns, [&](int64_t i, auto lane) {
+        lane.put(lane.get(from + r * v.row_stride + i), to + r * to_stride + i);
+      });
+    return;
+  }
+  for (int64_t c = 0; c < columns; ++c)
+    for (int64_t r = 0; r < rows; ++r) to[r * to_stride + c] = widened(from[r * v.row_stride + c * v.column_stride]);
+}
+HWY_INLINE void pack(const View& v, int64_t row, int64_t column, int64_t rows, int64_t columns, float* to,
+                     int64_t to_stride) {
+  if (v.dtype == DType::f32) pack_part(static_cast<const float*>(v.data), v, row, column, rows, columns, to, to_stride);
+  else pack_part(static_cast<const uint16_t*>(v.data), v, row, column, rows, columns, to, to_stride);
+}
+
+// kRows rows of C, two vectors wide, over one block of the depth.
+template <int kRows>
+HWY_INLINE void add_strip(const float* a, const float* b, int64_t depth, float* c) {
+  const Floats d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  VecF sums[kRows][2];
+  for (int r = 0; r < kRows; ++r)
+    for (int half = 0; half < 2; ++half) sums[r][half] = hn::LoadU(d, c + r * kTileColumns + half * lanes);
+  for (int64_t k = 0; k < depth; ++k) {
+    const auto b0 = hn::LoadU(d, b + k * kTileColumns), b1 = hn::LoadU(d, b + k * kTileColumns + lanes);
+    for (int r = 0; r < kRows; ++r) {
+      const auto value = hn::Set(d, a[r * kDepth + k]);
+      sums[r][0] = hn::MulAdd(value, b0, sums[r][0]);
+      sums[r][1] = hn::MulAdd(value, b1, sums[r][1]);
+    }
+  }
+  for (int r = 0; r < kRows; ++r)
+    for (int half = 0; half < 2; ++half) hn::StoreU(sums[r][half], d, c + r * kTileColumns + half * lanes);
+}
+
+// Leaves C in the last part of the scratch, rows kTileColumns apart.
+void multiply_tile(const TileJob& job) {
+  constexpr int kRows = HWY_MAX_BYTES >= 64 ? 8 : 4;
+  const int64_t width = 2 * static_cast<int64_t>(hn::Lanes(Floats()));
+  float* const a = job.scratch;
+  float* const b = a + kTileRows * kDepth;
+  float* const c = b + kDepth * kTileColumns;
+  const int64_t rows = (job.rows + kRows - 1) / kRows * kRows;
+  const int64_t columns = (job.columns + width - 1) / width * width;
+  std::memset(c, 0, static_cast<size_t>(rows * kTileColumns) * sizeof(float));
+  for (int64_t k = 0; k < job.depth; k += kDepth) {
+    const int64_t depth = std::min(kDepth, job.depth - k);
+    // What is beyond the edges meets nothing that is read, but must be numbers.
+    if (rows > job.rows)
+      std::memset(a + job.rows * kDepth, 0, static_cast<size_t>((rows - job.rows) * kDepth) * sizeof(float));
+    if (columns > job.columns) std::memset(b, 0, static_cast<size_t>(depth * kTileColumns) * sizeof(float));
+    pack(job.a, 0, k, job.rows, depth, a, kDepth);
+    pack(job.b, k, 0, depth, job.columns, b, kTileColumns);
+    for (int64_t x = 0; x < columns; x += width)
+      for (int64_t r = 0; r < rows; r += kRows)
+        add_strip<kRows>(a + r * kDepth, b + x, depth, c + r * kTileColumns + x);
+  }
+}
+
+template <typename T>
+HWY_INLINE void dots_of(const T* x, int64_t x_stride, const T* w, int64_t w_stride, int64_t rows, int64_t columns,
+                        int64_t depth, float* c) {
+  for (int64_t n = 0; n < columns; ++n)
+    for (int64_t r = 0; r < rows; ++r) {
+      auto sum = hn::Zero(Floats());
+      for_vectors(depth, [&](int64_t i, auto lane) {
+        sum = hn::MulAdd(lane.get(x + r * x_stride + i), lane.get(w + n * w_stride + i), sum);
+      });
+      c[r * kTileColumns + n] = sum_of_lanes(sum);
+    }
+}
+// As multiply_tile, for few rows and a B whose columns are contiguous: nothing is packed.
+void multiply_skinny(const TileJob& job) {
+  float* const c = job.scratch + kTileRows * kDepth + kDepth * kTileColumns;
+  if (job.a.dtype == DType::f32)
+    dots_of(static_cast<const float*>(job.a.data), job.a.row_stride, static_cast<const float*>(job.b.data),
+            job.b.column_stride, job.rows, job.columns, job.depth, c);
+  else
+    dots_of(static_cast<const uint16_t*>(job.a.data), job.a.row_stride, static_cast<const uint16_t*>(job.b.data),
+            job.b.column_stride, job.rows, job.columns, job.depth, c);
+}
+
+// y = (accumulate: +=) c + bias
+template <typename T>
+HWY_INLINE void store_row(const float* c, const T* bias, bool accumulate, int64_t columns, T* y) {
+  for_vectors(columns, [&](int64_t i, auto lane) {
+    auto value = lane.get(c + i);
+    if (bias != nullptr) value = hn::Add(value, lane.get(bias + i));
+    if (accumulate) value = hn::Add(value, lane.get(y + i));
+    lane.put(value, y + i);
+  });
+}
+void store_f32(const float* c, const float* bias, bool accumulate, int64_t columns, float* y) {
+  store_row(c, bias, accumulate, columns, y);
+}
+void store_bf16(const float* c, const uint16_t* bias, bool accumulate, int64_t columns, uint16_t* y) {
+  store_row(c, bias, accumulate, columns, y);
+}
+
+// sum += each of `rows` rows
+void add_rows(DType dtype, const void* from, int64_t stride, int64_t rows, int64_t columns, float* sum) {
+  for_vectors(columns, [&](int64_t i, auto lane) {
+    auto total = lane.get(sum + i);
+    for (int64_t r = 0; r < rows; ++r)
+      total = hn::Add(total, dtype == DType::f32 ? lane.get(static_cast<const float*>(from) + r * stride + i)
+                                                 : lane.get(static_cast<const uint16_t*>(from) + r * stride + i));
+    lane.put(total, sum + i);
+  });
+}
+
+}  // namespace plimsoll::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace plimsoll::cpu {
+HWY_EXPORT(multiply_tile);
+HWY_EXPORT(multiply_skinny);
+HWY_EXPORT(store_f32);
+HWY_EXPORT(store_bf16);
+HWY_EXPORT(add_rows);
+
+namespace {
+
+int64_t element_bytes(DType dtype) {
+  PLIMSOLL_CHECK(dtype == DType::f32 || dtype == DType::bf16, "operands are f32 or bf16");
+  return dtype == DType::f32 ? 4 : 2;
+}
+
+const void* element_at(const void* p, DType dtype, int64_t i) {
+  return static_cast<const char*>(p) + i * element_bytes(dtype);
+}
+
+int64_t slot_floats() { return round_up(kScratchFloats, 16); }
+int64_t table_bytes(const GroupedMatmulSpec& spec) {
+  return round_up((spec.groups + 1) * static_cast<int64_t>(sizeof(int64_t)), 64);
+}
+
+void check_offsets(const GroupedMatmulSpec& spec, const int32_t* offsets) {
+  PLIMSOLL_CHECK(offsets[0] == 0 && offsets[spec.groups] == spec.rows, "offsets cover all rows");
+  for (int64_t g = 0; g < spec.groups; ++g) PLIMSOLL_CHECK(offsets[g] <= offsets[g + 1], "offsets do not go back");
+}
+
+}  // namespace
+
+int64_t grouped_matmul_workspace_bytes(const GroupedMatmulSpec& spec, int threads) {
+  return table_bytes(spec) + threads * slot_floats() * static_cast<int64_t>(sizeof(float));
+}
+
+void grouped_matmul(ThreadPool& pool, const GroupedMatmulSpec& s, const int32_t* offsets, const void* x,
+                    const GroupMatrices& weights, const void* bias, bool accumulate, void* y, void* workspace) {
+  check_offsets(s, offsets);
+  auto* const first_block = static_cast<int64_t*>(workspace);  // row blocks before each group
+  first_block[0] = 0;
+  for (int64_t g = 0; g < s.groups; ++g)
+    first_block[g + 1] = first_block[g] + ceil_div(offsets[g + 1] - offsets[g], kTileRows);
+  const int64_t blocks = first_block[s.groups], column_tiles = ceil_div(s.n, kTileColumns);
+  const int64_t matrix_bytes = s.k * s.n * element_bytes(s.dtype);
+  auto* const scratch = reinterpret_cast<float*>(static_cast<char*>(workspace) + table_bytes(s));
+  pool.parallel_for(blocks * column_tiles, [&](int64_t index, int thread) {
+    const int64_t block = index % blocks, column = index / blocks * kTileColumns;  // neighbours share columns
+    const int64_t g = std::upper_bound(first_block, first_block + s.groups + 1, block) - first_block - 1;
+    const int64_t row = offsets[g] + (block - first_block[g]) * kTileRows;
+    const int64_t rows = std::min<int64_t>(kTileRows, offsets[g + 1] - row);
+    const int64_t columns = std::min(kTileColumns, s.n - column);
+    const std::byte* const weight = weights.at(g, matrix_bytes);
+    const View a{element_at(x, s.dtype, row * s.k), s.dtype, s.k, 1};
+    const View b = s.transpose_weight ? View{element_at(weight, s.dtype, column * s.k), s.dtype, 1, s.k}
+                                      : View{element_at(weight, s.dtype, column), s.dtype, s.n, 1};
+    const TileJob job{a, b, rows, columns, s.k, scratch + thread * slot_floats()};
+    if (rows <= kSkinnyRows && s.transpose_weight) HWY_DYNAMIC_DISPATCH(multiply_skinny)(job);
+    else HWY_DYNAMIC_DISPATCH(multiply_tile)(job);
+    const float* const c = job.scratch + kTileRows * kDepth + kDepth * kTileColumns;
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t at = (row + r) * s.n + column;
+      const void* const row_bias = bias == nullptr ? nullptr : element_at(bias, s.dtype, g * s.n + column);
+      if (s.dtype == DType::f32) HWY_DYNAMIC_DISPATCH(store_f32)
+      (c + r * kTileColumns, static_cast<const float*>(row_bias), accumulate, columns, static_cast<float*>(y) + at);
+      else HWY_DYNAMIC_DISPATCH(store_bf16)(c + r * kTileColumns, static_cast<const uint16_t*>(row_bias), accumulate,
+                                            columns, static_cast<uint16_t*>(y) + at);
+    }
+  });
+}
+
+void grouped_matmul_weight_gradient(ThreadPool& pool, const GroupedMatmulSpec& s, const int32_t* offsets,
+                                    const void* dy, const void* x, const GroupMatrices& accumulators, void* workspace) {
+  check_offsets(s, offsets);
+  // The accumulator is (m, n): of dyᵀ x, or of xᵀ dy where the weight is (k, n).
+  const View of_dy{dy, s.dtype, s.n, 1}, of_x{x, s.dtype, s.k, 1};
+  const View& left = s.transpose_weight ? of_dy : of_x;
+  const View& right = s.transpose_weight ? of_x : of_dy;
+  const int64_t m = left.row_stride, n = right.row_stride;
+  const int64_t row_tiles = ceil_div(m, kTileRows), column_tiles = ceil_div(n, kTileColumns);
+  const int64_t matrix_bytes = m * n * static_cast<int64_t>(sizeof(float));
+  auto* const scratch = reinterpret_cast<float*>(static_cast<char*>(workspace) + table_bytes(s));
+  pool.parallel_for(s.groups * row_tiles * column_tiles, [&](int64_t index, int thread) {
+    const int64_t g = index / (row_tiles * column_tiles), tile = index % (row_tiles * column_tiles);
+    auto* const target = reinterpret_cast<float*>(accumulators.at(g, matrix_bytes));
+    const int64_t first = offsets[g], depth = offsets[g + 1] - first;
+    if (depth == 0 || target == nullptr) return;
+    const int64_t row = tile / column_tiles * kTileRows, column = tile % column_tiles * kTileColumns;
+    const TileJob job{{element_at(left.data, s.dtype, first * m + row), s.dtype, 1, m},
+                      {element_at(right.data, s.dtype, first * n + column), s.dtype, n, 1},
+                      std::min(kTileRows, m - row),
+                      std::min(kTileColumns, n - column),
+                      depth,
+                      scratch + thread * slot_floats()};
+    HWY_DYNAMIC_DISPATCH(multiply_tile)(job);
+    const float* const c = job.scratch + kTileRows * kDepth + kDepth * kTileColumns;
+    for (int64_t r = 0; r < job.rows; ++r) HWY_DYNAMIC_DISPATCH(store_f32)
+    (c + r * kTileColumns, nullptr, true, job.columns, target + (row + r) * n + column);
+  });
+}
+
+void grouped_bias_gradient(ThreadPool& pool, const GroupedMatmulSpec& s, const int32_t* offsets, const void* dy,
+                           float* accumulator) {
+  check_offsets(s, offsets);
+  pool.parallel_for(s.groups, [&](int64_t g, int) {
+    HWY_DYNAMIC_DISPATCH(add_rows)
+    (s.dtype, element_at(dy, s.dtype, offsets[g] * s.n), s.n, offsets[g + 1] - offsets[g], s.n, accumulator + g * s.n);
+  });
+}
+
+}  // namespace plimsoll::cpu
+#endif  // HWY_ONCE

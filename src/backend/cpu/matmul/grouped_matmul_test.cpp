@@ -1,0 +1,155 @@
+#include "backend/cpu/matmul/grouped_matmul.h"
+
+#include <gtest/gtest.h>
+
+#include "backend/cpu/mixture.h"
+#include "backend/cpu/route.h"
+#include "support/golden.h"
+#include "support/numbers.h"
+
+namespace plimsoll::cpu {
+namespace {
+
+struct Problem {
+  GroupedMatmulSpec spec;
+  std::vector<int32_t> offsets;
+  Typed x, weights, bias, y, dy;  // weights: of all groups in a row
+};
+
+Problem make_problem(const GroupedMatmulSpec& spec, const std::vector<int32_t>& offsets) {
+  const auto values = [&](int64_t n, unsigned seed) {
+    return Typed(spec.dtype, random_values(static_cast<size_t>(n), seed));
+  };
+  return {spec,
+          offsets,
+          values(spec.rows * spec.k, 1),
+          values(spec.groups * spec.k * spec.n, 2),
+          values(spec.groups * spec.n, 3),
+          values(spec.rows * spec.n, 4),
+          values(spec.rows * spec.n, 5)};
+}
+
+struct Answers {
+  std::vector<float> y, d_weights, d_bias;
+  bool operator==(const Answers&) const = default;
+};
+
+Answers run(Problem p, bool fused, int threads) {
+  ThreadPool pool(threads);
+  const GroupedMatmulSpec& s = p.spec;
+  const int64_t bytes = grouped_matmul_workspace_bytes(s, threads), each = s.k * s.n;
+  std::vector<uint8_t> memory(static_cast<size_t>(bytes) + 128, 0xa5);
+  auto* const workspace = reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64);
+  Answers a{{},
+            std::vector<float>(static_cast<size_t>(s.groups * each), 0.5F),
+            std::vector<float>(static_cast<size_t>(s.groups * s.n), 0.5F)};
+  const int64_t size = s.dtype == DType::f32 ? 4 : 2;
+  std::vector<std::byte*> weights, accumulators;
+  for (int64_t g = 0; g < (fused ? 1 : s.groups); ++g) {
+    weights.push_back(static_cast<std::byte*>(p.weights.data()) + g * each * size);
+    accumulators.push_back(reinterpret_cast<std::byte*>(a.d_weights.data() + g * each));
+  }
+  grouped_matmul(pool, s, p.offsets.data(), p.x.data(), {weights, fused}, p.bias.data(), true, p.y.data(), workspace);
+  grouped_matmul_weight_gradient(pool, s, p.offsets.data(), p.dy.data(), p.x.data(), {accumulators, fused}, workspace);
+  grouped_bias_gradient(pool, s, p.offsets.data(), p.dy.data(), a.d_bias.data());
+  for (const uint8_t* at = workspace + bytes; at < memory.data() + memory.size(); ++at)
+    EXPECT_EQ(*at, 0xa5) << "workspace overrun";
+  a.y = p.y.values();
+  return a;
+}
+
+Answers definition(const Problem& p) {
+  const GroupedMatmulSpec& s = p.spec;
+  const auto x = p.x.values(), w = p.weights.values(), bias = p.bias.values(), before = p.y.values(),
+             dy = p.dy.values();
+  std::vector<double> y(before.begin(), before.end()), dw(w.size(), 0.5), db(bias.size(), 0.5);
+  for (int64_t g = 0; g < s.groups; ++g)
+    for (int64_t row = p.offsets[static_cast<size_t>(g)]; row < p.offsets[static_cast<size_t>(g) + 1]; ++row)
+      for (int64_t n = 0; n < s.n; ++n) {
+        const auto at = static_cast<size_t>(row * s.n + n);
+        y[at] += bias[static_cast<size_t>(g * s.n + n)];
+        db[static_cast<size_t>(g * s.n + n)] += dy[at];
+        for (int64_t k = 0; k < s.k; ++k) {
+          const auto i = static_cast<size_t>(g * s.k * s.n + (s.transpose_weight ? n * s.k + k : k * s.n + n));
+          const double value = x[static_cast<size_t>(row * s.k + k)];
+          y[at] += value * w[i];
+          dw[i] += value * dy[at];
+        }
+      }
+  return {{y.begin(), y.end()}, {dw.begin(), dw.end()}, {db.begin(), db.end()}};
+}
+
+TEST(GroupedMatmul, EqualsDefinition) {
+  // Groups of none, few and many rows; sizes around the tiles.
+  const std::vector<int32_t> offsets = {0, 3, 3, 70, 71, 200};
+  for (const DType dtype : {DType::f32, DType::bf16})
+    for (const bool transpose : {true, false})
+      for (const auto& [k, n] : {std::pair{7, 5}, {64, 64}, {300, 129}}) {
+        SCOPED_TRACE(testing::Message() << k << " " << n << " " << transpose);
+        const Problem p = make_problem({5, 200, k, n, transpose, dtype}, offsets);
+        const Answers want = definition(p), got = run(p, true, 1);
+        expect_close(got.y, want.y, dtype == DType::f32 ? 2e-6 : 4e-3, "y");
+        expect_close(got.d_weights, want.d_weights, 2e-6, "dw");
+        expect_close(got.d_bias, want.d_bias, 2e-6, "db");
+        EXPECT_EQ(run(p, false, 1), got) << "separate matrices";
+        EXPECT_EQ(run(p, true, 2), got);
+        EXPECT_EQ(run(p, false, 3), got);
+      }
+}
+
+TEST(GroupedMatmul, RefusesOffsetsThatDoNotCoverTheRows) {
+  for (const auto& offsets : {std::vector<int32_t>{0, 2, 3}, {1, 2, 4}, {0, 5, 4}})
+    EXPECT_ANY_THROW(run(make_problem({2, 4, 3, 3, true, DType::f32}, offsets), true, 1));
+}
+
+// Router, experts and joining together, against torch.
+TEST(Mixture, ALayerAsTorch) {
+  const Golden g("ops/moe_layer.safetensors");
+  constexpr int64_t kRows = 8, kWidth = 12, kInner = 10, kExperts = 8, kChosen = 2;
+  ThreadPool pool(2);
+  const auto x = g.f32("in.x"), router = g.f32("in.router");
+  std::vector<float> logits(kRows * kExperts), weights(kRows * kChosen);
+  for (size_t r = 0; r < kRows; ++r)
+    for (size_t e = 0; e < kExperts; ++e)
+      for (size_t i = 0; i < kWidth; ++i) logits[r * kExperts + e] += x[r * kWidth + i] * router[e * kWidth + i];
+  const RouteSpec route{.rows = kRows, .experts = kExperts, .top_k = kChosen, .normalize = true};
+  std::vector<int32_t> experts(kRows * kChosen), slots(kRows * kChosen), offsets(kExperts + 1);
+  route_forward(pool, route, logits.data(), nullptr, weights.data(), experts.data(), slots.data(), offsets.data());
+  const ExpertRows rows{kRows, kChosen, kWidth, DType::f32};
+  constexpr size_t kSorted = kRows * kChosen;
+  std::vector<float> sorted(kSorted * kWidth), inner(kSorted * kInner), up(inner), z(sorted), y(kRows * kWidth);
+  expert_gather(pool, rows, x.data(), slots.data(), sorted.data());
+  const auto product = [&](const std::vector<float>& from, const char* name, std::vector<float>& to, int64_t k,
+                           int64_t n) {
+    const GroupedMatmulSpec spec{kExperts, kSorted, k, n, true, DType::f32};
+    std::vector<float> matrices = g.f32(name);
+    std::byte* const pointer = reinterpret_cast<std::byte*>(matrices.data());
+    std::vector<char> workspace(static_cast<size_t>(grouped_matmul_workspace_bytes(spec, 2)));
+    grouped_matmul(pool, spec, offsets.data(), from.data(), {{&pointer, 1}, true}, nullptr, false, to.data(),
+                   workspace.data());
+  };
+  product(sorted, "in.gate", inner, kWidth, kInner);
+  product(sorted, "in.up", up, kWidth, kInner);
+  for (size_t i = 0; i < inner.size(); ++i) inner[i] *= up[i] / (1 + std::exp(-inner[i]));
+  product(inner, "in.down", z, kInner, kWidth);
+  expert_combine(pool, rows, z.data(), weights.data(), slots.data(), false, y.data());
+  expect_close(y, g.f32("out.out"), 5e-6);
+}
+
+TEST(Mixture, ClampedSwigluAsTorch) {
+  const Golden g("ops/swiglu_clamped.safetensors");
+  ThreadPool pool(2);
+  const auto gate = g.f32("in.gate"), up = g.f32("in.up"), dy = g.f32("upstream.out");
+  std::vector<float> pairs, y(gate.size()), d_gate, d_up;
+  for (size_t i = 0; i < gate.size(); ++i) pairs.insert(pairs.end(), {gate[i], up[i]});
+  const auto n = static_cast<int64_t>(gate.size());
+  clamped_swiglu_forward(pool, 1.702F, 7.0F, DType::f32, n, pairs.data(), y.data());
+  expect_close(y, g.f32("out.out"), 5e-6);
+  clamped_swiglu_backward(pool, 1.702F, 7.0F, DType::f32, n, dy.data(), pairs.data(), pairs.data());
+  for (size_t i = 0; i < gate.size(); ++i) d_gate.push_back(pairs[2 * i]), d_up.push_back(pairs[2 * i + 1]);
+  expect_close(d_gate, g.f32("grad.gate"), 5e-6);
+  expect_close(d_up, g.f32("grad.up"), 5e-6);
+}
+
+}  // namespace
+}  // namespace plimsoll::cpu

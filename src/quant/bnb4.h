@@ -1,0 +1,34 @@
+// bitsandbytes' 4-bit formats, byte for byte: NF4 (quantiles of the normal distribution; QLoRA, arXiv:2305.14314) and
+// FP4 (a sign, two exponent bits, one mantissa bit). n values lie row-major, in blocks of `block` that share a float32
+// `absmax`; two codes a byte, the first in the high nibble. With double quantization the absmax themselves are 8-bit
+// codes of blocks of 256, after their mean is taken away.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+namespace plimsoll {
+
+enum class Bnb4Type : uint8_t { nf4, fp4 };
+
+// By code; as a checkpoint's quant_map.
+const std::array<float, 16>& bnb4_values(Bnb4Type type);
+
+inline int64_t bnb4_packed_bytes(int64_t n) { return (n + 1) / 2; }
+
+// The last block may be short. `block` is even. To share work among threads, cut at multiples of `block`.
+void quantize_bnb4(Bnb4Type type, const float* in, int64_t n, int64_t block, uint8_t* packed, float* absmax);
+
+// Elements [first, first + count) of the whole: any row or tile. `packed` and `absmax` are those of the whole.
+void dequantize_bnb4(Bnb4Type type, const uint8_t* packed, const float* absmax, int64_t block, int64_t first,
+                     int64_t count, float* out);
+
+inline constexpr int64_t kNestedBlock = 256;
+
+// Returns the offset, the mean of `absmax`. `codes` gets n bytes, `nested_absmax` blocks_of(n, 256) floats.
+float quantize_absmax(const float* absmax, int64_t n, uint8_t* codes, float* nested_absmax);
+// Elements [first, first + count).
+void restore_absmax(const uint8_t* codes, const float* nested_absmax, float offset, int64_t first, int64_t count,
+                    float* absmax);
+
+}  // namespace plimsoll

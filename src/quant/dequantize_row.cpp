@@ -1,0 +1,303 @@
+#include "quant/dequantize_row.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/error.h"
+#include "quant/ggml_blocks.h"
+#include "quant/ggml_codec.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "quant/dequantize_row.cpp"
+// foreach_target comes first: it includes this file again for each target.
+// clang-format off
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+// clang-format on
+
+HWY_BEFORE_NAMESPACE();
+namespace plimsoll::HWY_NAMESPACE {
+namespace {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// At most 16 lanes, so that a half block of 16 is whole vectors.
+using DF = hn::CappedTag<float, 16>;
+using DI = hn::RebindToSigned<DF>;
+using DU = hn::RebindToUnsigned<DF>;
+using VF = hn::Vec<DF>;
+using VI = hn::Vec<DI>;
+
+HWY_INLINE void store(VF value, float* out) { hn::StoreU(value, DF(), out); }
+
+HWY_INLINE void store(VF value, uint16_t* out) {
+  const DU du;
+  const hn::Rebind<uint16_t, DF> d16;
+  const auto bits = hn::BitCast(du, value);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
+  const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7fff))));
+  const auto quiet = hn::Or(hn::ShiftRight<16>(bits), hn::Set(du, 0x40));
+  const auto nan = hn::Gt(hn::And(bits, hn::Set(du, 0x7fffffff)), hn::Set(du, 0x7f800000));
+  hn::StoreU(hn::TruncateTo(d16, hn::IfThenElse(nan, quiet, rounded)), d16, out);
+}
+
+HWY_INLINE VI load_bytes(const uint8_t* in) { return hn::PromoteTo(DI(), hn::LoadU(hn::Rebind<uint8_t, DF>(), in)); }
+HWY_INLINE VI low_nibbles(VI bytes) { return hn::And(bytes, hn::Set(DI(), 15)); }
+HWY_INLINE VI high_nibbles(VI bytes) { return hn::ShiftRight<4>(bytes); }
+HWY_INLINE VF to_float(VI x) { return hn::ConvertTo(DF(), x); }
+
+template <typename Out>
+void q4_0_row(const uint8_t* in, int64_t blocks, Out* out) {
+  const size_t lanes = hn::Lanes(DF());
+  for (; blocks > 0; --blocks, in += 18, out += 32) {
+    const auto d = hn::Set(DF(), ggml::load_f16(in));
+    const auto half = hn::Set(DI(), 8);
+    for (size_t i = 0; i < 16; i += lanes) {
+      const auto bytes = load_bytes(in + 2 + i);
+      store(hn::Mul(to_float(hn::Sub(low_nibbles(bytes), half)), d), out + i);
+      store(hn::Mul(to_float(hn::Sub(high_nibbles(bytes), half)), d), out + 16 + i);
+    }
+  }
+}
+
+template <typename Out>
+void q4_1_row(const uint8_t* in, int64_t blocks, Out* out) {
+  const size_t lanes = hn::Lanes(DF());
+  for (; blocks > 0; --blocks, in += 20, out += 32) {
+    const auto d = hn::Set(DF(), ggml::load_f16(in)), m = hn::Set(DF(), ggml::load_f16(in + 2));
+    for (size_t i = 0; i < 16; i += lanes) {
+      const auto bytes = load_bytes(in + 4 + i);
+      store(hn::Add(hn::Mul(to_float(low_nibbles(bytes)), d), m), out + i);
+      store(hn::Add(hn::Mul(to_float(high_nibbles(bytes)), d), m), out + 16 + i);
+    }
+  }
+}
+
+template <typename Out>
+void q8_0_row(const uint8_t* in, int64_t blocks, Out* out) {
+  const hn::Rebind<int8_t, DF> d8;
+  const size_t lanes = hn::Lanes(DF());
+  for (; blocks > 0; --blocks, in += 34, out += 32) {
+    const auto d = hn::Set(DF(), ggml::load_f16(in));
+    for (size_t i = 0; i < 32; i += lanes) {
+      const auto codes = hn::LoadU(d8, reinterpret_cast<const int8_t*>(in) + 2 + i);
+      store(hn::Mul(to_float(hn::PromoteTo(DI(), codes)), d), out + i);
+    }
+  }
+}
+
+template <typename Out>
+void q4_k_row(const uint8_t* in, int64_t blocks, Out* out) {
+  const size_t lanes = hn::Lanes(DF());
+  for (; blocks > 0; --blocks, in += 144) {
+    const float d = ggml::load_f16(in), dmin = ggml::load_f16(in + 2);
+    for (int k = 0; k < 4; ++k, out += 64) {
+      const auto a = ggml::scale_of_32(in + 4, 2 * k, d, dmin), b = ggml::scale_of_32(in + 4, 2 * k + 1, d, dmin);
+      const auto a_scale = hn::Set(DF(), a.scale), a_minimum = hn::Set(DF(), a.minimum);
+      const auto b_scale = hn::Set(DF(), b.scale), b_minimum = hn::Set(DF(), b.minimum);
+      for (size_t i = 0; i < 32; i += lanes) {
+        const auto bytes = load_bytes(in + 16 + 32 * k + i);
+        store(hn::Sub(hn::Mul(a_scale, to_float(low_nibbles(bytes))), a_minimum), out + i);
+        store(hn::Sub(hn::Mul(b_scale, to_float(high_nibbles(bytes))), b_minimum), out + 32 + i);
+      }
+    }
+  }
+}
+
+template <typename Out>
+void q6_k_row(const uint8_t* in, int64_t blocks, Out* out) {
+  const DI di;
+  const size_t lanes = hn::Lanes(DF());
+  for (; blocks > 0; --blocks, in += 210) {
+    const float d = ggml::load_f16(in + 208);
+    for (int half = 0; half < 2; ++half, out += 128) {
+      const uint8_t *low = in + 64 * half, *high = in + 128 + 32 * half;
+      const auto scale = [&](size_t quarter, size_t part) {
+        return hn::Set(DF(), d * static_cast<float>(static_cast<int8_t>(in[192 + 8 * half + 2 * quarter + part])));
+      };
+      for (size_t part = 0; part < 2; ++part) {
+        const auto s0 = scale(0, part), s1 = scale(1, part), s2 = scale(2, part), s3 = scale(3, part);
+        for (size_t i = 16 * part; i < 16 * part + 16; i += lanes) {
+          const auto a = load_bytes(low + i), b = load_bytes(low + 32 + i), h = load_bytes(high + i);
+          const auto two_bits = hn::Set(di, 0x30), offset = hn::Set(di, 32);
+          const auto put = [&](VI nibbles, VI bits, VF factor, Out* at) {
+            const auto code = hn::Sub(hn::Or(nibbles, hn::And(bits, two_bits)), offset);
+            store(hn::Mul(factor, to_float(code)), at);
+          };
+          put(low_nibbles(a), hn::ShiftLeft<4>(h), s0, out + i);
+          put(low_nibbles(b), hn::ShiftLeft<2>(h), s1, out + 32 + i);
+          put(high_nibbles(a), h, s2, out + 64 + i);
+          put(high_nibbles(b), hn::ShiftRight<2>(h), s3, out + 96 + i);
+        }
+      }
+    }
+  }
+}
+
+// Values of 16 codes, whatever the width of a vector.
+struct Table {
+  const float* values;
+#if HWY_MAX_BYTES >= 32
+  VF low, high;
+#endif
+  explicit Table(const float* from) : values(from) {
+#if HWY_MAX_BYTES >= 32
+    low = hn::LoadU(DF(), from);
+    high = hn::LoadU(DF(), from + (hn::MaxLanes(DF()) >= 16 ? 0 : 8));
+#endif
+  }
+  HWY_INLINE VF operator()(VI codes) const {
+#if HWY_MAX_BYTES >= 64
+    return hn::TableLookupLanes(low, hn::IndicesFromVec(DF(), codes));
+#elif HWY_MAX_BYTES >= 32
+    const auto index = hn::IndicesFromVec(DF(), hn::And(codes, hn::Set(DI(), 7)));
+    const auto is_high = hn::RebindMask(DF(), hn::Gt(codes, hn::Set(DI(), 7)));
+    return hn::IfThenElse(is_high, hn::TableLookupLanes(high, index), hn::TableLookupLanes(low, index));
+#else
+    HWY_ALIGN int32_t index[16];
+    HWY_ALIGN float out[16];
+    hn::Store(codes, DI(), index);
+    for (size_t i = 0; i < hn::Lanes(DF()); ++i) out[i] = values[index[i]];
+    return hn::Load(DF(), out);
+#endif
+  }
+};
+
+// `count` values (whole vectors) of one block, from an even element on; the first of two codes is in the high nibble.
+template <typename Out>
+void bnb4_run(const Table& table, const uint8_t* in, float absmax, int64_t count, Out* out) {
+  const hn::Rebind<uint8_t, DF> d8;
+  const hn::RepartitionToWide<decltype(d8)> d16;
+  const hn::Rebind<uint8_t, decltype(d16)> half;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(DF()));
+  const auto scale = hn::Set(DF(), absmax);
+  for (int64_t i = 0; i < count; i += lanes) {
+    const auto pairs = hn::PromoteTo(d16, hn::LoadU(half, in + i / 2));
+    const auto first = hn::ShiftRight<4>(pairs), second = hn::ShiftLeft<8>(hn::And(pairs, hn::Set(d16, 15)));
+    const auto codes = hn::BitCast(d8, hn::Or(first, second));
+    store(hn::Mul(table(hn::PromoteTo(DI(), codes)), scale), out + i);
+  }
+}
+
+template <typename Out>
+bool block_row(DType type, const uint8_t* in, int64_t blocks, Out* out) {
+  switch (type) {
+    case DType::q4_0:
+      q4_0_row(in, blocks, out);
+      return true;
+    case DType::q4_1:
+      q4_1_row(in, blocks, out);
+      return true;
+    case DType::q8_0:
+      q8_0_row(in, blocks, out);
+      return true;
+    case DType::q4_k:
+      q4_k_row(in, blocks, out);
+      return true;
+    case DType::q6_k:
+      q6_k_row(in, blocks, out);
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool block_row_f32(DType type, const uint8_t* in, int64_t blocks, float* out) {
+  return block_row(type, in, blocks, out);
+}
+bool block_row_bf16(DType type, const uint8_t* in, int64_t blocks, uint16_t* out) {
+  return block_row(type, in, blocks, out);
+}
+
+// The part of [first, last), within one block, that is whole vectors from an even element on; returns its end.
+template <typename Out>
+int64_t bnb4_part(const float* values, const uint8_t* packed, float absmax, int64_t first, int64_t last, Out* out) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(DF()));
+  if (lanes < 4 || first % 2 != 0) return first;
+  const int64_t count = (last - first) / lanes * lanes;
+  bnb4_run(Table(values), packed + first / 2, absmax, count, out);
+  return first + count;
+}
+int64_t bnb4_part_f32(const float* values, const uint8_t* packed, float absmax, int64_t first, int64_t last,
+                      float* out) {
+  return bnb4_part(values, packed, absmax, first, last, out);
+}
+int64_t bnb4_part_bf16(const float* values, const uint8_t* packed, float absmax, int64_t first, int64_t last,
+                       uint16_t* out) {
+  return bnb4_part(values, packed, absmax, first, last, out);
+}
+
+}  // namespace
+}  // namespace plimsoll::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace plimsoll {
+namespace {
+
+HWY_EXPORT(block_row_f32);
+HWY_EXPORT(block_row_bf16);
+HWY_EXPORT(bnb4_part_f32);
+HWY_EXPORT(bnb4_part_bf16);
+
+int64_t blocks_in(DType type, int64_t n) {
+  const int elements = dtype_info(type).block_elements;
+  PLIMSOLL_CHECK(n % elements == 0, "a part of a block");
+  return n / elements;
+}
+
+template <typename Out, typename Part>
+void bnb4_row(Bnb4Type type, const uint8_t* packed, const float* absmax, int64_t block, int64_t first, int64_t count,
+              Out* out, Part part, Out (*convert)(float)) {
+  const std::array<float, 16>& values = bnb4_values(type);
+  const int64_t last = first + count;
+  const auto put_one = [&](int64_t i) {
+    const int code = (packed[i / 2] >> (i % 2 == 0 ? 4 : 0)) & 15;
+    *out++ = convert(values[static_cast<size_t>(code)] * absmax[i / block]);
+  };
+  for (int64_t i = first; i < last;) {
+    const int64_t end = std::min(last, (i / block + 1) * block);
+    if (i % 2 != 0) put_one(i++);
+    const int64_t done = part(values.data(), packed, absmax[std::min(i, end - 1) / block], i, end, out);
+    out += done - i;
+    for (i = done; i < end; ++i) put_one(i);
+  }
+}
+
+}  // namespace
+
+void dequantize_row(DType type, const std::byte* in, int64_t n, float* out) {
+  const int64_t blocks = blocks_in(type, n);
+  if (!HWY_DYNAMIC_DISPATCH(block_row_f32)(type, reinterpret_cast<const uint8_t*>(in), blocks, out))
+    dequantize_blocks(type, in, blocks, out);
+}
+
+void dequantize_row(DType type, const std::byte* in, int64_t n, uint16_t* out) {
+  const int64_t blocks = blocks_in(type, n);
+  if (HWY_DYNAMIC_DISPATCH(block_row_bf16)(type, reinterpret_cast<const uint8_t*>(in), blocks, out)) return;
+  const DTypeInfo& info = dtype_info(type);
+  std::array<float, 256> values;
+  const int64_t at_once = 256 / info.block_elements;
+  for (int64_t block = 0; block < blocks; block += at_once) {
+    const int64_t count = std::min(at_once, blocks - block), elements = count * info.block_elements;
+    dequantize_blocks(type, in + block * info.block_bytes, count, values.data());
+    for (int64_t i = 0; i < elements; ++i) *out++ = inline_half::to_bf16(values[static_cast<size_t>(i)]);
+  }
+}
+
+void dequantize_row(Bnb4Type type, const uint8_t* packed, const float* absmax, int64_t block, int64_t first,
+                    int64_t count, float* out) {
+  bnb4_row(
+      type, packed, absmax, block, first, count, out,
+      [](auto... arguments) { return HWY_DYNAMIC_DISPATCH(bnb4_part_f32)(arguments...); }, +[](float x) { return x; });
+}
+
+void dequantize_row(Bnb4Type type, const uint8_t* packed, const float* absmax, int64_t block, int64_t first,
+                    int64_t count, uint16_t* out) {
+  bnb4_row(
+      type, packed, absmax, block, first, count, out,
+      [](auto... arguments) { return HWY_DYNAMIC_DISPATCH(bnb4_part_bf16)(arguments...); },
+      +[](float x) { return inline_half::to_bf16(x); });
+}
+
+}  // namespace plimsoll
+#endif
