@@ -2,8 +2,8 @@
 // mixtures mixtral (llama with experts) and qwen3moe of llama.cpp. Internal to formats/gguf_*.
 //
 // llama.cpp stores the norms of the Gemmas as 1 + weight, and the experts of a layer as one tensor (experts, out, in).
-// gpt-oss, deepseek2 and phimoe are not read or written: the first two have their experts and their latent projection in
-// another order there.
+// gpt-oss, deepseek2 and phimoe are not read or written: the first two have their experts and their latent projection
+// in another order there.
 #pragma once
 
 #include <cstdint>
