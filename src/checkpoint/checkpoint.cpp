@@ -137,6 +137,8 @@ void save_checkpoint(const std::string& out, const CheckpointProgress& progress,
                                          {"recompute_layers", progress.recompute_layers},
                                          {"ce_chunk_rows", progress.ce_chunk_rows},
                                          {"train_seconds", progress.train_seconds},
+                                         {"data_rows", progress.data_rows},
+                                         {"data_tokens", progress.data_tokens},
                                          {"state_xxh3", checksum}};
     write_file_atomically(progress_path(partial), json.dump(2) + "\n");
   } catch (...) {
@@ -177,6 +179,8 @@ std::optional<CheckpointProgress> find_checkpoint(const std::string& out) {
   progress.micro_batch = whole("micro_batch", 1, INT32_MAX);
   progress.recompute_layers = whole("recompute_layers", 0, INT32_MAX);
   progress.ce_chunk_rows = whole("ce_chunk_rows", 1, INT32_MAX);
+  progress.data_rows = whole("data_rows", 0, INT64_MAX);
+  progress.data_tokens = whole("data_tokens", 0, INT64_MAX);
   if (!json.contains("train_seconds") || !json["train_seconds"].is_number())
     throw caller_error(path, "has no number 'train_seconds'", kWayOut);
   json["train_seconds"].get_to(progress.train_seconds);

@@ -98,7 +98,15 @@ class Run {
   TrainReport run(std::optional<CheckpointProgress> resumed) {
     session_.load(sources_);
     progress_ = {0, plan_.choices.micro_batch, plan_.choices.recompute_layers, plan_.choices.ce_chunk_rows, 0};
+    progress_.data_rows = data_.train.size();
+    progress_.data_tokens = data_.train.report().tokens;
     if (resumed) {
+      if (resumed->data_rows != progress_.data_rows || resumed->data_tokens != progress_.data_tokens)
+        throw caller_error(
+            options_.out,
+            fmt::format("was begun with {} rows and {} tokens of data, now there are {} and {}", resumed->data_rows,
+                        resumed->data_tokens, progress_.data_rows, progress_.data_tokens),
+            "give the run its data again, or begin a new one with another --out");
       load_checkpoint(options_.out, *resumed, session_.phase(phase_names::kResume), session_.state());
       progress_ = *resumed;
     }
@@ -139,12 +147,13 @@ class Run {
       line.mfu = plan_.program.step_flops * static_cast<double>(plan_.grad_accum_steps) / seconds / peak_flops_;
     if (data_.eval && recipe_.eval_every > 0 && progress_.step % recipe_.eval_every == 0)
       line.eval_loss = session_.evaluate(*data_.eval, recipe_, data_.pad_id);
+    if (line.eval_loss) log_note(fmt::format("step {}: evaluation loss {:.4f}", progress_.step, *line.eval_loss));
     report_.eval_loss = line.eval_loss;
     line.peak_resident_bytes = peak_resident_bytes();
     metrics.append(line);
     if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm))
-      throw caller_error("step " + std::to_string(step), "the loss or its gradient is not a finite number",
-                         "lower --lr, or add --warmup-steps; the last checkpoint is kept");
+      throw caller_error("step " + std::to_string(progress_.step), "the loss or its gradient is not a finite number",
+                         "lower --lr, or add --warmup-steps; a checkpoint of an earlier step is kept");
     if (recipe_.save_every > 0 && progress_.step % recipe_.save_every == 0) {
       save_checkpoint(options_.out, progress_, session_.phase(phase_names::kSave), session_.state());
       prune_checkpoints(options_.out, kKeptCheckpoints);
@@ -196,6 +205,9 @@ TrainReport run_training(const TrainOptions& options) {
   if (resumed && !options.resume)
     throw caller_error(options.out, fmt::format("holds a run with a checkpoint of step {}", resumed->step),
                        "--resume goes on with it; for a new run give another --out, or remove the folder");
+  for (const char* result : {"/adapter/adapter_config.json", "/model/config.json"})
+    if (!options.resume && file_exists(options.out + result))
+      throw caller_error(options.out, "holds a finished run", "give another --out, or remove the folder");
   const std::string recipe_path = options.out + "/recipe.toml";
   if (resumed && file_exists(recipe_path)) require_same_run(read_recipe_file(recipe_path), options.recipe);
   RunSources sources = open_run_sources(options.recipe, ModelNeed::weights);

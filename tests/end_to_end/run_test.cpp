@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 
 #include "end_to_end/program.h"
 #include "support/tiny_model.h"
@@ -33,6 +34,7 @@ class RunTest : public testing::Test {
     TrainOptions options;
     options.recipe = recipe;
     options.out = folder_ / out;
+    std::filesystem::remove_all(options.out);  // a finished run is never written over
     return run_training(options);
   }
   nlohmann::json first_step(const std::string& out) { return logged_steps(folder_ / out).at(0); }
@@ -159,6 +161,27 @@ TEST_F(RunTest, WhatIsPlannedIsUsed) {
     EXPECT_EQ(report.arena_bytes, plan.arena_bytes);
     EXPECT_EQ(report.planned_total_bytes, plan.total_bytes());
   }
+}
+
+TEST_F(RunTest, AFinishedRunIsNotWrittenOver) {
+  const Recipe learning = recipe();
+  run(learning, "out");
+  TrainOptions again;
+  again.recipe = learning;
+  again.out = folder_ / "out";
+  expect_caller_error([&] { run_training(again); }, "holds a finished run");
+}
+
+TEST_F(RunTest, OtherDataIsNotResumedWith) {
+  Recipe learning = recipe();
+  learning.save_every = 1;
+  run(learning, "out");
+  write_random_rows(folder_ / "rows.jsonl", 23, 5, 30, 256);
+  TrainOptions again;
+  again.recipe = learning;
+  again.out = folder_ / "out";
+  again.resume = true;
+  expect_caller_error([&] { run_training(again); }, "was begun with 24 rows");
 }
 
 }  // namespace
