@@ -17,7 +17,7 @@ struct CheckpointProgress {
   int64_t micro_batch = 0, recompute_layers = 0, ce_chunk_rows = 0;
   double train_seconds = 0;
   int64_t data_rows = 0, data_tokens = 0;  // of the training data, as tokenized
-  std::string state_checksum = {};  // XXH3 of the saved tensors, 16 hex digits; filled by find_checkpoint
+  std::string state_checksum = {};         // XXH3 of the saved tensors, 16 hex digits; filled by find_checkpoint
 };
 
 std::string checkpoint_folder(const std::string& out, int64_t step);
