@@ -123,12 +123,13 @@ int run_new(const NewOptions& options) {
   const ParameterCounts counts = count_parameters(list_parameters(config));
   if (!options.json) write_result(summary(config, base, counts, type));
 
-  make_folder(options.out);
+  NewFolder folder(options.out);
   write_random_weights(config, type, static_cast<uint64_t>(options.seed), options.out, [](int64_t) {});
   for (const std::string& path : {texts.tokenizer_file, texts.tokenizer_config_json, texts.chat_template_jinja})
     if (!path.empty())
       write_file_atomically(options.out + "/" + std::filesystem::path(path).filename().string(), read_text_file(path));
   write_file_atomically(options.out + "/config.json", write_hf_config(config, type));  // last: now it is a model
+  folder.keep();
   if (options.json)
     write_json({{"output", options.out},
                 {"architecture", config.architecture},

@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <filesystem>
 #include <memory>
 
 #include "base/error.h"
@@ -13,6 +12,7 @@
 #include "data/row_shape.h"
 #include "data/tokenizer_training/train_tokenizer.h"
 #include "formats/output_file.h"
+#include "train/model_folder.h"
 
 namespace plimsoll::cli {
 namespace {
@@ -64,11 +64,10 @@ int run_tokenizer(const TokenizerOptions& options) {
   training.threads = inspect_machine().threads;
   const TrainedTokenizer trained =
       train_tokenizer(training, [&](const auto& take) { read_texts(options.files, take); });
-  std::error_code error;
-  std::filesystem::create_directories(options.out, error);
-  if (error) throw world_error(options.out, "cannot be made", "check the folder and its permissions", error.value());
+  NewFolder folder(options.out);
   write_file_atomically(options.out + "/tokenizer.json", trained.tokenizer_json);
   write_file_atomically(options.out + "/tokenizer_config.json", trained.tokenizer_config_json);
+  folder.keep();
   if (options.json) {
     write_json({{"output", options.out},
                 {"kind", options.kind},

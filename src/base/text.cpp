@@ -127,6 +127,9 @@ std::string one_line(std::string_view text, size_t limit) {
       else if (byte == '\t') line += "\\t";
       else line += fmt::format("\\x{:02x}", byte);
       text.remove_prefix(1);
+    } else if (byte == 0xC2 && static_cast<unsigned char>(text[1]) < 0xA0) {  // C1 controls: U+0080 to U+009F
+      line += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[1]));
+      text.remove_prefix(2);
     } else {
       line += text.substr(0, length);
       text.remove_prefix(length);

@@ -45,6 +45,10 @@ TEST(Text, NearestName) {
 
 TEST(Text, OneLineHoldsNoControlCharacters) {
   EXPECT_EQ(one_line("a\nb\t\x01\xff é"), "a\\nb\\t\\x01\\xff é");
+  EXPECT_EQ(one_line("\xc2\x9b"
+                     "31m\xc2\xa0"),
+            "\\x9b31m\xc2\xa0")
+      << "the terminal's own commands";
   EXPECT_EQ(one_line(std::string(10, 'x'), 4), "xxxx…");
   EXPECT_TRUE(is_valid_utf8("héllo \xF0\x9F\x98\x80"));
   for (const char* bad : {"\xff", "\xc0\x80", "\xed\xa0\x80", "\xe2\x82", "\xf4\x90\x80\x80"})

@@ -237,7 +237,23 @@ struct Change {
   std::function<void(Recipe&)> apply;
 };
 
-std::vector<Change> possible_changes(const Recipe& recipe) {
+// The few linears that adapters are put on where memory is short: queries and values, or the first linear of attention
+// where a family has no such two.
+std::string few_targets(const ModelConfig& config) {
+  std::vector<std::string> names;
+  for (const ParameterSpec& parameter : list_parameters(config)) {
+    if (parameter.part != ParameterPart::attention || parameter.shape.rank() != 2) continue;
+    const std::string module = parameter.name.substr(0, parameter.name.rfind('.'));
+    const std::string name = module.substr(module.rfind('.') + 1);
+    if (std::find(names.begin(), names.end(), name) != names.end()) break;  // the next layer
+    names.push_back(name);
+  }
+  const auto has = [&](const char* name) { return std::find(names.begin(), names.end(), name) != names.end(); };
+  if (has("q_proj") && has("v_proj")) return "q_proj,v_proj";
+  return names.empty() ? "" : names.front();
+}
+
+std::vector<Change> possible_changes(const ModelConfig& config, const Recipe& recipe) {
   std::vector<Change> changes;
   const auto add = [&](std::string words, std::function<void(Recipe&)> edit) {
     changes.push_back({std::move(words), std::move(edit)});
@@ -257,7 +273,8 @@ std::vector<Change> possible_changes(const Recipe& recipe) {
   if (recipe.method == Method::lora && recipe.rank > 4 && recipe.adapter.empty())
     add(fmt::format("--rank {}", recipe.rank / 2), [](Recipe& r) { r.rank /= 2; });
   if (recipe.method == Method::lora && recipe.adapter.empty() && recipe.targets == "all-linear")
-    add("--targets q_proj,v_proj", [](Recipe& r) { r.targets = "q_proj,v_proj"; });
+    if (const std::string targets = few_targets(config); !targets.empty())
+      add("--targets " + targets, [targets](Recipe& r) { r.targets = targets; });
   if (recipe.method == Method::full) {
     add("--optimizer sgd", [](Recipe& r) { r.optimizer = OptimizerKind::sgd; });
     add("--method lora", [](Recipe& r) { r.method = Method::lora; });
@@ -272,7 +289,7 @@ void suggest(TrainPlan& plan, const ModelConfig& config, const Recipe& recipe, c
   const auto least = [&](const Recipe& changed) {
     return Chooser(config, changed, sources, target).smallest().total_bytes;
   };
-  const std::vector<Change> changes = possible_changes(recipe);
+  const std::vector<Change> changes = possible_changes(config, recipe);
   for (const Change& change : changes) {
     Recipe alone = recipe;
     change.apply(alone);

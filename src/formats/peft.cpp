@@ -240,6 +240,8 @@ PeftConfig parse_peft_config(std::string_view text, std::string_view source) {
   const auto number = [&](const json& value, const std::string& key) { return in.number(value, key); };
   if (!in.get("r").is_null()) out.rank = rank(in.get("r"), "r");
   if (!in.get("lora_alpha").is_null()) out.alpha = number(in.get("lora_alpha"), "lora_alpha");
+  if (!(std::fabs(out.alpha) <= 1e9))
+    throw caller_error(std::string(source), fmt::format("lora_alpha is {}", out.alpha), "correct this value");
   if (!in.get("lora_dropout").is_null()) out.dropout = number(in.get("lora_dropout"), "lora_dropout");
   out.rslora = in.get("use_rslora") == json(true);
   out.fan_in_fan_out = in.get("fan_in_fan_out") == json(true);

@@ -80,6 +80,8 @@ EvaluateReport run_evaluation(const Recipe& recipe) {
   report.tokens = loss.counted_tokens;
   report.loss = loss.mean();
   report.perplexity = std::exp(report.loss);
+  if (!std::isfinite(report.loss))
+    throw caller_error("the loss", "is not a finite number", "check the weights of the model and of its adapter");
   report.peak_resident_bytes = peak_resident_bytes();
   return report;
 }

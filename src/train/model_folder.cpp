@@ -67,6 +67,13 @@ void SafetensorsTarget::save(const std::string&, const Value&, std::span<const s
   }
 }
 
+NewFolder::NewFolder(const std::string& path) : path_(path), made_(!folder_exists(path)) { make_folder(path); }
+
+NewFolder::~NewFolder() {
+  std::error_code error;
+  if (made_) fs::remove(path_, error);  // fails where something is in it
+}
+
 std::string make_folder(const std::string& path) {
   std::error_code error;
   fs::create_directories(path, error);

@@ -24,6 +24,20 @@ class SafetensorsTarget : public HostServices {
   DType dtype_;
 };
 
+// A folder that is there while it is written. Removed again, when it was not there before and is empty, unless kept.
+class NewFolder {
+ public:
+  explicit NewFolder(const std::string& path);  // World Error when it cannot be made
+  ~NewFolder();
+  NewFolder(const NewFolder&) = delete;
+  NewFolder& operator=(const NewFolder&) = delete;
+  void keep() { made_ = false; }
+
+ private:
+  std::string path_;
+  bool made_;
+};
+
 std::string make_folder(const std::string& path);  // and returns it; World Error when it cannot
 
 // config.json, and the tokenizer, generation config and chat template that the model came with. Those of a GGUF file

@@ -1,6 +1,7 @@
 #include "train/weight_loader.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/bytes.h"
 #include "base/error.h"
@@ -35,7 +36,15 @@ void WeightLoader::load(const std::string& tensor, const Value& target, std::spa
   const std::string name = stored_name_of(tensor);
   const bool of_adapter = adapter_ != nullptr && name.starts_with("base_model.");
   const TensorIndex& index = of_adapter ? *adapter_ : model_;
+  if (of_adapter && index.find(name) != nullptr && index.find(name)->shape != target.shape)
+    throw caller_error(
+        name, "has shape " + to_string(index.find(name)->shape) + ", this model needs " + to_string(target.shape),
+        "give the adapter's own base model");
   load_tensor(index, find_weight(index, name, target.shape), target.dtype, out, staging);
+  if (!of_adapter || target.dtype != DType::f32) return;
+  const std::span values(reinterpret_cast<const float*>(out.data()), out.size() / sizeof(float));
+  if (!std::ranges::all_of(values, [](float value) { return std::isfinite(value); }))
+    throw caller_error(name, "holds a value that is not a finite number", "train the adapter again, or take another");
 }
 
 }  // namespace plimsoll

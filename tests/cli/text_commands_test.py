@@ -77,6 +77,17 @@ class TrainedTokenizer(ProgramTest):
             self.fails(2, "tokenizer", "train", folder + "/none", "--vocab", "300", "--out", folder)
 
 
+class Line(ProgramTest):
+    def test_what_does_not_fit_names_the_families_own_targets(self):
+        for name, target in ("gpt2", "c_attn"), ("pythia-70m", "query_key_value"), ("opt-125m", "q_proj,v_proj"), ("smollm2-135m", "q_proj,v_proj"):
+            done = run("plan", "--model", name, "--memory", "1MiB", "--seq-len", "32", "--json")
+            self.assertEqual(done.returncode, 3, done.stderr)
+            document = json.loads(done.stdout)
+            self.assertIn(f"--targets {target}", document["suggestions"][-1]["change"])
+            least = str(document["smallest_budget_bytes"])
+            self.ok("plan", "--model", name, "--memory", least, "--seq-len", "32")
+
+
 class Render(ProgramTest):
     def test_golden_templates(self):
         rendered = 0

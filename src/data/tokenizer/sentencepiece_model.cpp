@@ -3,6 +3,7 @@
 #include <sentencepiece_processor.h>
 
 #include "base/error.h"
+#include "data/tokenizer/sentencepiece_check.h"
 #include "data/tokenizer/unicode.h"
 
 namespace plimsoll::tokenizer {
@@ -16,8 +17,8 @@ constexpr std::string_view kNoSpaceBefore("\x1a\x02\x18\x00", 4);
 
 std::shared_ptr<sentencepiece::SentencePieceProcessor> parse(std::string_view bytes, std::string_view source) {
   auto processor = std::make_shared<sentencepiece::SentencePieceProcessor>();
-  const auto status = processor->LoadFromSerializedProto({bytes.data(), bytes.size()});
-  if (!status.ok() || processor->GetPieceSize() <= 0)
+  if (!character_maps_are_sound(bytes) || !processor->LoadFromSerializedProto({bytes.data(), bytes.size()}).ok() ||
+      processor->GetPieceSize() <= 0)
     throw caller_error(std::string(source), "is no SentencePiece model",
                        "use the model's own tokenizer.model, or a tokenizer.json");
   return processor;

@@ -12,6 +12,9 @@ namespace {
 
 using Pair = std::pair<int32_t, int32_t>;
 
+// Runs of one character would double with every merge, beyond what a token may be.
+constexpr size_t kMaxLearntBytes = 1024;
+
 struct PairHash {
   size_t operator()(const Pair& pair) const {
     return static_cast<size_t>(static_cast<uint32_t>(pair.first)) * 0x9e3779b97f4a7c15U ^
@@ -52,6 +55,7 @@ class Merger {
         if (now > 0) queue_.push({best.pair, now});
         continue;
       }
+      if (bytes_of(best.pair) > kMaxLearntBytes) continue;
       merge(best.pair);
       return true;
     }
@@ -62,6 +66,11 @@ class Merger {
   BpeVocabulary take() { return std::move(result_); }
 
  private:
+  size_t bytes_of(Pair pair) const {
+    return result_.tokens[static_cast<size_t>(pair.first)].size() +
+           result_.tokens[static_cast<size_t>(pair.second)].size();
+  }
+
   struct Word {
     std::vector<int32_t> ids;
     int64_t count;

@@ -1,6 +1,6 @@
 // Byte-pair merges learnt from text (Sennrich et al. 2016, arXiv:1508.07909), on bytes as GPT-2 has them. The result is
 // that of the tokenizers library's BpeTrainer with the byte-level alphabet and min_frequency 1: the pair that occurs
-// most often merges next, of equal ones the pair whose ids are smaller.
+// most often merges next, of equal ones the pair whose ids are smaller. Tokens stay within 1 KiB.
 #pragma once
 
 #include <cstdint>

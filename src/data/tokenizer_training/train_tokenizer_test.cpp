@@ -66,6 +66,12 @@ TEST(TrainTokenizer, FewerTokensWhereTheTextYieldsNoMore) {
   EXPECT_EQ(train({TokenizerKind::bpe, 5000, {}, 1}, {"ab ab"}).vocab_size, 257 + 2);  // "ab", " ab"
 }
 
+TEST(TrainTokenizer, LongRunsStayReadable) {
+  const TrainedTokenizer trained = train({TokenizerKind::bpe, 400, {}, 1}, {std::string(200000, 'a')});
+  const Tokenizer tokenizer = load_tokenizer_json(trained.tokenizer_json, "trained");
+  EXPECT_EQ(tokenizer.decode(tokenizer.encode("aaaaa", false), false), "aaaaa");
+}
+
 TEST(TrainTokenizer, WhatCannotBeLearnt) {
   expect_caller_error([] { train({TokenizerKind::bpe, 257, {}, 1}); }, "leaves nothing to learn");
   expect_caller_error([] { train({TokenizerKind::unigram, 5, {}, 1}); }, "--vocab");
