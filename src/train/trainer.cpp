@@ -214,7 +214,13 @@ TrainReport run_training(const TrainOptions& options) {
   require_weights(sources.model);
   check_weights(sources.model, list_parameters(sources.model.config));
   if (resumed) pin_choices(sources.recipe, *resumed);
+  const auto planning = Clock::now();
   const TrainPlan plan = plan_on_this_machine(sources);
+  log_detail(fmt::format("planned in {:.2f} s: {} phases, {} of arena", seconds_since(planning), plan.run.phases.size(),
+                         format_bytes(plan.run.arena_bytes)));
+  for (const ExecutionPlan& phase : plan.run.phases)
+    log_detail(
+        fmt::format("  {}: {} ops, {} buffers", phase.graph.phase, phase.graph.ops.size(), phase.buffers.size()));
   const PlanReport report = report_plan(sources, plan, false);
   if (options.on_plan) options.on_plan(report);
   if (!plan.fits) throw does_not_fit(report);
