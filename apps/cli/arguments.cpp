@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <map>
+#include <utility>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -81,6 +82,27 @@ void fill(const Argument& argument, const std::vector<std::string>& texts) {
       argument.target);
 }
 
+// What other trainers and runners call a flag of ours; `_` counts as `-`.
+constexpr std::pair<std::string_view, std::string_view> kOtherNames[] = {
+    {"learning-rate", "lr"},
+    {"per-device-train-batch-size", "micro-batch"},
+    {"batch-size", "micro-batch"},
+    {"gradient-accumulation-steps", "global-batch"},
+    {"gradient-checkpointing", "recompute"},
+    {"lora-r", "rank"},
+    {"lora-alpha", "alpha"},
+    {"target-modules", "targets"},
+    {"max-seq-length", "seq-len"},
+    {"max-length", "seq-len"},
+    {"num-train-epochs", "epochs"},
+    {"max-steps", "steps"},
+    {"max-grad-norm", "grad-clip"},
+    {"output-dir", "out"},
+    {"model-name-or-path", "model"},
+    {"n-predict", "max-tokens"},
+    {"lora", "adapter"},
+};
+
 Error unknown_argument(const Command& command, const std::string& given, const std::vector<std::string_view>& globals) {
   if (given.size() < 2 || given.front() != '-')
     return caller_error(one_line(given, 80), fmt::format("one argument more than plimsoll {} takes", command.name),
@@ -93,8 +115,11 @@ Error unknown_argument(const Command& command, const std::string& given, const s
   std::vector<std::string_view> bare;
   for (const std::string& name : names) bare.push_back(std::string_view(name).substr(2));
   const std::string flag = given.substr(0, given.find('='));
-  const std::string_view near =
-      nearest_name(std::string_view(flag).substr(std::min(flag.find_first_not_of('-'), flag.size())), bare);
+  std::string name = flag.substr(std::min(flag.find_first_not_of('-'), flag.size()));
+  std::replace(name.begin(), name.end(), '_', '-');
+  std::string_view near = nearest_name(name, bare);
+  for (const auto& [theirs, ours] : kOtherNames)
+    if (name == theirs && std::find(bare.begin(), bare.end(), ours) != bare.end()) near = ours;
   return caller_error(one_line(flag, 80), fmt::format("plimsoll {} has no such flag", command.name),
                       near.empty() ? see_help(command) : fmt::format("did you mean --{}?", near));
 }

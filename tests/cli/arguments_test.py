@@ -55,6 +55,9 @@ class WrongUse(ProgramTest):
     def test_flags(self):
         self.assertEqual(self.fails(2, "plan", "m", "--seqlen", "3")[1], "did you mean --seq-len?")
         self.assertEqual(self.fails(2, "plan", "m", "--seq_len=3")[1], "did you mean --seq-len?")
+        self.assertEqual(self.fails(2, "plan", "m", "--learning_rate", "3")[1], "did you mean --lr?")
+        self.assertEqual(self.fails(2, "generate", "m", "--n-predict", "3")[1], "did you mean --max-tokens?")
+        self.assertNotIn("--lr", self.fails(2, "inspect", "m", "--learning-rate", "3")[1])
         self.assertEqual(self.fails(2, "inspect", "m", "--jsno")[1], "did you mean --json?")
         self.assertEqual(self.fails(2, "inspect", "m", "-x")[0], "-x: plimsoll inspect has no such flag")
         self.assertEqual(self.fails(2, "inspect", "a", "b")[0], "b: one argument more than plimsoll inspect takes")
