@@ -109,7 +109,8 @@ std::string plan_text(const PlanReport& report, const Terminal& terminal) {
   if (!report.suggestions.empty()) {
     text += "\n  what would change it\n";
     for (const PlanReport::Suggestion& suggestion : report.suggestions)
-      text += fmt::format("  {:<40} {:>12}\n", suggestion.change, size_text(suggestion.total_bytes));
+      text += fmt::format("  {:<40} {:>12}{}\n", suggestion.change, size_text(suggestion.total_bytes),
+                          report.fits_line(suggestion) ? "" : "   still too much");
   }
   return text;
 }

@@ -21,7 +21,8 @@ std::string csv_cell(const std::string& text) {
 Error does_not_fit(const PlanReport& report) {
   std::string way_out = fmt::format("--memory {} is the least that works", report.smallest_budget_bytes);
   for (const PlanReport::Suggestion& suggestion : report.suggestions)
-    way_out += fmt::format("; {} needs {}", suggestion.change, format_bytes(suggestion.total_bytes));
+    way_out += fmt::format("; {} needs {}{}", suggestion.change, format_bytes(suggestion.total_bytes),
+                           report.fits_line(suggestion) ? "" : ", still too much");
   const auto exactly = [](int64_t bytes) { return fmt::format("{} bytes ({})", bytes, format_bytes(bytes)); };
   return {ErrorKind::does_not_fit, "--memory",
           fmt::format("{} needed, the line is at {}", exactly(report.total_bytes()),
@@ -54,7 +55,9 @@ std::string plan_report_json(const PlanReport& report) {
   json["smallest_budget_bytes"] = report.smallest_budget_bytes;
   json["suggestions"] = Json::array();
   for (const PlanReport::Suggestion& suggestion : report.suggestions)
-    json["suggestions"].push_back({{"change", suggestion.change}, {"total_bytes", suggestion.total_bytes}});
+    json["suggestions"].push_back({{"change", suggestion.change},
+                                   {"total_bytes", suggestion.total_bytes},
+                                   {"fits", report.fits_line(suggestion)}});
   json["trainable_params"] = report.trainable_params;
   json["params"] = report.total_params;
   json["architecture"] = report.architecture;

@@ -52,6 +52,9 @@ struct PlanReport {
   std::vector<Suggestion> suggestions;
   std::vector<BufferRow> buffers;
 
+  bool fits_line(const Suggestion& suggestion) const {
+    return suggestion.total_bytes <= budget_bytes.value_or(suggestion.total_bytes);
+  }
   int64_t total_bytes() const { return arena_bytes + runtime_overhead_bytes; }
 };
 
