@@ -88,9 +88,8 @@ std::string plan_text(const PlanReport& report, const Terminal& terminal) {
   text += fmt::format(
       "{} × {} tokens at once, {} {} a step, {}, recompute in {} of {} layers, loss in chunks of {} rows{}\n\n",
       report.micro_batch, format_thousands(report.seq_len), report.grad_accum_steps,
-      report.grad_accum_steps == 1 ? "time" : "times", report.precision == DType::f32 ? "fp32" : "bf16",
-      report.recompute_layers, report.layers, format_thousands(report.ce_chunk_rows),
-      report.why.empty() ? "" : " (" + report.why + ")");
+      report.grad_accum_steps == 1 ? "time" : "times", precision_name(report.precision), report.recompute_layers,
+      report.layers, format_thousands(report.ce_chunk_rows), report.why.empty() ? "" : " (" + report.why + ")");
   text += bar_text(report, terminal);
 
   int name_columns = 5;

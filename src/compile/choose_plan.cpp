@@ -25,6 +25,7 @@ constexpr int64_t kDefaultGlobalBatch = 4;  // rows a step when neither batch is
 std::vector<int64_t> micro_batches(const Recipe& recipe) {
   if (recipe.micro_batch) return {*recipe.micro_batch};
   const int64_t global = rows_per_step(recipe);
+  if (recipe.optimizer_in_backward) return {global};  // a gradient must be complete after one micro-batch
   std::vector<int64_t> divisors;
   for (int64_t rows = std::min(global, kLargestMicroBatch); rows >= 1; --rows)
     if (global % rows == 0) divisors.push_back(rows);
@@ -95,7 +96,8 @@ class Candidates {
       seconds += op_seconds(step, step.ops[i], choices);
     }
     const auto micro_steps = static_cast<double>(std::max<int64_t>(1, rows_per_step(recipe_) / choices.micro_batch));
-    return {find_live_peak(buffers).bytes, seconds * micro_steps};
+    const bool twice = base(choices.micro_batch).fused && base(choices.micro_batch).fused->two_passes;
+    return {find_live_peak(buffers).bytes, seconds * micro_steps * (twice ? 2 : 1)};
   }
 
   // A roofline per op; every chunk of the loss reads the head again.
@@ -270,12 +272,17 @@ std::vector<Change> possible_changes(const ModelConfig& config, const Recipe& re
   for (int64_t length = recipe.seq_len / 2; length >= 128 && length >= recipe.seq_len / 4; length /= 2)
     add(fmt::format("--seq-len {}", length), [length](Recipe& r) { r.seq_len = length; });
   if (recipe.precision == DType::f32) add("--precision bf16", [](Recipe& r) { r.precision = DType::bf16; });
-  if (recipe.method == Method::lora && recipe.rank > 4 && recipe.adapter.empty())
+  if (trains_adapter(recipe.method) && recipe.rank > 4 && recipe.adapter.empty())
     add(fmt::format("--rank {}", recipe.rank / 2), [](Recipe& r) { r.rank /= 2; });
-  if (recipe.method == Method::lora && recipe.adapter.empty() && recipe.targets == "all-linear")
+  if (trains_adapter(recipe.method) && recipe.adapter.empty() && recipe.targets == "all-linear")
     if (const std::string targets = few_targets(config); !targets.empty())
       add("--targets " + targets, [targets](Recipe& r) { r.targets = targets; });
-  if (recipe.method == Method::full) {
+  if (!trains_adapter(recipe.method)) {
+    const bool one_micro_batch = !recipe.micro_batch || *recipe.micro_batch == rows_per_step(recipe);
+    if (!recipe.optimizer_in_backward && one_micro_batch)
+      add("--optimizer-in-backward on", [](Recipe& r) { r.optimizer_in_backward = true; });
+    if (recipe.optimizer == OptimizerKind::adamw && recipe.optimizer_state == DType::f32)
+      add("--optimizer adamw8bit", [](Recipe& r) { r.optimizer = OptimizerKind::adamw8bit; });
     add("--optimizer sgd", [](Recipe& r) { r.optimizer = OptimizerKind::sgd; });
     add("--method lora", [](Recipe& r) { r.method = Method::lora; });
   }

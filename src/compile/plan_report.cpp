@@ -51,7 +51,7 @@ std::string plan_report_json(const PlanReport& report) {
                      {"ce_chunk_rows", report.ce_chunk_rows},
                      {"seq_len", report.seq_len},
                      {"why", report.why},
-                     {"precision", report.precision == DType::f32 ? "fp32" : "bf16"}};
+                     {"precision", precision_name(report.precision)}};
   json["smallest_budget_bytes"] = report.smallest_budget_bytes;
   json["suggestions"] = Json::array();
   for (const PlanReport::Suggestion& suggestion : report.suggestions)
@@ -71,6 +71,10 @@ std::string plan_buffers_csv(const PlanReport& report) {
         fmt::format("{},{},{},{},{},{},{},{}\n", csv_cell(row.name), csv_cell(row.category), csv_cell(row.memory_space),
                     row.size_bytes, row.offset, row.first, row.last, csv_cell(row.phase));
   return csv;
+}
+
+const char* precision_name(DType precision) {
+  return precision == DType::f32 ? "fp32" : precision == DType::bf16 ? "bf16" : "fp16";
 }
 
 }  // namespace plimsoll

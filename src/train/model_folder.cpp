@@ -52,9 +52,10 @@ void write_gguf_companions(const GgufFile& gguf, const ModelFiles& model, const 
 
 }  // namespace
 
-void SafetensorsTarget::save(const std::string&, const Value&, std::span<const std::byte> data,
+void SafetensorsTarget::save(const std::string& tensor, const Value& value, std::span<const std::byte> data,
                              std::span<std::byte> staging) {
-  if (dtype_ == DType::f32) {
+  PLIMSOLL_CHECK(value.dtype == dtype_ || value.dtype == DType::f32, tensor + " has another type");
+  if (value.dtype == dtype_) {
     writer_.write(data);
     return;
   }

@@ -14,7 +14,11 @@ namespace {
 
 std::string describe_method(const Recipe& recipe) {
   if (recipe.method == Method::full) return "all parameters";
-  return fmt::format("LoRA r={} on {}", recipe.rank,
+  if (recipe.method == Method::qat)
+    return recipe.qat_type == QatType::int8
+               ? "all parameters, linear layers in int8"
+               : fmt::format("all parameters, linear layers in int4 by {}", recipe.qat_group);
+  return fmt::format("{} r={} on {}", recipe.method == Method::dora ? "DoRA" : "LoRA", recipe.rank,
                      recipe.targets == "all-linear" ? "all linear layers" : recipe.targets);
 }
 
@@ -94,6 +98,7 @@ void dump_ir(const RunSources& sources, const TrainPlan& plan, const std::string
   const StepBase base =
       build_step_base(sources.model.config, sources.recipe, sources.train, plan.choices.micro_batch, write);
   build_step(base, plan.choices, write);
+  if (base.fused && base.fused->two_passes) build_step(base, plan.choices, write, true);
   for (const ExecutionPlan& phase : plan.run.phases) {
     std::string name = phase.name();
     std::replace(name.begin(), name.end(), ' ', '_');

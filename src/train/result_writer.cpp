@@ -8,7 +8,7 @@
 namespace plimsoll {
 std::string write_result_files(const std::string& out, const RunSources& sources, const TrainPlan& plan,
                                TrainSession& session) {
-  const bool full = sources.recipe.method == Method::full;
+  const bool full = !trains_adapter(sources.recipe.method);
   const std::string folder = make_folder(out + (full ? "/model" : "/adapter"));
   const DType dtype = full ? sources.recipe.precision : DType::f32;
   std::vector<SafetensorsOutput> entries;
@@ -31,6 +31,8 @@ std::string write_result_files(const std::string& out, const RunSources& sources
   config.alpha = sources.recipe.alpha;
   config.rslora = sources.recipe.rslora;
   config.base_model = sources.recipe.model;
+  config.dora = sources.recipe.method == Method::dora;
+  config.dropout = sources.recipe.lora_dropout;
   if (!sources.adapter.files) {
     std::set<std::string> names;
     for (const LoraModule& module : plan.program.lora) {

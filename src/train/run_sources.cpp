@@ -4,6 +4,7 @@
 
 #include "backend/cpu/cpu_backend.h"
 #include "base/bytes.h"
+#include "base/error.h"
 #include "base/log.h"
 #include "base/thread_pool.h"
 #include "config/machine.h"
@@ -36,12 +37,16 @@ RunSources open_run_sources(const Recipe& recipe, ModelNeed need) {
     sources.recipe.rank = sources.adapter.files->config.rank;
     sources.recipe.alpha = sources.adapter.files->config.alpha;
     sources.recipe.rslora = sources.adapter.files->config.rslora;
+    if (sources.adapter.files->config.dora) sources.recipe.method = Method::dora;
+    else if (recipe.method == Method::dora)
+      throw caller_error("--method", "dora, but " + recipe.adapter + " holds a plain LoRA adapter",
+                         "give --method lora, or an adapter that was trained as DoRA");
   }
   if (recipe.seq_len > sources.model.config.context_length)
     log_warning("--seq-len " + std::to_string(recipe.seq_len) + " is longer than the model's context of " +
                 std::to_string(sources.model.config.context_length) +
                 " tokens: positions beyond it are new to the model");
-  if (recipe.method != Method::full && !sources.adapter.files && sources.model.config.mixture.experts > 0)
+  if (trains_adapter(recipe.method) && !sources.adapter.files && sources.model.config.mixture.experts > 0)
     log_note("adapters go on attention only: PEFT has no names for single experts, routers and MLPs beside them");
   sources.train.adapter_modules = sources.adapter.modules;
   sources.train.load_staging_bytes = load_staging_bytes(sources.model.tensors);
