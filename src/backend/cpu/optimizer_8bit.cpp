@@ -36,10 +36,29 @@ void decode_block(const CodeTable& table, const uint8_t* codes, float absmax, in
   for (; i < n; ++i) out[i] = table.values[codes[i]] * absmax;
 }
 
+// adamw8bit_values with vectors. Compiled without contraction to fused multiply-adds (CMakeLists.txt), so that the
+// bytes are the same.
+void update_block(const AdamW8bitRates& r, float* weights, const float* gradients, int64_t n, float* first,
+                  float* second) {
+  const Floats d;
+  const auto set = [&](float value) { return hn::Set(d, value); };
+  for_vectors(n, [&](int64_t i, auto lane) {
+    const auto g = hn::Mul(lane.get(gradients + i), set(r.gradient_scale));
+    const auto m = hn::Add(hn::Mul(lane.get(first + i), set(r.beta1)), hn::Mul(set(r.rest1), g));
+    const auto v = hn::Add(hn::Mul(lane.get(second + i), set(r.beta2)), hn::Mul(hn::Mul(set(r.rest2), g), g));
+    const auto scale = hn::Add(hn::Div(hn::Sqrt(v), set(r.correction)), set(r.epsilon));
+    const auto p = hn::Add(hn::Mul(lane.get(weights + i), set(r.decay)), hn::Mul(set(r.rate), hn::Div(m, scale)));
+    lane.put(m, first + i);
+    lane.put(v, second + i);
+    lane.put(p, weights + i);
+  });
+}
+
 // Returns absmax.
 float encode_block(const CodeTable& table, const float* in, int64_t n, uint8_t* codes) {
   const Floats d;
   const hn::RebindToSigned<Floats> di;
+  const hn::RebindToUnsigned<Floats> du;
   const hn::Rebind<uint8_t, Floats> d8;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   auto largest = hn::Zero(d);
@@ -51,12 +70,15 @@ float encode_block(const CodeTable& table, const float* in, int64_t n, uint8_t* 
   const auto factor = hn::Set(d, inverse);
   for (i = 0; i + lanes <= n; i += lanes) {
     const auto x = hn::Mul(hn::LoadU(d, in + i), factor);
-    // How many of the 255 midpoints are below x, bit by bit from the top.
-    auto below = hn::Zero(di);
-    for (int32_t step = 128; step > 0; step /= 2) {
-      const auto next = hn::Add(below, hn::Set(di, step));
-      const auto midpoint = hn::GatherIndex(d, table.midpoints.data(), hn::Sub(next, hn::Set(di, 1)));
-      below = hn::IfThenElse(hn::RebindMask(di, hn::Lt(midpoint, x)), next, below);
+    // As nearest_code: a start by the upper half of the bits, then three steps. The start is read with the three bytes
+    // behind it, so not the last three, which are those of NaNs.
+    const auto half = hn::Min(hn::ShiftRight<16>(hn::BitCast(du, x)), hn::Set(du, 65532));
+    auto below =
+        hn::And(hn::GatherOffset(di, reinterpret_cast<const int32_t*>(table.coarse.data()), hn::BitCast(di, half)),
+                hn::Set(di, 255));
+    for (int step = 0; step < 3; ++step) {
+      const auto midpoint = hn::GatherIndex(d, table.midpoints.data(), below);
+      below = hn::Sub(below, hn::VecFromMask(di, hn::RebindMask(di, hn::Lt(midpoint, x))));
     }
     hn::StoreU(hn::DemoteTo(d8, below), d8, codes + i);
   }
@@ -71,6 +93,7 @@ HWY_AFTER_NAMESPACE();
 namespace plimsoll::cpu {
 HWY_EXPORT(decode_block);
 HWY_EXPORT(encode_block);
+HWY_EXPORT(update_block);
 
 void adamw8bit_step(ThreadPool& pool, const OptimizerScalars& scalars, const OptimizerTensor& tensor,
                     const AdamW8bitState& state) {
@@ -87,7 +110,8 @@ void adamw8bit_step(ThreadPool& pool, const OptimizerScalars& scalars, const Opt
       HWY_DYNAMIC_DISPATCH(decode_block)
       (unsigned_table, state.second + begin, state.second_absmax[block], count, v.data());
       read_weights(tensor, begin, count, weights.data());
-      adamw8bit_values(rates, weights.data(), tensor.gradient + begin, count, m.data(), v.data());
+      HWY_DYNAMIC_DISPATCH(update_block)
+      (rates, weights.data(), tensor.gradient + begin, count, m.data(), v.data());
       write_weights(tensor, scalars.random_key, begin, count, weights.data());
       state.first_absmax[block] =
           HWY_DYNAMIC_DISPATCH(encode_block)(signed_table, m.data(), count, state.first + begin);
