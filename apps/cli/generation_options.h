@@ -14,6 +14,7 @@ struct GenerationOptions {
   SamplingOptions sampling;
   int64_t threads = 0;
   std::string precision = "fp32";
+  std::string quant = "auto";
 
   DType dtype() const;  // caller Error for another word
 };

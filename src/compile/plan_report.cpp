@@ -52,6 +52,7 @@ std::string plan_report_json(const PlanReport& report) {
                      {"seq_len", report.seq_len},
                      {"why", report.why},
                      {"precision", report.precision == DType::f32 ? "fp32" : "bf16"}};
+  if (!report.quant.empty()) json["choices"]["quant"] = report.quant;
   json["smallest_budget_bytes"] = report.smallest_budget_bytes;
   json["suggestions"] = Json::array();
   for (const PlanReport::Suggestion& suggestion : report.suggestions)

@@ -76,4 +76,10 @@ void load_tensor(const TensorIndex& index, const TensorEntry& entry, DType targe
                  std::span<std::byte> staging);
 int64_t min_staging_bytes(const TensorEntry& entry);
 
+// As load_tensor, into a packed matrix (quant/packed_matrix.h): as it is stored where that is the type, else quantized
+// a row at a time. `out` has tensor_bytes. A value that is not finite is a caller Error.
+void load_as_packed(const TensorIndex& index, const TensorEntry& entry, DType target, std::span<std::byte> out,
+                        std::span<std::byte> staging);
+int64_t packing_staging_bytes(DType target, const Shape& shape);
+
 }  // namespace plimsoll

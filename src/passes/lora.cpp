@@ -91,7 +91,7 @@ void apply_lora(Graph& graph, const std::vector<LoraModule>& modules) {
     const auto found = by_path.find(module_path(graph, op));
     if (found == by_path.end()) continue;
     const LoraModule& module = *found->second;
-    const DType dtype = graph.value(op.operands[1]).dtype;
+    const DType dtype = graph.value(op.operands[0]).dtype;
     const int64_t inputs = graph.value(op.operands[0]).shape[1];
     const int64_t outputs = graph.value(op.results[0]).shape[1];
     const ValueId a = add_value(graph, {lora_a_name(module.path), dtype, {module.rank, inputs}, ValueKind::adapter});

@@ -9,6 +9,7 @@
 #include "config/machine.h"
 #include "data/files/row_reader.h"
 #include "data/packing.h"
+#include "train/packed_formats.h"
 #include "train/weight_loader.h"
 
 namespace plimsoll {
@@ -44,6 +45,7 @@ RunSources open_run_sources(const Recipe& recipe, ModelNeed need) {
   if (recipe.method != Method::full && !sources.adapter.files && sources.model.config.mixture.experts > 0)
     log_note("adapters go on attention only: PEFT has no names for single experts, routers and MLPs beside them");
   sources.train.adapter_modules = sources.adapter.modules;
+  sources.train.packed = choose_packed_formats(recipe.quant, PackedDefault::nf4, sources.model.tensors);
   sources.train.load_staging_bytes = load_staging_bytes(sources.model.tensors);
   sources.threads = recipe.threads > 0 ? static_cast<int>(recipe.threads) : inspect_machine().threads;
   return sources;

@@ -85,7 +85,7 @@ class WrongUse(ProgramTest):
         self.assertEqual(self.fails(2, "generate", "m", "--prompt", "x", "--temperature", "-1")[0], "--temperature: -1 is out of range")
 
     def test_what_is_not_available_yet_says_so(self):
-        for flag, word in (("method", "qlora"), ("method", "dora"), ("method", "qat"), ("precision", "fp16"), ("optimizer", "adamw8bit")):
+        for flag, word in (("method", "dora"), ("method", "qat"), ("precision", "fp16"), ("optimizer", "adamw8bit")):
             error, way_out = self.fails(2, "plan", "m", f"--{flag}", word)
             self.assertEqual(error, f"--{flag}: {word} is not available yet")
             self.assertTrue(way_out.startswith("use "))

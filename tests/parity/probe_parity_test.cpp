@@ -148,6 +148,25 @@ INSTANTIATE_TEST_SUITE_P(
              (std::string(std::get<1>(info.param)) == "config.json" ? "" : "_legacy");
     });
 
+// Adapters on a base in NF4 with double quantization: quantized on the way, as bitsandbytes does.
+TEST(QloraParity, LogitsLossAndAdapterGradients) {
+  const TestFolder folder;
+  ProbeOptions options;
+  options.model = model_folder(folder, "llama");
+  options.adapter = golden_path("quant/qlora/adapter");
+  options.batch = golden_path("quant/qlora/batch.safetensors");
+  options.out = folder / "out.safetensors";
+  options.gradients = true;
+  options.quant = "nf4";
+  options.threads = 2;
+  run_probe(options);
+  const TensorIndex got = open_safetensors(options.out);
+  const Golden expected("quant/qlora/expected.safetensors");
+  expect_logits(got, expected.f32("logits"), Golden("quant/qlora/batch.safetensors").i64("attention_mask"));
+  EXPECT_NEAR(read_tensor_as<float>(got, "loss").at(0), expected.f32("loss").at(0), kLoss);
+  expect_gradients(got, expected, "");
+}
+
 // The batch of packing/MODEL without its prefix; `leave_out` drops one tensor.
 std::string write_batch_file(const TestFolder& folder, const Golden& golden, const std::string& prefix,
                              const std::string& leave_out = "") {

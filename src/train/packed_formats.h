@@ -1,0 +1,20 @@
+// Which weights are held in few bits, by what the user says (config/quant_words.h) and what the files hold.
+#pragma once
+
+#include <string_view>
+
+#include "formats/tensor_index.h"
+#include "passes/quantize.h"
+
+namespace plimsoll {
+
+// What quant_word::kAuto means where the files hold no packed weights.
+enum class PackedDefault { none, nf4 };
+
+// A caller Error for a word that is none, and for `stored` where nothing is stored packed.
+PackedFormats choose_packed_formats(std::string_view quant, PackedDefault otherwise, const TensorIndex& weights);
+
+// For --json and titles: "nf4", "stored"; empty: nothing is packed.
+std::string_view name_of(const PackedFormats& formats);
+
+}  // namespace plimsoll
