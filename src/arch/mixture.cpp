@@ -70,10 +70,6 @@ ValueId DecoderBuilder::expert_parameter(const std::string& name, Shape shape) {
 
 ValueId DecoderBuilder::mixture(ValueId x, const std::string& path) {
   const MixtureConfig& mixture = config_.mixture;
-  if (mixture.balance_weight > 0 && request_.kind == ForwardKind::loss)
-    throw caller_error("output_router_logits",
-                       "is true: the configuration asks for a load-balancing loss, which is not computed here",
-                       "set it to false in config.json to train and evaluate without that loss");
   const MixtureNames names = names_of(config_, path);
   const bool fused = config_.architecture == "gpt_oss";
   const int64_t hidden = config_.hidden_size;
@@ -93,6 +89,7 @@ ValueId DecoderBuilder::mixture(ValueId x, const std::string& path) {
   const auto routed =
       emit_all(OpKind::route, std::move(operands), route_attrs(config_, request_.compute), router + ".route");
   const ValueId weights = routed[0], slots = routed[2], offsets = routed[3];
+  routed_.insert(routed_.end(), {logits, routed[1]});
 
   const std::string experts = names.block + "experts";
   const ValueId sorted = emit(OpKind::expert_gather, {x, slots}, {}, experts + ".gather");

@@ -71,6 +71,7 @@ PlanReport report_plan(const RunSources& sources, const TrainPlan& plan, bool wi
   report.recompute_layers = plan.choices.recompute_layers;
   report.layers = sources.model.config.layers;
   report.precision = recipe.precision;
+  report.router_aux_loss = balance_weight(sources.model.config, recipe);
   report.why = plan.why;
   for (const Suggestion& suggestion : plan.suggestions)
     report.suggestions.push_back({suggestion.change, suggestion.total_bytes});

@@ -1,6 +1,7 @@
 // Logits, loss and every gradient of every model family against transformers in float32. Tolerances are those of the
 // golden data: logits 5e-5 and loss 1e-5 absolute, gradients 2e-5 of each tensor's largest value.
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <tuple>
 
 #include "support/tensor_files.h"
@@ -147,6 +148,32 @@ INSTANTIATE_TEST_SUITE_P(
       return std::string(std::get<0>(info.param)) +
              (std::string(std::get<1>(info.param)) == "config.json" ? "" : "_legacy");
     });
+
+class BalanceParity : public testing::TestWithParam<std::string> {};
+
+// As transformers with output_router_logits and a weight of 0.5: tests/tools/make_balance_golden.py.
+TEST_P(BalanceParity, LossAndGradients) {
+  const TestFolder folder;
+  const std::string model = model_folder(folder, GetParam());
+  nlohmann::json config = nlohmann::json::parse(read_bytes(model + "/config.json"));
+  config["output_router_logits"] = true;
+  config["router_aux_loss_coef"] = 0.5;
+  folder.write("model/config.json", config.dump());
+  const TensorIndex got = probe(folder, model, golden_path("models/" + GetParam() + "/batch.safetensors"));
+  const Golden expected("models/" + GetParam() + "/balance.safetensors");
+  EXPECT_NEAR(read_tensor_as<float>(got, "loss").at(0), expected.f32("loss").at(0), kLoss);
+  int compared = 0;
+  for (const std::string& name : expected.names()) {
+    if (!name.starts_with("grad.")) continue;
+    const std::vector<float> want = expected.f32(name);
+    EXPECT_LE(max_difference(read_tensor_as<float>(got, name), want), kGradient * max_abs(want)) << name;
+    ++compared;
+  }
+  EXPECT_GE(compared, 3);
+}
+
+INSTANTIATE_TEST_SUITE_P(Mixtures, BalanceParity, testing::Values("mixtral", "qwen3_moe", "gpt_oss", "phimoe"),
+                         [](const auto& info) { return info.param; });
 
 // The batch of packing/MODEL without its prefix; `leave_out` drops one tensor.
 std::string write_batch_file(const TestFolder& folder, const Golden& golden, const std::string& prefix,

@@ -1,8 +1,12 @@
+#include <algorithm>
+
 #include "backend/cpu/cpu_adapters.h"
 #include "backend/cpu/elementwise.h"
+#include "backend/cpu/linear_cross_entropy.h"
 #include "backend/cpu/matmul/grouped_matmul.h"
 #include "backend/cpu/mixture.h"
 #include "backend/cpu/route.h"
+#include "backend/cpu/route_balance.h"
 
 namespace plimsoll::cpu_adapters {
 namespace {
@@ -53,6 +57,28 @@ void route(const KernelContext& c) {
 void route_grad(const KernelContext& c) {
   cpu::route_backward(c.pool, route_spec(c.op.attributes<RouteAttrs>(), c.operand(1)), c.in<float>(0), c.operands[1],
                       c.in<float>(2), c.in<int32_t>(3), c.result(0).dtype, c.results[0]);
+}
+
+int64_t route_balance_workspace(const Op& op) {
+  const auto& attrs = op.attributes<RouteBalanceAttrs>();
+  return cpu::route_balance_workspace_bytes({0, attrs.experts, attrs.top_k, 0},
+                                            static_cast<int64_t>(op.operands.size() - 3) / 2);
+}
+
+void route_balance(const KernelContext& c) {
+  const auto& attrs = c.op.attributes<RouteBalanceAttrs>();
+  const int64_t rows = c.operand(0).shape[0];
+  const auto* const labels = c.in<int32_t>(1);
+  const auto counted = rows - std::count(labels, labels + rows, cpu::kIgnoredLabel);
+  cpu::route_balance_forward(c.pool, {rows, attrs.experts, attrs.top_k, attrs.weight}, c.operands.subspan(3),
+                             c.in<int32_t>(0), static_cast<double>(*c.in<float>(2)) * static_cast<double>(counted),
+                             c.out<float>(0), c.out<float>(1), c.workspace.data());
+}
+
+void route_balance_grad(const KernelContext& c) {
+  const auto& attrs = c.op.attributes<RouteBalanceAttrs>();
+  cpu::route_balance_backward(c.pool, {c.operand(2).shape[0], attrs.experts, attrs.top_k, attrs.weight}, c.in<float>(0),
+                              c.in<int32_t>(1), c.in<float>(2), c.result(0).dtype, c.results[0]);
 }
 
 void expert_gather(const KernelContext& c) {
