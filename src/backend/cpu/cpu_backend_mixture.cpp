@@ -126,7 +126,8 @@ void expert_combine_grad(const KernelContext& c) {
 }
 
 int64_t grouped_linear_workspace(const Graph& graph, const Op& op, int threads) {
-  return cpu::grouped_matmul_workspace_bytes(grouped_spec(graph, op), threads);
+  return cpu::grouped_matmul_workspace_bytes(grouped_spec(graph, op), op.kind == OpKind::grouped_linear_grad_weight,
+                                             threads);
 }
 
 }  // namespace plimsoll::cpu_adapters
