@@ -39,6 +39,7 @@ ValueId DecoderBuilder::expert_linears(ValueId x, ValueId offsets, const std::st
                                        int64_t outputs) {
   GroupedLinearAttrs attrs;
   attrs.experts = config_.mixture.experts;
+  attrs.adaptable = config_.architecture != "phimoe";  // PEFT 0.21 has no names for its experts
   const int64_t inputs = result_.graph.value(x).shape[1];
   std::vector<ValueId> operands = {x, offsets};
   for (int64_t e = 0; e < attrs.experts; ++e)

@@ -279,7 +279,7 @@ std::vector<RecipeField> build_fields() {
   add(bind<Plain<&R::targets, std::string>>(
       {.name = "targets",
        .value_name = "NAMES",
-       .help = "linear layers that get an adapter: all-linear, or names with commas",
+       .help = "linear layers that get an adapter: all-linear, experts (those of a mixture), or names, with commas",
        .example = "q_proj,v_proj"}));
   add(bind<Plain<&R::rslora, bool>>({.name = "rslora",
                                      .kind = Kind::flag,

@@ -209,6 +209,7 @@ struct GroupedLinearAttrs {
   bool fused = false;            // one operand (experts, …) instead of one for each expert
   bool has_bias = false;         // (experts, N)
   bool has_addend = false;       // same shape as the result
+  bool adaptable = false;        // adapters may be put on it
 };
 struct CrossEntropyAttrs {
   int64_t chunk_rows = 0;

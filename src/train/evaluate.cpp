@@ -42,8 +42,8 @@ RunPlan plan_evaluation(const RunSources& sources, int64_t micro_batch, int64_t 
 RunPlan choose_evaluation(const RunSources& sources, std::vector<float>& inv_freq) {
   const int64_t line = sources.recipe.memory_bytes.value_or(INT64_MAX);
   const DataExtent data = measure_data(sources.recipe);
-  const int64_t overhead = runtime_overhead_bytes(sources.model.config, sources.threads, data);
-  const int64_t reading = reading_bytes(sources.model.config, sources.threads, data);
+  const int64_t overhead = runtime_overhead_bytes(sources, data);
+  const int64_t reading = reading_bytes(sources, data);
   int64_t least = 0;
   for (size_t i = 0; i < kMicroBatches.size(); ++i) {
     RunPlan plan =

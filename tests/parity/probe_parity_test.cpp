@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "support/tensor_files.h"
+#include "train/merge.h"
 #include "train/probe.h"
 
 namespace plimsoll {
@@ -173,6 +174,36 @@ TEST_P(BalanceParity, LossAndGradients) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Mixtures, BalanceParity, testing::Values("mixtral", "qwen3_moe", "gpt_oss", "phimoe"),
+                         [](const auto& info) { return info.param; });
+
+class ExpertAdapterParity : public testing::TestWithParam<std::string> {};
+
+// As PEFT computes it: tests/tools/make_expert_adapter.py. Merged, the model gives the same.
+TEST_P(ExpertAdapterParity, Logits) {
+  const TestFolder folder;
+  ProbeOptions options;
+  options.model = model_folder(folder, GetParam());
+  options.batch = golden_path("models/" + GetParam() + "/batch.safetensors");
+  options.adapter = golden_path("adapters/" + GetParam());
+  options.out = folder / "out.safetensors";
+  options.threads = 2;
+  run_probe(options);
+  const std::vector<float> want = Golden("adapters/" + GetParam() + "/expected.safetensors").f32("logits");
+  const std::vector<int64_t> mask = Golden("models/" + GetParam() + "/batch.safetensors").i64("attention_mask");
+  expect_logits(open_safetensors(options.out), want, mask);
+
+  MergeOptions merge;
+  merge.model = options.model;
+  merge.adapter = options.adapter;
+  merge.target = options.model = folder / "merged";
+  merge.type = "f32";
+  run_merge(merge);
+  options.adapter.clear();
+  run_probe(options);
+  expect_logits(open_safetensors(options.out), want, mask);
+}
+
+INSTANTIATE_TEST_SUITE_P(Mixtures, ExpertAdapterParity, testing::Values("mixtral", "deepseek_v3"),
                          [](const auto& info) { return info.param; });
 
 // The batch of packing/MODEL without its prefix; `leave_out` drops one tensor.
