@@ -86,10 +86,11 @@ std::string plan_text(const PlanReport& report, const Terminal& terminal) {
                                  format_thousands(report.total_params), format_thousands(report.trainable_params),
                                  report.trained.empty() ? "" : " (" + report.trained + ")");
   text += fmt::format(
-      "{} × {} tokens at once, {} {} a step, {}, recompute in {} of {} layers, loss in chunks of {} rows{}\n\n",
+      "{} × {} tokens at once, {} {} a step, {}, recompute in {} of {} layers, loss in chunks of {} rows{}{}\n\n",
       report.micro_batch, format_thousands(report.seq_len), report.grad_accum_steps,
       report.grad_accum_steps == 1 ? "time" : "times", report.precision == DType::f32 ? "fp32" : "bf16",
       report.recompute_layers, report.layers, format_thousands(report.ce_chunk_rows),
+      report.router_aux_loss > 0 ? fmt::format(" and {} × the loss of uneven experts", report.router_aux_loss) : "",
       report.why.empty() ? "" : " (" + report.why + ")");
   text += bar_text(report, terminal);
 

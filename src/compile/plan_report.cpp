@@ -50,6 +50,7 @@ std::string plan_report_json(const PlanReport& report) {
                      {"recompute", report.recompute_layers},
                      {"ce_chunk_rows", report.ce_chunk_rows},
                      {"seq_len", report.seq_len},
+                     {"router_aux_loss", report.router_aux_loss},
                      {"why", report.why},
                      {"precision", report.precision == DType::f32 ? "fp32" : "bf16"}};
   if (!report.quant.empty()) json["choices"]["quant"] = report.quant;

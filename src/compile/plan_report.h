@@ -49,7 +49,8 @@ struct PlanReport {
   int64_t recompute_layers = 0, layers = 0;
   std::string quant;  // how frozen weights are held; empty: in the precision
   DType precision = DType::bf16;
-  std::string why;  // "chosen: fastest that fits", "as given"
+  double router_aux_loss = 0;  // its weight; 0: none
+  std::string why;             // "chosen: fastest that fits", "as given"
   std::vector<Suggestion> suggestions;
   std::vector<BufferRow> buffers;
 

@@ -11,6 +11,7 @@
 #include "passes/first_write.h"
 #include "passes/quantize.h"
 #include "passes/recompute.h"
+#include "passes/rewrite.h"
 #include "passes/share_product.h"
 
 namespace plimsoll {
@@ -150,6 +151,16 @@ Graph build_export(const TrainProgram& program, const Recipe& recipe, const Trai
 
 }  // namespace
 
+double balance_weight(const ModelConfig& config, const Recipe& recipe) {
+  const double weight = recipe.router_aux_loss.value_or(config.mixture.balance_weight);
+  if (weight > 0 && (config.mixture.experts == 0 || config.latent.kv_rank > 0))
+    throw caller_error("--router-aux-loss",
+                       "is given, but " + config.architecture +
+                           (config.mixture.experts == 0 ? " has no experts" : " has no such loss in transformers"),
+                       "leave it out");
+  return weight;
+}
+
 OptimizerAttrs optimizer_attrs(const Recipe& recipe) {
   OptimizerAttrs attrs;
   switch (recipe.optimizer) {
@@ -188,6 +199,7 @@ StepBase build_step_base(const ModelConfig& config, const Recipe& recipe, const 
   request.batch = micro_batch;
   request.length = recipe.seq_len;
   request.compute = recipe.precision;
+  request.balance_weight = balance_weight(config, recipe);
   ForwardGraph forward = build_forward(config, request);
   base.parameters = std::move(forward.parameters);
   base.inv_freq = std::move(forward.inv_freq);
@@ -250,6 +262,8 @@ TrainProgram build_train_program(const StepBase& base, const Recipe& recipe, con
   if (!recipe.eval_data.empty()) {
     program.phases.push_back(base.forward);
     program.phases.back().phase = phase_names::kEvaluate;
+    program.phases.back().outputs.resize(1);  // -log p alone
+    remove_dead_ops(program.phases.back());
     set_chunk_rows(program.phases.back(), choices.ce_chunk_rows);
   }
   program.phases.push_back(build_checkpoint(program, recipe, false));

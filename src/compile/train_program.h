@@ -84,4 +84,8 @@ double total_flops(const Graph& graph, bool with_recompute = true);
 
 OptimizerAttrs optimizer_attrs(const Recipe& recipe);
 
+// Of the loss that keeps experts in even use, from the recipe or the model; 0: none. Caller Error for a model without
+// it.
+double balance_weight(const ModelConfig& config, const Recipe& recipe);
+
 }  // namespace plimsoll

@@ -45,7 +45,8 @@ struct Recipe {
   double alpha = 32;
   std::string targets = "all-linear";  // or "q_proj,v_proj,…"
   bool rslora = false;
-  std::string adapter;  // PEFT folder to start from; its rank, alpha and targets hold
+  std::optional<double> router_aux_loss;  // weight; empty: as config.json has it, where output_router_logits is true
+  std::string adapter;                    // PEFT folder to start from; its rank, alpha and targets hold
 
   // optimizer
   OptimizerKind optimizer = OptimizerKind::adamw;

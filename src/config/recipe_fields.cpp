@@ -287,12 +287,21 @@ std::vector<RecipeField> build_fields() {
   add(bind<Plain<&R::targets, std::string>>(
       {.name = "targets",
        .value_name = "NAMES",
-       .help = "linear layers that get an adapter: all-linear, or names with commas",
+       .help = "linear layers that get an adapter: all-linear, experts (those of a mixture), or names, with commas",
        .example = "q_proj,v_proj"}));
   add(bind<Plain<&R::rslora, bool>>({.name = "rslora",
                                      .kind = Kind::flag,
                                      .help = "scale adapters by alpha / sqrt(rank) instead",
                                      .example = "true"}));
+  add(bind<Optional<&R::router_aux_loss, double>>(
+      {.name = "router-aux-loss",
+       .kind = Kind::number,
+       .value_name = "X",
+       .help = "weight of the loss that keeps a mixture's experts in even use, 0 is off; not set: the model's "
+               "router_aux_loss_coef where its output_router_logits is true",
+       .example = "0.01",
+       .min = 0,
+       .max = 1e6}));
   add(bind<Plain<&R::adapter, std::string>>({.name = "adapter",
                                              .value_name = "DIR",
                                              .help = "PEFT adapter to start from; its rank, alpha and targets hold",

@@ -21,7 +21,7 @@ Error cannot_express(const std::string& what) {
 
 void add_rope(const ModelConfig& config, const std::string& prefix, GgufExport& out) {
   const RopeConfig& rope = config.rope;
-  const auto rotary_dim = static_cast<int64_t>(static_cast<double>(config.head_dim) * rope.partial_rotary_factor);
+  const int64_t rotary_dim = config.rotary_dim();
   out.metadata[prefix + "rope.freq_base"] = gguf_f32(rope.theta);
   out.metadata[prefix + "rope.dimension_count"] = gguf_u32(rotary_dim);
   const auto add_scaling = [&](const char* type) {
@@ -52,6 +52,7 @@ void add_rope(const ModelConfig& config, const std::string& prefix, GgufExport& 
       add_scaling("yarn");
       if (rope.beta_fast != 32.0) out.metadata[prefix + "rope.scaling.yarn_beta_fast"] = gguf_f32(rope.beta_fast);
       if (rope.beta_slow != 1.0) out.metadata[prefix + "rope.scaling.yarn_beta_slow"] = gguf_f32(rope.beta_slow);
+      if (config.latent.kv_rank > 0) break;  // the scores are scaled instead, see yarn_log_multiplier
       // llama.cpp multiplies by 1 + 0.1 ln(factor) itself; the key holds what is on top of that.
       const double log_factor = rope.factor > 1 ? std::log(rope.factor) : 0.0;
       const double derived = 1.0 + 0.1 * log_factor;

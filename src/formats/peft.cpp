@@ -200,6 +200,9 @@ std::pair<std::string, char> split_tensor_name(const std::string& name, const st
 }
 
 void check_shapes(const PeftModule& module, const std::string& source) {
+  if (module.path.ends_with(".experts") || module.path.ends_with(".experts.base_layer"))
+    throw caller_error(source, fmt::format("module {} holds the adapters of all experts as one", module.path),
+                       "give the adapter as it was before PEFT stacked it, or merge it with PEFT");
   const TensorEntry &a = module.a, &b = module.b;
   const bool fits =
       a.shape.rank() == 2 && b.shape.rank() == 2 && a.shape[0] == module.rank && b.shape[1] == module.rank;

@@ -74,6 +74,8 @@ enum class OpKind : uint8_t {
   clamped_swiglu_grad,
   route,
   route_grad,
+  route_balance,
+  route_balance_grad,
   expert_gather,
   expert_gather_grad,
   grouped_linear,
@@ -198,12 +200,18 @@ struct RouteAttrs {
   float threshold = 0.0F;                    // sparse_mixer: how far below the best, relative to the larger, is near
   std::optional<DType> gradient_dtype = {};  // empty: as the logits
 };
+struct RouteBalanceAttrs {
+  int64_t experts = 0, top_k = 0;
+  float weight = 0.0F;
+  std::optional<DType> gradient_dtype = {};  // empty: as the logits
+};
 struct GroupedLinearAttrs {
   int64_t experts = 0;
   bool transpose_weight = true;  // true: an expert's weight is (N, K); false: (K, N)
   bool fused = false;            // one operand (experts, …) instead of one for each expert
   bool has_bias = false;         // (experts, N)
   bool has_addend = false;       // same shape as the result
+  bool adaptable = false;        // adapters may be put on it
 };
 struct CrossEntropyAttrs {
   int64_t chunk_rows = 0;
@@ -241,10 +249,11 @@ struct InitAttrs {
   uint64_t stream = 0;
 };  // stream: which random sequence, per tensor
 
-using OpAttrs = std::variant<std::monostate, EmbeddingAttrs, RmsNormAttrs, LinearAttrs, RopeTableAttrs, RopeAttrs,
-                             AttentionAttrs, GatedActivationAttrs, CrossEntropyAttrs, ScaleAttrs, SoftcapAttrs,
-                             SplitColumnsAttrs, ExpandLatentAttrs, ClampedSwigluAttrs, RouteAttrs, GroupedLinearAttrs,
-                             OptimizerAttrs, ClipAttrs, TransferAttrs, InitAttrs, LayerNormAttrs, ActivationAttrs>;
+using OpAttrs =
+    std::variant<std::monostate, EmbeddingAttrs, RmsNormAttrs, LinearAttrs, RopeTableAttrs, RopeAttrs, AttentionAttrs,
+                 GatedActivationAttrs, CrossEntropyAttrs, ScaleAttrs, SoftcapAttrs, SplitColumnsAttrs,
+                 ExpandLatentAttrs, ClampedSwigluAttrs, RouteAttrs, RouteBalanceAttrs, GroupedLinearAttrs,
+                 OptimizerAttrs, ClipAttrs, TransferAttrs, InitAttrs, LayerNormAttrs, ActivationAttrs>;
 
 enum class OpRole : uint8_t { forward, backward, recompute, update, transfer };
 const char* name_of(OpRole role);
@@ -268,7 +277,8 @@ struct Graph {
   std::string phase;
   std::vector<Value> values;
   std::vector<Op> ops;
-  std::vector<ValueId> outputs;  // read by the host after the phase; stay live to its end
+  // Read by the host after the phase; stay live to its end. Of a loss phase: the terms of the loss.
+  std::vector<ValueId> outputs;
 
   const Value& value(ValueId id) const { return values[static_cast<size_t>(id)]; }
   Value& value(ValueId id) { return values[static_cast<size_t>(id)]; }

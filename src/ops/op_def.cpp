@@ -31,6 +31,8 @@ std::array<OpDef, kOpKindCount> build_table() {
       clamped_swiglu_grad_def(),
       route_def(),
       route_grad_def(),
+      route_balance_def(),
+      route_balance_grad_def(),
       expert_gather_def(),
       expert_gather_grad_def(),
       grouped_linear_def(),

@@ -28,6 +28,8 @@ OpDef clamped_swiglu_def();
 OpDef clamped_swiglu_grad_def();
 OpDef route_def();
 OpDef route_grad_def();
+OpDef route_balance_def();
+OpDef route_balance_grad_def();
 OpDef expert_gather_def();
 OpDef expert_gather_grad_def();
 OpDef grouped_linear_def();

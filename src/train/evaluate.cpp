@@ -44,9 +44,9 @@ RunPlan plan_evaluation(const RunSources& sources, int64_t micro_batch, int64_t 
 RunPlan choose_evaluation(const RunSources& sources, std::vector<float>& inv_freq) {
   const int64_t line = sources.recipe.memory_bytes.value_or(INT64_MAX);
   const DataExtent data = measure_data(sources.recipe);
-  const int64_t overhead = runtime_overhead_bytes(sources.model.config, sources.threads, data);
-  const int64_t reading = reading_bytes(sources.model.config, sources.threads, data);
   const PackedFormats packed = choose_packed_formats(sources.recipe.quant, PackedDefault::none, sources.model.tensors);
+  const int64_t overhead = runtime_overhead_bytes(sources, data);
+  const int64_t reading = reading_bytes(sources, data);
   int64_t least = 0;
   for (size_t i = 0; i < kMicroBatches.size(); ++i) {
     RunPlan plan = plan_evaluation(sources, sources.recipe.micro_batch.value_or(kMicroBatches[i]), kChunkRows[i],

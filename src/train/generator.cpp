@@ -35,15 +35,17 @@ double seconds_between(Clock::time_point a, Clock::time_point b) {
 
 // What ends a text: config.json, the metadata of a GGUF file, generation_config.json (a chat model's end of turn often
 // stands only there), and the tokenizer's own.
-std::vector<int64_t> end_tokens(const ModelFiles& model, const Tokenizer& tokenizer) {
+std::vector<int64_t> end_tokens(const ModelFiles& model, const Tokenizer& tokenizer,
+                                const GenerationConfig& generation) {
   std::vector<int64_t> ends = model.config.eos_token_ids;
-  if (!model.generation_config_json.empty()) {
-    const GenerationConfig generation =
-        parse_generation_config(read_text_file(model.generation_config_json), model.generation_config_json);
-    ends.insert(ends.end(), generation.eos_token_ids.begin(), generation.eos_token_ids.end());
-  }
+  ends.insert(ends.end(), generation.eos_token_ids.begin(), generation.eos_token_ids.end());
   if (const int32_t eos = tokenizer.special_ids().eos; eos >= 0) ends.push_back(eos);
   return ends;
+}
+
+GenerationConfig generation_config_of(const ModelFiles& model) {
+  if (model.generation_config_json.empty()) return {};
+  return parse_generation_config(read_text_file(model.generation_config_json), model.generation_config_json);
 }
 
 // Weights and caches in one arena, for texts of up to `capacity` tokens.
@@ -71,6 +73,7 @@ struct Generator::State {
   Tokenizer tokenizer;
   std::optional<ChatTemplate> chat_template;
   SpecialTexts special;
+  GenerationConfig generation;
   std::vector<int64_t> ends;
   DType precision;
   PackedFormats packed;
@@ -84,7 +87,8 @@ struct Generator::State {
       : model(open_runnable_model(model_name)),
         adapter(open_adapter_source(adapter_folder)),
         tokenizer(load_model_tokenizer(text_files_of(model))),
-        ends(end_tokens(model, tokenizer)),
+        generation(generation_config_of(model)),
+        ends(end_tokens(model, tokenizer, generation)),
         precision(wanted),
         packed(choose_packed_formats(quant, PackedDefault::none, model.tensors)),
         pool(threads_or_all(threads)) {
@@ -284,6 +288,8 @@ Generator::Generator(const std::string& model, const std::string& adapter, int64
     : state_(std::make_unique<State>(model, adapter, threads, precision, quant)) {}
 
 Generator::~Generator() = default;
+
+const GenerationConfig& Generator::defaults() const { return state_->generation; }
 
 void Generator::set_interrupt(std::function<bool()> interrupted) { state_->interrupted = std::move(interrupted); }
 

@@ -118,6 +118,7 @@ ProbePhases build_phases(const ModelConfig& config, const ProbeInputs& request, 
   forward.batch = batch.batch;
   forward.length = batch.length;
   forward.compute = request.precision;
+  forward.balance_weight = config.mixture.balance_weight;
   // Rotary extensions that look at the length see the largest position, as the reference does.
   forward.longest_sequence = *std::max_element(batch.positions.begin(), batch.positions.end()) + 1;
   ProbePhases phases;

@@ -76,6 +76,7 @@ PlanReport report_plan(const RunSources& sources, const TrainPlan& plan, bool wi
   report.layers = sources.model.config.layers;
   report.precision = recipe.precision;
   if (recipe.method == Method::qlora) report.quant = name_of(sources.train.packed);
+  report.router_aux_loss = balance_weight(sources.model.config, recipe);
   report.why = plan.why;
   for (const Suggestion& suggestion : plan.suggestions)
     report.suggestions.push_back({suggestion.change, suggestion.total_bytes});

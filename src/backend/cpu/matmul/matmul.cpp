@@ -99,6 +99,8 @@ void Matmul::run_tiles(ThreadPool& pool, int64_t m, const void* a, const void* b
                     kernel_->spec.k);
 }
 
+bool Matmul::takes_parts() const { return kernel_->takes_parts(); }
+
 int64_t Matmul::column_tiles() const { return kernel_->column_tiles(); }
 
 }  // namespace plimsoll::cpu

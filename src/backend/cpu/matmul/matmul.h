@@ -58,6 +58,9 @@ class Matmul {
   // Only the first m rows and the first k terms are wanted; the rest of the operands is there and zero. Rows of C from
   // m on hold nothing of use afterwards.
   void run_part(ThreadPool& pool, int64_t m, int64_t k, const void* a, const void* b, void* c, void* workspace) const;
+  // Whether run_part needs no zeros: it reads nothing of the operands beyond m rows and k terms, and leaves the rows of
+  // C from m on as they are.
+  bool takes_parts() const;
   // For a `consumed` spec: calls consume(tile) for parts that cover the first m rows of C once (and maybe rows after
   // them), from any thread, while they are in that thread's cache.
   template <typename Consume>

@@ -397,6 +397,7 @@ struct AmxMatmul final : Matmul::Kernel {
                           panel.column / column_step * column_tasks + task / row_tasks});
     });
   }
+  bool takes_parts() const override { return true; }
   int64_t column_tiles() const override { return ceil_div(spec.n, column_step) * column_tasks; }
 
   // Rows [row, row_end) of C with one panel.

@@ -29,6 +29,8 @@ struct Matmul::Kernel {
     run(pool, operands);
   }
 
+  virtual bool takes_parts() const { return false; }
+
   virtual int64_t column_tiles() const { return 1; }
 
   const MatmulSpec spec;  // lda, ldb, ldc filled in
