@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "formats/number_conversion.h"
+#include "formats/packed_tensor.h"
 
 namespace plimsoll {
 
@@ -139,6 +140,7 @@ void load_shifted(const InputFile& file, const TensorEntry& entry, DType target,
 }  // namespace
 
 int64_t min_staging_bytes(const TensorEntry& entry) {
+  if (entry.packed) return min_packed_staging_bytes(entry);
   const DTypeInfo& stored = dtype_info(entry.dtype);
   if (entry.transposed) return dtype_bytes(entry.dtype, entry.shape[0]);
   if (!moves_rows(entry)) return stored.block_bytes;
@@ -153,6 +155,7 @@ void load_tensor(const TensorIndex& index, const TensorEntry& entry, DType targe
   PLIMSOLL_CHECK(static_cast<int64_t>(out.size()) == elements * target_bytes,
                  "the buffer has another size: " + entry.name);
   PLIMSOLL_CHECK(static_cast<int64_t>(staging.size()) >= min_staging_bytes(entry), "staging is too small");
+  if (entry.packed && elements > 0) return load_packed_tensor(index, entry, target, out, staging);
   const InputFile& file = *index.files[static_cast<size_t>(entry.file)];
   if (!can_decode(entry.dtype)) {
     throw caller_error(file.path(),

@@ -41,6 +41,8 @@ struct QkvRows {
   bool operator==(const QkvRows&) const = default;
 };
 
+struct PackedTensor;
+
 struct TensorEntry {
   std::string name;         // the model's own Hugging Face name, "model.layers.0.self_attn.q_proj.weight", GGUF too
   std::string stored_name;  // as in the file
@@ -55,6 +57,9 @@ struct TensorEntry {
   QkvRows qkv = {};
   bool transposed = false;  // stored (shape[1], shape[0])
   float added = 0;          // stored values are the model's and this; f32 vectors only
+  // Set: a matrix kept quantized in several tensors (formats/packed_tensor.h). Dtype and offset are those of the codes,
+  // `bytes` is the sum.
+  std::shared_ptr<const PackedTensor> packed = {};
 };
 
 struct TensorIndex {
