@@ -131,12 +131,12 @@ json write_quantization_config(const QuantizationConfig& config) {
                   {"type", floats ? "float" : "int"}};
   if (!floats && config.group > 0) weights["group_size"] = config.group;
   if (config.static_order) weights["actorder"] = "static";
-  const json group = {{"targets", {"Linear"}}, {"weights", std::move(weights)}};
+  const json group = {{"targets", json::array({"Linear"})}, {"weights", std::move(weights)}};
   const char* format = floats ? "naive-quantized" : "pack-quantized";
   json out = {{"quant_method", "compressed-tensors"},
               {"format", format},
               {"quantization_status", "compressed"},
-              {"ignore", {"lm_head"}},
+              {"ignore", json::array({config.head})},
               {"config_groups", {{"group_0", group}}}};
   if (config.rounded) out["dequantize"] = true;
   return out;

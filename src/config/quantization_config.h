@@ -27,6 +27,7 @@ struct QuantizationConfig {
   int64_t group = 0;          // columns that share a scale; 0: a whole row
   bool rounded = false;       // restored weights are rounded to the type of the scales
   bool static_order = false;  // GPTQ rounded columns by importance; says nothing of the layout
+  std::string head = "lm_head";  // the module of the output matrix, which stays as it is; written only
   // block_fp8; compressed_fp8 with block_rows 0: one scale for the tensor
   int64_t block_rows = 0, block_cols = 0;
 
