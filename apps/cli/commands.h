@@ -19,6 +19,7 @@ Command chat_command();
 Command data_command();
 Command eval_command();
 Command merge_command();
+Command quantize_command();
 Command tokenize_command();
 Command new_command();
 Command tokenizer_command();

@@ -14,6 +14,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "formats/number_conversion.h"
+#include "formats/packed_tensor.h"
 #include "quant/packed_matrix.h"
 
 namespace plimsoll {
@@ -159,6 +160,7 @@ void load_shifted(const InputFile& file, const TensorEntry& entry, DType target,
 }  // namespace
 
 int64_t min_staging_bytes(const TensorEntry& entry) {
+  if (entry.packed) return min_packed_staging_bytes(entry);
   const DTypeInfo& stored = dtype_info(entry.dtype);
   if (entry.transposed) return dtype_bytes(entry.dtype, entry.shape[0]);
   if (!moves_rows(entry)) return stored.block_bytes;
@@ -174,6 +176,7 @@ void load_tensor(const TensorIndex& index, const TensorEntry& entry, DType targe
   PLIMSOLL_CHECK(static_cast<int64_t>(out.size()) == elements * target_bytes,
                  "the buffer has another size: " + entry.name);
   PLIMSOLL_CHECK(static_cast<int64_t>(staging.size()) >= min_staging_bytes(entry), "staging is too small");
+  if (entry.packed && elements > 0) return load_packed_tensor(index, entry, target, out, staging);
   const InputFile& file = *index.files[static_cast<size_t>(entry.file)];
   check_readable(file, entry);
   if (elements == 0) return;
@@ -208,8 +211,14 @@ void load_tensor(const TensorIndex& index, const TensorEntry& entry, DType targe
 }
 
 void load_as_packed(const TensorIndex& index, const TensorEntry& entry, DType target, std::span<std::byte> out,
-                        std::span<std::byte> staging) {
+                    std::span<std::byte> staging) {
   const InputFile& file = *index.files[static_cast<size_t>(entry.file)];
+  if (entry.packed) {
+    if (packed_dtype(entry.packed->format) == target) return read_packed_matrix(index, entry, out);
+    throw caller_error("--quant",
+                       entry.name + " is quantized already, as something else than " + std::string(dtype_name(target)),
+                       "give --quant stored, or none");
+  }
   check_readable(file, entry);
   PLIMSOLL_CHECK(can_pack(target, entry.shape), "a matrix that can be packed so");
   PLIMSOLL_CHECK(static_cast<int64_t>(out.size()) == tensor_bytes(target, entry.shape), "the buffer has another size");

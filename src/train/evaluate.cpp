@@ -44,7 +44,8 @@ RunPlan plan_evaluation(const RunSources& sources, int64_t micro_batch, int64_t 
 RunPlan choose_evaluation(const RunSources& sources, std::vector<float>& inv_freq) {
   const int64_t line = sources.recipe.memory_bytes.value_or(INT64_MAX);
   const DataExtent data = measure_data(sources.recipe);
-  const PackedFormats packed = choose_packed_formats(sources.recipe.quant, PackedDefault::none, sources.model.tensors);
+  const PackedFormats packed =
+      choose_packed_formats(sources.recipe.quant, PackedDefault::none, sources.model.tensors, sources.recipe.precision);
   const int64_t overhead = runtime_overhead_bytes(sources, data);
   const int64_t reading = reading_bytes(sources, data);
   int64_t least = 0;

@@ -90,7 +90,7 @@ struct Generator::State {
         generation(generation_config_of(model)),
         ends(end_tokens(model, tokenizer, generation)),
         precision(wanted),
-        packed(choose_packed_formats(quant, PackedDefault::none, model.tensors)),
+        packed(choose_packed_formats(quant, PackedDefault::none, model.tensors, wanted)),
         pool(threads_or_all(threads)) {
     if (const std::string text = read_chat_template(model); !text.empty()) chat_template.emplace(text);
     special = special_texts(text_files_of(model), &tokenizer);

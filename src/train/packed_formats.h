@@ -12,7 +12,9 @@ namespace plimsoll {
 enum class PackedDefault { none, nf4 };
 
 // A caller Error for a word that is none, and for `stored` where nothing is stored packed.
-PackedFormats choose_packed_formats(std::string_view quant, PackedDefault otherwise, const TensorIndex& weights);
+// `compute`: of the arithmetic; what a folder would round to another type than this is unpacked when it is loaded.
+PackedFormats choose_packed_formats(std::string_view quant, PackedDefault otherwise, const TensorIndex& weights,
+                                    DType compute);
 
 // For --json and titles: "nf4", "stored"; empty: nothing is packed.
 std::string_view name_of(const PackedFormats& formats);

@@ -182,8 +182,8 @@ void run_probe(const ProbeOptions& options) {
   if (trains_base && options.quant != quant_word::kAuto && options.quant != quant_word::kNone)
     throw caller_error("--quant", options.quant + " given with --gradients of the base, which are of whole weights",
                        "give --adapter DIR too, or --quant none");
-  const PackedFormats packed =
-      choose_packed_formats(trains_base ? quant_word::kNone : options.quant, PackedDefault::none, model.tensors);
+  const PackedFormats packed = choose_packed_formats(trains_base ? quant_word::kNone : options.quant,
+                                                     PackedDefault::none, model.tensors, options.precision);
   const ProbeInputs inputs{options.out, options.gradients, options.precision, packed, adapter.modules};
   ProbePhases phases = build_phases(config, inputs, batch);
   ThreadPool pool(threads_or_all(options.threads));
