@@ -110,7 +110,8 @@ void Tape::validate(Node& node, std::vector<Tensor>& grads) {
   }
 }
 
-// A gradient that arrives where another waits is added to it: a new tensor, then both go.
+// A gradient that arrives where another waits is added to it: in place when nobody else holds the one that waits, else
+// into a new tensor.
 void Tape::accumulate(Node& node, int input, Tensor grad) {
   if (node.buffer.size() < static_cast<size_t>(node.inputs)) node.buffer.resize(static_cast<size_t>(node.inputs));
   Tensor& place = node.buffer[static_cast<size_t>(input)];
@@ -118,6 +119,7 @@ void Tape::accumulate(Node& node, int input, Tensor grad) {
     place = std::move(grad);
     return;
   }
+  if (place.storage.use_count() == 1 && !place.transposed) return;  // in place
   Tensor sum = make(place.rows, place.cols, place.type, "add.Tensor");
   place = std::move(sum);
 }

@@ -59,6 +59,7 @@ struct Tensor {
   Type type = Type::f32;
   std::shared_ptr<Node> node;
   int output = 0;
+  bool transposed = false;  // a gradient that is seen through a transposition: it is never added to in place
 
   int64_t numel() const { return rows * cols; }
   bool defined() const { return storage != nullptr; }

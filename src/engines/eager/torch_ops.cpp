@@ -328,6 +328,7 @@ Tensor linear(Torch& t, const Tensor& input, const Tensor& weight, const Tensor*
       const size_t order[] = {biased ? size_t{0} : size_t{1}, biased ? size_t{1} : size_t{0}};
       for (const size_t i : order)
         if (n.wants(i)) out[i] = t.make(n.edges[i].rows, n.edges[i].cols, in[0].type, "mm.default");
+      if (n.wants(1)) out[1].transposed = true;
       if (biased && n.wants(2)) out[2] = in[0];  // summed when it is checked
     };
     y.node = std::move(node);
