@@ -36,7 +36,7 @@ Tensor causal_mask(Torch& t, const Model& model, Type type) {
   if (!needs_mask(model)) return {};
   const int64_t seq = model.recipe.seq_len;
   const bool eager = softcapped(model) || model.recipe.attention == AttentionKernel::eager;
-  return t.make(seq, seq, eager ? type : Type::boolean, "mask");
+  return t.make(model.recipe.micro_batch * seq, seq, eager ? type : Type::boolean, "mask");
 }
 
 Tensor attention(Torch& t, const Model& model, const Tensor& q_in, const Tensor& k_in, const Tensor& v_in,
@@ -59,8 +59,8 @@ Tensor attention(Torch& t, const Model& model, const Tensor& q_in, const Tensor&
     const int64_t padded = s.batch * ((s.seq + 31) / 32 * 32);
     Tensor bias;
     if (mask.defined()) {
-      bias = t.make(s.seq, s.seq, type, "zeros_like.default");
-      const Tensor inverse = t.make(s.seq, s.seq, Type::boolean, "logical_not.default");
+      bias = t.make(s.batch * s.seq, s.seq, type, "zeros_like.default");
+      const Tensor inverse = t.make(s.batch * s.seq, s.seq, Type::boolean, "logical_not.default");
     }
     Tensor out = efficient_attention(t, q_in, k, v, s.heads, padded, bias);
     if (contiguous) out = clone(t, out);

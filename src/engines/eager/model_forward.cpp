@@ -356,6 +356,14 @@ Tensor decode(Torch& t, Model& model, const Tensor& ids) {
   t.module = "embedding";
   Tensor embedded = embedding(t, ids, model.embedding->tensor);
   if (rms_style(c).scaled_embedding || c.embedding_multiplier != 1.0) embedded = mul_scalar(t, embedded);
+  // With recomputed layers under frozen weights the embedding's result is made a leaf that wants a gradient; the graph
+  // holds it to the end.
+  if (r.recompute == RecomputeKind::full && r.method != TuneMethod::full && !embedded.requires_grad()) {
+    std::shared_ptr<Node> leaf = t.node("AccumulateGrad");
+    leaf->saved.push_back([held = embedded] { return held; });
+    leaf->apply = [](Node&, auto&, auto&) {};
+    embedded.node = std::move(leaf);
+  }
   Tensor positions;
   Tensor hidden;
   Tensor cos, sin, mask;
@@ -405,7 +413,7 @@ Tensor decode(Torch& t, Model& model, const Tensor& ids) {
   t.module = {};
   for (size_t i = 0; i < model.layers.size(); ++i) {
     if (r.recompute == RecomputeKind::full) {
-      hidden = checkpoint(t, hidden, [&t, &model, i, cos, sin, mask](const Tensor& x) {
+      hidden = checkpoint(t, hidden, [&t, &model, i, cos, sin, mask, positions](const Tensor& x) {
         return apply_layer(t, model, i, x, cos, sin, mask);
       });
     } else {
