@@ -224,7 +224,7 @@ Model build_model(Torch& t, const ModelConfig& config, const EngineRecipe& recip
   model.head.in = width;
   model.head.out = config.vocab_size;
   if (config.tied_embeddings) {
-    const Tensor unused = t.make(config.vocab_size, width, b.plain_type(), "empty.memory_format");
+
     model.head.weight = model.embedding;
   } else {
     model.head.weight = b.table("lm_head.weight", config.vocab_size, width);
