@@ -16,29 +16,30 @@ struct Task {
 
 // The order of work on a stage. One chunk a stage: warm-up forwards, then one forward and one backward in turn. More:
 // chunks take turns in groups of `stages` micro-batches (Megatron-LM's order).
-std::vector<Task> order_of(const PipelineProblem& problem, int64_t stage) {
-  const int64_t p = problem.stages, m = problem.micro_batches;
-  const int64_t v = static_cast<int64_t>(problem.chunks.size()) / p;
-  const int64_t total = m * v;
-  const auto task = [&](int64_t k, bool backward) {
-    const int64_t group = k / (p * v), within = k % (p * v);
-    int64_t virtual_stage = v == 1 ? 0 : within / p;
-    const int64_t micro_batch = v == 1 ? k : group * p + within % p;
-    if (backward) virtual_stage = v - 1 - virtual_stage;
-    return Task{virtual_stage * p + stage, micro_batch, backward};
-  };
-  int64_t warm_up = v == 1 ? p - stage - 1 : (p - stage - 1) * 2 + (v - 1) * p;
-  warm_up = std::min(warm_up, total);
-  std::vector<Task> order;
-  order.reserve(static_cast<size_t>(2 * total));
-  for (int64_t k = 0; k < warm_up; ++k) order.push_back(task(k, false));
-  for (int64_t k = warm_up; k < total; ++k) {
-    order.push_back(task(k, false));
-    order.push_back(task(k - warm_up, true));
+class StageOrder {
+ public:
+  StageOrder(int64_t stages, int64_t chunks_each, int64_t micro_batches, int64_t stage)
+      : p_(stages), v_(chunks_each), stage_(stage), total_(micro_batches * chunks_each) {
+    warm_up_ = std::min(v_ == 1 ? p_ - stage - 1 : (p_ - stage - 1) * 2 + (v_ - 1) * p_, total_);
   }
-  for (int64_t k = total - warm_up; k < total; ++k) order.push_back(task(k, true));
-  return order;
-}
+  int64_t size() const { return 2 * total_; }
+  Task task(int64_t i) const {
+    if (i < warm_up_) return kth(i, false);
+    const int64_t steady = i - warm_up_, pairs = total_ - warm_up_;
+    if (steady >= 2 * pairs) return kth(steady - pairs, true);
+    return steady % 2 == 0 ? kth(warm_up_ + steady / 2, false) : kth(steady / 2, true);
+  }
+
+ private:
+  Task kth(int64_t k, bool backward) const {
+    if (v_ == 1) return {stage_, k, backward};
+    const int64_t group = k / (p_ * v_), within = k % (p_ * v_);
+    int64_t virtual_stage = within / p_;
+    if (backward) virtual_stage = v_ - 1 - virtual_stage;
+    return {virtual_stage * p_ + stage_, group * p_ + within % p_, backward};
+  }
+  int64_t p_, v_, stage_, total_, warm_up_ = 0;
+};
 
 }  // namespace
 
@@ -55,9 +56,10 @@ PipelineResult simulate_pipeline(const PipelineProblem& asked, bool keep_events)
   std::vector<double> forward_end(static_cast<size_t>(chunks * m), kNever);
   std::vector<double> backward_end(static_cast<size_t>(chunks * m), kNever);
   const auto at = [&](int64_t chunk, int64_t micro_batch) { return static_cast<size_t>(chunk * m + micro_batch); };
-  std::vector<std::vector<Task>> orders;
-  for (int64_t s = 0; s < p; ++s) orders.push_back(order_of(problem, s));
-  std::vector<size_t> next(static_cast<size_t>(p), 0);
+  std::vector<StageOrder> orders;
+  orders.reserve(static_cast<size_t>(p));
+  for (int64_t s = 0; s < p; ++s) orders.emplace_back(p, chunks / p, m, s);
+  std::vector<int64_t> next(static_cast<size_t>(p), 0);
   std::vector<double> free_at(static_cast<size_t>(p), 0.0);
   PipelineResult result;
   result.busy_seconds.assign(static_cast<size_t>(p), 0.0);
@@ -66,10 +68,10 @@ PipelineResult simulate_pipeline(const PipelineProblem& asked, bool keep_events)
   while (moved) {
     moved = false;
     for (int64_t s = 0; s < p; ++s) {
-      auto& order = orders[static_cast<size_t>(s)];
-      size_t& i = next[static_cast<size_t>(s)];
+      const StageOrder& order = orders[static_cast<size_t>(s)];
+      int64_t& i = next[static_cast<size_t>(s)];
       while (i < order.size()) {
-        const Task& task = order[i];
+        const Task task = order.task(i);
         double ready = 0;
         if (!task.backward) {
           if (task.chunk > 0) ready = forward_end[at(task.chunk - 1, task.micro_batch)] + hop;
@@ -105,9 +107,9 @@ double pipeline_seconds(const PipelineProblem& problem) {
   if (p == 1 && problem.chunks.size() == 1)
     return static_cast<double>(m) * (problem.chunks[0].forward + problem.chunks[0].backward);
   const int64_t v = static_cast<int64_t>(problem.chunks.size()) / p;
-  // Warm after a few rounds of every stage; interleaved schedules repeat with each group of `p`.
+  // Warm when every stage has had its first micro-batches; interleaved schedules repeat with each group of `p`.
   const int64_t period = v == 1 ? 1 : p;
-  const int64_t warm = v == 1 ? 3 * p + 2 : 4 * p;
+  const int64_t warm = v == 1 ? p + 2 : 2 * p;
   if (m <= warm + period) return simulate_pipeline(problem).seconds;
   const int64_t rest = (m - warm) / period;
   PipelineProblem shorter = problem;

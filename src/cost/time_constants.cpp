@@ -30,6 +30,8 @@ constexpr std::array kFields = {
     Field{"overlap_cost", &TimeConstants::overlap_cost},
     Field{"adapter_seconds", &TimeConstants::adapter_seconds},
     Field{"straggler", &TimeConstants::straggler},
+    Field{"interval_low", &TimeConstants::interval_low},
+    Field{"interval_high", &TimeConstants::interval_high},
 };
 
 }  // namespace

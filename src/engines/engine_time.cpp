@@ -16,23 +16,24 @@ namespace {
 double optimizer_bytes(const EngineRecipe& recipe) {
   const bool half = recipe.compute == ComputeMode::bf16 || recipe.compute == ComputeMode::f16;
   const double element = half && recipe.method == TuneMethod::full && recipe.weights != WeightFormat::f32 ? 2 : 4;
+  using Kind = decltype(recipe.optimizer);
   switch (recipe.optimizer) {
-    case OptimizerKind::none:
+    case Kind::none:
       return 0;
     // Every pass of the formula over all tensors: 16 reads and writes.
-    case OptimizerKind::adamw_foreach:
+    case Kind::adamw_foreach:
       return 18 * element;
-    case OptimizerKind::adamw_fused:
+    case Kind::adamw_fused:
       return 8 * element + 4;
-    case OptimizerKind::adamw_8bit:
+    case Kind::adamw_8bit:
       return 4 * element + 6;
-    case OptimizerKind::sgd_foreach:
+    case Kind::sgd_foreach:
       return 5 * element;
-    case OptimizerKind::sgd_momentum_foreach:
+    case Kind::sgd_momentum_foreach:
       return 8 * element;
-    case OptimizerKind::adafactor:
+    case Kind::adafactor:
       return 16 * element;
-    case OptimizerKind::muon:
+    case Kind::muon:
       return 30 * element;
   }
   return 8 * element;
@@ -198,42 +199,46 @@ RankParameters rank_parameters(const EngineRun& run, const ModelShape& model) {
   return result;
 }
 
-EngineTime estimate_engine_time(const TimeQuestion& question) {
-  return estimate_engine_time(question, shape_of(question.run->model));
+StepParts step_parts(const TimeQuestion& question, const ModelShape& model) {
+  StepParts parts;
+  const auto sum = [](const LayerSeconds& layer) { return StageSeconds{layer.forward.sum(), layer.backward.sum()}; };
+  for (const LayerGroup& group : model.groups) {
+    parts.groups.push_back(layer_seconds(question, model, group.shape));
+    parts.group_sums.push_back(sum(parts.groups.back()));
+  }
+  parts.embedding = embedding_seconds(question, model);
+  parts.head = head_seconds(question, model);
+  parts.embedding_sum = sum(parts.embedding);
+  parts.head_sum = sum(parts.head);
+  return parts;
 }
 
-EngineTime estimate_engine_time(const TimeQuestion& question, const ModelShape& model) {
-  const EngineRun& run = *question.run;
-  const EngineRecipe& recipe = run.recipe;
-  const EngineLayout& layout = run.layout;
-  check_layout(run, model);
+PipelineProblem pipeline_problem(const TimeQuestion& question, const ModelShape& model, const StepParts& parts) {
+  const EngineRecipe& recipe = question.run->recipe;
+  const EngineLayout& layout = question.run->layout;
   const int64_t stages = layout.pipeline, chunks = stages * layout.virtual_stages;
-  const auto micro_batches = static_cast<double>(recipe.grad_accum_steps);
-
-  std::vector<LayerSeconds> groups;
-  for (const LayerGroup& group : model.groups) groups.push_back(layer_seconds(question, model, group.shape));
-  const LayerSeconds embedding = embedding_seconds(question, model), head = head_seconds(question, model);
-  // The work of each chunk, and of each stage by cause.
   PipelineProblem problem;
   problem.stages = stages;
   problem.micro_batches = recipe.grad_accum_steps;
-  std::vector<CauseSeconds> stage_causes(static_cast<size_t>(stages));
+  problem.chunks.assign(static_cast<size_t>(chunks), StageSeconds{});
   size_t group = 0;
   int64_t used = 0;
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-    LayerSeconds work;
-    for (int64_t i = layers_on_chunk(model, chunks, chunk); i > 0; --i) {
-      work.forward.add(groups[group].forward);
-      work.backward.add(groups[group].backward);
-      if (++used == model.groups[group].count) ++group, used = 0;
+    StageSeconds& seconds = problem.chunks[static_cast<size_t>(chunk)];
+    for (int64_t left = layers_on_chunk(model, chunks, chunk); left > 0;) {
+      const int64_t count = std::min(left, model.groups[group].count - used);
+      seconds.forward += static_cast<double>(count) * parts.group_sums[group].forward;
+      seconds.backward += static_cast<double>(count) * parts.group_sums[group].backward;
+      left -= count;
+      used += count;
+      if (used == model.groups[group].count) ++group, used = 0;
     }
-    if (chunk == 0) work.forward.add(embedding.forward), work.backward.add(embedding.backward);
-    if (chunk + 1 == chunks) work.forward.add(head.forward), work.backward.add(head.backward);
-    problem.chunks.push_back({work.forward.sum(), work.backward.sum()});
-    CauseSeconds& causes = stage_causes[static_cast<size_t>(chunk % stages)];
-    causes.add(work.forward, micro_batches);
-    causes.add(work.backward, micro_batches);
   }
+  const auto add = [](StageSeconds& to, const StageSeconds& from) {
+    to.forward += from.forward, to.backward += from.backward;
+  };
+  add(problem.chunks.front(), parts.embedding_sum);
+  add(problem.chunks.back(), parts.head_sum);
   if (stages > 1) {
     const Fabric fabric = fabric_of(*question.device, question.constants);
     const double bytes = (recipe.compute == ComputeMode::f32 ? 4.0 : 2.0) *
@@ -243,6 +248,81 @@ EngineTime estimate_engine_time(const TimeQuestion& question, const ModelShape& 
     const bool outside = layout.devices() > fabric.node_devices;
     problem.transfer_seconds = collective_seconds(
         fabric, Collective::send, bytes, outside ? 2 * fabric.node_devices : 2, outside ? fabric.node_devices : 2);
+  }
+  return problem;
+}
+
+namespace {
+
+struct AfterPipeline {
+  double data_parallel = 0, optimizer = 0, offload = 0;
+};
+
+// What a step takes beside its pipeline. The first stage hides the collectives of its own gradients.
+AfterPipeline after_pipeline(const TimeQuestion& question, const ModelShape& model, const PipelineProblem& problem,
+                             double pipeline) {
+  const EngineLayout& layout = question.run->layout;
+  double forward = 0, backward = 0;
+  for (size_t c = 0; c < problem.chunks.size(); c += static_cast<size_t>(problem.stages)) {
+    forward += problem.chunks[c].forward;
+    backward += problem.chunks[c].backward;
+  }
+  const DataParallel data = data_parallel(question, model, forward, backward);
+  AfterPipeline after;
+  after.data_parallel =
+      data.per_step + static_cast<double>(question.run->recipe.grad_accum_steps) * data.per_micro_batch;
+  after.optimizer = optimizer_seconds(question, model);
+  after.offload = offload_seconds(question, model);
+  const int64_t in_node = fabric_of(*question.device, question.constants).node_devices;
+  const double nodes =
+      std::max(1.0, static_cast<double>(layout.devices()) / static_cast<double>(std::max<int64_t>(1, in_node)));
+  after.data_parallel += question.constants.straggler * std::log2(nodes) *
+                         (pipeline + after.data_parallel + after.optimizer + after.offload);
+  return after;
+}
+
+}  // namespace
+
+double step_seconds_of(const TimeQuestion& question, const ModelShape& model, const PipelineProblem& problem,
+                       double pipeline) {
+  const AfterPipeline after = after_pipeline(question, model, problem, pipeline);
+  return pipeline + after.data_parallel + after.optimizer + after.offload;
+}
+
+EngineTime estimate_engine_time(const TimeQuestion& question) {
+  return estimate_engine_time(question, shape_of(question.run->model));
+}
+
+EngineTime estimate_engine_time(const TimeQuestion& question, const ModelShape& model) {
+  check_layout(*question.run, model);
+  return estimate_engine_time(question, model, step_parts(question, model));
+}
+
+EngineTime estimate_engine_time(const TimeQuestion& question, const ModelShape& model, const StepParts& parts) {
+  const EngineRun& run = *question.run;
+  const EngineRecipe& recipe = run.recipe;
+  const EngineLayout& layout = run.layout;
+  check_layout(run, model);
+  const int64_t stages = layout.pipeline, chunks = stages * layout.virtual_stages;
+  const auto micro_batches = static_cast<double>(recipe.grad_accum_steps);
+  const PipelineProblem problem = pipeline_problem(question, model, parts);
+
+  // By cause, of each stage.
+  std::vector<CauseSeconds> stage_causes(static_cast<size_t>(stages));
+  size_t group = 0;
+  int64_t used = 0;
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+    CauseSeconds& causes = stage_causes[static_cast<size_t>(chunk % stages)];
+    const auto add = [&](const LayerSeconds& part) {
+      causes.add(part.forward, micro_batches);
+      causes.add(part.backward, micro_batches);
+    };
+    for (int64_t i = layers_on_chunk(model, chunks, chunk); i > 0; --i) {
+      add(parts.groups[group]);
+      if (++used == model.groups[group].count) ++group, used = 0;
+    }
+    if (chunk == 0) add(parts.embedding);
+    if (chunk + 1 == chunks) add(parts.head);
   }
   EngineTime time;
   double pipeline = 0;
@@ -255,23 +335,15 @@ EngineTime estimate_engine_time(const TimeQuestion& question, const ModelShape& 
   }
   const auto slowest = std::max_element(stage_causes.begin(), stage_causes.end(),
                                         [](const auto& a, const auto& b) { return a.sum() < b.sum(); });
+  const AfterPipeline after = after_pipeline(question, model, problem, pipeline);
   time.shares = *slowest;
   time.shares[Cause::pipeline_bubble] = std::max(0.0, pipeline - slowest->sum());
-  double forward = 0, backward = 0;
-  for (int64_t c = 0; c < chunks; c += stages) {
-    forward += problem.chunks[static_cast<size_t>(c)].forward;
-    backward += problem.chunks[static_cast<size_t>(c)].backward;
-  }
-  const DataParallel data = data_parallel(question, model, forward, backward);
-  time.shares[Cause::data_parallel] = data.per_step + micro_batches * data.per_micro_batch;
-  time.shares[Cause::optimizer] = optimizer_seconds(question, model);
-  time.shares[Cause::offload] = offload_seconds(question, model);
-  const double nodes = std::max(
-      1.0, static_cast<double>(layout.devices()) /
-               static_cast<double>(std::max<int64_t>(1, fabric_of(*question.device, question.constants).node_devices)));
-  const double straggler = question.constants.straggler * std::log2(nodes) * time.shares.sum();
-  time.shares[Cause::data_parallel] += straggler;
-  time.step_seconds = time.shares.sum();
+  time.shares[Cause::data_parallel] = after.data_parallel;
+  time.shares[Cause::optimizer] = after.optimizer;
+  time.shares[Cause::offload] = after.offload;
+  time.step_seconds = pipeline + after.data_parallel + after.optimizer + after.offload;
+  time.low = question.constants.interval_low * time.step_seconds;
+  time.high = question.constants.interval_high * time.step_seconds;
 
   const double sequences = static_cast<double>(recipe.micro_batch) * micro_batches * static_cast<double>(layout.data);
   time.tokens_per_step = sequences * static_cast<double>(recipe.seq_len);

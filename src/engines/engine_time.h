@@ -81,7 +81,23 @@ struct TimeQuestion {
 EngineTime estimate_engine_time(const TimeQuestion& question);
 EngineTime estimate_engine_time(const TimeQuestion& question, const ModelShape& model);
 
-// The parts that a step is put together from, for the search over layouts, which works each out once a setting.
+// The parts that a step is put together from. They depend on tensor, context and expert parallelism, micro-batch and
+// recipe, not on the rest of the layout: the search over layouts works them out once for each setting.
+struct StepParts {
+  std::vector<LayerSeconds> groups;  // one for each group of equal layers
+  LayerSeconds embedding, head;
+  std::vector<StageSeconds> group_sums;  // the same, all causes together
+  StageSeconds embedding_sum, head_sum;
+};
+StepParts step_parts(const TimeQuestion& question, const ModelShape& model);
+EngineTime estimate_engine_time(const TimeQuestion& question, const ModelShape& model, const StepParts& parts);
+
+// The pipeline of the run, and the seconds of its step when those of the pipeline are known: together the step_seconds
+// of estimate_engine_time, without its causes.
+PipelineProblem pipeline_problem(const TimeQuestion& question, const ModelShape& model, const StepParts& parts);
+double step_seconds_of(const TimeQuestion& question, const ModelShape& model, const PipelineProblem& problem,
+                       double pipeline_seconds);
+
 LayerSeconds layer_seconds(const TimeQuestion& question, const ModelShape& model, const LayerShape& layer);
 LayerSeconds embedding_seconds(const TimeQuestion& question, const ModelShape& model);
 LayerSeconds head_seconds(const TimeQuestion& question, const ModelShape& model);

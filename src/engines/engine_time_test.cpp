@@ -20,7 +20,7 @@ struct Case {
     run.model = parse_hf_config(find_catalog_model(model)->config, model);
     run.recipe.seq_len = 4096;
     run.recipe.grad_accum_steps = 8;
-    run.recipe.optimizer = OptimizerKind::adamw_fused;
+    run.recipe.optimizer = decltype(EngineRecipe::optimizer)::adamw_fused;
     question.run = &run;
     question.device = &require_device(catalog, device, "--device");
     question.habits = time_habits(run.engine);
