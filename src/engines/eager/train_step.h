@@ -18,6 +18,6 @@ struct OptimizerState {
 };
 
 // One optimizer step over the parameters that have gradients; makes states at first.
-void optimizer_step(Torch& t, OptimizerKind kind, std::vector<Parameter*>& parameters, OptimizerState& state);
+void optimizer_step(Torch& t, EngineOptimizer kind, std::vector<Parameter*>& parameters, OptimizerState& state);
 
 }  // namespace plimsoll::eager
