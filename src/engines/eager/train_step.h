@@ -13,6 +13,9 @@ struct StepTrace {
 // Two steps, as a fresh process runs them: the first makes the optimizer's states.
 StepTrace trace_training(const ModelConfig& config, const EngineRecipe& recipe);
 
+// The same on one of `layout.data` ranks that share the model by FSDP2.
+StepTrace trace_sharded_training(const ModelConfig& config, const EngineRecipe& recipe, const EngineLayout& layout);
+
 struct OptimizerState {
   std::vector<Tensor> tensors;
 };
