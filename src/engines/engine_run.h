@@ -25,7 +25,7 @@ enum class ComputeMode {
   fp8,  // products in fp8 on bf16 activations
 };
 
-enum class OptimizerKind {
+enum class EngineOptimizer {
   none,
   adamw_foreach,
   adamw_fused,
@@ -50,7 +50,7 @@ struct EngineRecipe {
   TuneMethod method = TuneMethod::full;
   WeightFormat weights = WeightFormat::bf16;
   ComputeMode compute = ComputeMode::bf16;
-  OptimizerKind optimizer = OptimizerKind::adamw_foreach;
+  EngineOptimizer optimizer = EngineOptimizer::adamw_foreach;
   // LoRA, QLoRA. Targets are the last names of Hugging Face's modules, or "all-linear".
   int64_t lora_rank = 0;
   std::vector<std::string> lora_targets;
@@ -63,6 +63,7 @@ struct EngineRecipe {
   int64_t seq_len = 1;           // tokens of a sequence, all context-parallel ranks together
   int64_t grad_accum_steps = 1;  // micro-batches of a step on one rank
   AttentionKernel attention = AttentionKernel::automatic;
+  bool reduce_f32 = false;  // sharded: gradients are reduced in f32
 };
 
 struct EngineLayout {

@@ -39,6 +39,8 @@ struct Layer {
   Experts experts;
 };
 
+struct Fsdp2;
+
 struct Model {
   const ModelConfig* config = nullptr;
   EngineRecipe recipe;
@@ -50,6 +52,7 @@ struct Model {
   Linear head;  // its weight may be the embedding
   std::vector<Layer> layers;
   bool amp = false;
+  Fsdp2* sharding = nullptr;  // called around layers, where there is one
 };
 
 Type compute_type(const EngineRecipe& recipe);  // of activations where nothing else says

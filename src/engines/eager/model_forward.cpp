@@ -2,6 +2,7 @@
 // temporary of an expression dies where CPython drops it.
 #include "base/error.h"
 #include "engines/eager/attention.h"
+#include "engines/eager/fsdp2.h"
 #include "engines/eager/model.h"
 #include "engines/eager/model_parts.h"
 
@@ -337,11 +338,21 @@ Tensor layer_norm_layer(Torch& t, const Model& model, const Layer& layer, const 
 
 }  // namespace
 
-Tensor apply_layer(Torch& t, const Model& model, size_t index, const Tensor& x, const Tensor& cos, const Tensor& sin,
-                   const Tensor& mask) {
+Tensor apply_layer(Torch& t, const Model& model, size_t index, const Tensor& input, const Tensor& cos,
+                   const Tensor& sin, const Tensor& mask) {
   t.module = "layer";
-  const Tensor y = is_rms_family(*model.config) ? rms_layer(t, model, model.layers[index], x, cos, sin, mask)
+  Tensor x = input;
+  Fsdp2* sharding = model.sharding;
+  if (sharding) {
+    sharding->before_forward(index);
+    x = on_gradient(t, input, [sharding, index] { sharding->after_backward(index); });
+  }
+  Tensor y = is_rms_family(*model.config) ? rms_layer(t, model, model.layers[index], x, cos, sin, mask)
                                                 : layer_norm_layer(t, model, model.layers[index], x, cos, sin, mask);
+  if (sharding) {
+    sharding->after_forward(index);
+    y = on_gradient(t, y, [sharding, index] { sharding->before_backward(index); });
+  }
   t.module = {};
   return y;
 }
@@ -434,6 +445,8 @@ Tensor forward_loss(Torch& t, Model& model, const Tensor& ids) {
   t.autocast = model.amp;
   t.autocast_type = compute_type(model.recipe);
   Tensor loss;
+  Fsdp2* sharding = model.sharding;
+  if (sharding) sharding->before_forward(sharding->root());
   {
     Tensor hidden = decode(t, model, ids);
     t.module = "head";
@@ -453,6 +466,10 @@ Tensor forward_loss(Torch& t, Model& model, const Tensor& ids) {
       loss = nll_loss(t, likelihood, labels);
       likelihood.reset();
       wide.reset();
+    }
+    if (sharding) {
+      sharding->after_forward(sharding->root());
+      loss = on_gradient(t, loss, [sharding] { sharding->before_backward(sharding->root()); });
     }
     hidden.reset();
     logits.reset();

@@ -10,19 +10,19 @@ namespace {
 constexpr int64_t kBlock8Bit = 256;         // values that share an absmax
 constexpr int64_t kSmallest8Bit = 4096;     // smaller tensors keep f32 states
 
-void make_states(Torch& t, OptimizerKind kind, const Parameter& p, OptimizerState& state) {
+void make_states(Torch& t, EngineOptimizer kind, const Parameter& p, OptimizerState& state) {
   const Tensor& w = p.tensor;
   const auto like = [&](Type type) { state.tensors.push_back(t.make(w.rows, w.cols, type, "zeros_like.default")); };
   switch (kind) {
-    case OptimizerKind::adamw_foreach:
-    case OptimizerKind::adamw_fused:
-      if (kind == OptimizerKind::adamw_fused) state.tensors.push_back(t.make(1, 1, Type::f32, "step"));
+    case EngineOptimizer::adamw_foreach:
+    case EngineOptimizer::adamw_fused:
+      if (kind == EngineOptimizer::adamw_fused) state.tensors.push_back(t.make(1, 1, Type::f32, "step"));
       like(w.type);
       like(w.type);
       break;
-    case OptimizerKind::sgd_momentum_foreach:
-    case OptimizerKind::muon: like(w.type); break;
-    case OptimizerKind::adamw_8bit:
+    case EngineOptimizer::sgd_momentum_foreach:
+    case EngineOptimizer::muon: like(w.type); break;
+    case EngineOptimizer::adamw_8bit:
       for (int i = 0; i < 2; ++i) {
         if (w.numel() < kSmallest8Bit) {
           like(Type::f32);
@@ -32,7 +32,7 @@ void make_states(Torch& t, OptimizerKind kind, const Parameter& p, OptimizerStat
         state.tensors.push_back(t.make(ceil_div(w.numel(), kBlock8Bit), 1, Type::f32, "zeros.default"));
       }
       break;
-    case OptimizerKind::adafactor:
+    case EngineOptimizer::adafactor:
       if (p.is_vector) {
         like(Type::f32);
       } else {
@@ -40,8 +40,8 @@ void make_states(Torch& t, OptimizerKind kind, const Parameter& p, OptimizerStat
         state.tensors.push_back(t.make(1, w.cols, Type::f32, "zeros.default"));
       }
       break;
-    case OptimizerKind::sgd_foreach:
-    case OptimizerKind::none: break;
+    case EngineOptimizer::sgd_foreach:
+    case EngineOptimizer::none: break;
   }
 }
 
@@ -73,18 +73,18 @@ void adafactor(Torch& t, const Parameter& p) {
 
 }  // namespace
 
-void optimizer_step(Torch& t, OptimizerKind kind, std::vector<Parameter*>& parameters, OptimizerState& state) {
-  if (kind == OptimizerKind::none) return;
+void optimizer_step(Torch& t, EngineOptimizer kind, std::vector<Parameter*>& parameters, OptimizerState& state) {
+  if (kind == EngineOptimizer::none) return;
   if (state.tensors.empty()) {
     t.purpose = Purpose::optimizer_state;
     for (const Parameter* p : parameters) make_states(t, kind, *p, state);
     t.purpose = Purpose::activation;
   }
-  if (kind == OptimizerKind::adafactor) {
+  if (kind == EngineOptimizer::adafactor) {
     for (const Parameter* p : parameters) adafactor(t, *p);
     return;
   }
-  if (kind != OptimizerKind::adamw_foreach) return;  // the others work in place
+  if (kind != EngineOptimizer::adamw_foreach) return;  // the others work in place
   // foreach: one list for each dtype, the roots of all of a list at once.
   for (const Type type : {Type::f32, Type::bf16, Type::f16}) {
     std::vector<Tensor> roots;

@@ -19,6 +19,16 @@ int64_t type_bytes(Type type) {
   return 4;
 }
 
+void EventLog::forget_dead() {
+  std::vector<int> last(purposes.size(), -1);
+  for (size_t i = 0; i < events.size(); ++i)
+    last[static_cast<size_t>(events[i].storage)] = events[i].bytes > 0 ? static_cast<int>(i) : -1;
+  std::vector<Event> kept;
+  for (size_t i = 0; i < events.size(); ++i)
+    if (last[static_cast<size_t>(events[i].storage)] == static_cast<int>(i)) kept.push_back(events[i]);
+  events = std::move(kept);
+}
+
 Storage::Storage(EventLog* event_log, int64_t size, int32_t mark)
     : log(event_log), id(static_cast<int32_t>(event_log->purposes.size())), bytes(size) {
   log->purposes.push_back(Purpose::activation);
@@ -28,9 +38,16 @@ Storage::Storage(EventLog* event_log, int64_t size, int32_t mark)
 }
 
 Storage::~Storage() {
-  if (bytes <= 0) return;
+  if (bytes <= 0 || log->closed) return;
   log->live_bytes -= bytes;
   log->events.push_back({id, -bytes, log->events.back().mark});
+}
+
+void Storage::resize(int64_t size, int32_t mark) {
+  if (bytes > 0) log->events.push_back({id, -bytes, mark});
+  if (size > 0) log->events.push_back({id, size, mark});
+  log->live_bytes += size - bytes;
+  bytes = size;
 }
 
 int32_t Tape::mark(std::string_view name) {

@@ -36,6 +36,8 @@ struct EventLog {
   std::vector<Purpose> purposes;  // by storage
   std::vector<std::string> marks;  // "phase: op", each once
   int64_t live_bytes = 0;
+  bool closed = false;  // nothing is written any more
+  void forget_dead();   // keeps only the births of what lives
 };
 
 struct Storage {
@@ -44,6 +46,7 @@ struct Storage {
   int64_t bytes;
   Storage(EventLog* log, int64_t bytes, int32_t mark);
   ~Storage();
+  void resize(int64_t size, int32_t mark);  // to nothing or from nothing, in place: who holds it keeps it
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
 };

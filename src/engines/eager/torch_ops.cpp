@@ -236,6 +236,19 @@ Tensor copied_on_return(Torch& t, const Tensor& x) {
   return y;
 }
 
+Tensor on_gradient(Torch& t, const Tensor& x, std::function<void()> action) {
+  std::shared_ptr<Node> node = record(t, "RegisterPostBackwardFunctionBackward", {&x});
+  if (!node) return x;
+  node->apply = [action = std::move(action)](Node&, auto& in, auto& out) {
+    action();
+    out[0] = in[0];
+  };
+  Tensor y = x;
+  y.node = std::move(node);
+  y.output = 0;
+  return y;
+}
+
 Tensor slice(Torch& t, const Tensor& x, int64_t cols) {
   std::shared_ptr<Node> node = record(t, "SliceBackward0", {&x});
   Tensor y = view(x, x.rows, cols);

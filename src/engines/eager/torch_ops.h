@@ -40,6 +40,9 @@ Tensor clone(Torch& t, const Tensor& x, std::string_view name = "clone.default")
 // A view whose gradient arrives in another order of memory and has to be copied to be viewed.
 Tensor copied_on_return(Torch& t, const Tensor& x);
 
+// The same tensor, with something to be done when its gradient comes by.
+Tensor on_gradient(Torch& t, const Tensor& x, std::function<void()> action);
+
 // A part of each row; the gradient is a tensor of zeros as large as x with the part filled in.
 Tensor slice(Torch& t, const Tensor& x, int64_t cols);
 // Parts of each row made at once (chunk, split): the gradients are joined in one tensor.

@@ -13,11 +13,14 @@ struct StepTrace {
 // Two steps, as a fresh process runs them: the first makes the optimizer's states.
 StepTrace trace_training(const ModelConfig& config, const EngineRecipe& recipe);
 
+// The same on one of `layout.data` ranks that share the model by FSDP2.
+StepTrace trace_sharded_training(const ModelConfig& config, const EngineRecipe& recipe, const EngineLayout& layout);
+
 struct OptimizerState {
   std::vector<Tensor> tensors;
 };
 
 // One optimizer step over the parameters that have gradients; makes states at first.
-void optimizer_step(Torch& t, OptimizerKind kind, std::vector<Parameter*>& parameters, OptimizerState& state);
+void optimizer_step(Torch& t, EngineOptimizer kind, std::vector<Parameter*>& parameters, OptimizerState& state);
 
 }  // namespace plimsoll::eager
