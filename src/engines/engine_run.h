@@ -64,6 +64,9 @@ struct EngineRecipe {
   int64_t grad_accum_steps = 1;  // micro-batches of a step on one rank
   AttentionKernel attention = AttentionKernel::automatic;
   bool reduce_f32 = false;  // sharded: gradients are reduced in f32
+  // Megatron: what its models have beyond their shape.
+  double hidden_dropout = 0.0, attention_dropout = 0.0;
+  bool fused_loss = false;  // cross-entropy in one kernel
 };
 
 struct EngineLayout {
@@ -76,6 +79,8 @@ struct EngineLayout {
   int64_t shard_ranks = 0;  // over how many ranks zero_stage cuts; 0: data · context
   bool reshard_after_forward = true;
   bool offload_optimizer = false, offload_parameters = false;  // to the host
+  int64_t stage = -1;         // whose bytes are asked for: a pipeline stage; -1: of the one with the most
+  int64_t expert_tensor = 0;  // tensor parallelism of experts; 0: as `tensor`
   int64_t devices() const { return data * tensor * pipeline * context; }
 };
 

@@ -13,7 +13,6 @@ EngineMemory sharded_memory(const EngineRun& run, const StackMemory& stack) {
   finish_memory(memory, run, stack);
   return memory;
 }
-EngineMemory megatron_memory(const EngineRun& run, const StackMemory& stack) { return torch_memory(run, stack); }
 EngineMemory native_memory(const EngineRun& run, const StackMemory& stack) { return torch_memory(run, stack); }
 
 }  // namespace plimsoll
