@@ -13,8 +13,8 @@ using Cut = ProductShape::Cut;
 
 // The families whose MLP has two matrices; in all others a third one makes the gate.
 bool is_gated(const ModelConfig& config) {
-  constexpr std::array<std::string_view, 8> kPlain = {"gpt2",   "opt", "bloom",      "gpt_neox",
-                                                      "falcon", "phi", "starcoder2", "gptj"};
+  constexpr std::array<std::string_view, 9> kPlain = {"megatron_gpt", "gpt2", "opt",        "bloom", "gpt_neox",
+                                                      "falcon",       "phi",  "starcoder2", "gptj"};
   return std::find(kPlain.begin(), kPlain.end(), config.architecture) == kPlain.end();
 }
 

@@ -8,15 +8,22 @@ namespace plimsoll {
 
 double weight_bits(WeightFormat format) {
   switch (format) {
-    case WeightFormat::f32: return 32;
+    case WeightFormat::f32:
+      return 32;
     case WeightFormat::bf16:
-    case WeightFormat::f16: return 16;
+    case WeightFormat::f16:
+      return 16;
     case WeightFormat::fp8:
-    case WeightFormat::int8: return 8;
-    case WeightFormat::nf4: return 4 + 32.0 / 64;
-    case WeightFormat::nf4_double: return 4 + 8.0 / 64 + 32.0 / (64 * 256);
-    case WeightFormat::fp4: return 4 + 32.0 / 64;
-    case WeightFormat::gptq4: return 4 + (16.0 + 4) / 128;  // a scale and a zero for 128 values
+    case WeightFormat::int8:
+      return 8;
+    case WeightFormat::nf4:
+      return 4 + 32.0 / 64;
+    case WeightFormat::nf4_double:
+      return 4 + 8.0 / 64 + 32.0 / (64 * 256);
+    case WeightFormat::fp4:
+      return 4 + 32.0 / 64;
+    case WeightFormat::gptq4:
+      return 4 + (16.0 + 4) / 128;  // a scale and a zero for 128 values
   }
   return 16;
 }
@@ -26,8 +33,7 @@ int64_t kv_bytes_per_token(const ModelConfig& model, double element_bytes, int64
   const int64_t ranks = std::max<int64_t>(1, tensor);
   if (model.latent.kv_rank > 0)
     values = static_cast<double>(model.layers * (model.latent.kv_rank + model.latent.rotary));
-  else
-    values = 2.0 * static_cast<double>(model.layers * std::max<int64_t>(1, model.kv_heads / ranks) * model.head_dim);
+  else values = 2.0 * static_cast<double>(model.layers * std::max<int64_t>(1, model.kv_heads / ranks) * model.head_dim);
   return static_cast<int64_t>(values * element_bytes);
 }
 

@@ -74,7 +74,8 @@ const StackMemory& stack_memory(std::string_view engine) {
   const std::string name = lower(engine);
   const StackMemory* best = nullptr;
   for (const StackMemory& stack : all_stack_memory())
-    if (name.find(stack.stack) != std::string::npos && (!best || stack.stack.size() > best->stack.size())) best = &stack;
+    if (name.find(stack.stack) != std::string::npos && (!best || stack.stack.size() > best->stack.size()))
+      best = &stack;
   PLIMSOLL_CHECK(best != nullptr, "catalog/stack_memory.csv has no row for all");
   return *best;
 }

@@ -47,6 +47,7 @@ std::vector<TimeHabits> all_time_habits() {
     habits.overlap_gather = yes(row, "overlap_gather");
     habits.overlap_tensor = yes(row, "overlap_tensor");
     habits.gradient_bytes = number(row, "gradient_bytes");
+    habits.recomputes = yes(row, "recomputes");
     habits.serves = yes(row, "serves");
     all.push_back(habits);
   }

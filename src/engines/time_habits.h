@@ -18,6 +18,7 @@ struct TimeHabits {
   bool overlap_gather = false;     // gathers of sharded weights hide behind computing
   bool overlap_tensor = false;     // tensor-parallel collectives hide behind products
   double gradient_bytes = 2;       // of an element that is reduced
+  bool recomputes = false;         // full recompute where nobody says otherwise
   bool serves = false;             // an inference engine
 };
 

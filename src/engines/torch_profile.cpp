@@ -16,7 +16,8 @@ EngineMemory torch_memory(const EngineRun& run, const StackMemory& stack) {
   EngineRecipe recipe = run.recipe;
   recipe.grad_accum_steps = std::clamp<int64_t>(recipe.grad_accum_steps, 1, kTracedMicroBatches);
   if (recipe.micro_batch < 1 || recipe.seq_len < 1)
-    throw caller_error("batch", "has no sequences or no tokens", "give a micro-batch and a sequence length of at least 1");
+    throw caller_error("batch", "has no sequences or no tokens",
+                       "give a micro-batch and a sequence length of at least 1");
   EngineMemory memory = memory_of_trace(eager::trace_training(run.model, recipe));
   memory.kind = "torch";
   finish_memory(memory, run, stack);

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "engines/engine_time.h"
-#include "search/rank_bytes.h"
+#include "engines/rank_bytes.h"
 
 namespace plimsoll {
 

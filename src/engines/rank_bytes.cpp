@@ -1,4 +1,4 @@
-#include "search/rank_bytes.h"
+#include "engines/rank_bytes.h"
 
 #include <algorithm>
 #include <cmath>
