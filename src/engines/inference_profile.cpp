@@ -1,0 +1,52 @@
+// Serving: weights, the cache of keys and values, and the work of one step.
+#include <algorithm>
+
+#include "engines/profiles.h"
+#include "engines/serving_memory.h"
+
+namespace plimsoll {
+
+double weight_bits(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::f32:
+      return 32;
+    case WeightFormat::bf16:
+    case WeightFormat::f16:
+      return 16;
+    case WeightFormat::fp8:
+    case WeightFormat::int8:
+      return 8;
+    case WeightFormat::nf4:
+      return 4 + 32.0 / 64;
+    case WeightFormat::nf4_double:
+      return 4 + 8.0 / 64 + 32.0 / (64 * 256);
+    case WeightFormat::fp4:
+      return 4 + 32.0 / 64;
+    case WeightFormat::gptq4:
+      return 4 + (16.0 + 4) / 128;  // a scale and a zero for 128 values
+  }
+  return 16;
+}
+
+int64_t kv_bytes_per_token(const ModelConfig& model, double element_bytes, int64_t tensor) {
+  double values = 0;
+  const int64_t ranks = std::max<int64_t>(1, tensor);
+  if (model.latent.kv_rank > 0)
+    values = static_cast<double>(model.layers * (model.latent.kv_rank + model.latent.rotary));
+  else values = 2.0 * static_cast<double>(model.layers * std::max<int64_t>(1, model.kv_heads / ranks) * model.head_dim);
+  return static_cast<int64_t>(values * element_bytes);
+}
+
+int64_t kv_bytes_of_sequence(const ModelConfig& model, int64_t tokens, double element_bytes, int64_t tensor) {
+  const int64_t per_token = kv_bytes_per_token(model, element_bytes, tensor);
+  if (model.sliding_window <= 0 || model.layer_slides.empty()) return per_token * tokens;
+  double bytes = 0;
+  for (int64_t i = 0; i < model.layers; ++i) {
+    const int64_t window = model.window_of_layer(i);
+    const int64_t seen = window > 0 ? std::min(window, tokens) : tokens;
+    bytes += static_cast<double>(per_token) / static_cast<double>(model.layers) * static_cast<double>(seen);
+  }
+  return static_cast<int64_t>(bytes);
+}
+
+}  // namespace plimsoll

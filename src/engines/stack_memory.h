@@ -1,0 +1,40 @@
+// What a training stack does that its recipe doesn't say and that takes memory: catalog/stack_memory.csv. Each is what
+// the stack's code or documentation says; the few numbers that were fitted to measured rows are in
+// catalog/memory_constants.csv, each by name.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace plimsoll {
+
+enum class MemoryProfile { torch, sharded, megatron, native, inference };
+
+// What a stack's published figures are.
+enum class MemoryMeasure { allocated, reserved, device };
+
+struct StackMemory {
+  std::string stack;  // a part of the engine's name, in lower case; "" for all others
+  MemoryProfile profile = MemoryProfile::torch;
+  MemoryMeasure measure = MemoryMeasure::device;
+  bool fused_norm = false;      // saves its input and one number a row
+  bool fused_gate = false;      // the gate's activation and the product are one kernel
+  bool flash = true;            // no square of scores
+  int64_t loss_rows = 0;        // tokens whose logits exist at once; 0: all
+  int64_t logit_bytes = 12;     // of a logit at the loss's peak: 12 for transformers' f32 loss
+  int64_t gradient_bytes = 2;   // of a gradient that is accumulated
+  bool master_weights = false;  // f32 copies of 16-bit weights in the optimizer
+  double spread = 0.2;          // half the width of the interval, as a share
+  std::string source, date;
+};
+
+// The row whose name is the longest that `engine` contains; the row "" where none does.
+const StackMemory& stack_memory(std::string_view engine);
+const std::vector<StackMemory>& all_stack_memory();
+
+// A fitted constant of catalog/memory_constants.csv; a missing one is our bug.
+double memory_constant(std::string_view name);
+
+}  // namespace plimsoll

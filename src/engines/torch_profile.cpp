@@ -1,0 +1,42 @@
+#include <algorithm>
+
+#include "base/error.h"
+#include "engines/profiles.h"
+#include "engines/trace_memory.h"
+
+namespace plimsoll {
+namespace {
+
+// Micro-batches after the second repeat it: gradients are there.
+constexpr int64_t kTracedMicroBatches = 2;
+
+}  // namespace
+
+EngineMemory torch_memory(const EngineRun& run, const StackMemory& stack) {
+  EngineRecipe recipe = run.recipe;
+  recipe.grad_accum_steps = std::clamp<int64_t>(recipe.grad_accum_steps, 1, kTracedMicroBatches);
+  if (recipe.micro_batch < 1 || recipe.seq_len < 1)
+    throw caller_error("batch", "has no sequences or no tokens",
+                       "give a micro-batch and a sequence length of at least 1");
+  EngineMemory memory = memory_of_trace(eager::trace_training(run.model, recipe));
+  memory.kind = "torch";
+  finish_memory(memory, run, stack);
+  return memory;
+}
+
+void finish_memory(EngineMemory& memory, const EngineRun& run, const StackMemory& stack) {
+  // What a process holds on its device beside the allocator: the driver's context with the kernels that are loaded,
+  // and the buffers of each communicator.
+  const EngineLayout& l = run.layout;
+  const auto groups = static_cast<double>((l.data > 1 ? 1 : 0) + (l.tensor > 1 ? 1 : 0) + (l.pipeline > 1 ? 1 : 0) +
+                                          (l.context > 1 ? 1 : 0) + (l.expert > 1 ? 1 : 0));
+  const double outside = memory_constant("context_bytes") + groups * memory_constant("communicator_bytes");
+  memory.device_used.bytes = memory.reserved.bytes + static_cast<int64_t>(outside);
+  for (ByteInterval* figure : {&memory.allocated, &memory.reserved, &memory.device_used}) {
+    const auto half = static_cast<int64_t>(stack.spread * static_cast<double>(figure->bytes));
+    figure->low = figure->bytes - half;
+    figure->high = figure->bytes + half;
+  }
+}
+
+}  // namespace plimsoll
