@@ -58,8 +58,8 @@ void read_precision(const RowCells& row, MeasuredRow& made) {
   }
   if (contains(precision, "fp8")) recipe.compute = ComputeMode::fp8;
   WeightFormat quantized = WeightFormat::nf4_double;
-  if (contains(precision, "gptq") || contains(precision, "int4") || contains(precision, "awq")) quantized = WeightFormat::gptq4;
-  else if (contains(precision, "int8") || contains(precision, "8bit") || contains(precision, "8-bit")) quantized = WeightFormat::int8;
+  if (contains(precision, "int8") || contains(precision, "8bit") || contains(precision, "8-bit")) quantized = WeightFormat::int8;
+  else if (contains(precision, "gptq") || contains(precision, "awq")) quantized = WeightFormat::gptq4;
   else if (contains(precision, "nf4") && !contains(precision, "dq")) quantized = WeightFormat::nf4;
   else if (contains(precision, "fp4")) quantized = WeightFormat::fp4;
   const bool weights = recipe.method == TuneMethod::qlora || made.inference;
@@ -102,6 +102,8 @@ void read_layout(const RowCells& row, MeasuredRow& made) {
   int64_t data = parse_integer(note_value(notes, "dp")).value_or(0);
   if (data == 0) data = number_after(notes, "dp ");
   if (data == 0 && gpus > 0) data = gpus / model_ranks;
+  if (data == 0 && contains(lower(row["zero_stage_or_fsdp"]), "distributed") && made.unknown_memory.empty())
+    made.unknown_memory = "the number of devices isn't stated";
   l.data = std::max<int64_t>(1, data);
   const std::string sharding = lower(row["zero_stage_or_fsdp"]);
   if (contains(sharding, "zero-3") || contains(sharding, "full_shard") || contains(sharding, "fsdp")) l.zero_stage = 3;
@@ -157,11 +159,20 @@ MeasuredRow published_row(const RowCells& row) {
   recipe.micro_batch = std::max<int64_t>(1, recipe.micro_batch);
   recipe.seq_len = std::max<int64_t>(1, recipe.seq_len);
   const std::string_view recompute = row["recompute"];
+  const StackMemory& stack = stack_memory(made.run.engine);
   recipe.recompute = recompute == "full"        ? RecomputeKind::full
                      : recompute == "selective" ? RecomputeKind::selective
                                                 : RecomputeKind::none;
+  if (recompute.empty() && !made.inference) {
+    if (stack.recompute == StackMemory::Recompute::full) recipe.recompute = RecomputeKind::full;
+    if (stack.recompute == StackMemory::Recompute::unknown && made.unknown_memory.empty())
+      made.unknown_memory = "whether activations are recomputed isn't stated";
+  }
+  if (stack.amp && recipe.compute == ComputeMode::bf16) recipe.compute = ComputeMode::amp_bf16;
+  if (stack.amp && recipe.compute == ComputeMode::f16) recipe.compute = ComputeMode::amp_f16;
+  if (contains(notes, "cumulative") && made.unknown_memory.empty())
+    made.unknown_memory = "what the run does is told in words, on top of other rows";
   read_layout(row, made);
-  const StackMemory& stack = stack_memory(made.run.engine);
   made.measure = stack.measure;
   if (contains(notes, "max_memory_allocated") || contains(notes, "max-allocated")) made.measure = MemoryMeasure::allocated;
   else if (contains(notes, "max reserved")) made.measure = MemoryMeasure::reserved;

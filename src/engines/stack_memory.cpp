@@ -49,12 +49,13 @@ std::vector<StackMemory> load_stacks() {
     stacks.push_back({.stack = cell("stack"),
                       .profile = profile_of(cell("profile")),
                       .measure = measure_of(cell("measure")),
-                      .fused_norm = cell("fused_norm") == "yes",
                       .fused_gate = cell("fused_gate") == "yes",
                       .flash = cell("flash") == "yes",
-                      .loss_rows = static_cast<int64_t>(number("loss_rows")),
-                      .logit_bytes = static_cast<int64_t>(number("logit_bytes")),
-                      .gradient_bytes = static_cast<int64_t>(number("gradient_bytes")),
+                      .amp = cell("amp") == "yes",
+                      .recompute = cell("recompute") == "full"   ? StackMemory::Recompute::full
+                                   : cell("recompute") == "none" ? StackMemory::Recompute::none
+                                                                 : StackMemory::Recompute::unknown,
+                      .logit_bytes = number("logit_bytes"),
                       .master_weights = cell("master_weights") == "yes",
                       .spread = number("spread"),
                       .source = cell("source"),

@@ -32,6 +32,11 @@ Fsdp2::Fsdp2(Torch& t, Model& model, const ShardOptions& options) : t_(t), optio
     group.shards.push_back(std::move(shard));
     full.storage->resize(0, t.mark("resize_"));
   }
+  // Quantized weights are cut, too; they are gathered for one product at a time.
+  for (Layer& layer : model.layers)
+    for (Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.qkv, &layer.o, &layer.gate, &layer.up, &layer.gate_up, &layer.down})
+      for (Tensor& part : linear->quantized)
+        part.storage->resize((part.storage->bytes + options.ranks - 1) / options.ranks, t.mark("shard"));
   t.purpose = Purpose::activation;
 }
 

@@ -69,6 +69,11 @@ struct Builder {
       state.push_back(t.make(values, 1, Type::u8, "quantize"));
       return state;
     }
+    if (recipe.weights == WeightFormat::gptq4) {  // a scale and a zero for 128 values
+      state.push_back(t.make((values + 1) / 2, 1, Type::u8, "quantize"));
+      state.push_back(t.make(values / 128, 1, Type::f16, "quantize"));
+      return state;
+    }
     const int64_t blocks = (values + 63) / 64;
     state.push_back(t.make((values + 1) / 2, 1, Type::u8, "quantize"));
     if (recipe.weights == WeightFormat::nf4) {
@@ -206,8 +211,6 @@ Model build_model(Torch& t, const ModelConfig& config, const EngineRecipe& recip
   model.embedding = b.table("embed_tokens.weight", config.vocab_size, width);
   if (config.positions == PositionKind::learned)
     model.positions = b.table("embed_positions.weight", config.context_length + (config.architecture == "opt" ? 2 : 0), h);
-  if (config.positions != PositionKind::learned || config.architecture != "opt") {
-  }
   const bool rms = is_rms_family(config);
   const bool final_first = config.architecture == "opt";
   if (final_first && config.final_norm) model.final_norm = b.norm("final_layer_norm", h, true);
@@ -229,6 +232,9 @@ Model build_model(Torch& t, const ModelConfig& config, const EngineRecipe& recip
   } else {
     model.head.weight = b.table("lm_head.weight", config.vocab_size, width);
   }
+  if (recipe.method != TuneMethod::full && recipe.trains_embeddings)  // modules_to_save: the originals stay
+    for (int i = 0; i < (config.tied_embeddings ? 1 : 2); ++i)
+      model.buffers.push_back(t.make(config.vocab_size, width, b.plain_type(), "empty.memory_format"));
   if (config.head_bias) model.head.bias = b.vector("lm_head.bias", config.vocab_size);
   if (recipe.method != TuneMethod::full) {
     for (size_t i = 0; i < model.layers.size(); ++i) {

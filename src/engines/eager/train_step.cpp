@@ -50,6 +50,16 @@ StepTrace trace(const ModelConfig& config, const EngineRecipe& recipe, const Sha
 
 }  // namespace
 
+int64_t trained_parameters(const ModelConfig& config, const EngineRecipe& recipe) {
+  Torch t;
+  const Model model = build_model(t, config, recipe);
+  t.log.closed = true;
+  int64_t values = 0;
+  for (const auto& parameter : model.parameters)
+    if (parameter->trained) values += parameter->tensor.numel();
+  return values;
+}
+
 StepTrace trace_training(const ModelConfig& config, const EngineRecipe& recipe) { return trace(config, recipe, nullptr); }
 
 StepTrace trace_sharded_training(const ModelConfig& config, const EngineRecipe& recipe, const EngineLayout& layout) {
