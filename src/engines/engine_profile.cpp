@@ -7,6 +7,7 @@ namespace plimsoll {
 
 EngineMemory estimate_engine_memory(const EngineRun& run) {
   const StackMemory& stack = stack_memory(run.engine);
+  if (run.serves) return inference_memory(run, stack);
   switch (stack.profile) {
     case MemoryProfile::torch:
       return run.layout.devices() == 1 && !stack.master_weights ? torch_memory(run, stack) : sharded_memory(run, stack);

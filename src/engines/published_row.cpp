@@ -152,12 +152,14 @@ MeasuredRow published_row(const RowCells& row) {
   recipe.seq_len = row.integer("seq_len", 0);
   if (recipe.seq_len == 0) recipe.seq_len = number_after(notes, "max_seq ");
   if (recipe.seq_len == 0) recipe.seq_len = number_after(notes, "sample ~");
-  if (recipe.seq_len == 0 && made.unknown_memory.empty()) made.unknown_memory = "the length of the sequences isn't stated";
+  made.run.serves = made.inference;
+  if (made.inference && contains(lower(row["precision"]), "kv int8")) made.run.kv_bytes = 1;
+  if (recipe.seq_len == 0 && !made.inference && made.unknown_memory.empty()) made.unknown_memory = "the length of the sequences isn't stated";
   recipe.micro_batch = row.integer("micro_batch", 0);
   if (recipe.micro_batch == 0 && !made.inference && made.unknown_memory.empty())
     made.unknown_memory = "the micro-batch isn't stated";
   recipe.micro_batch = std::max<int64_t>(1, recipe.micro_batch);
-  recipe.seq_len = std::max<int64_t>(1, recipe.seq_len);
+  if (!made.inference) recipe.seq_len = std::max<int64_t>(1, recipe.seq_len);
   const std::string_view recompute = row["recompute"];
   const StackMemory& stack = stack_memory(made.run.engine);
   recipe.recompute = recompute == "full"        ? RecomputeKind::full
@@ -174,6 +176,7 @@ MeasuredRow published_row(const RowCells& row) {
     made.unknown_memory = "what the run does is told in words, on top of other rows";
   read_layout(row, made);
   made.measure = stack.measure;
+  if (contains(notes, "GB as printed")) made.gib = 1e9 / (1024.0 * 1024.0 * 1024.0);
   if (contains(notes, "max_memory_allocated") || contains(notes, "max-allocated")) made.measure = MemoryMeasure::allocated;
   else if (contains(notes, "max reserved")) made.measure = MemoryMeasure::reserved;
   else if (contains(notes, "nvidia-smi")) made.measure = MemoryMeasure::device;

@@ -31,18 +31,20 @@ EngineMemory sharded_memory(const EngineRun& run, const StackMemory& stack) {
   const bool adapters = recipe.method != TuneMethod::full;
   const bool gathers = l.zero_stage == 3 && l.devices() > 1;
   if (gathers && recipe.recompute == RecomputeKind::none && run.engine == "litgpt") recipe.recompute = RecomputeKind::full;
-  if (gathers && !stack.master_weights) {
+  // A stack on DeepSpeed may run adapters on one device without it.
+  const bool masters = stack.master_weights && (l.zero_stage > 0 || !adapters);
+  if (gathers && !masters) {
     memory = memory_of_trace(eager::trace_sharded_training(run.model, recipe, l));
   } else {
     // DeepSpeed keeps f32 masters and moments of what is trained, cut over the ranks from stage 1 on.
     EngineRecipe plain = recipe;
-    if (stack.master_weights) plain.optimizer = EngineOptimizer::none;
+    if (masters) plain.optimizer = EngineOptimizer::none;
     memory = memory_of_trace(gathers ? eager::trace_sharded_training(run.model, plain, l)
                                      : eager::trace_training(run.model, plain));
     const double ranks = l.shard_ranks > 0 ? static_cast<double>(l.shard_ranks) : static_cast<double>(l.data * l.context);
     const double cut = l.zero_stage > 0 ? 1 / ranks : 1;
     double more = 0;
-    if (stack.master_weights) {
+    if (masters) {
       const auto values = static_cast<double>(trained_values(run.model, recipe));
       more += 16 * values * cut;  // master, two moments, gradients of the part in f32
     } else {
@@ -67,6 +69,7 @@ EngineMemory sharded_memory(const EngineRun& run, const StackMemory& stack) {
     memory.parameters = 0;
   }
   memory.kind = "sharded";
+  add_loss_copies(memory, run, stack);
   finish_memory(memory, run, stack);
   return memory;
 }

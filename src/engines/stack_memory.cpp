@@ -74,8 +74,17 @@ const std::vector<StackMemory>& all_stack_memory() {
 const StackMemory& stack_memory(std::string_view engine) {
   const std::string name = lower(engine);
   const StackMemory* best = nullptr;
-  for (const StackMemory& stack : all_stack_memory())
-    if (name.find(stack.stack) != std::string::npos && (!best || stack.stack.size() > best->stack.size())) best = &stack;
+  size_t best_at = 0;
+  for (const StackMemory& stack : all_stack_memory()) {
+    const size_t at = name.find(stack.stack);
+    if (at == std::string::npos) continue;
+    // The stack that is named first; of several that begin there, the longest. The empty name comes last.
+    const bool better = !best || best->stack.empty() || (!stack.stack.empty() && at < best_at) ||
+                        (at == best_at && stack.stack.size() > best->stack.size());
+    if (!better || (stack.stack.empty() && best)) continue;
+    best = &stack;
+    best_at = at;
+  }
   PLIMSOLL_CHECK(best != nullptr, "catalog/stack_memory.csv has no row for all");
   return *best;
 }

@@ -30,7 +30,7 @@ struct StackMemory {
   std::string source, date;
 };
 
-// The row whose name is the longest that `engine` contains; the row "" where none does.
+// The row that `engine` names first, of several there the longest; the row "" where it names none.
 const StackMemory& stack_memory(std::string_view engine);
 const std::vector<StackMemory>& all_stack_memory();
 

@@ -32,7 +32,7 @@ struct Fsdp2 {
   struct Group {
     std::vector<Parameter*> parameters;
     std::vector<std::unique_ptr<Parameter>> shards;
-    int64_t shard_values = 0;
+    int64_t shard_values = 0, trained_values = 0;
     Tensor gathered;  // the collective's result, until it is copied out
     bool there = false, gathering = false;
     Tensor reduced;  // gradients of the shards
