@@ -105,6 +105,10 @@ void read_layout(const RowCells& row, MeasuredRow& made) {
   if (data == 0 && contains(lower(row["zero_stage_or_fsdp"]), "distributed") && made.unknown_memory.empty())
     made.unknown_memory = "the number of devices isn't stated";
   l.data = std::max<int64_t>(1, data);
+  if (made.inference && row["tp"].empty() && row["pp"].empty() && gpus > 1) {  // layers split over devices
+    l.pipeline = gpus;
+    l.data = 1;
+  }
   const std::string sharding = lower(row["zero_stage_or_fsdp"]);
   if (contains(sharding, "zero-3") || contains(sharding, "full_shard") || contains(sharding, "fsdp")) l.zero_stage = 3;
   else if (contains(sharding, "zero-2") || contains(sharding, "shard_grad_op")) l.zero_stage = 2;
@@ -141,6 +145,13 @@ MeasuredRow published_row(const RowCells& row) {
   read_method(row, made);
   read_precision(row, made);
   read_targets(row, made);
+  const std::string name = lower(row["model"]);
+  if (name.starts_with("t5") || name.starts_with("t0") || name.starts_with("mt0") || name.starts_with("bert")) {
+    made.reason = "a model with an encoder";
+    return made;
+  }
+  if (contains(notes, "mtp-num-layers=") && made.unknown_memory.empty())
+    made.unknown_memory = "layers for the prediction of further tokens have no profile";
   std::optional<ModelConfig> model = model_by_written_name(row["model"]);
   if (!model) model = model_by_sizes(notes, row.number("params_b").value_or(0), row.integer("pp", 1));
   if (!model) {
@@ -170,6 +181,8 @@ MeasuredRow published_row(const RowCells& row) {
     if (stack.recompute == StackMemory::Recompute::unknown && made.unknown_memory.empty())
       made.unknown_memory = "whether activations are recomputed isn't stated";
   }
+  const bool bitsandbytes = recipe.weights == WeightFormat::nf4 || recipe.weights == WeightFormat::nf4_double || recipe.weights == WeightFormat::fp4;
+  recipe.kbit_preparation = stack.amp && recipe.method == TuneMethod::qlora && bitsandbytes;
   if (stack.amp && recipe.compute == ComputeMode::bf16) recipe.compute = ComputeMode::amp_bf16;
   if (stack.amp && recipe.compute == ComputeMode::f16) recipe.compute = ComputeMode::amp_f16;
   if (contains(notes, "cumulative") && made.unknown_memory.empty())

@@ -46,7 +46,8 @@ EngineMemory sharded_memory(const EngineRun& run, const StackMemory& stack) {
     double more = 0;
     if (masters) {
       const auto values = static_cast<double>(trained_values(run.model, recipe));
-      more += 16 * values * cut;  // master, two moments, gradients of the part in f32
+      // Master, two moments; before stage 3 the gradients of a rank's part in f32, too.
+      more += (l.zero_stage == 3 && gathers ? 12 : 16) * values * cut;
     } else {
       more -= static_cast<double>(memory.optimizer_state) * (1 - cut);
     }

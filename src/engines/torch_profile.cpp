@@ -18,9 +18,14 @@ void add_loss_copies(EngineMemory& memory, const EngineRun& run, const StackMemo
   const double logits = static_cast<double>(run.recipe.micro_batch * run.recipe.seq_len) *
                         static_cast<double>(run.model.vocab_size);
   const auto more = static_cast<int64_t>((stack.logit_bytes - kTraced) * logits);
-  memory.activations += more;
-  memory.allocated.bytes += more;
-  memory.reserved.bytes += more;
+  // They live at the end of the forward pass, which needn't be the peak of the step.
+  int64_t loss_peak = 0;
+  for (const PhasePeak& phase : memory.phases)
+    if (phase.name == "forward" || more < 0) loss_peak = std::max(loss_peak, phase.bytes);
+  const int64_t grown = std::max<int64_t>(0, loss_peak + more - memory.allocated.bytes);
+  memory.activations += grown;
+  memory.allocated.bytes += grown;
+  memory.reserved.bytes += grown;
 }
 
 EngineMemory torch_memory(const EngineRun& run, const StackMemory& stack) {
