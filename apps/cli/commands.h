@@ -19,6 +19,7 @@ Command tokenizer_command();
 Command render_command();
 Command probe_command();
 Command devices_command();
+Command search_command();
 Command validate_command();
 Command help_recipe_command();  // hidden: docs/recipes.md
 

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "engines/row_time.h"
 #include "engines/validation.h"
 #include "formats/output_file.h"
 
@@ -21,8 +22,8 @@ struct ValidateOptions {
 std::string percent(double share) { return fmt::format("{:.2f} %", 100 * share); }
 
 std::string summary_text(const std::vector<ErrorSummary>& summaries) {
-  std::string text = fmt::format("{:<19}{:<44}{:>6}{:>6}{:>10}{:>10}{:>10}{:>10}{:>8}  {}\n", "quantity", "source", "used",
-                                 "not", "median", "p90", "p95", "worst", "inside", "worst row");
+  std::string text = fmt::format("{:<19}{:<44}{:>6}{:>6}{:>10}{:>10}{:>10}{:>10}{:>8}  {}\n", "quantity", "source",
+                                 "used", "not", "median", "p90", "p95", "worst", "inside", "worst row");
   for (const bool overall : {true, false}) {
     for (const ErrorSummary& s : summaries) {
       if (s.source.empty() != overall) continue;
@@ -31,7 +32,8 @@ std::string summary_text(const std::vector<ErrorSummary>& summaries) {
       text += fmt::format("{:<19}{:<44}{:>6}{:>6}", s.quantity, source, s.used, s.left_out);
       if (s.used > 0)
         text += fmt::format("{:>10}{:>10}{:>10}{:>10}{:>7.0f}%  {}", percent(s.median), percent(s.p90), percent(s.p95),
-                            percent(s.worst), 100.0 * static_cast<double>(s.inside) / static_cast<double>(s.used), s.worst_id);
+                            percent(s.worst), 100.0 * static_cast<double>(s.inside) / static_cast<double>(s.used),
+                            s.worst_id);
       text += "\n";
     }
     if (overall) text += "\n";
@@ -69,13 +71,12 @@ int run_validate(const ValidateOptions& options) {
   const size_t slash = options.file.find_last_of('/');
   const std::string folder = slash == std::string::npos ? "." : options.file.substr(0, slash);
   const std::vector<MeasuredRow> rows = read_measured_rows(read_csv(options.file), folder, options.file);
-  const std::vector<ValidatedFigure> figures = validate_rows(rows, {});
+  const std::vector<ValidatedFigure> figures = validate_rows(rows, make_time_model());
   if (!options.out.empty()) write_file_atomically(options.out, validation_csv(figures));
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const std::vector<ErrorSummary> summaries = summarize(figures);
   if (options.json) write_json(summary_json(summaries, seconds));
-  else
-    write_result(summary_text(summaries) + fmt::format("\n{} rows in {:.1f} s\n", rows.size(), seconds));
+  else write_result(summary_text(summaries) + fmt::format("\n{} rows in {:.1f} s\n", rows.size(), seconds));
   return 0;
 }
 

@@ -37,6 +37,8 @@ constexpr std::array kFigures = {
     FigureRule{"int8", "TOPS", &Device::int8, 1e12},
     FigureRule{"achieved_bf16", "TFLOPS", &Device::achieved_bf16, 1e12},
     FigureRule{"achieved_fp8", "TFLOPS", &Device::achieved_fp8, 1e12},
+    FigureRule{"flash2", "TFLOPS", &Device::flash2, 1e12},
+    FigureRule{"flash3", "TFLOPS", &Device::flash3, 1e12},
     FigureRule{"bandwidth", "GB/s", &Device::bandwidth, 1e9},
     FigureRule{"link", "GB/s", &Device::link, 1e9},
     FigureRule{"host_link", "GB/s", &Device::host_link, 1e9},

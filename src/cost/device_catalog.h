@@ -22,11 +22,12 @@ struct Device {
   int64_t memory_bytes = 0;        // what a process can use: `memory_visible` where there is one, else `memory`
   double fp32 = 0, tf32 = 0, bf16 = 0, fp16 = 0, fp8 = 0, fp4 = 0, int8 = 0;  // peak flops per second
   double achieved_bf16 = 0, achieved_fp8 = 0;  // the best matrix product that was measured, flops per second
-  double bandwidth = 0;                        // of its memory, bytes per second
-  double link = 0;                             // to the devices of its node (NVLink, Infinity Fabric), bytes per second
-  double host_link = 0;                        // to the host, bytes per second
-  double network = 0;                          // to other nodes, its share, bytes per second
-  int64_t node_devices = 0;                    // devices of a node
+  double flash2 = 0, flash3 = 0;  // the fastest measured forward attention of FlashAttention-2 and -3, flops per second
+  double bandwidth = 0;           // of its memory, bytes per second
+  double link = 0;                // to the devices of its node (NVLink, Infinity Fabric), bytes per second
+  double host_link = 0;           // to the host, bytes per second
+  double network = 0;             // to other nodes, its share, bytes per second
+  int64_t node_devices = 0;       // devices of a node
   double power_watts = 0;
 
   double half_peak() const { return bf16 > 0 ? bf16 : fp16; }  // of 16-bit products

@@ -56,7 +56,8 @@ TEST(DeviceCatalog, NamesOfRowsAreFound) {
     return device == nullptr ? std::string("none") : device->name;
   };
   EXPECT_EQ(name("4x NVIDIA RTX 5090 32GB, CUDA 12.9"), "rtx5090");
-  EXPECT_EQ(name("A100 80GB SXM (Jean Zay, 8/node)"), "a100-80g");
+  EXPECT_EQ(name("A100 80GB SXM (Jean Zay, 8/node)"), "a100-80g-jean-zay");
+  EXPECT_EQ(name("A100 80GB SXM (Selene)"), "a100-80g");
   EXPECT_EQ(name("A100 40GB SXM"), "a100-40g");
   EXPECT_EQ(name("NVIDIA H100 80GB HBM3"), "h100-80g");
   EXPECT_EQ(name("TPU v5p"), "none");

@@ -9,9 +9,9 @@ namespace plimsoll {
 namespace {
 
 constexpr int64_t kMinBlock = 512;
-constexpr int64_t kSmallRequest = kMiB;        // at most: from the small pool
+constexpr int64_t kSmallRequest = kMiB;  // at most: from the small pool
 constexpr int64_t kSmallSegment = 2 * kMiB;
-constexpr int64_t kLargeSegment = 20 * kMiB;   // for requests below kMinLargeRequest
+constexpr int64_t kLargeSegment = 20 * kMiB;  // for requests below kMinLargeRequest
 constexpr int64_t kMinLargeRequest = 10 * kMiB;
 constexpr int64_t kSegmentStep = 2 * kMiB;
 
@@ -92,8 +92,7 @@ int64_t reserved_bytes(std::span<const eager::Event> events) {
   CachingAllocator allocator;
   for (const eager::Event& event : events) {
     if (event.bytes > 0) allocator.allocate(event.storage, event.bytes);
-    else
-      allocator.free(event.storage);
+    else allocator.free(event.storage);
   }
   return allocator.reserved_bytes();
 }

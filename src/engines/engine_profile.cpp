@@ -11,10 +11,14 @@ EngineMemory estimate_engine_memory(const EngineRun& run) {
   switch (stack.profile) {
     case MemoryProfile::torch:
       return run.layout.devices() == 1 && !stack.master_weights ? torch_memory(run, stack) : sharded_memory(run, stack);
-    case MemoryProfile::sharded: return sharded_memory(run, stack);
-    case MemoryProfile::megatron: return megatron_memory(run, stack);
-    case MemoryProfile::native: return native_memory(run, stack);
-    case MemoryProfile::inference: break;
+    case MemoryProfile::sharded:
+      return sharded_memory(run, stack);
+    case MemoryProfile::megatron:
+      return megatron_memory(run, stack);
+    case MemoryProfile::native:
+      return native_memory(run, stack);
+    case MemoryProfile::inference:
+      break;
   }
   return torch_memory(run, stack);
 }

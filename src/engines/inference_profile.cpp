@@ -9,15 +9,22 @@ namespace plimsoll {
 
 double weight_bits(WeightFormat format) {
   switch (format) {
-    case WeightFormat::f32: return 32;
+    case WeightFormat::f32:
+      return 32;
     case WeightFormat::bf16:
-    case WeightFormat::f16: return 16;
+    case WeightFormat::f16:
+      return 16;
     case WeightFormat::fp8:
-    case WeightFormat::int8: return 8;
-    case WeightFormat::nf4: return 4 + 32.0 / 64;
-    case WeightFormat::nf4_double: return 4 + 8.0 / 64 + 32.0 / (64 * 256);
-    case WeightFormat::fp4: return 4 + 32.0 / 64;
-    case WeightFormat::gptq4: return 4 + (16.0 + 4) / 128;  // a scale and a zero for 128 values
+    case WeightFormat::int8:
+      return 8;
+    case WeightFormat::nf4:
+      return 4 + 32.0 / 64;
+    case WeightFormat::nf4_double:
+      return 4 + 8.0 / 64 + 32.0 / (64 * 256);
+    case WeightFormat::fp4:
+      return 4 + 32.0 / 64;
+    case WeightFormat::gptq4:
+      return 4 + (16.0 + 4) / 128;  // a scale and a zero for 128 values
   }
   return 16;
 }
@@ -27,8 +34,7 @@ int64_t kv_bytes_per_token(const ModelConfig& model, double element_bytes, int64
   const int64_t ranks = std::max<int64_t>(1, tensor);
   if (model.latent.kv_rank > 0)
     values = static_cast<double>(model.layers * (model.latent.kv_rank + model.latent.rotary));
-  else
-    values = 2.0 * static_cast<double>(model.layers * std::max<int64_t>(1, model.kv_heads / ranks) * model.head_dim);
+  else values = 2.0 * static_cast<double>(model.layers * std::max<int64_t>(1, model.kv_heads / ranks) * model.head_dim);
   return static_cast<int64_t>(values * element_bytes);
 }
 
@@ -55,7 +61,8 @@ EngineMemory inference_memory(const EngineRun& run, const StackMemory& stack) {
   const auto ranks = static_cast<double>(std::max<int64_t>(1, run.layout.tensor * run.layout.pipeline));
   const bool quantized = weight_bits(r.weights) < 16;
   const double rest = total - products;
-  const double weights = (products * weight_bits(r.weights) + rest * (quantized ? 16 : weight_bits(r.weights))) / 8 / ranks;
+  const double weights =
+      (products * weight_bits(r.weights) + rest * (quantized ? 16 : weight_bits(r.weights))) / 8 / ranks;
   const int64_t tokens = std::min(r.seq_len, std::max<int64_t>(run.model.context_length, r.seq_len));
   double cache = static_cast<double>(r.micro_batch) *
                  static_cast<double>(kv_bytes_of_sequence(run.model, tokens, run.kv_bytes, run.layout.tensor)) /

@@ -21,10 +21,14 @@ struct MeasuredFigure {
 struct MeasuredRow {
   std::string id, source;
   std::vector<MeasuredFigure> figures;
-  std::string reason;     // why no profile applies; empty: `run` is filled
+  std::string reason;          // why no profile applies; empty: `run` is filled
   std::string unknown_memory;  // why the run's bytes can't be told though it is one: a length that isn't stated …
   EngineRun run;
   bool inference = false;
+  // For the time of a step (published_time.cpp).
+  std::string unknown_time;     // why the run's seconds can't be told: a batch that isn't stated …
+  int64_t mean_length = 0;      // tokens of a sequence on average, where the row says both; 0: run.recipe.seq_len
+  bool says_recompute = false;  // else the stack's habit counts
   MemoryMeasure measure = MemoryMeasure::device;
   double gib = 1;  // what the published unit is, in GiB: rows that say GB may mean 10⁹ bytes
 };
@@ -44,6 +48,7 @@ struct RowCells {
 
 MeasuredRow torch_peak_row(const RowCells& row, const std::string& folder);
 MeasuredRow published_row(const RowCells& row);
+void read_published_time(const RowCells& row, MeasuredRow& made);  // what only the time of a step asks for
 
 // "KEY=VALUE" in a row's notes; empty where there is none.
 std::string_view note_value(std::string_view notes, std::string_view key);

@@ -24,9 +24,8 @@ struct Split {
 Split split_of(const EngineRun& run) {
   const EngineLayout& l = run.layout;
   const auto whole = [](int64_t n) { return static_cast<double>(std::max<int64_t>(1, n)); };
-  return {whole(l.tensor),         whole(l.pipeline),
-          whole(l.context),        whole(l.data),
-          whole(l.expert),         l.expert_tensor > 0 ? whole(l.expert_tensor) : whole(l.tensor),
+  return {whole(l.tensor),         whole(l.pipeline),  whole(l.context),
+          whole(l.data),           whole(l.expert),    l.expert_tensor > 0 ? whole(l.expert_tensor) : whole(l.tensor),
           whole(l.virtual_stages), l.sequence_parallel};
 }
 
@@ -74,8 +73,8 @@ double layer_bytes(const EngineRun& run, const StackMemory& stack, const Split& 
   const double norm_cut = s.sequence ? s.t : 1;
   const double stream = 2 * n * h / norm_cut;
   if (r.recompute == RecomputeKind::full) return stream;
-  double bytes = 4 * stream;                                      // inputs of two norms, what they give
-  if (r.hidden_dropout > 0) bytes += 2 * n * h / norm_cut;        // masks
+  double bytes = 4 * stream;                                // inputs of two norms, what they give
+  if (r.hidden_dropout > 0) bytes += 2 * n * h / norm_cut;  // masks
   const auto heads = static_cast<double>(m.heads);
   if (m.latent.kv_rank > 0) {
     const LatentConfig& a = m.latent;
@@ -87,8 +86,7 @@ double layer_bytes(const EngineRun& run, const StackMemory& stack, const Split& 
   }
   const double scores = heads * n * static_cast<double>(r.seq_len) / s.t;
   if (!stack.flash && r.recompute == RecomputeKind::none) bytes += scores * (r.attention_dropout > 0 ? 5 : 2);
-  else
-    bytes += 4 * n * heads / s.t;
+  else bytes += 4 * n * heads / s.t;
   const double widths = gated(m) ? 3 : 2;  // gate and up, or one; the activation's result
   const bool moe = m.mixture.experts > 0 && (layer >= m.mixture.layers.size() || m.mixture.layers[layer]);
   if (moe) {
@@ -178,8 +176,10 @@ StageBytes stage_bytes(const EngineRun& run, const StackMemory& stack, const Spl
 EngineMemory megatron_memory(const EngineRun& run, const StackMemory& stack) {
   const Split s = split_of(run);
   const auto stages = static_cast<int64_t>(s.p);
-  if (stages > run.model.layers) throw caller_error("pipeline", "has more stages than the model has layers", "use fewer stages");
-  if (run.recipe.method != TuneMethod::full) throw caller_error("method", "is not one of the Megatron profile", "use the torch profile for adapters");
+  if (stages > run.model.layers)
+    throw caller_error("pipeline", "has more stages than the model has layers", "use fewer stages");
+  if (run.recipe.method != TuneMethod::full)
+    throw caller_error("method", "is not one of the Megatron profile", "use the torch profile for adapters");
   StageBytes most;
   int64_t where = run.layout.stage;
   if (where >= 0) {
@@ -206,8 +206,8 @@ EngineMemory megatron_memory(const EngineRun& run, const StackMemory& stack) {
   };
   const double workspace = memory_constant("workspace_bytes");
   const std::vector<Buffer> buffers = {
-      buffer(most.weights, 0, 2),   buffer(most.gradients, 0, 2), buffer(most.states, 0, 2), buffer(most.kept, 0, 1),
-      buffer(most.loss, 1, 1),      buffer(most.work, 0, 1),      buffer(workspace, 0, 2),
+      buffer(most.weights, 0, 2), buffer(most.gradients, 0, 2), buffer(most.states, 0, 2), buffer(most.kept, 0, 1),
+      buffer(most.loss, 1, 1),    buffer(most.work, 0, 1),      buffer(workspace, 0, 2),
   };
   const LivePeak peak = find_live_peak(buffers);
   memory.allocated.bytes = peak.bytes;
@@ -215,7 +215,8 @@ EngineMemory megatron_memory(const EngineRun& run, const StackMemory& stack) {
   memory.gradients = buffers[1].size_bytes;
   memory.optimizer_state = buffers[2].size_bytes;
   memory.activations = peak.bytes - memory.parameters - memory.gradients - memory.optimizer_state;
-  memory.reserved.bytes = static_cast<int64_t>(static_cast<double>(peak.bytes) * (1 + memory_constant("fragmentation")));
+  memory.reserved.bytes =
+      static_cast<int64_t>(static_cast<double>(peak.bytes) * (1 + memory_constant("fragmentation")));
   memory.peak_phase = "backward";
   memory.peak_op = "pipeline stage " + std::to_string(where);
   memory.phases = {{"forward", peak.bytes - buffers[4].size_bytes}, {"backward", peak.bytes}};

@@ -14,12 +14,13 @@
 namespace plimsoll {
 namespace {
 
-constexpr int64_t kGptVocabulary = 50257;      // GPT-2's, Megatron's usual one
-constexpr int64_t kVocabularyMultiple = 128;   // of a rank
+constexpr int64_t kGptVocabulary = 50257;     // GPT-2's, Megatron's usual one
+constexpr int64_t kVocabularyMultiple = 128;  // of a rank
 
 std::string simple(std::string_view name) {
   std::string made;
-  for (const char c : name) made += c == ' ' || c == '_' ? '-' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  for (const char c : name)
+    made += c == ' ' || c == '_' ? '-' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   const size_t slash = made.rfind('/');
   if (slash != std::string::npos) made.erase(0, slash + 1);
   return made;
@@ -87,14 +88,15 @@ std::optional<ModelConfig> model_by_written_name(std::string_view written) {
       layers = parse_integer(inside.substr(0, digits)).value_or(0);
     name.resize(bracket);
   }
-  for (const std::string_view ending : {"-awq", "-gptq", "-instruct", "-chat", "-base", "-hf"}) cut_ending(name, ending);
+  for (const std::string_view ending : {"-awq", "-gptq", "-instruct", "-chat", "-base", "-hf"})
+    cut_ending(name, ending);
   std::optional<ModelConfig> model;
   const CatalogModel* found = find_catalog_model(name);
   // "Mixtral 8x7B", "phi-1.5 1.3B": a size at the end may be too much.
-  if (!found && name.rfind('-') != std::string::npos && name.ends_with("b")) found = find_catalog_model(name.substr(0, name.rfind('-')));
+  if (!found && name.rfind('-') != std::string::npos && name.ends_with("b"))
+    found = find_catalog_model(name.substr(0, name.rfind('-')));
   if (found) model = parse_hf_config(found->config, found->name);
-  else
-    model = from_table(name);
+  else model = from_table(name);
   if (model && layers > 0 && layers <= model->layers) {
     const int64_t before = model->layers;
     model->layers = layers;

@@ -38,8 +38,7 @@ void read_method(const RowCells& row, MeasuredRow& made) {
   else if (method == "lora") recipe.method = TuneMethod::lora;
   else if (method == "full" || method == "pretrain") recipe.method = TuneMethod::full;
   else if (!row["lora_targets"].empty() && !row["lora_rank"].empty()) recipe.method = TuneMethod::lora;  // kin of LoRA
-  else
-    made.unknown_memory = fmt::format("method {} has no profile", method);
+  else made.unknown_memory = fmt::format("method {} has no profile", method);
 }
 
 void read_precision(const RowCells& row, MeasuredRow& made) {
@@ -58,20 +57,22 @@ void read_precision(const RowCells& row, MeasuredRow& made) {
   }
   if (contains(precision, "fp8")) recipe.compute = ComputeMode::fp8;
   WeightFormat quantized = WeightFormat::nf4_double;
-  if (contains(precision, "int8") || contains(precision, "8bit") || contains(precision, "8-bit")) quantized = WeightFormat::int8;
+  if (contains(precision, "int8") || contains(precision, "8bit") || contains(precision, "8-bit"))
+    quantized = WeightFormat::int8;
   else if (contains(precision, "gptq") || contains(precision, "awq")) quantized = WeightFormat::gptq4;
   else if (contains(precision, "nf4") && !contains(precision, "dq")) quantized = WeightFormat::nf4;
   else if (contains(precision, "fp4")) quantized = WeightFormat::fp4;
   const bool weights = recipe.method == TuneMethod::qlora || made.inference;
   const bool says = contains(precision, "int4") || contains(precision, "int8") || contains(precision, "nf4") ||
                     contains(precision, "4bit") || contains(precision, "fp4") || contains(precision, "gptq");
-  if (recipe.method == TuneMethod::qlora || (weights && says && !contains(precision, "kv int8"))) recipe.weights = quantized;
+  if (recipe.method == TuneMethod::qlora || (weights && says && !contains(precision, "kv int8")))
+    recipe.weights = quantized;
   const std::string optimizer = lower(row["optimizer"]);
-  recipe.optimizer = contains(optimizer, "8bit") ? EngineOptimizer::adamw_8bit
-                     : contains(optimizer, "sgd") ? EngineOptimizer::sgd_foreach
+  recipe.optimizer = contains(optimizer, "8bit")        ? EngineOptimizer::adamw_8bit
+                     : contains(optimizer, "sgd")       ? EngineOptimizer::sgd_foreach
                      : contains(optimizer, "adafactor") ? EngineOptimizer::adafactor
-                     : contains(optimizer, "muon") ? EngineOptimizer::muon
-                                                   : EngineOptimizer::adamw_foreach;
+                     : contains(optimizer, "muon")      ? EngineOptimizer::muon
+                                                        : EngineOptimizer::adamw_foreach;
 }
 
 void read_targets(const RowCells& row, MeasuredRow& made) {
@@ -80,11 +81,13 @@ void read_targets(const RowCells& row, MeasuredRow& made) {
   if (recipe.method == TuneMethod::full) return;
   const std::string targets = lower(row["lora_targets"]);
   recipe.trains_embeddings = contains(targets, "wte") && contains(targets, "lm_head");
-  if (contains(targets, "all") || contains(targets, "w1,w2") || contains(targets, "down")) recipe.lora_targets = {"all-linear"};
-  else if (contains(targets, "qkv") || contains(targets, "c_attn")) recipe.lora_targets = {"q_proj", "k_proj", "v_proj", "qkv_proj", "query_key_value", "c_attn"};
-  else if (contains(targets, "q") && contains(targets, "v")) recipe.lora_targets = {"q_proj", "v_proj", "qkv_proj", "query_key_value"};
-  else
+  if (contains(targets, "all") || contains(targets, "w1,w2") || contains(targets, "down"))
     recipe.lora_targets = {"all-linear"};
+  else if (contains(targets, "qkv") || contains(targets, "c_attn"))
+    recipe.lora_targets = {"q_proj", "k_proj", "v_proj", "qkv_proj", "query_key_value", "c_attn"};
+  else if (contains(targets, "q") && contains(targets, "v"))
+    recipe.lora_targets = {"q_proj", "v_proj", "qkv_proj", "query_key_value"};
+  else recipe.lora_targets = {"all-linear"};
 }
 
 void read_layout(const RowCells& row, MeasuredRow& made) {
@@ -134,7 +137,8 @@ MeasuredRow published_row(const RowCells& row) {
   made.id = row["id"];
   made.source = row["source"];
   const auto figure = [&](std::string_view column, std::string_view quantity) {
-    if (const auto value = row.number(column); value && *value > 0) made.figures.push_back({std::string(quantity), *value});
+    if (const auto value = row.number(column); value && *value > 0)
+      made.figures.push_back({std::string(quantity), *value});
   };
   figure("measured_mem_gib_per_gpu", "memory_gib");
   figure("measured_step_s", "step_seconds");
@@ -165,7 +169,8 @@ MeasuredRow published_row(const RowCells& row) {
   if (recipe.seq_len == 0) recipe.seq_len = number_after(notes, "sample ~");
   made.run.serves = made.inference;
   if (made.inference && contains(lower(row["precision"]), "kv int8")) made.run.kv_bytes = 1;
-  if (recipe.seq_len == 0 && !made.inference && made.unknown_memory.empty()) made.unknown_memory = "the length of the sequences isn't stated";
+  if (recipe.seq_len == 0 && !made.inference && made.unknown_memory.empty())
+    made.unknown_memory = "the length of the sequences isn't stated";
   recipe.micro_batch = row.integer("micro_batch", 0);
   if (recipe.micro_batch == 0 && !made.inference && made.unknown_memory.empty())
     made.unknown_memory = "the micro-batch isn't stated";
@@ -181,7 +186,8 @@ MeasuredRow published_row(const RowCells& row) {
     if (stack.recompute == StackMemory::Recompute::unknown && made.unknown_memory.empty())
       made.unknown_memory = "whether activations are recomputed isn't stated";
   }
-  const bool bitsandbytes = recipe.weights == WeightFormat::nf4 || recipe.weights == WeightFormat::nf4_double || recipe.weights == WeightFormat::fp4;
+  const bool bitsandbytes = recipe.weights == WeightFormat::nf4 || recipe.weights == WeightFormat::nf4_double ||
+                            recipe.weights == WeightFormat::fp4;
   recipe.kbit_preparation = stack.amp && recipe.method == TuneMethod::qlora && bitsandbytes;
   if (stack.amp && recipe.compute == ComputeMode::bf16) recipe.compute = ComputeMode::amp_bf16;
   if (stack.amp && recipe.compute == ComputeMode::f16) recipe.compute = ComputeMode::amp_f16;
@@ -190,17 +196,22 @@ MeasuredRow published_row(const RowCells& row) {
   read_layout(row, made);
   made.measure = stack.measure;
   if (contains(notes, "GB as printed")) made.gib = 1e9 / (1024.0 * 1024.0 * 1024.0);
-  if (contains(notes, "max_memory_allocated") || contains(notes, "max-allocated")) made.measure = MemoryMeasure::allocated;
+  if (contains(notes, "max_memory_allocated") || contains(notes, "max-allocated"))
+    made.measure = MemoryMeasure::allocated;
   else if (contains(notes, "max reserved")) made.measure = MemoryMeasure::reserved;
   else if (contains(notes, "nvidia-smi")) made.measure = MemoryMeasure::device;
   if (stack.profile == MemoryProfile::megatron) {
     const bool dropout = made.run.model.architecture == "megatron_gpt";
-    const auto rate = [&](std::string_view key) { return parse_number(note_value(notes, key)).value_or(dropout ? 0.1 : 0.0); };
+    const auto rate = [&](std::string_view key) {
+      return parse_number(note_value(notes, key)).value_or(dropout ? 0.1 : 0.0);
+    };
     recipe.hidden_dropout = rate("hidden-dropout");
     recipe.attention_dropout = rate("attention-dropout");
-    recipe.fused_loss = note_value(notes, "cross-entropy-loss-fusion") == "true" || contains(notes, "cross-entropy fusion");
+    recipe.fused_loss =
+        note_value(notes, "cross-entropy-loss-fusion") == "true" || contains(notes, "cross-entropy fusion");
     if (contains(notes, "SimuMax")) made.run.layout.sequence_parallel = true;
   }
+  read_published_time(row, made);
   return made;
 }
 

@@ -30,7 +30,8 @@ EngineMemory sharded_memory(const EngineRun& run, const StackMemory& stack) {
   EngineMemory memory;
   const bool adapters = recipe.method != TuneMethod::full;
   const bool gathers = l.zero_stage == 3 && l.devices() > 1;
-  if (gathers && recipe.recompute == RecomputeKind::none && run.engine == "litgpt") recipe.recompute = RecomputeKind::full;
+  if (gathers && recipe.recompute == RecomputeKind::none && run.engine == "litgpt")
+    recipe.recompute = RecomputeKind::full;
   // A stack on DeepSpeed may run adapters on one device without it.
   const bool masters = stack.master_weights && (l.zero_stage > 0 || !adapters);
   if (gathers && !masters) {
@@ -41,7 +42,8 @@ EngineMemory sharded_memory(const EngineRun& run, const StackMemory& stack) {
     if (masters) plain.optimizer = EngineOptimizer::none;
     memory = memory_of_trace(gathers ? eager::trace_sharded_training(run.model, plain, l)
                                      : eager::trace_training(run.model, plain));
-    const double ranks = l.shard_ranks > 0 ? static_cast<double>(l.shard_ranks) : static_cast<double>(l.data * l.context);
+    const double ranks =
+        l.shard_ranks > 0 ? static_cast<double>(l.shard_ranks) : static_cast<double>(l.data * l.context);
     const double cut = l.zero_stage > 0 ? 1 / ranks : 1;
     double more = 0;
     if (masters) {

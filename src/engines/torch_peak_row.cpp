@@ -27,15 +27,17 @@ bool look_up(const Named<T> (&names)[N], std::string_view name, T& into) {
 
 constexpr Named<TuneMethod> kMethods[] = {
     {"full", TuneMethod::full}, {"lora", TuneMethod::lora}, {"qlora", TuneMethod::qlora}};
-constexpr Named<ComputeMode> kComputes[] = {{"fp32", ComputeMode::f32},         {"bf16", ComputeMode::bf16},
-                                            {"fp16", ComputeMode::f16},         {"amp_bf16", ComputeMode::amp_bf16},
+constexpr Named<ComputeMode> kComputes[] = {{"fp32", ComputeMode::f32},
+                                            {"bf16", ComputeMode::bf16},
+                                            {"fp16", ComputeMode::f16},
+                                            {"amp_bf16", ComputeMode::amp_bf16},
                                             {"amp_fp16", ComputeMode::amp_f16}};
 constexpr Named<EngineOptimizer> kOptimizers[] = {{"adamw_foreach", EngineOptimizer::adamw_foreach},
-                                                {"adamw_fused", EngineOptimizer::adamw_fused},
-                                                {"adamw_8bit", EngineOptimizer::adamw_8bit},
-                                                {"sgd", EngineOptimizer::sgd_foreach},
-                                                {"sgd_momentum", EngineOptimizer::sgd_momentum_foreach},
-                                                {"adafactor", EngineOptimizer::adafactor}};
+                                                  {"adamw_fused", EngineOptimizer::adamw_fused},
+                                                  {"adamw_8bit", EngineOptimizer::adamw_8bit},
+                                                  {"sgd", EngineOptimizer::sgd_foreach},
+                                                  {"sgd_momentum", EngineOptimizer::sgd_momentum_foreach},
+                                                  {"adafactor", EngineOptimizer::adafactor}};
 constexpr Named<WeightFormat> kWeights[] = {{"fp32", WeightFormat::f32},
                                             {"bf16", WeightFormat::bf16},
                                             {"fp16", WeightFormat::f16},

@@ -15,8 +15,8 @@ constexpr int64_t kTracedMicroBatches = 2;
 // Copies of the logits that a stack keeps beyond transformers' own loss.
 void add_loss_copies(EngineMemory& memory, const EngineRun& run, const StackMemory& stack) {
   constexpr double kTraced = 12;  // bytes of a logit at the loss's peak in the trace
-  const double logits = static_cast<double>(run.recipe.micro_batch * run.recipe.seq_len) *
-                        static_cast<double>(run.model.vocab_size);
+  const double logits =
+      static_cast<double>(run.recipe.micro_batch * run.recipe.seq_len) * static_cast<double>(run.model.vocab_size);
   const auto more = static_cast<int64_t>((stack.logit_bytes - kTraced) * logits);
   // They live at the end of the forward pass, which needn't be the peak of the step.
   int64_t loss_peak = 0;
@@ -32,7 +32,8 @@ EngineMemory torch_memory(const EngineRun& run, const StackMemory& stack) {
   EngineRecipe recipe = run.recipe;
   recipe.grad_accum_steps = std::clamp<int64_t>(recipe.grad_accum_steps, 1, kTracedMicroBatches);
   if (recipe.micro_batch < 1 || recipe.seq_len < 1)
-    throw caller_error("batch", "has no sequences or no tokens", "give a micro-batch and a sequence length of at least 1");
+    throw caller_error("batch", "has no sequences or no tokens",
+                       "give a micro-batch and a sequence length of at least 1");
   EngineMemory memory = memory_of_trace(eager::trace_training(run.model, recipe));
   memory.kind = "torch";
   add_loss_copies(memory, run, stack);

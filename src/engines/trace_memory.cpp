@@ -63,10 +63,17 @@ EngineMemory memory_of_trace(const eager::StepTrace& trace) {
     const auto i = static_cast<size_t>(index);
     int64_t* place = &memory.activations;
     switch (trace.log.purposes[static_cast<size_t>(lives.storages[i])]) {
-      case eager::Purpose::parameter: place = &memory.parameters; break;
-      case eager::Purpose::gradient: place = &memory.gradients; break;
-      case eager::Purpose::optimizer_state: place = &memory.optimizer_state; break;
-      case eager::Purpose::activation: break;
+      case eager::Purpose::parameter:
+        place = &memory.parameters;
+        break;
+      case eager::Purpose::gradient:
+        place = &memory.gradients;
+        break;
+      case eager::Purpose::optimizer_state:
+        place = &memory.optimizer_state;
+        break;
+      case eager::Purpose::activation:
+        break;
     }
     *place += lives.buffers[i].size_bytes;
   }
@@ -87,8 +94,7 @@ EngineMemory memory_of_trace(const eager::StepTrace& trace) {
       const auto known = std::find_if(memory.phases.begin(), memory.phases.end(),
                                       [&](const PhasePeak& each) { return each.name == phase; });
       if (known != memory.phases.end()) std::rotate(known, known + 1, memory.phases.end());
-      else
-        memory.phases.push_back({std::string(phase), before});
+      else memory.phases.push_back({std::string(phase), before});
     }
     PhasePeak& now = memory.phases.back();
     now.bytes = std::max(now.bytes, live);

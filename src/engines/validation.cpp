@@ -17,9 +17,12 @@ constexpr double kGiBytes = 1024.0 * 1024.0 * 1024.0;
 // The figure of a memory profile that a published quantity is compared with.
 const ByteInterval& figure_of(const EngineMemory& memory, MemoryMeasure measure) {
   switch (measure) {
-    case MemoryMeasure::allocated: return memory.allocated;
-    case MemoryMeasure::reserved: return memory.reserved;
-    case MemoryMeasure::device: break;
+    case MemoryMeasure::allocated:
+      return memory.allocated;
+    case MemoryMeasure::reserved:
+      return memory.reserved;
+    case MemoryMeasure::device:
+      break;
   }
   return memory.device_used;
 }
@@ -63,8 +66,7 @@ std::vector<ValidatedFigure> validate_rows(const std::vector<MeasuredRow>& rows,
     }
     if (time.reason.empty() && asks(false)) {
       if (time_model) time = time_model(row);
-      else
-        time.reason = "no time model";
+      else time.reason = "no time model";
     }
     for (const MeasuredFigure& each : row.figures) {
       ValidatedFigure figure{.id = row.id, .source = row.source, .quantity = each.quantity, .measured = each.value};
@@ -73,8 +75,7 @@ std::vector<ValidatedFigure> validate_rows(const std::vector<MeasuredRow>& rows,
         if (memory_reason.empty()) {
           if (each.quantity == "peak_bytes") fill(figure, memory.allocated, 1);
           else if (each.quantity == "reserved_bytes") fill(figure, memory.reserved, 1);
-          else
-            fill(figure, figure_of(memory, row.measure), kGiBytes * row.gib);
+          else fill(figure, figure_of(memory, row.measure), kGiBytes * row.gib);
         }
       } else {
         figure.reason = time.reason;
@@ -137,8 +138,7 @@ std::string validation_csv(const std::vector<ValidatedFigure>& figures) {
   for (const ValidatedFigure& figure : figures) {
     text += fmt::format("{},{},{:.12g},", csv_cell(figure.id), figure.quantity, figure.measured);
     if (figure.used) text += fmt::format("{:.12g},{:.12g},{:.12g},yes,\n", figure.predicted, figure.low, figure.high);
-    else
-      text += fmt::format(",,,no,{}\n", csv_cell(figure.reason));
+    else text += fmt::format(",,,no,{}\n", csv_cell(figure.reason));
   }
   return text;
 }

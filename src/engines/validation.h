@@ -32,7 +32,7 @@ struct ErrorSummary {
   size_t used = 0, left_out = 0;
   double median = 0, p90 = 0, p95 = 0, worst = 0;  // of absolute relative errors
   std::string worst_id;
-  size_t inside = 0;  // measured figures within [low, high]
+  size_t inside = 0;                                    // measured figures within [low, high]
   std::vector<std::pair<std::string, size_t>> reasons;  // of those left out
 };
 

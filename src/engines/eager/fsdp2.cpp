@@ -35,7 +35,8 @@ Fsdp2::Fsdp2(Torch& t, Model& model, const ShardOptions& options) : t_(t), optio
   }
   // Quantized weights are cut, too; they are gathered for one product at a time.
   for (Layer& layer : model.layers)
-    for (Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.qkv, &layer.o, &layer.gate, &layer.up, &layer.gate_up, &layer.down})
+    for (Linear* linear :
+         {&layer.q, &layer.k, &layer.v, &layer.qkv, &layer.o, &layer.gate, &layer.up, &layer.gate_up, &layer.down})
       for (Tensor& part : linear->quantized)
         part.storage->resize((part.storage->bytes + options.ranks - 1) / options.ranks, t.mark("shard"));
   t.purpose = Purpose::activation;
@@ -86,8 +87,7 @@ void Fsdp2::before_backward(size_t index) {
   copy_out(group);
   group.gathered.reset();
   if (index == root() && root() > 0) gather(groups_[root() - 1]);
-  else if (index > 0 && index != root())
-    gather(groups_[index - 1]);
+  else if (index > 0 && index != root()) gather(groups_[index - 1]);
 }
 
 void Fsdp2::reduce(Group& group) {

@@ -1,5 +1,6 @@
-// FSDP2 (torch.distributed.fsdp.fully_shard, PyTorch 2.13) around a model on a Tape: one group a decoder layer and a root
-// group with everything else. What it allocates and when, in the order of its hooks; collectives overlap with nothing.
+// FSDP2 (torch.distributed.fsdp.fully_shard, PyTorch 2.13) around a model on a Tape: one group a decoder layer and a
+// root group with everything else. What it allocates and when, in the order of its hooks; collectives overlap with
+// nothing.
 #pragma once
 
 #include "engines/eager/model.h"

@@ -60,7 +60,9 @@ int64_t trained_parameters(const ModelConfig& config, const EngineRecipe& recipe
   return values;
 }
 
-StepTrace trace_training(const ModelConfig& config, const EngineRecipe& recipe) { return trace(config, recipe, nullptr); }
+StepTrace trace_training(const ModelConfig& config, const EngineRecipe& recipe) {
+  return trace(config, recipe, nullptr);
+}
 
 StepTrace trace_sharded_training(const ModelConfig& config, const EngineRecipe& recipe, const EngineLayout& layout) {
   EngineRecipe gathered = recipe;  // what is computed with
