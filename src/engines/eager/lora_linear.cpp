@@ -39,8 +39,8 @@ Tensor quantized_linear(Torch& t, const Model& model, const Linear& linear, cons
 
 Tensor apply_linear(Torch& t, const Model& model, const Linear& layer, const Tensor& input) {
   const Tensor* bias = layer.bias ? &layer.bias->tensor : nullptr;
-  Tensor result = layer.weight ? linear(t, input, layer.weight->tensor, bias, layer.out)
-                               : quantized_linear(t, model, layer, input);
+  Tensor result =
+      layer.weight ? linear(t, input, layer.weight->tensor, bias, layer.out) : quantized_linear(t, model, layer, input);
   if (!layer.lora_a) return result;
   const bool four_bit = !layer.weight;
   const Type result_type = result.type;

@@ -348,7 +348,7 @@ Tensor apply_layer(Torch& t, const Model& model, size_t index, const Tensor& inp
     x = on_gradient(t, input, [sharding, index] { sharding->after_backward(index); });
   }
   Tensor y = is_rms_family(*model.config) ? rms_layer(t, model, model.layers[index], x, cos, sin, mask)
-                                                : layer_norm_layer(t, model, model.layers[index], x, cos, sin, mask);
+                                          : layer_norm_layer(t, model, model.layers[index], x, cos, sin, mask);
   if (sharding) {
     sharding->after_forward(index);
     y = on_gradient(t, y, [sharding, index] { sharding->before_backward(index); });
@@ -433,7 +433,8 @@ Tensor decode(Torch& t, Model& model, const Tensor& ids) {
   }
   t.module = "norm";
   if (c.final_norm)
-    hidden = is_rms_family(c) ? rms_norm(t, model, model.final_norm, hidden) : plain_layer_norm(t, model.final_norm, hidden);
+    hidden =
+        is_rms_family(c) ? rms_norm(t, model, model.final_norm, hidden) : plain_layer_norm(t, model.final_norm, hidden);
   t.module = {};
   return hidden;
 }

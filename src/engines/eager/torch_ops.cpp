@@ -183,8 +183,11 @@ Tensor activation(Torch& t, const Tensor& x, std::string_view name) {
   const std::string_view back = relu             ? "threshold_backward.default"
                                 : name == "silu" ? "silu_backward.default"
                                                  : "gelu_backward.default";
-  std::shared_ptr<Node> node =
-      record(t, relu ? "ReluBackward0" : name == "silu" ? "SiluBackward0" : "GeluBackward0", {&x});
+  std::shared_ptr<Node> node = record(t,
+                                      relu             ? "ReluBackward0"
+                                      : name == "silu" ? "SiluBackward0"
+                                                       : "GeluBackward0",
+                                      {&x});
   if (node && !relu) t.save(*node, x);
   Tensor y = t.make(x.rows, x.cols, x.type, op);
   if (node) {
@@ -473,10 +476,11 @@ namespace {
 Tensor fused_attention(Torch& t, const Tensor& q_in, const Tensor& k_in, const Tensor& v_in, int64_t statistics,
                        const Tensor& bias, bool flash) {
   const Tensor q = lowered(t, q_in), k = lowered(t, k_in), v = lowered(t, v_in);
-  const std::string_view op = flash ? "_scaled_dot_product_flash_attention.default"
-                                    : "_scaled_dot_product_efficient_attention.default";
-  std::shared_ptr<Node> node = record(
-      t, flash ? "ScaledDotProductFlashAttentionBackward0" : "ScaledDotProductEfficientAttentionBackward0", {&q, &k, &v});
+  const std::string_view op =
+      flash ? "_scaled_dot_product_flash_attention.default" : "_scaled_dot_product_efficient_attention.default";
+  std::shared_ptr<Node> node =
+      record(t, flash ? "ScaledDotProductFlashAttentionBackward0" : "ScaledDotProductEfficientAttentionBackward0",
+             {&q, &k, &v});
   if (node) {
     t.save(*node, q);
     t.save(*node, k);

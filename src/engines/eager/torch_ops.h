@@ -20,8 +20,8 @@ Tensor view(Tensor x, int64_t rows, int64_t cols);
 Type promote(Type a, Type b);
 
 Tensor to(Torch& t, const Tensor& x, Type type);
-Tensor lowered(Torch& t, const Tensor& x);   // as autocast does for an operand of a product
-Tensor raised(Torch& t, const Tensor& x);    // as autocast does for a norm or a loss: f32
+Tensor lowered(Torch& t, const Tensor& x);  // as autocast does for an operand of a product
+Tensor raised(Torch& t, const Tensor& x);   // as autocast does for a norm or a loss: f32
 
 // Elementwise; one operand may be a column (rows × 1), a row (1 × cols) or smaller: its gradient is summed.
 Tensor mul(Torch& t, const Tensor& a, const Tensor& b);
@@ -29,7 +29,7 @@ Tensor add(Torch& t, const Tensor& a, const Tensor& b);
 Tensor mul_scalar(Torch& t, const Tensor& x, std::string_view name = "mul.Tensor");  // or div: one result each way
 Tensor add_scalar(Torch& t, const Tensor& x);
 Tensor pow_scalar(Torch& t, const Tensor& x, bool square);  // x², or x³
-Tensor mean_columns(Torch& t, const Tensor& x);  // rows × 1
+Tensor mean_columns(Torch& t, const Tensor& x);             // rows × 1
 Tensor rsqrt(Torch& t, const Tensor& x);
 Tensor neg(Torch& t, const Tensor& x);
 Tensor tanh(Torch& t, const Tensor& x);
