@@ -13,6 +13,7 @@
 #include "passes/recompute.h"
 #include "passes/rewrite.h"
 #include "passes/share_product.h"
+#include "passes/stream.h"
 
 namespace plimsoll {
 namespace {
@@ -82,11 +83,25 @@ int64_t load_staging_of(const Value& weight, int64_t least) {
 
 namespace {
 
+// A weight by way of the arena into the file of streamed weights.
+void add_to_disk(Graph& graph, const Value& weight, int64_t staging_bytes) {
+  TransferAttrs attrs;
+  attrs.tensor = weight.name;
+  attrs.staging_bytes = load_staging_of(weight, staging_bytes);
+  attrs.dtype = weight.dtype;
+  attrs.shape = weight.shape;
+  const ValueId value =
+      add_op(graph, {OpKind::load_tensor, {}, attrs, "load_tensor." + weight.name, OpRole::transfer})[0];
+  add_op(graph, {OpKind::lay_out_tensor, {value}, attrs, "lay_out." + weight.name, OpRole::transfer});
+}
+
 // Weights from disk; trained ones into their f32 master first. A fresh adapter is drawn, not read.
 Graph build_load(const TrainProgram& program, const Graph& forward, const Recipe& recipe, const TrainSources& sources) {
   Graph graph;
   graph.phase = phase_names::kLoad;
   std::unordered_set<std::string> trained;
+  std::unordered_set<std::string> streamed;
+  for (const WeightOnDisk& weight : program.streamed) streamed.insert(weight.name);
   std::unordered_map<std::string_view, DType> types;
   for (const Value& value : forward.values)
     if (value.kind == ValueKind::parameter) types[value.name] = value.dtype;
@@ -95,6 +110,10 @@ Graph build_load(const TrainProgram& program, const Graph& forward, const Recipe
     if (trained.contains(spec.name)) continue;
     const auto type = types.find(spec.name);
     const DType dtype = type != types.end() ? type->second : recipe.precision;
+    if (streamed.contains(spec.name)) {
+      add_to_disk(graph, {spec.name, dtype, spec.shape}, sources.load_staging_bytes);
+      continue;
+    }
     const ValueId value = add_value(graph, {spec.name, dtype, spec.shape, ValueKind::parameter});
     add_transfer(graph, OpKind::load_tensor, value, load_staging_of(graph.value(value), sources.load_staging_bytes));
   }
@@ -241,6 +260,9 @@ Graph build_step(const StepBase& base, const TrainChoices& choices, const PassOb
   // It takes the place of products that recompute made.
   share_products(step);
   watch.passed("share_product", step);
+  // Last: it follows the order of the ops.
+  stream_weights(step, choices.streamed_layers);
+  watch.passed("stream", step);
   return step;
 }
 
@@ -252,6 +274,8 @@ TrainProgram build_train_program(const StepBase& base, const Recipe& recipe, con
   program.lora = base.lora;
   program.inv_freq = base.inv_freq;
   Graph step = build_step(base, choices);
+  for (const ValueId id : streamed_parameters(base.forward, choices.streamed_layers))
+    program.streamed.push_back({base.forward.value(id).name, base.forward.value(id).bytes()});
   program.forward_flops = total_flops(base.forward);
   program.step_flops = total_flops(step, false);
   program.executed_flops = total_flops(step);
@@ -265,6 +289,7 @@ TrainProgram build_train_program(const StepBase& base, const Recipe& recipe, con
     program.phases.back().outputs.resize(1);  // -log p alone
     remove_dead_ops(program.phases.back());
     set_chunk_rows(program.phases.back(), choices.ce_chunk_rows);
+    stream_weights(program.phases.back(), choices.streamed_layers);
   }
   program.phases.push_back(build_checkpoint(program, recipe, false));
   program.phases.push_back(build_checkpoint(program, recipe, true));

@@ -24,6 +24,7 @@ struct TrainChoices {
   int64_t micro_batch = 1;       // rows a micro-step
   int64_t recompute_layers = 0;  // first layers whose activations are made again
   int64_t ce_chunk_rows = 256;   // rows of logits that exist at once
+  int64_t streamed_layers = 0;   // first layers whose frozen weights lie on disk
 };
 
 // Names of the phases, as plans print them.
@@ -44,6 +45,12 @@ struct TrainSources {
   PackedFormats packed;                     // of frozen weights, with Method::qlora
 };
 
+// A frozen weight that is streamed, and its bytes as it is computed with.
+struct WeightOnDisk {
+  std::string name;
+  int64_t bytes = 0;
+};
+
 struct TrainProgram {
   std::vector<Graph> phases;
   std::vector<ParameterSpec> parameters;  // of the model
@@ -52,6 +59,7 @@ struct TrainProgram {
   std::vector<float> inv_freq;
   double forward_flops = 0, step_flops = 0;  // of one micro-batch; step_flops without recomputation (for MFU)
   double executed_flops = 0;                 // with it
+  std::vector<WeightOnDisk> streamed;        // in the order in which they are first read
 };
 
 // The step before recomputation is chosen: forward, adapters, backward. Everything that does not depend on

@@ -20,6 +20,7 @@ enum class DataShape { automatic, text, prompt, instruction, chat, sharegpt, pre
 enum class BadRows { fail, skip };
 enum class Overlong { truncate, drop, split };
 enum class TextSplit { file, paragraph, line };  // what is one document of a plain text file
+enum class StreamMode { automatic, off, on };
 enum class RecomputeMode { automatic, none, all, layers };
 
 struct Recipe {
@@ -69,6 +70,7 @@ struct Recipe {
   std::optional<int64_t> memory_bytes;  // the line; empty: no line
   RecomputeMode recompute = RecomputeMode::automatic;
   int64_t recompute_layers = 0;          // with RecomputeMode::layers
+  StreamMode stream = StreamMode::automatic;
   std::optional<int64_t> ce_chunk_rows;  // empty: auto
 
   // run

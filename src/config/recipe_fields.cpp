@@ -69,6 +69,13 @@ const Words<TextSplit>& words_of() {
   return words;
 }
 
+template <>
+const Words<StreamMode>& words_of() {
+  static const Words<StreamMode> words = {
+      {"auto", StreamMode::automatic}, {"off", StreamMode::off}, {"on", StreamMode::on}};
+  return words;
+}
+
 template <typename Enum>
 std::vector<std::string_view> names_of() {
   std::vector<std::string_view> names;
@@ -419,6 +426,13 @@ std::vector<RecipeField> build_fields() {
                                                  .help = "the line: the most memory that the whole process may use",
                                                  .example = "2GiB",
                                                  .min = 1}));
+  add(bind<Word<&R::stream, StreamMode>>(
+      {.name = "stream",
+       .kind = Kind::word,
+       .value_name = "auto|off|on",
+       .help = "frozen weights lie on disk and are read while the layer before computes; auto: where nothing else fits",
+       .example = "off",
+       .words = names_of<StreamMode>()}));
   add({.name = "recompute",
        .kind = Kind::integer,
        .value_name = "auto|none|all|N",

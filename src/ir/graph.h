@@ -34,6 +34,7 @@ enum class ValueKind : uint8_t {
   cache,       // keys and values of past tokens
   activation,  // everything else: lives from its producer to its last use
   io_staging,  // bytes on their way between disk and their place
+  streamed,    // weights that lie on disk and are here while a layer computes; read straight from there
 };
 bool is_persistent(ValueKind kind);  // lives across phases, at one place
 const char* name_of(ValueKind kind);
@@ -100,8 +101,11 @@ enum class OpKind : uint8_t {
   load_tensor,
   init_tensor,
   save_tensor,
+  lay_out_tensor,
+  prefetch_tensor,
+  await_tensors,
 };
-inline constexpr int kOpKindCount = static_cast<int>(OpKind::save_tensor) + 1;
+inline constexpr int kOpKindCount = static_cast<int>(OpKind::await_tensors) + 1;
 
 // --- attributes, one struct for each op that has any ----------------------------------------------------------------
 
@@ -240,7 +244,7 @@ struct ClipAttrs {
 struct TransferAttrs {
   std::string tensor;
   int64_t staging_bytes = 0;
-  DType dtype = DType::f32;  // of a load's result
+  DType dtype = DType::f32;  // of a load's or a prefetch's result
   Shape shape = {};
 };
 enum class InitKind : uint8_t { zero, kaiming_uniform };

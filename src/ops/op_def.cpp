@@ -57,6 +57,9 @@ std::array<OpDef, kOpKindCount> build_table() {
       load_tensor_def(),
       init_tensor_def(),
       save_tensor_def(),
+      lay_out_tensor_def(),
+      prefetch_tensor_def(),
+      await_tensors_def(),
   };
   for (int i = 0; i < kOpKindCount; ++i)
     PLIMSOLL_CHECK(static_cast<int>(table[static_cast<size_t>(i)].kind) == i,

@@ -73,6 +73,11 @@ PlanReport report_plan(const RunSources& sources, const TrainPlan& plan, bool wi
   report.seq_len = recipe.seq_len;
   report.ce_chunk_rows = plan.choices.ce_chunk_rows;
   report.recompute_layers = plan.choices.recompute_layers;
+  report.streamed_layers = plan.choices.streamed_layers;
+  for (const WeightOnDisk& weight : plan.program.streamed) report.streamed_file_bytes += weight.bytes;
+  report.streamed_bytes_per_step = plan.streamed_bytes_per_step;
+  report.compute_seconds = plan.compute_seconds;
+  report.disk_bytes_per_second = PlanTarget{}.disk_bytes_per_second;
   report.layers = sources.model.config.layers;
   report.precision = recipe.precision;
   if (recipe.method == Method::qlora) report.quant = name_of(sources.train.packed);

@@ -75,6 +75,9 @@ void optimizer_update(const KernelContext& c);
 void load_tensor(const KernelContext& c);
 void init_tensor(const KernelContext& c);
 void save_tensor(const KernelContext& c);
+void lay_out_tensor(const KernelContext& c);
+void prefetch_tensor(const KernelContext& c);
+void await_tensors(const KernelContext& c);
 int64_t clip_coefficient_workspace(const Graph& graph, const Op& op);
 
 }  // namespace plimsoll::cpu_adapters

@@ -91,6 +91,9 @@ Backend build_backend() {
   set(OpKind::load_tensor, k::load_tensor);
   set(OpKind::init_tensor, k::init_tensor);
   set(OpKind::save_tensor, k::save_tensor);
+  set(OpKind::lay_out_tensor, k::lay_out_tensor);
+  set(OpKind::prefetch_tensor, k::prefetch_tensor);
+  set(OpKind::await_tensors, k::await_tensors);
   return backend;
 }
 
