@@ -5,12 +5,16 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "formats/tensor_index.h"
 #include "ops/op_def.h"
 #include "passes/autodiff.h"
 #include "passes/first_write.h"
 #include "passes/fuse_update.h"
+#include "passes/quantize.h"
 #include "passes/recompute.h"
+#include "passes/rewrite.h"
 #include "passes/share_product.h"
+#include "passes/stream.h"
 #include "passes/widen_half.h"
 
 namespace plimsoll {
@@ -72,10 +76,10 @@ void add_clear(Graph& graph, Value value) {
 }
 
 // DoRA's magnitudes begin as the norms of the weights that the adapter gives: for a new one those of the base.
-void add_magnitude(Graph& graph, const LoraModule& module, DType compute) {
+void add_magnitude(Graph& graph, const LoraModule& module) {
   const auto named = [&](const std::string& name) {
     const ValueId id = graph.find(name);
-    PLIMSOLL_CHECK(id != kNoValue && graph.value(id).dtype == compute, name + " is loaded before");
+    PLIMSOLL_CHECK(id != kNoValue, name + " is loaded before");
     return id;
   };
   const ValueId norm =
@@ -89,17 +93,48 @@ void add_magnitude(Graph& graph, const LoraModule& module, DType compute) {
   add_op(graph, {OpKind::cast, {norm, magnitude}, {}, "init." + graph.value(magnitude).name, OpRole::transfer});
 }
 
+}  // namespace
+
+int64_t load_staging_of(const Value& weight, int64_t least) {
+  if (!is_packed(weight.dtype)) return least;
+  return std::max(least, packing_staging_bytes(weight.dtype, weight.shape));
+}
+
+namespace {
+
+// A weight by way of the arena into the file of streamed weights.
+void add_to_disk(Graph& graph, const Value& weight, int64_t staging_bytes) {
+  TransferAttrs attrs;
+  attrs.tensor = weight.name;
+  attrs.staging_bytes = load_staging_of(weight, staging_bytes);
+  attrs.dtype = weight.dtype;
+  attrs.shape = weight.shape;
+  const ValueId value =
+      add_op(graph, {OpKind::load_tensor, {}, attrs, "load_tensor." + weight.name, OpRole::transfer})[0];
+  add_op(graph, {OpKind::lay_out_tensor, {value}, attrs, "lay_out." + weight.name, OpRole::transfer});
+}
+
 // Weights from disk; trained ones into their f32 master first. A fresh adapter is drawn, not read.
-Graph build_load(const TrainProgram& program, const Recipe& recipe, const TrainSources& sources, DType compute) {
+Graph build_load(const TrainProgram& program, const Graph& forward, const Recipe& recipe, const TrainSources& sources) {
   Graph graph;
   graph.phase = phase_names::kLoad;
   std::unordered_set<std::string> trained;
+  std::unordered_set<std::string> streamed;
+  for (const WeightOnDisk& weight : program.streamed) streamed.insert(weight.name);
+  std::unordered_map<std::string_view, DType> types;
+  for (const Value& value : forward.values)
+    if (value.kind == ValueKind::parameter) types[value.name] = value.dtype;
   for (const TrainedParameter& parameter : program.trained) trained.insert(parameter.name);
   for (const ParameterSpec& spec : program.parameters) {
     if (trained.contains(spec.name)) continue;
-    const DType dtype = spec.part == ParameterPart::buffer ? DType::f32 : compute;
+    const auto type = types.find(spec.name);
+    const DType dtype = type != types.end() ? type->second : recipe.precision;
+    if (streamed.contains(spec.name)) {
+      add_to_disk(graph, {spec.name, dtype, spec.shape}, sources.load_staging_bytes);
+      continue;
+    }
     const ValueId value = add_value(graph, {spec.name, dtype, spec.shape, ValueKind::parameter});
-    add_transfer(graph, OpKind::load_tensor, value, sources.load_staging_bytes);
+    add_transfer(graph, OpKind::load_tensor, value, load_staging_of(graph.value(value), sources.load_staging_bytes));
   }
   uint64_t stream = 0;
   for (const TrainedParameter& parameter : program.trained) {
@@ -125,7 +160,7 @@ Graph build_load(const TrainProgram& program, const Recipe& recipe, const TrainS
   }
   if (sources.adapter_modules.empty())
     for (const LoraModule& module : program.lora)
-      if (module.dora) add_magnitude(graph, module, compute);
+      if (module.dora) add_magnitude(graph, module);
   widen_half(graph);
   return graph;
 }
@@ -182,6 +217,16 @@ void set_training(std::vector<TrainedParameter>& trained, const Graph& graph, co
 
 }  // namespace
 
+double balance_weight(const ModelConfig& config, const Recipe& recipe) {
+  const double weight = recipe.router_aux_loss.value_or(config.mixture.balance_weight);
+  if (weight > 0 && (config.mixture.experts == 0 || config.latent.kv_rank > 0))
+    throw caller_error("--router-aux-loss",
+                       "is given, but " + config.architecture +
+                           (config.mixture.experts == 0 ? " has no experts" : " has no such loss in transformers"),
+                       "leave it out");
+  return weight;
+}
+
 OptimizerAttrs optimizer_attrs(const Recipe& recipe) {
   OptimizerAttrs attrs;
   switch (recipe.optimizer) {
@@ -228,13 +273,17 @@ StepBase build_step_base(const ModelConfig& config, const Recipe& recipe, const 
   request.batch = micro_batch;
   request.length = recipe.seq_len;
   request.compute = recipe.precision;
+  request.balance_weight = balance_weight(config, recipe);
   ForwardGraph forward = build_forward(config, request);
   base.parameters = std::move(forward.parameters);
   base.inv_freq = std::move(forward.inv_freq);
   base.step = std::move(forward.graph);
   watch.passed("forward", base.step);
 
-  // Adapters come first: they are part of the function that is differentiated.
+  if (recipe.method == Method::qlora) quantize(base.step, sources.packed);
+  watch.passed("quantize", base.step);
+
+  // Adapters come before autodiff: they are part of the function that is differentiated.
   base.lora = choose_modules(base.step, recipe, sources);
   if (!base.lora.empty()) apply_lora(base.step, base.lora);
   watch.passed("lora", base.step);
@@ -281,7 +330,10 @@ Graph build_step(const StepBase& base, const TrainChoices& choices, const PassOb
     watch.passed("fuse_update", step);
   }
   if (norm_pass) step.phase = phase_names::kGradientNorm;
-  // Last: it adds copies for single ops.
+  // It follows the order of the ops.
+  stream_weights(step, choices.streamed_layers);
+  watch.passed("stream", step);
+  // Last: it adds copies for single ops, of streamed weights too.
   widen_half(step);
   watch.passed("widen_half", step);
   return step;
@@ -295,11 +347,13 @@ TrainProgram build_train_program(const StepBase& base, const Recipe& recipe, con
   program.lora = base.lora;
   program.inv_freq = base.inv_freq;
   Graph step = build_step(base, choices);
+  for (const ValueId id : streamed_parameters(base.forward, choices.streamed_layers))
+    program.streamed.push_back({base.forward.value(id).name, base.forward.value(id).bytes()});
   program.forward_flops = total_flops(base.forward);
   program.step_flops = total_flops(step, false);
   program.executed_flops = total_flops(step);
 
-  program.phases.push_back(build_load(program, recipe, sources, recipe.precision));
+  program.phases.push_back(build_load(program, base.forward, recipe, sources));
   if (base.fused && base.fused->two_passes) {
     Graph norm_pass = build_step(base, choices, {}, true);
     program.executed_flops += total_flops(norm_pass);
@@ -310,7 +364,10 @@ TrainProgram build_train_program(const StepBase& base, const Recipe& recipe, con
   if (!recipe.eval_data.empty()) {
     program.phases.push_back(base.forward);
     program.phases.back().phase = phase_names::kEvaluate;
+    program.phases.back().outputs.resize(1);  // -log p alone
+    remove_dead_ops(program.phases.back());
     set_chunk_rows(program.phases.back(), choices.ce_chunk_rows);
+    stream_weights(program.phases.back(), choices.streamed_layers);
     widen_half(program.phases.back());
   }
   program.phases.push_back(build_checkpoint(program, recipe, false));

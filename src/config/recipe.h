@@ -12,8 +12,8 @@
 
 namespace plimsoll {
 
-enum class Method { full, lora, dora, qat };
-inline bool trains_adapter(Method method) { return method == Method::lora || method == Method::dora; }
+enum class Method { full, lora, qlora, dora, qat };
+inline bool trains_adapter(Method method) { return method != Method::full && method != Method::qat; }
 enum class QatType { int8, int4 };
 enum class OptimizerKind { adamw, adam, sgd, adamw8bit, adafactor };
 enum class LrScheduleKind { constant, linear, cosine };
@@ -22,6 +22,7 @@ enum class DataShape { automatic, text, prompt, instruction, chat, sharegpt, pre
 enum class BadRows { fail, skip };
 enum class Overlong { truncate, drop, split };
 enum class TextSplit { file, paragraph, line };  // what is one document of a plain text file
+enum class StreamMode { automatic, off, on };
 enum class RecomputeMode { automatic, none, all, layers };
 
 struct Recipe {
@@ -41,14 +42,16 @@ struct Recipe {
 
   // method
   Method method = Method::lora;
+  std::string quant = "auto";     // qlora: how the frozen weights are held; one of quant_words()
   DType precision = DType::bf16;  // f32, bf16 or f16: compute
   int64_t rank = 16;
   double alpha = 32;
   std::string targets = "all-linear";  // or "q_proj,v_proj,…"
   bool rslora = false;
-  std::string adapter;         // PEFT folder to start from; its rank, alpha and targets hold
-  double lora_dropout = 0;     // share of an adapter's inputs that is zero in a step
-  double lora_plus_ratio = 1;  // rate of lora_B (and of DoRA's magnitudes) over that of lora_A
+  std::optional<double> router_aux_loss;  // weight; empty: as config.json has it, where output_router_logits is true
+  std::string adapter;                    // PEFT folder to start from; its rank, alpha and targets hold
+  double lora_dropout = 0;                // share of an adapter's inputs that is zero in a step
+  double lora_plus_ratio = 1;             // rate of lora_B (and of DoRA's magnitudes) over that of lora_A
   QatType qat_type = QatType::int8;
   int64_t qat_group = 32;  // int4: inputs that share a scale
 
@@ -79,7 +82,8 @@ struct Recipe {
   // memory
   std::optional<int64_t> memory_bytes;  // the line; empty: no line
   RecomputeMode recompute = RecomputeMode::automatic;
-  int64_t recompute_layers = 0;          // with RecomputeMode::layers
+  int64_t recompute_layers = 0;  // with RecomputeMode::layers
+  StreamMode stream = StreamMode::automatic;
   std::optional<int64_t> ce_chunk_rows;  // empty: auto
 
   // run

@@ -205,6 +205,9 @@ void check_shapes(const PeftModule& module, const std::string& source) {
                        fmt::format("module {} has lora_B {} and lora_magnitude_vector {}", module.path,
                                    to_string(module.b.shape), to_string(module.magnitude->shape)),
                        "save the adapter again");
+  if (module.path.ends_with(".experts") || module.path.ends_with(".experts.base_layer"))
+    throw caller_error(source, fmt::format("module {} holds the adapters of all experts as one", module.path),
+                       "give the adapter as it was before PEFT stacked it, or merge it with PEFT");
   const TensorEntry &a = module.a, &b = module.b;
   const bool fits =
       a.shape.rank() == 2 && b.shape.rank() == 2 && a.shape[0] == module.rank && b.shape[1] == module.rank;

@@ -16,6 +16,7 @@ bool is_persistent(ValueKind kind) {
     case ValueKind::step_gradient:
     case ValueKind::activation:
     case ValueKind::io_staging:
+    case ValueKind::streamed:
       return false;
   }
   return false;
@@ -45,6 +46,8 @@ const char* name_of(ValueKind kind) {
       return "activation";
     case ValueKind::io_staging:
       return "io_staging";
+    case ValueKind::streamed:
+      return "streamed";
   }
   return "?";
 }

@@ -7,6 +7,7 @@
 #include "ops/gradient_builder.h"
 #include "ops/op_table.h"
 #include "ops/shape_check.h"
+#include "quant/packed_matrix.h"
 
 namespace plimsoll {
 namespace {
@@ -34,7 +35,9 @@ OpDef dora_norm_def() {
             const bool transposed = op.attributes<DoraNormAttrs>().transpose_weight;
             const int64_t n = weight.shape[transposed ? 0 : 1], k = weight.shape[transposed ? 1 : 0];
             expect(a.shape[1] == k && b.shape == Shape{n, a.shape[0]}, op, "A is (r, K), B is (N, r)");
-            expect(a.dtype == weight.dtype && b.dtype == weight.dtype, op, "all have one dtype");
+            expect(b.dtype == a.dtype, op, "A and B have one dtype");
+            expect(weight.dtype == a.dtype || (is_packed(weight.dtype) && transposed), op,
+                   "the weight has that dtype, or is packed (N, K)");
             return {result_of("", DType::f32, {n})};
           },
           .flops =

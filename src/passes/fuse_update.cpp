@@ -63,6 +63,7 @@ void fuse_update(Graph& step, const std::vector<TrainedParameter>& trained, cons
   std::unordered_map<ValueId, ValueId> in_step;  // persistent accumulator → the one that lives within the step
   for (size_t op = 0; op < original.size(); ++op) {
     const int index = static_cast<int>(op);
+    const size_t begun = step.ops.size();
     for (const size_t i : begin_before[index]) {
       const BeginGradientAttrs begin{trained[i].shape, trained[i].clear_gradient};
       const std::string name = gradient_name(trained[i].name);
@@ -83,6 +84,8 @@ void fuse_update(Graph& step, const std::vector<TrainedParameter>& trained, cons
                       OpRole::update});
       if (use != GradientUse::measure) add_update(step, trained[i], attrs, i, gradient, coefficient);
     }
+    // They belong to the layer at hand: what streams weights by layers is not torn apart.
+    for (size_t k = begun; k < step.ops.size(); ++k) step.ops[k].layer = original[op].layer;
   }
   // Measured for the report of the step; what is updated as it is has no coefficient.
   if (use == GradientUse::update) add_clip();

@@ -18,6 +18,7 @@ bool takes_half(OpKind kind) {
     case OpKind::load_tensor:
     case OpKind::init_tensor:
     case OpKind::save_tensor:
+    case OpKind::lay_out_tensor:
       return true;
     default:
       return false;

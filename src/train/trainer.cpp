@@ -100,7 +100,7 @@ class Run {
   }
 
   TrainReport run(std::optional<CheckpointProgress> resumed) {
-    session_.load(sources_);
+    session_.load(sources_, options_.out);
     progress_ = {0, plan_.choices.micro_batch, plan_.choices.recompute_layers, plan_.choices.ce_chunk_rows, 0};
     progress_.data_rows = data_.train.size();
     if (recipe_.precision == DType::f16) progress_.loss_scale.scale = recipe_.loss_scale;

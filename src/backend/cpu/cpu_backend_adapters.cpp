@@ -10,7 +10,8 @@ constexpr uint64_t kDropoutStreams = uint64_t{1} << 40;  // behind those of the 
 cpu::DoraNormSpec dora_norm_spec(const Graph& graph, const Op& op) {
   const auto& attrs = op.attributes<DoraNormAttrs>();
   const Value &a = graph.value(op.operands[1]), &b = graph.value(op.operands[2]);
-  return {b.shape[0], a.shape[1], a.shape[0], a.dtype, attrs.transpose_weight, attrs.scale};
+  return {b.shape[0], a.shape[1], a.shape[0], a.dtype, graph.value(op.operands[0]).dtype, attrs.transpose_weight,
+          attrs.scale};
 }
 
 }  // namespace

@@ -18,6 +18,7 @@
 #include "base/bytes.h"
 #include "base/counter_random.h"
 #include "base/error.h"
+#include "quant/packed_matrix.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace plimsoll::cpu::HWY_NAMESPACE {
@@ -149,7 +150,10 @@ void norm_of_rows(ThreadPool& pool, const DoraNormSpec& s, const void* weight, c
       double sum = 0;
       for (int64_t first = 0; first < s.k; first += kPiece) {
         const int64_t count = std::min(kPiece, s.k - first);
-        widen_any(s.dtype, weight, j * s.k + first, piece.data(), count);
+        if (is_packed(s.weight))
+          unpack_tile({s.weight, s.n, s.k, static_cast<const std::byte*>(weight)}, j, 1, first, count, piece.data(),
+                      count);
+        else widen_any(s.dtype, weight, j * s.k + first, piece.data(), count);
         for (int64_t r = 0; r < s.rank; ++r)
           add_scaled_any(s.dtype, s.scale * element(s.dtype, b, j * s.rank + r), a, r * s.k + first, piece.data(),
                          count);

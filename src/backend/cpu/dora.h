@@ -11,7 +11,8 @@ namespace plimsoll::cpu {
 
 struct DoraNormSpec {
   int64_t n = 0, k = 0, rank = 0;
-  DType dtype = DType::f32;      // of weight, a and b
+  DType dtype = DType::f32;      // of a and b
+  DType weight = DType::f32;     // as dtype, or packed (quant/packed_matrix.h) where weight is (n, k)
   bool transpose_weight = true;  // weight is (n, k), else (k, n)
   float scale = 1;
 };
