@@ -234,9 +234,7 @@ TrainProgram build_train_program(const StepBase& base, const Recipe& recipe, con
   program.lora = base.lora;
   program.inv_freq = base.inv_freq;
   Graph step = build_step(base, choices);
-  program.forward_flops = total_flops(base.forward);
   program.step_flops = total_flops(step, false);
-  program.executed_flops = total_flops(step);
 
   program.phases.push_back(build_load(program, recipe, sources, recipe.precision));
   program.phases.push_back(std::move(step));
