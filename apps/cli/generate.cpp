@@ -22,7 +22,8 @@ struct GenerateOptions {
 };
 
 int run_generate(const GenerateOptions& options) {
-  Generator generator(options.shared.model, options.shared.adapter, options.shared.threads, options.shared.dtype());
+  Generator generator(options.shared.model, options.shared.adapter, options.shared.threads, options.shared.dtype(),
+                      options.shared.quant);
   const OnText print = options.json ? OnText() : OnText([](std::string_view piece) { write_result(piece); });
   const SamplingOptions sampling = options.shared.resolved(generator.defaults());
   const GenerateReport report = generator.complete(options.prompt, sampling, print);
@@ -97,6 +98,7 @@ std::vector<Argument> generation_arguments(GenerationOptions& options) {
            .value_name = "fp32|bf16",
            .help = "of weights and arithmetic: fp32 gives a reference's tokens, bf16 takes half the bytes [fp32]",
            .target = &options.precision},
+          {.name = "--quant", .value_name = "TYPE", .help = kQuantHelp, .target = &options.quant},
           {.name = "--threads",
            .value_name = "N",
            .help = "threads that compute; 0: all that this process may use [0]",

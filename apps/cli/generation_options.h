@@ -17,6 +17,7 @@ struct GenerationOptions {
       .temperature = -1, .top_p = -1, .top_k = -1, .min_p = -1, .repetition_penalty = -1, .stop = {}};
   int64_t threads = 0;
   std::string precision = "fp32";
+  std::string quant = "auto";
 
   // What was given, else as the model's generation_config.json says and as transformers reads it, else greedy. Notes on
   // stderr what came from the file.

@@ -270,14 +270,16 @@ std::vector<Change> possible_changes(const ModelConfig& config, const Recipe& re
   for (int64_t length = recipe.seq_len / 2; length >= 128 && length >= recipe.seq_len / 4; length /= 2)
     add(fmt::format("--seq-len {}", length), [length](Recipe& r) { r.seq_len = length; });
   if (recipe.precision == DType::f32) add("--precision bf16", [](Recipe& r) { r.precision = DType::bf16; });
-  if (recipe.method == Method::lora && recipe.rank > 4 && recipe.adapter.empty())
+  if (recipe.method == Method::lora) add("--method qlora", [](Recipe& r) { r.method = Method::qlora; });
+  if (recipe.method != Method::full && recipe.rank > 4 && recipe.adapter.empty())
     add(fmt::format("--rank {}", recipe.rank / 2), [](Recipe& r) { r.rank /= 2; });
-  if (recipe.method == Method::lora && recipe.adapter.empty() && recipe.targets == "all-linear")
+  if (recipe.method != Method::full && recipe.adapter.empty() && recipe.targets == "all-linear")
     if (const std::string targets = few_targets(config); !targets.empty())
       add("--targets " + targets, [targets](Recipe& r) { r.targets = targets; });
   if (recipe.method == Method::full) {
     add("--optimizer sgd", [](Recipe& r) { r.optimizer = OptimizerKind::sgd; });
     add("--method lora", [](Recipe& r) { r.method = Method::lora; });
+    add("--method qlora", [](Recipe& r) { r.method = Method::qlora; });
   }
   return changes;
 }

@@ -53,6 +53,7 @@ std::string plan_report_json(const PlanReport& report) {
                      {"router_aux_loss", report.router_aux_loss},
                      {"why", report.why},
                      {"precision", report.precision == DType::f32 ? "fp32" : "bf16"}};
+  if (!report.quant.empty()) json["choices"]["quant"] = report.quant;
   json["smallest_budget_bytes"] = report.smallest_budget_bytes;
   json["suggestions"] = Json::array();
   for (const PlanReport::Suggestion& suggestion : report.suggestions)

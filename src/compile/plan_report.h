@@ -47,6 +47,7 @@ struct PlanReport {
 
   int64_t micro_batch = 0, grad_accum_steps = 0, seq_len = 0, ce_chunk_rows = 0;
   int64_t recompute_layers = 0, layers = 0;
+  std::string quant;  // how frozen weights are held; empty: in the precision
   DType precision = DType::bf16;
   double router_aux_loss = 0;  // its weight; 0: none
   std::string why;             // "chosen: fastest that fits", "as given"

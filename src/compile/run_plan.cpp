@@ -40,7 +40,7 @@ std::vector<Persistent> collect_persistent(const std::vector<Graph>& phases) {
 
 void place_persistent(RunPlan& plan, const std::vector<Graph>& phases) {
   for (const Persistent& value : collect_persistent(phases)) {
-    const int64_t bytes = round_up(dtype_bytes(value.dtype, value.shape.elements()), kArenaAlignment);
+    const int64_t bytes = round_up(tensor_bytes(value.dtype, value.shape), kArenaAlignment);
     plan.persistent_offset[value.name] = plan.persistent_bytes;
     plan.persistent.push_back({value.name, category_of(value.kind), bytes, plan.persistent_bytes, 0, 0});
     plan.persistent_bytes += bytes;

@@ -5,9 +5,11 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "formats/tensor_index.h"
 #include "ops/op_def.h"
 #include "passes/autodiff.h"
 #include "passes/first_write.h"
+#include "passes/quantize.h"
 #include "passes/recompute.h"
 #include "passes/rewrite.h"
 #include "passes/share_product.h"
@@ -71,17 +73,30 @@ void add_cast(Graph& graph, ValueId source, ValueId target) {
   add_op(graph, {OpKind::cast, {source, target}, {}, "cast." + graph.value(target).name, OpRole::transfer});
 }
 
+}  // namespace
+
+int64_t load_staging_of(const Value& weight, int64_t least) {
+  if (!is_packed(weight.dtype)) return least;
+  return std::max(least, packing_staging_bytes(weight.dtype, weight.shape));
+}
+
+namespace {
+
 // Weights from disk; trained ones into their f32 master first. A fresh adapter is drawn, not read.
-Graph build_load(const TrainProgram& program, const Recipe& recipe, const TrainSources& sources, DType compute) {
+Graph build_load(const TrainProgram& program, const Graph& forward, const Recipe& recipe, const TrainSources& sources) {
   Graph graph;
   graph.phase = phase_names::kLoad;
   std::unordered_set<std::string> trained;
+  std::unordered_map<std::string_view, DType> types;
+  for (const Value& value : forward.values)
+    if (value.kind == ValueKind::parameter) types[value.name] = value.dtype;
   for (const TrainedParameter& parameter : program.trained) trained.insert(parameter.name);
   for (const ParameterSpec& spec : program.parameters) {
     if (trained.contains(spec.name)) continue;
-    const DType dtype = spec.part == ParameterPart::buffer ? DType::f32 : compute;
+    const auto type = types.find(spec.name);
+    const DType dtype = type != types.end() ? type->second : recipe.precision;
     const ValueId value = add_value(graph, {spec.name, dtype, spec.shape, ValueKind::parameter});
-    add_transfer(graph, OpKind::load_tensor, value, sources.load_staging_bytes);
+    add_transfer(graph, OpKind::load_tensor, value, load_staging_of(graph.value(value), sources.load_staging_bytes));
   }
   uint64_t stream = 0;
   for (const TrainedParameter& parameter : program.trained) {
@@ -191,7 +206,10 @@ StepBase build_step_base(const ModelConfig& config, const Recipe& recipe, const 
   base.step = std::move(forward.graph);
   watch.passed("forward", base.step);
 
-  // Adapters come first: they are part of the function that is differentiated.
+  if (recipe.method == Method::qlora) quantize(base.step, sources.packed);
+  watch.passed("quantize", base.step);
+
+  // Adapters come before autodiff: they are part of the function that is differentiated.
   base.lora = choose_modules(base.step, recipe, sources);
   if (!base.lora.empty()) apply_lora(base.step, base.lora);
   watch.passed("lora", base.step);
@@ -236,7 +254,7 @@ TrainProgram build_train_program(const StepBase& base, const Recipe& recipe, con
   Graph step = build_step(base, choices);
   program.step_flops = total_flops(step, false);
 
-  program.phases.push_back(build_load(program, recipe, sources, recipe.precision));
+  program.phases.push_back(build_load(program, base.forward, recipe, sources));
   program.phases.push_back(std::move(step));
   program.phases.push_back(build_update(program.trained, optimizer_attrs(recipe), recipe.grad_clip));
   if (!recipe.eval_data.empty()) {

@@ -15,6 +15,7 @@
 #include "config/recipe.h"
 #include "passes/lora.h"
 #include "passes/optimizer_step.h"
+#include "passes/quantize.h"
 
 namespace plimsoll {
 
@@ -40,6 +41,7 @@ inline constexpr const char* kExport = "export";  // the result: adapter or mode
 struct TrainSources {
   std::vector<LoraModule> adapter_modules;  // of an adapter to start from; empty: chosen by the recipe's targets
   int64_t load_staging_bytes = 4 << 20;     // for reading and converting weights
+  PackedFormats packed;                     // of frozen weights, with Method::qlora
 };
 
 struct TrainProgram {
@@ -73,6 +75,9 @@ TrainProgram build_train_program(const ModelConfig& config, const Recipe& recipe
                                  const TrainChoices& choices);
 TrainProgram build_train_program(const StepBase& base, const Recipe& recipe, const TrainSources& sources,
                                  const TrainChoices& choices);
+
+// What loading `weight` stages: `least`, or more where it is packed on the way.
+int64_t load_staging_of(const Value& weight, int64_t least);
 
 double total_flops(const Graph& graph, bool with_recompute = true);
 

@@ -12,7 +12,7 @@
 
 namespace plimsoll {
 
-enum class Method { full, lora };
+enum class Method { full, lora, qlora };
 enum class OptimizerKind { adamw, adam, sgd };
 enum class LrScheduleKind { constant, linear, cosine };
 enum class LossOn { all, assistant };
@@ -39,6 +39,7 @@ struct Recipe {
 
   // method
   Method method = Method::lora;
+  std::string quant = "auto";     // qlora: how the frozen weights are held; one of quant_words()
   DType precision = DType::bf16;  // f32 or bf16: compute; trained parameters always have f32 master weights
   int64_t rank = 16;
   double alpha = 32;

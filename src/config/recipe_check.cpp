@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "config/quant_words.h"
 #include "config/recipe_fields.h"
 
 namespace plimsoll {
@@ -268,6 +269,12 @@ void validate_recipe(const Recipe& recipe) {
     throw caller_error(
         "adapter", fmt::format("'{}' given with method full, which trains no adapter", one_line(recipe.adapter, 80)),
         "give --method lora, or merge the adapter into the model first (plimsoll merge)");
+  if (recipe.method == Method::qlora && recipe.quant == quant_word::kNone)
+    throw caller_error("quant", "none given with method qlora, which holds the base in few bits",
+                       "give --method lora, or a type such as --quant nf4");
+  if (recipe.method != Method::qlora && recipe.quant != quant_word::kAuto && recipe.quant != quant_word::kNone)
+    throw caller_error("quant", fmt::format("{} given, but only method qlora holds the base in few bits", recipe.quant),
+                       "give --method qlora, or leave --quant out");
   check_adapter_fields(recipe);
   if (recipe.momentum != 0 && recipe.optimizer != OptimizerKind::sgd)
     throw caller_error("momentum", fmt::format("{} has no meaning for this optimizer", recipe.momentum),

@@ -3,6 +3,8 @@
 #include <array>
 #include <optional>
 
+#include "config/quant_words.h"
+
 namespace plimsoll {
 namespace {
 
@@ -15,7 +17,7 @@ template <typename Enum>
 const Words<Enum>& words_of();
 template <>
 const Words<Method>& words_of() {
-  static const Words<Method> words = {{"full", Method::full}, {"lora", Method::lora}};
+  static const Words<Method> words = {{"full", Method::full}, {"lora", Method::lora}, {"qlora", Method::qlora}};
   return words;
 }
 template <>
@@ -247,13 +249,19 @@ std::vector<RecipeField> build_fields() {
   add(bind<Word<&R::method, Method>>(
       {.name = "method",
        .kind = Kind::word,
-       .value_name = "full|lora",
-       .help = "train all weights, or low-rank adapters beside frozen ones",
+       .value_name = "full|lora|qlora",
+       .help = "train all weights, or low-rank adapters beside frozen ones, which qlora holds in few bits",
        .example = "full",
        .words = names_of<Method>(),
-       .unavailable = {{"qlora", "use lora; a base read from a quantized .gguf is held in the compute precision"},
-                       {"dora", "use lora"},
-                       {"qat", "use full"}}}));
+       .unavailable = {{"dora", "use lora"}, {"qat", "use full"}}}));
+  add(bind<Plain<&R::quant, std::string>>(
+      {.name = "quant",
+       .kind = Kind::word,
+       .value_name = "TYPE",
+       .help = "qlora: how frozen weights are held: nf4, fp4, int8, fp8, a block type of GGUF, or stored, as a .gguf "
+               "file has them; auto: stored, else nf4",
+       .example = "nf4",
+       .words = quant_words()}));
   add(bind<Word<&R::precision, DType>>(
       {.name = "precision",
        .kind = Kind::word,

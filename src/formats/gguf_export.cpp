@@ -220,7 +220,7 @@ int64_t gguf_staging_bytes(const GgufExportTensor& tensor) {
 }
 
 void write_gguf_tensor(GgufWriter& writer, const GgufExportTensor& tensor, const ReadRow& read_row, ThreadPool& pool,
-                       std::span<std::byte> staging) {
+                       std::span<std::byte> staging, const WrittenRow& written) {
   if (!tensor.values.empty()) return writer.write(std::as_bytes(std::span(tensor.values)));
   const int64_t row_bytes = gguf_staging_bytes(tensor), at_once = static_cast<int64_t>(staging.size()) / row_bytes;
   PLIMSOLL_CHECK(at_once > 0 && reinterpret_cast<uintptr_t>(staging.data()) % alignof(float) == 0,
@@ -237,6 +237,7 @@ void write_gguf_tensor(GgufWriter& writer, const GgufExportTensor& tensor, const
       if (tensor.added != 0)
         for (float& value : row) value += tensor.added;
       encode_values(tensor.output.dtype, row, encoded + i * encoded_bytes);
+      if (written) written(first + i, row, encoded + i * encoded_bytes);
     });
     writer.write({encoded, static_cast<size_t>(count * encoded_bytes)});
   }

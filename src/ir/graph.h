@@ -15,6 +15,7 @@
 #include "base/dtype.h"
 #include "base/shape.h"
 #include "config/model_config.h"
+#include "quant/packed_matrix.h"
 
 namespace plimsoll {
 
@@ -45,7 +46,7 @@ struct Value {
   int producer = -1;      // index into Graph::ops; -1: input or persistent
   bool trainable = true;  // of a parameter: false for a buffer that is stored with the weights
 
-  int64_t bytes() const { return dtype_bytes(dtype, shape.elements()); }
+  int64_t bytes() const { return tensor_bytes(dtype, shape); }
 };
 
 // An op has one name everywhere: here, ops/<name>.cpp, backend/cpu/<name>.cpp, the op test.
@@ -107,6 +108,7 @@ inline constexpr int kOpKindCount = static_cast<int>(OpKind::save_tensor) + 1;
 struct EmbeddingAttrs {
   float scale = 1.0F;
   int64_t first_row = 0;  // added to each id: OPT's table of positions begins with two rows that nothing reads
+  std::optional<DType> result_dtype = {};  // empty: as the weight, which is not packed then
 };
 struct RmsNormAttrs {
   float eps = 1e-6F;

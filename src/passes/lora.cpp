@@ -116,7 +116,7 @@ AdapterPair add_adapter(Graph& graph, const LoraModule& module, DType dtype, int
 
 // y of a linear with its adapter.
 ValueId adapt_linear(Graph& graph, const Op& op, const LoraModule& module) {
-  const auto [a, b] = add_adapter(graph, module, graph.value(op.operands[1]).dtype,
+  const auto [a, b] = add_adapter(graph, module, graph.value(op.operands[0]).dtype,
                                   graph.value(op.operands[0]).shape[1], graph.value(op.results[0]).shape[1]);
   const ValueId reduced =
       add_op(graph, {OpKind::linear, {op.operands[0], a}, LinearAttrs{}, op.name + ".lora_A", op.role, op.layer})[0];

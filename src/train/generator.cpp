@@ -14,6 +14,7 @@
 #include "passes/lora.h"
 #include "train/generate.h"
 #include "train/inference.h"
+#include "train/packed_formats.h"
 #include "train/sampler.h"
 #include "train/stop_strings.h"
 #include "train/token_batch.h"
@@ -75,18 +76,21 @@ struct Generator::State {
   GenerationConfig generation;
   std::vector<int64_t> ends;
   DType precision;
+  PackedFormats packed;
   ThreadPool pool;
   std::unique_ptr<Engine> engine;
   std::function<bool()> interrupted = [] { return false; };
   std::vector<int32_t> cached;  // tokens whose keys and values are in the caches
 
-  State(const std::string& model_name, const std::string& adapter_folder, int64_t threads, DType wanted)
+  State(const std::string& model_name, const std::string& adapter_folder, int64_t threads, DType wanted,
+        const std::string& quant)
       : model(open_runnable_model(model_name)),
         adapter(open_adapter_source(adapter_folder)),
         tokenizer(load_model_tokenizer(text_files_of(model))),
         generation(generation_config_of(model)),
         ends(end_tokens(model, tokenizer, generation)),
         precision(wanted),
+        packed(choose_packed_formats(quant, PackedDefault::none, model.tensors, wanted)),
         pool(threads_or_all(threads)) {
     if (const std::string text = read_chat_template(model); !text.empty()) chat_template.emplace(text);
     special = special_texts(text_files_of(model), &tokenizer);
@@ -113,6 +117,7 @@ struct Generator::State {
       request.compute = precision;
       request.longest_sequence = tokens;
       ForwardGraph forward = build_forward(model.config, request);
+      quantize(forward.graph, packed);
       if (!adapter.modules.empty()) apply_lora(forward.graph, adapter.modules);
       forward.graph.phase = name;
       inv_freq = std::move(forward.inv_freq);
@@ -278,8 +283,9 @@ std::optional<int32_t> Generator::State::end_of_turn() const {
   return behind.front();
 }
 
-Generator::Generator(const std::string& model, const std::string& adapter, int64_t threads, DType precision)
-    : state_(std::make_unique<State>(model, adapter, threads, precision)) {}
+Generator::Generator(const std::string& model, const std::string& adapter, int64_t threads, DType precision,
+                     const std::string& quant)
+    : state_(std::make_unique<State>(model, adapter, threads, precision, quant)) {}
 
 Generator::~Generator() = default;
 

@@ -12,6 +12,7 @@
 #include "config/machine.h"
 #include "data/files/row_reader.h"
 #include "data/packing.h"
+#include "train/packed_formats.h"
 #include "train/weight_loader.h"
 
 namespace plimsoll {
@@ -67,6 +68,8 @@ RunSources open_run_sources(const Recipe& recipe, ModelNeed need) {
         "adapters of a mixture go on attention, and with --targets all-linear,experts on its experts (not of gpt_oss "
         "and phimoe); PEFT has no names for routers and MLPs beside them");
   sources.train.adapter_modules = sources.adapter.modules;
+  sources.train.packed =
+      choose_packed_formats(recipe.quant, PackedDefault::nf4, sources.model.tensors, recipe.precision);
   sources.train.load_staging_bytes = load_staging_bytes(sources.model.tensors);
   sources.threads = recipe.threads > 0 ? static_cast<int>(recipe.threads) : inspect_machine().threads;
   return sources;

@@ -150,6 +150,31 @@ INSTANTIATE_TEST_SUITE_P(
              (std::string(std::get<1>(info.param)) == "config.json" ? "" : "_legacy");
     });
 
+// Adapters on a base in NF4 with double quantization: quantized on the way as bitsandbytes does, read from a folder
+// that is quantized, unpacked as it is read.
+class QloraParity : public testing::TestWithParam<std::string> {};
+
+TEST_P(QloraParity, LogitsLossAndAdapterGradients) {
+  const TestFolder folder;
+  ProbeOptions options;
+  options.model = GetParam() == "nf4" ? model_folder(folder, "llama") : golden_path("quant/qlora");
+  options.adapter = golden_path("quant/qlora/adapter");
+  options.batch = golden_path("quant/qlora/batch.safetensors");
+  options.out = folder / "out.safetensors";
+  options.gradients = true;
+  options.quant = GetParam();
+  options.threads = 2;
+  run_probe(options);
+  const TensorIndex got = open_safetensors(options.out);
+  const Golden expected("quant/qlora/expected.safetensors");
+  expect_logits(got, expected.f32("logits"), Golden("quant/qlora/batch.safetensors").i64("attention_mask"));
+  EXPECT_NEAR(read_tensor_as<float>(got, "loss").at(0), expected.f32("loss").at(0), kLoss);
+  expect_gradients(got, expected, "");
+}
+
+INSTANTIATE_TEST_SUITE_P(Bases, QloraParity, testing::Values("nf4", "stored", "none"),
+                         [](const auto& info) { return info.param; });
+
 class BalanceParity : public testing::TestWithParam<std::string> {};
 
 // As transformers with output_router_logits and a weight of 0.5: tests/tools/make_balance_golden.py.

@@ -56,6 +56,7 @@ cpu::LinearCrossEntropySpec cross_entropy_spec(const Graph& graph, const Op& op)
           weight.shape[0],
           op.attributes<CrossEntropyAttrs>().chunk_rows,
           hidden.dtype,
+          weight.dtype,
           gradients,
           gradients && op.operands[4] != kNoValue,
           op.attributes<CrossEntropyAttrs>().has_bias ? graph.value(op.operands[gradients ? 5 : 4]).dtype : DType::f32,

@@ -1,0 +1,333 @@
+#include <fmt/format.h>
+
+#include <chrono>
+#include <memory>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "cli/commands.h"
+#include "cli/output.h"
+#include "formats/output_file.h"
+#include "hub/model_source.h"
+#include "search/layout_search.h"
+
+namespace plimsoll::cli {
+namespace {
+
+struct SearchOptions {
+  std::string model, devices, method = "full", base = "16bit", targets = "all-linear", recompute, engine = "megatron";
+  std::string deadline, catalog, trace, price_kind = "on_demand";
+  int64_t rank = 16, seq_len = 4096, global_batch = 32, micro_batch = 0;
+  double tokens = 0, price = 0, price_max = 0;
+  bool json = false;
+};
+
+// "72h", "3d", "90m" → hours.
+double parse_hours(const std::string& text) {
+  if (!text.empty()) {
+    const double unit = text.back() == 'h' ? 1 : text.back() == 'd' ? 24 : text.back() == 'm' ? 1.0 / 60 : 0;
+    const auto value = parse_number(text.substr(0, text.size() - 1));
+    if (unit > 0 && value && *value > 0) return *value * unit;
+  }
+  throw caller_error("--deadline " + one_line(text, 40), "is no time", "72h, 3d or 90m");
+}
+
+// "h100-80g:1..64", "h100-80g:8", "h100-80g" (1 to 64).
+void parse_devices(const std::string& text, const Catalog& catalog, SearchProblem& problem) {
+  const size_t colon = text.find(':');
+  problem.device = &require_device(catalog, text.substr(0, colon), "--devices");
+  if (colon == std::string::npos) return;
+  const std::string range = text.substr(colon + 1);
+  const size_t dots = range.find("..");
+  const auto least = parse_integer(range.substr(0, dots));
+  const auto most = dots == std::string::npos ? least : parse_integer(range.substr(dots + 2));
+  if (!least || !most)
+    throw caller_error("--devices " + one_line(text, 60), "is no range of counts", "for example h100-80g:1..64");
+  problem.least_devices = *least;
+  problem.most_devices = *most;
+}
+
+WeightFormat parse_base(const std::string& text) {
+  if (text == "16bit") return WeightFormat::bf16;
+  if (text == "8bit") return WeightFormat::int8;
+  if (text == "4bit") return WeightFormat::nf4_double;
+  throw caller_error("--base " + one_line(text, 40), "is no width of base weights", "16bit, 8bit or 4bit");
+}
+
+SearchProblem problem_of(const SearchOptions& options, const Catalog& catalog) {
+  SearchProblem problem;
+  problem.base.engine = options.engine;
+  problem.base.model = open_model_source(options.model, ModelNeed::config).config;
+  EngineRecipe& recipe = problem.base.recipe;
+  recipe.seq_len = options.seq_len;
+  recipe.optimizer = decltype(recipe.optimizer)::adamw_fused;
+  if (options.method == "lora") {
+    recipe.weights = parse_base(options.base);
+    recipe.method = recipe.weights == WeightFormat::bf16 ? TuneMethod::lora : TuneMethod::qlora;
+    recipe.lora_rank = options.rank;
+    for (size_t at = 0; at <= options.targets.size();) {
+      const size_t end = std::min(options.targets.find(',', at), options.targets.size());
+      recipe.lora_targets.push_back(options.targets.substr(at, end - at));
+      at = end + 1;
+    }
+  } else if (options.method != "full") {
+    throw caller_error("--method " + one_line(options.method, 40), "is no way to train", "full or lora");
+  } else if (options.base != "16bit") {
+    throw caller_error("--base " + one_line(options.base, 40), "needs a base that stays as it is",
+                       "--method lora --base " + one_line(options.base, 40));
+  }
+  parse_devices(options.devices, catalog, problem);
+  problem.habits = time_habits(options.engine);
+  problem.constants = load_time_constants();
+  problem.global_batch = options.global_batch;
+  problem.tokens = options.tokens;
+  if (!options.deadline.empty()) problem.deadline_hours = parse_hours(options.deadline);
+  if (options.micro_batch > 0) problem.micro_batch = options.micro_batch;
+  if (options.recompute == "none") problem.recompute = RecomputeKind::none;
+  else if (options.recompute == "full") problem.recompute = RecomputeKind::full;
+  else if (!options.recompute.empty())
+    throw caller_error("--recompute " + one_line(options.recompute, 40), "is neither none nor full",
+                       "leave it out to search both");
+  problem.usd_per_device_hour = options.price;
+  if (options.price <= 0) {
+    const PriceKind kind = options.price_kind == "spot" ? PriceKind::spot : PriceKind::on_demand;
+    if (const DevicePrice* price = cheapest(catalog, problem.device->name, kind))
+      problem.usd_per_device_hour = price->usd;
+  }
+  problem.most_usd = options.price_max;
+  if (problem.most_usd > 0 && problem.usd_per_device_hour <= 0)
+    throw caller_error("--price-max", "the catalogue has no price for " + problem.device->name,
+                       "give what a device costs an hour with --price");
+  return problem;
+}
+
+Json plan_json(const LayoutPlan& plan) {
+  const EngineLayout& layout = plan.layout;
+  return {{"devices", plan.devices()},
+          {"layout",
+           {{"data", layout.data},
+            {"tensor", layout.tensor},
+            {"pipeline", layout.pipeline},
+            {"context", layout.context},
+            {"expert", layout.expert},
+            {"virtual_stages", layout.virtual_stages},
+            {"zero_stage", layout.zero_stage}}},
+          {"micro_batch", plan.micro_batch},
+          {"grad_accum_steps", plan.grad_accum_steps},
+          {"recompute", plan.recompute == RecomputeKind::full ? "full" : "none"},
+          {"bytes_per_device",
+           {{"total", plan.bytes.total()},
+            {"weights", plan.bytes.weights},
+            {"gradients", plan.bytes.gradients},
+            {"optimizer_state", plan.bytes.optimizer},
+            {"activations", plan.bytes.activations},
+            {"workspace", plan.bytes.workspace}}},
+          {"step_seconds", plan.step_seconds > 0 ? Json(plan.step_seconds) : Json(nullptr)},
+          {"tokens_per_second", plan.tokens_per_second},
+          {"hours", plan.hours},
+          {"usd", plan.usd > 0 ? Json(plan.usd) : Json(nullptr)}};
+}
+
+Json time_json(const EngineTime& time) {
+  Json shares = Json::object();
+  for (size_t i = 0; i < kCauses; ++i)
+    if (time.shares.seconds[i] > 0) shares[std::string(cause_name(static_cast<Cause>(i)))] = time.shares.seconds[i];
+  return {{"step_seconds", time.step_seconds},
+          {"low", time.low},
+          {"high", time.high},
+          {"tokens_per_second_per_device", time.tokens_per_second_per_device},
+          {"mfu", time.mfu},
+          {"hfu", time.hfu},
+          {"flops_convention", "causal attention at half its square; MFU without, HFU with recomputation; dense peak"},
+          {"seconds_by_cause", shares}};
+}
+
+std::string hours_text(double hours) {
+  if (hours < 1.0 / 60) return fmt::format("{:.2f} s", hours * 3600);
+  if (hours < 2) return fmt::format("{:.1f} min", hours * 60);
+  return hours < 96 ? fmt::format("{:.1f} h", hours) : fmt::format("{:.1f} days", hours / 24);
+}
+
+std::string row_text(const LayoutPlan& plan) {
+  return fmt::format("{:>7}{:>12.2f}{:>12.0f}{:>13}{:>11}{:>10.1f}  {}\n", plan.devices(), plan.step_seconds,
+                     plan.tokens_per_second, hours_text(plan.hours),
+                     plan.usd > 0 ? fmt::format("{:.2f}", plan.usd) : "-",
+                     plan.bytes.total() / static_cast<double>(kGiB), layout_text(plan));
+}
+
+std::string search_text(const SearchProblem& problem, const LayoutSearch& found, const EngineTime* time,
+                        double seconds) {
+  std::string text = fmt::format("{} layouts looked at on {} to {} {}, {} fit ({:.2f} s)\n\n",
+                                 format_thousands(found.layouts), problem.least_devices, problem.most_devices,
+                                 problem.device->name, format_thousands(found.fitting), seconds);
+  if (!found.least) return text + "none works: " + found.what_stops + "\n";
+  text += fmt::format("least that works: {} devices: {}\n", found.least->devices(), layout_text(*found.least));
+  if (!found.what_stops.empty()) text += "one fewer: " + found.what_stops + "\n";
+  text += fmt::format("\n{:>7}{:>12}{:>12}{:>13}{:>11}{:>10}  {}\n", "devices", "step s", "tokens/s",
+                      problem.tokens > 0 ? "run" : "step", "USD", "GiB each", "layout (micro-batch × accumulation)");
+  for (const LayoutPlan& plan : found.pareto) text += row_text(plan);
+  if (time != nullptr) {
+    text += fmt::format(
+        "\nthe fastest of these: {:.1f} % MFU, {:.1f} % HFU; a step takes {:.2f} s, 9 of 10 measured "
+        "steps of this kind took {:.2f} to {:.2f}\n",
+        100 * time->mfu, 100 * time->hfu, time->step_seconds, time->low, time->high);
+    for (size_t i = 0; i < kCauses; ++i)
+      if (time->shares.seconds[i] > 0.005 * time->step_seconds)
+        text += fmt::format("  {:<18}{:>6.1f} %\n", cause_name(static_cast<Cause>(i)),
+                            100 * time->shares.seconds[i] / time->step_seconds);
+  }
+  if (problem.usd_per_device_hour <= 0)
+    text += "\nno price for this device is in the catalogue: --price USD, of one device and hour, adds the money\n";
+  return text;
+}
+
+int run_search(const SearchOptions& options) {
+  const Catalog catalog = load_catalog(options.catalog);
+  const SearchProblem problem = problem_of(options, catalog);
+  const auto start = std::chrono::steady_clock::now();
+  const LayoutSearch found = search_layouts(problem);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  std::optional<EngineTime> time;
+  if (!found.pareto.empty()) {
+    const LayoutPlan& fastest = *std::max_element(
+        found.pareto.begin(), found.pareto.end(),
+        [](const LayoutPlan& a, const LayoutPlan& b) { return a.tokens_per_second < b.tokens_per_second; });
+    const EngineRun run = run_of(problem, fastest);
+    TimeQuestion question;
+    question.run = &run;
+    question.device = problem.device;
+    question.habits = problem.habits;
+    question.constants = problem.constants;
+    question.timeline = !options.trace.empty();
+    time = estimate_engine_time(question);
+    if (!options.trace.empty()) write_file_atomically(options.trace, chrome_trace(*time));
+  }
+  if (options.json) {
+    Json pareto = Json::array(), best = Json::array();
+    for (const LayoutPlan& plan : found.pareto) pareto.push_back(plan_json(plan));
+    for (const LayoutPlan& plan : found.best) best.push_back(plan_json(plan));
+    write_json(
+        {{"model", options.model},
+         {"device", problem.device->name},
+         {"device_bytes", problem.device->memory_bytes},
+         {"usd_per_device_hour", problem.usd_per_device_hour > 0 ? Json(problem.usd_per_device_hour) : Json(nullptr)},
+         {"layouts", found.layouts},
+         {"fitting", found.fitting},
+         {"seconds", seconds},
+         {"least", found.least ? plan_json(*found.least) : Json(nullptr)},
+         {"one_fewer", found.what_stops},
+         {"nearest", found.nearest ? plan_json(*found.nearest) : Json(nullptr)},
+         {"pareto", pareto},
+         {"best", best},
+         {"fastest", time ? time_json(*time) : Json(nullptr)}});
+  } else {
+    write_result(search_text(problem, found, time ? &*time : nullptr, seconds));
+  }
+  if (found.least) return 0;
+  throw Error(ErrorKind::does_not_fit, options.devices, found.what_stops.empty() ? "no layout works" : found.what_stops,
+              "more devices, --method lora, a smaller --base, a shorter --seq-len, or a later --deadline");
+}
+
+}  // namespace
+
+Command search_command() {
+  auto options = std::make_shared<SearchOptions>();
+  return {.name = "search",
+          .summary = "every layout on every number of devices: what fits, how long, for how much",
+          .examples =
+              {"plimsoll search llama-3.1-70b --devices h100-80g:1..64 --tokens 1e9 --deadline 72h",
+               "plimsoll search llama-3.1-405b --devices h100-80g:8..16 --method lora --rank 16 --base 4bit --json"},
+          .arguments = {{.name = "MODEL",
+                         .value_name = "MODEL",
+                         .help = "folder, .gguf file, config.json, hub id or a name of the catalogue",
+                         .target = &options->model,
+                         .required = true},
+                        {.name = "--devices",
+                         .value_name = "NAME:FROM..TO",
+                         .help = "a device of `plimsoll devices`, and how many",
+                         .target = &options->devices,
+                         .required = true},
+                        {.name = "--method",
+                         .value_name = "full|lora",
+                         .help = "what is trained [full]",
+                         .target = &options->method},
+                        {.name = "--base",
+                         .value_name = "16bit|8bit|4bit",
+                         .help = "how the base weights of LoRA are stored [16bit]",
+                         .target = &options->base},
+                        {.name = "--rank",
+                         .value_name = "N",
+                         .help = "of LoRA [16]",
+                         .target = &options->rank,
+                         .min = 1,
+                         .max = 65536},
+                        {.name = "--targets",
+                         .value_name = "NAMES",
+                         .help = "what LoRA adapts [all-linear]",
+                         .target = &options->targets},
+                        {.name = "--seq-len",
+                         .value_name = "N",
+                         .help = "tokens of a sequence [4096]",
+                         .target = &options->seq_len,
+                         .min = 1,
+                         .max = 1 << 24},
+                        {.name = "--global-batch",
+                         .value_name = "N",
+                         .help = "sequences of a step [32]",
+                         .target = &options->global_batch,
+                         .min = 1,
+                         .max = 1 << 24},
+                        {.name = "--micro-batch",
+                         .value_name = "N",
+                         .help = "only this one; else all are searched",
+                         .target = &options->micro_batch,
+                         .min = 1,
+                         .max = 1 << 16},
+                        {.name = "--recompute",
+                         .value_name = "none|full",
+                         .help = "only this; else both are searched",
+                         .target = &options->recompute},
+                        {.name = "--tokens",
+                         .value_name = "N",
+                         .help = "of the whole run, as 1e9; without it one step is counted",
+                         .target = &options->tokens,
+                         .min = 1,
+                         .max = 1e18},
+                        {.name = "--deadline",
+                         .value_name = "72h",
+                         .help = "the run may take no longer",
+                         .target = &options->deadline},
+                        {.name = "--price",
+                         .value_name = "USD",
+                         .help = "of one device an hour [the catalogue's cheapest]",
+                         .target = &options->price,
+                         .min = 0,
+                         .max = 1e6},
+                        {.name = "--price-kind",
+                         .value_name = "on_demand|spot",
+                         .help = "which of the catalogue's prices [on_demand]",
+                         .target = &options->price_kind},
+                        {.name = "--price-max",
+                         .value_name = "USD",
+                         .help = "the run may cost no more",
+                         .target = &options->price_max,
+                         .min = 0,
+                         .max = 1e12},
+                        {.name = "--engine",
+                         .value_name = "NAME",
+                         .help = "the stack whose habits count [megatron]",
+                         .target = &options->engine},
+                        {.name = "--trace",
+                         .value_name = "FILE.json",
+                         .help = "write the fastest plan's timeline as a Chrome trace",
+                         .target = &options->trace},
+                        {.name = "--catalog",
+                         .value_name = "DIR",
+                         .help = "your own devices and prices over ours [$PLIMSOLL_CATALOG]",
+                         .target = &options->catalog}},
+          .json = &options->json,
+          .run = [options] { return run_search(*options); }};
+}
+
+}  // namespace plimsoll::cli

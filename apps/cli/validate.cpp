@@ -1,0 +1,103 @@
+#include <fmt/format.h>
+
+#include <chrono>
+#include <memory>
+
+#include "base/csv.h"
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/output.h"
+#include "engines/row_time.h"
+#include "engines/validation.h"
+#include "formats/output_file.h"
+
+namespace plimsoll::cli {
+namespace {
+
+struct ValidateOptions {
+  std::string file, out;
+  bool json = false;
+};
+
+std::string percent(double share) { return fmt::format("{:.2f} %", 100 * share); }
+
+std::string summary_text(const std::vector<ErrorSummary>& summaries) {
+  std::string text = fmt::format("{:<19}{:<44}{:>6}{:>6}{:>10}{:>10}{:>10}{:>10}{:>8}  {}\n", "quantity", "source",
+                                 "used", "not", "median", "p90", "p95", "worst", "inside", "worst row");
+  for (const bool overall : {true, false}) {
+    for (const ErrorSummary& s : summaries) {
+      if (s.source.empty() != overall) continue;
+      std::string source = overall ? "all" : s.source;
+      if (source.size() > 42) source = source.substr(0, 41) + "…";
+      text += fmt::format("{:<19}{:<44}{:>6}{:>6}", s.quantity, source, s.used, s.left_out);
+      if (s.used > 0)
+        text += fmt::format("{:>10}{:>10}{:>10}{:>10}{:>7.0f}%  {}", percent(s.median), percent(s.p90), percent(s.p95),
+                            percent(s.worst), 100.0 * static_cast<double>(s.inside) / static_cast<double>(s.used),
+                            s.worst_id);
+      text += "\n";
+    }
+    if (overall) text += "\n";
+  }
+  text += "\nnot used, and why (all sources)\n";
+  for (const ErrorSummary& s : summaries) {
+    if (!s.source.empty()) continue;
+    for (const auto& [reason, count] : s.reasons) text += fmt::format("  {:<19}{:>5}  {}\n", s.quantity, count, reason);
+  }
+  return text;
+}
+
+Json summary_json(const std::vector<ErrorSummary>& summaries, double seconds) {
+  Json all = Json::array();
+  for (const ErrorSummary& s : summaries) {
+    Json reasons = Json::array();
+    for (const auto& [reason, count] : s.reasons) reasons.push_back({{"reason", reason}, {"rows", count}});
+    all.push_back({{"quantity", s.quantity},
+                   {"source", s.source.empty() ? Json(nullptr) : Json(s.source)},
+                   {"used", s.used},
+                   {"not_used", s.left_out},
+                   {"median", s.median},
+                   {"p90", s.p90},
+                   {"p95", s.p95},
+                   {"worst", s.worst},
+                   {"worst_id", s.worst_id},
+                   {"inside_interval", s.inside},
+                   {"reasons", reasons}});
+  }
+  return {{"summaries", all}, {"seconds", seconds}};
+}
+
+int run_validate(const ValidateOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  const size_t slash = options.file.find_last_of('/');
+  const std::string folder = slash == std::string::npos ? "." : options.file.substr(0, slash);
+  const std::vector<MeasuredRow> rows = read_measured_rows(read_csv(options.file), folder, options.file);
+  const std::vector<ValidatedFigure> figures = validate_rows(rows, make_time_model());
+  if (!options.out.empty()) write_file_atomically(options.out, validation_csv(figures));
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const std::vector<ErrorSummary> summaries = summarize(figures);
+  if (options.json) write_json(summary_json(summaries, seconds));
+  else write_result(summary_text(summaries) + fmt::format("\n{} rows in {:.1f} s\n", rows.size(), seconds));
+  return 0;
+}
+
+}  // namespace
+
+Command validate_command() {
+  auto options = std::make_shared<ValidateOptions>();
+  return {.name = "validate",
+          .summary = "predictions for other engines beside measured runs",
+          .examples = {"plimsoll validate torch_peak.csv", "plimsoll validate published.csv --out rows.csv"},
+          .arguments = {{.name = "FILE.csv",
+                         .value_name = "FILE.csv",
+                         .help = "measured runs, with the columns that docs/engines.md lists",
+                         .target = &options->file,
+                         .required = true},
+                        {.name = "--out",
+                         .value_name = "ROWS.csv",
+                         .help = "write one row a figure: id, quantity, measured, predicted, low, high, used, reason",
+                         .target = &options->out}},
+          .json = &options->json,
+          .run = [options] { return run_validate(*options); }};
+}
+
+}  // namespace plimsoll::cli

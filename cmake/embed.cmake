@@ -1,0 +1,35 @@
+# plimsoll_embed(TARGET): embeds the tables of catalog/ (*.csv) into TARGET, as cost/catalog_text.cpp reads them.
+# Run as a script (cmake -P) with FOLDER and OUT it writes that source file.
+if(CMAKE_SCRIPT_MODE_FILE)
+  file(GLOB names RELATIVE ${FOLDER} ${FOLDER}/*.csv)
+  list(SORT names)
+  set(text "// Made from catalog/ by cmake/embed.cmake.\n#include \"cost/catalog_text.h\"\n\n")
+  string(APPEND text "namespace plimsoll::detail {\nconst CatalogText kCatalogTexts[] = {\n")
+  foreach(name ${names})
+    file(READ ${FOLDER}/${name} content)
+    # A literal may be 64 KiB at most everywhere: longer tables are written as several that join.
+    string(LENGTH "${content}" length)
+    string(APPEND text "{\"${name}\",\n")
+    set(at 0)
+    while(at LESS length)
+      string(SUBSTRING "${content}" ${at} 12000 part)
+      string(APPEND text "R\"csv(${part})csv\"\n")
+      math(EXPR at "${at} + 12000")
+    endwhile()
+    string(APPEND text "},\n")
+  endforeach()
+  list(LENGTH names count)
+  string(APPEND text "};\nconst size_t kCatalogTextCount = ${count};\n}  // namespace plimsoll::detail\n")
+  file(WRITE ${OUT} "${text}")
+  return()
+endif()
+
+function(plimsoll_embed target)
+  set(folder ${CMAKE_SOURCE_DIR}/catalog)
+  set(table ${CMAKE_BINARY_DIR}/catalog_texts.cpp)
+  file(GLOB files CONFIGURE_DEPENDS ${folder}/*.csv)
+  add_custom_command(OUTPUT ${table} DEPENDS ${files} ${CMAKE_SOURCE_DIR}/cmake/embed.cmake
+    COMMAND ${CMAKE_COMMAND} -DFOLDER=${folder} -DOUT=${table} -P ${CMAKE_SOURCE_DIR}/cmake/embed.cmake
+    COMMENT "Embedding the tables of the catalogue")
+  target_sources(${target} PRIVATE ${table})
+endfunction()

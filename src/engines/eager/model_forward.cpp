@@ -1,0 +1,484 @@
+// The forward passes of transformers' modelling code, as far as tensors live: a local of Python is a local here, and a
+// temporary of an expression dies where CPython drops it.
+#include "base/error.h"
+#include "engines/eager/attention.h"
+#include "engines/eager/fsdp2.h"
+#include "engines/eager/model.h"
+#include "engines/eager/model_parts.h"
+
+namespace plimsoll::eager {
+namespace {
+
+// Releases what a function's locals hold, in CPython's order.
+template <typename... T>
+void drop(T&... tensors) {
+  (tensors.reset(), ...);
+}
+
+Tensor rms_norm(Torch& t, const Model& model, const Norm& norm, const Tensor& x) {
+  const bool gemma = rms_style(*model.config).gemma_norm;
+  Tensor hidden = to(t, x, Type::f32);
+  Tensor squares = pow_scalar(t, hidden, true);
+  Tensor variance = mean_columns(t, squares);
+  squares.reset();
+  Tensor shifted = add_scalar(t, variance);
+  if (gemma) variance.reset();
+  Tensor root = rsqrt(t, shifted);
+  shifted.reset();
+  {
+    Tensor product = mul(t, hidden, root);
+    root.reset();
+    hidden = std::move(product);
+  }
+  if (gemma) {  // x · (1 + w), all in f32
+    Tensor wide = to(t, norm.weight->tensor, Type::f32);
+    Tensor one_plus = add_scalar(t, wide);
+    wide.reset();
+    Tensor product = mul(t, hidden, one_plus);
+    one_plus.reset();
+    hidden = std::move(product);
+    Tensor y = to(t, hidden, x.type);
+    return y;
+  }
+  Tensor narrow = to(t, hidden, x.type);
+  Tensor y = mul(t, norm.weight->tensor, narrow);
+  drop(narrow, hidden, variance);
+  return y;
+}
+
+Tensor plain_layer_norm(Torch& t, const Norm& norm, const Tensor& x) {
+  return layer_norm(t, x, norm.weight ? &norm.weight->tensor : nullptr, norm.bias ? &norm.bias->tensor : nullptr);
+}
+
+// x·(half of the angles): (x * cos) + (rotate_half(x) * sin)
+Tensor rotate(Torch& t, const Tensor& x, const Tensor& cos, const Tensor& sin) {
+  Tensor straight = mul(t, x, cos);
+  Tensor turned;
+  {
+    const Tensor first = slice(t, x, x.cols / 2);
+    const Tensor second = slice(t, x, x.cols - x.cols / 2);
+    Tensor minus = neg(t, second);
+    turned = cat(t, minus, first);
+  }
+  Tensor crossed = mul(t, turned, sin);
+  turned.reset();
+  Tensor y = add(t, straight, crossed);
+  straight.reset();
+  crossed.reset();
+  return y;
+}
+
+// GELU as a formula in Python: gelu_new.
+Tensor gelu_new(Torch& t, const Tensor& x) {
+  Tensor half = mul_scalar(t, x);
+  Tensor cube = pow_scalar(t, x, false);
+  Tensor part = mul_scalar(t, cube);
+  cube.reset();
+  Tensor sum = add(t, x, part);
+  part.reset();
+  Tensor inner = mul_scalar(t, sum);
+  sum.reset();
+  Tensor bend = tanh(t, inner);
+  inner.reset();
+  Tensor outer = add_scalar(t, bend);
+  bend.reset();
+  return mul(t, half, outer);
+}
+
+Tensor activate(Torch& t, const Model& model, const Tensor& x) {
+  const std::string& name = model.config->activation;
+  if (name == "gelu_new" || name == "gelu_fast") return gelu_new(t, x);
+  return activation(t, x, name == "relu" ? "relu" : name == "silu" ? "silu" : "gelu");
+}
+
+Tensor gated_mlp(Torch& t, const Model& model, const Layer& layer, const Tensor& x) {
+  if (rms_style(*model.config).fused) {
+    Tensor up_states = apply_linear(t, model, layer.gate_up, x);
+    const int64_t half[] = {up_states.cols / 2, up_states.cols / 2};
+    std::vector<Tensor> parts = split(t, up_states, half);
+    Tensor gate = std::move(parts[0]);
+    up_states = std::move(parts[1]);
+    parts.clear();
+    Tensor active = activate(t, model, gate);
+    up_states = mul(t, up_states, active);
+    active.reset();
+    return apply_linear(t, model, layer.down, up_states);
+  }
+  Tensor gate = apply_linear(t, model, layer.gate, x);
+  Tensor active = activate(t, model, gate);
+  gate.reset();
+  Tensor up = apply_linear(t, model, layer.up, x);
+  Tensor product = mul(t, active, up);
+  active.reset();
+  up.reset();
+  return apply_linear(t, model, layer.down, product);
+}
+
+// Experts by grouped products: rows sorted by expert, chosen rows for each token.
+Tensor expert_mlp(Torch& t, const Model& model, const Layer& layer, const Tensor& x);
+
+// q, k and v of a fused projection: views, whose gradients are filled into zeros or joined.
+struct Heads {
+  Tensor q, k, v;
+};
+
+Tensor rms_attention(Torch& t, const Model& model, const Layer& layer, const Tensor& x, const Tensor& cos,
+                     const Tensor& sin, const Tensor& mask) {
+  const ModelConfig& c = *model.config;
+  const RmsStyle style = rms_style(c);
+  const int64_t tokens = x.rows, q_width = c.heads * c.head_dim, kv_width = c.kv_heads * c.head_dim;
+  Tensor query, key, value;
+  Tensor qkv;
+  if (style.fused) {
+    qkv = apply_linear(t, model, layer.qkv, x);
+    query = slice(t, qkv, q_width);
+    key = slice(t, qkv, kv_width);
+    value = slice(t, qkv, kv_width);
+    query = copied_on_return(t, query);
+    key = copied_on_return(t, key);
+    query = view(query, tokens * c.heads, c.head_dim);
+    key = view(key, tokens * c.kv_heads, c.head_dim);
+  } else {
+    const auto project = [&](const Linear& linear, const Norm& norm, int64_t heads) {
+      Tensor y = apply_linear(t, model, linear, x);
+      if (style.wide_norms) y = rms_norm(t, model, norm, y);
+      if (style.head_norms) {
+        y = copied_on_return(t, view(y, tokens * heads, c.head_dim));
+        y = rms_norm(t, model, norm, y);
+      } else {
+        y = copied_on_return(t, y);
+      }
+      return view(y, tokens * heads, c.head_dim);
+    };
+    query = project(layer.q, layer.q_norm, c.heads);
+    key = project(layer.k, layer.k_norm, c.kv_heads);
+    value = apply_linear(t, model, layer.v, x);
+  }
+  if (c.positions == PositionKind::rotary) {
+    const int64_t rotary = c.rotary_dim();
+    const auto turn = [&](const Tensor& head) {
+      if (style.fused) {  // rotated and passed parts, joined even when nothing passes
+        Tensor turned_part = rotate(t, slice(t, head, rotary), cos, sin);
+        if (rotary == head.cols) return cat(t, std::span<const Tensor>(&turned_part, 1));
+        return cat(t, turned_part, slice(t, head, head.cols - rotary));
+      }
+      return rotate(t, head, cos, sin);
+    };
+    Tensor q_turned = turn(query);
+    Tensor k_turned = turn(key);
+    query = std::move(q_turned);
+    key = std::move(k_turned);
+  }
+  query = view(query, tokens, q_width);
+  key = view(key, tokens, kv_width);
+  Tensor out = attention(t, model, query, key, value, mask, style.fused);
+  Tensor y = apply_linear(t, model, layer.o, out);
+  drop(qkv, query, key, value, out);
+  return y;
+}
+
+Tensor rms_layer(Torch& t, const Model& model, const Layer& layer, const Tensor& x, const Tensor& cos,
+                 const Tensor& sin, const Tensor& mask) {
+  const RmsStyle style = rms_style(*model.config);
+  const bool moe = layer.experts.router != nullptr;
+  Tensor residual = x;
+  Tensor hidden = style.post_only ? x : rms_norm(t, model, layer.norm[0], x);
+  t.module = "self_attn";
+  hidden = rms_attention(t, model, layer, hidden, cos, sin, mask);
+  t.module = "layer";
+  if (style.post_only) hidden = rms_norm(t, model, layer.norm[0], hidden);
+  if (style.sandwich) hidden = rms_norm(t, model, layer.norm[1], hidden);
+  if (model.config->residual_multiplier != 1.0) hidden = mul_scalar(t, hidden);
+  hidden = add(t, residual, hidden);
+  residual = hidden;
+  if (!style.post_only) hidden = rms_norm(t, model, layer.norm[style.sandwich ? 2 : 1], hidden);
+  t.module = "mlp";
+  hidden = moe ? expert_mlp(t, model, layer, hidden) : gated_mlp(t, model, layer, hidden);
+  t.module = "layer";
+  if (style.post_only) hidden = rms_norm(t, model, layer.norm[1], hidden);
+  if (style.sandwich) hidden = rms_norm(t, model, layer.norm[3], hidden);
+  if (model.config->residual_multiplier != 1.0) hidden = mul_scalar(t, hidden);
+  hidden = add(t, residual, hidden);
+  return hidden;
+}
+
+Tensor expert_mlp(Torch& t, const Model& model, const Layer& layer, const Tensor& x) {
+  const MixtureConfig& m = model.config->mixture;
+  const int64_t pairs = x.rows * m.chosen;
+  Tensor logits = linear(t, x, layer.experts.router->tensor, nullptr, m.experts);
+  Tensor probabilities = softmax(t, logits, Type::f32);
+  Tensor top = slice(t, probabilities, m.chosen);  // topk: values and indices
+  const Tensor values = clone(t, top, "topk.default");
+  const Tensor indices = t.make(x.rows, m.chosen, Type::i64, "topk.default");
+  Tensor weights = to(t, values, logits.type);
+  top.reset();
+  Tensor selected = repeat(t, x, 1);
+  selected = view(selected, x.rows, x.cols);
+  Tensor rows = t.make(pairs, x.cols, x.type, "index.Tensor");
+  rows.node = selected.node;
+  Tensor gate_up = linear(t, rows, layer.experts.gate_up->tensor, nullptr, 2 * m.width);
+  const int64_t half[] = {m.width, m.width};
+  std::vector<Tensor> parts = split(t, gate_up, half);
+  Tensor active = activate(t, model, parts[0]);
+  Tensor product = mul(t, active, parts[1]);
+  active.reset();
+  Tensor down = linear(t, product, layer.experts.down->tensor, nullptr, x.cols);
+  Tensor weighted = mul(t, down, view(weights, pairs, 1));
+  return add_scalar(t, view(weighted, x.rows, x.cols));
+}
+
+// --- the families with LayerNorm ------------------------------------------------------------------------------------
+
+Tensor plain_mlp(Torch& t, const Model& model, const Layer& layer, const Tensor& x) {
+  Tensor hidden = apply_linear(t, model, layer.up, x);
+  hidden = activate(t, model, hidden);
+  return apply_linear(t, model, layer.down, hidden);
+}
+
+bool drops_out(const ModelConfig& c) { return c.architecture == "gpt2" || c.architecture == "opt"; }
+
+Tensor layer_norm_attention(Torch& t, const Model& model, const Layer& layer, const Tensor& x, const Tensor& cos,
+                            const Tensor& sin, const Tensor& mask) {
+  const ModelConfig& c = *model.config;
+  const LayerNormStyle style = layer_norm_style(c);
+  const int64_t tokens = x.rows, q_width = c.heads * c.head_dim, kv_width = c.kv_heads * c.head_dim;
+  const bool rotary = c.positions == PositionKind::rotary;
+  Tensor query, key, value;
+  if (style.fused) {
+    Tensor qkv = apply_linear(t, model, layer.qkv, x);
+    if (!style.gpt2) qkv = copied_on_return(t, qkv);
+    const int64_t widths[] = {q_width, kv_width, kv_width};
+    std::vector<Tensor> parts = split(t, qkv, widths);
+    query = parts[0];
+    key = parts[1];
+    value = parts[2];
+  } else if (style.opt) {
+    query = apply_linear(t, model, layer.q, x);
+    query = mul_scalar(t, query);
+    key = apply_linear(t, model, layer.k, x);
+    value = apply_linear(t, model, layer.v, x);
+  } else {
+    query = copied_on_return(t, apply_linear(t, model, layer.q, x));
+    key = copied_on_return(t, apply_linear(t, model, layer.k, x));
+    value = apply_linear(t, model, layer.v, x);
+  }
+  bool joined = false;
+  if (rotary) {
+    const int64_t turned = c.rotary_dim();
+    joined = turned < c.head_dim;
+    const auto part = [&](const Tensor& x_all, int64_t heads, bool first) {
+      const Tensor by_head = view(x_all, tokens * heads, c.head_dim);
+      return slice(t, by_head, first ? turned : c.head_dim - turned);
+    };
+    if (joined) {
+      const Tensor q_rot = part(query, c.heads, true), q_pass = part(query, c.heads, false);
+      const Tensor k_rot = part(key, c.kv_heads, true), k_pass = part(key, c.kv_heads, false);
+      Tensor q_turned = rotate(t, q_rot, cos, sin);
+      Tensor k_turned = rotate(t, k_rot, cos, sin);
+      q_turned = cat(t, q_turned, q_pass);
+      k_turned = cat(t, k_turned, k_pass);
+      query = view(q_turned, tokens, q_width);
+      key = view(k_turned, tokens, kv_width);
+    } else {
+      Tensor q_turned = rotate(t, view(query, tokens * c.heads, c.head_dim), cos, sin);
+      Tensor k_turned = rotate(t, view(key, tokens * c.kv_heads, c.head_dim), cos, sin);
+      query = view(q_turned, tokens, q_width);
+      key = view(k_turned, tokens, kv_width);
+    }
+  }
+  Tensor out = attention(t, model, query, key, value, mask, joined);
+  out = apply_linear(t, model, layer.o, out);
+  return out;
+}
+
+Tensor layer_norm_layer(Torch& t, const Model& model, const Layer& layer, const Tensor& x, const Tensor& cos,
+                        const Tensor& sin, const Tensor& mask) {
+  const ModelConfig& c = *model.config;
+  const LayerNormStyle style = layer_norm_style(c);
+  if (c.parallel_residual || style.one_norm) {
+    Tensor normed = plain_layer_norm(t, layer.norm[0], x);
+    t.module = "self_attn";
+    Tensor attended = layer_norm_attention(t, model, layer, normed, cos, sin, mask);
+    t.module = "mlp";
+    if (!style.one_norm) normed = plain_layer_norm(t, layer.norm[1], x);
+    Tensor mlp = plain_mlp(t, model, layer, normed);
+    t.module = "layer";
+    normed.reset();
+    Tensor sum = add(t, mlp, attended);
+    return add(t, sum, x);
+  }
+  Tensor residual = x;
+  Tensor hidden = c.norm_before ? plain_layer_norm(t, layer.norm[0], x) : x;
+  t.module = "self_attn";
+  Tensor attended = layer_norm_attention(t, model, layer, hidden, cos, sin, mask);
+  t.module = "layer";
+  if (drops_out(c)) attended = dropout(t, attended);
+  hidden = add(t, residual, attended);
+  if (style.opt) attended.reset();
+  if (!c.norm_before) hidden = plain_layer_norm(t, layer.norm[0], hidden);
+  residual = hidden;
+  if (c.norm_before) hidden = plain_layer_norm(t, layer.norm[1], hidden);
+  t.module = "mlp";
+  Tensor mlp;
+  if (style.opt) {
+    hidden = apply_linear(t, model, layer.up, hidden);
+    hidden = activate(t, model, hidden);
+    hidden = apply_linear(t, model, layer.down, hidden);
+    if (drops_out(c)) hidden = dropout(t, hidden);
+    mlp = std::move(hidden);
+  } else {
+    mlp = plain_mlp(t, model, layer, hidden);
+    if (drops_out(c)) mlp = dropout(t, mlp);
+  }
+  t.module = "layer";
+  hidden = add(t, residual, mlp);
+  if (!c.norm_before) hidden = plain_layer_norm(t, layer.norm[1], hidden);
+  return hidden;
+}
+
+}  // namespace
+
+Tensor apply_layer(Torch& t, const Model& model, size_t index, const Tensor& input, const Tensor& cos,
+                   const Tensor& sin, const Tensor& mask) {
+  t.module = "layer";
+  Tensor x = input;
+  Fsdp2* sharding = model.sharding;
+  if (sharding) {
+    sharding->before_forward(index);
+    x = on_gradient(t, input, [sharding, index] { sharding->after_backward(index); });
+  }
+  Tensor y = is_rms_family(*model.config) ? rms_layer(t, model, model.layers[index], x, cos, sin, mask)
+                                          : layer_norm_layer(t, model, model.layers[index], x, cos, sin, mask);
+  if (sharding) {
+    sharding->after_forward(index);
+    y = on_gradient(t, y, [sharding, index] { sharding->before_backward(index); });
+  }
+  t.module = {};
+  return y;
+}
+
+namespace {
+
+// What the decoder returns: the last hidden states.
+Tensor decode(Torch& t, Model& model, const Tensor& ids) {
+  const ModelConfig& c = *model.config;
+  const EngineRecipe& r = model.recipe;
+  const int64_t seq = r.seq_len;
+  t.module = "embedding";
+  Tensor embedded = embedding(t, ids, model.embedding->tensor);
+  if (rms_style(c).scaled_embedding || c.embedding_multiplier != 1.0) embedded = mul_scalar(t, embedded);
+  // With recomputed layers under frozen weights the embedding's result is made a leaf that wants a gradient; the graph
+  // holds it to the end.
+  if (r.recompute == RecomputeKind::full && r.method != TuneMethod::full && !embedded.requires_grad()) {
+    std::shared_ptr<Node> leaf = t.node("AccumulateGrad");
+    leaf->saved.push_back([held = embedded] { return held; });
+    leaf->apply = [](Node&, auto&, auto&) {};
+    embedded.node = std::move(leaf);
+  }
+  Tensor positions;
+  Tensor hidden;
+  Tensor cos, sin, mask;
+  Tensor position_rows;
+  if (c.positions == PositionKind::learned) {
+    Tensor ones;
+    if (c.architecture == "opt") {
+      ones = t.make(ids.numel(), 1, Type::f32, "ones.default");
+      Tensor sums = t.make(ids.numel(), 1, Type::f32, "cumsum.default");
+      Tensor products = t.make(ids.numel(), 1, Type::f32, "mul.Tensor");
+      Tensor less = t.make(ids.numel(), 1, Type::f32, "sub.Tensor");
+      products.reset();
+      positions = t.make(ids.numel(), 1, Type::i64, "_to_copy.default");
+      less.reset();
+      sums.reset();
+      const Tensor shifted = t.make(ids.numel(), 1, Type::i64, "add.Tensor");
+      position_rows = embedding(t, shifted, model.positions->tensor);
+    } else {
+      Tensor range = t.make(seq, 1, Type::i64, "arange.default");
+      positions = t.make(seq, 1, Type::i64, "add.Tensor");
+      range.reset();
+      position_rows = embedding(t, positions, model.positions->tensor);
+    }
+    hidden = add(t, embedded, position_rows);
+    if (c.architecture == "gpt2") hidden = dropout(t, hidden);
+  } else {
+    Tensor range = t.make(seq, 1, Type::i64, "arange.default");
+    positions = t.make(seq, 1, Type::i64, "add.Tensor");
+    range.reset();
+    mask = causal_mask(t, model, embedded.type);
+    hidden = embedded;
+    const int64_t turned = c.rotary_dim();
+    Tensor wide = t.make(seq, 1, Type::f32, "_to_copy.default");
+    Tensor freqs = t.make(seq, turned / 2, Type::f32, "mul.Tensor");
+    wide.reset();
+    Tensor both = t.make(seq, turned, Type::f32, "cat.default");
+    const auto table = [&](std::string_view op) {
+      const Tensor raw = t.make(seq, turned, Type::f32, op);
+      return t.make(seq, turned, Type::f32, "mul.Tensor");
+    };
+    Tensor cos_wide = table("cos.default");
+    Tensor sin_wide = table("sin.default");
+    cos = to(t, cos_wide, embedded.type);
+    sin = to(t, sin_wide, embedded.type);
+    drop(freqs, both, cos_wide, sin_wide);
+  }
+  t.module = {};
+  for (size_t i = 0; i < model.layers.size(); ++i) {
+    if (r.recompute == RecomputeKind::full) {
+      hidden = checkpoint(t, hidden, [&t, &model, i, cos, sin, mask, positions](const Tensor& x) {
+        return apply_layer(t, model, i, x, cos, sin, mask);
+      });
+    } else {
+      hidden = apply_layer(t, model, i, hidden, cos, sin, mask);
+    }
+  }
+  t.module = "norm";
+  if (c.final_norm)
+    hidden =
+        is_rms_family(c) ? rms_norm(t, model, model.final_norm, hidden) : plain_layer_norm(t, model.final_norm, hidden);
+  t.module = {};
+  return hidden;
+}
+
+}  // namespace
+
+Tensor forward_loss(Torch& t, Model& model, const Tensor& ids) {
+  const ModelConfig& c = *model.config;
+  t.autocast = model.amp;
+  t.autocast_type = compute_type(model.recipe);
+  Tensor loss;
+  Fsdp2* sharding = model.sharding;
+  if (sharding) sharding->before_forward(sharding->root());
+  {
+    Tensor hidden = decode(t, model, ids);
+    t.module = "head";
+    Tensor logits = apply_linear(t, model, model.head, hidden);
+    if (c.logits_softcap > 0) {
+      logits = mul_scalar(t, logits, "div.Tensor");
+      logits = tanh(t, logits);
+      logits = mul_scalar(t, logits);
+    }
+    if (c.logits_divisor != 1.0) logits = mul_scalar(t, logits, "div.Tensor");
+    t.module = "loss";
+    {
+      Tensor wide = to(t, logits, Type::f32);
+      Tensor labels = t.make(model.recipe.micro_batch, model.recipe.seq_len + 1, Type::i64, "constant_pad_nd.default");
+      if (model.recipe.micro_batch > 1) labels = t.make(ids.rows, 1, Type::i64, "clone.default");
+      Tensor likelihood = log_softmax(t, wide);
+      loss = nll_loss(t, likelihood, labels);
+      likelihood.reset();
+      wide.reset();
+    }
+    if (sharding) {
+      sharding->after_forward(sharding->root());
+      loss = on_gradient(t, loss, [sharding] { sharding->before_backward(sharding->root()); });
+    }
+    hidden.reset();
+    logits.reset();
+  }
+  t.module = {};
+  t.autocast = false;
+  t.cast_cache.clear();
+  return loss;
+}
+
+}  // namespace plimsoll::eager

@@ -1,0 +1,555 @@
+#include "engines/eager/torch_ops.h"
+
+namespace plimsoll::eager {
+namespace {
+
+// The node of a result, when a gradient can flow; `operands` in the order of PyTorch's signature.
+std::shared_ptr<Node> record(Torch& t, std::string_view name, std::initializer_list<const Tensor*> operands) {
+  if (!t.grad_enabled) return nullptr;
+  bool any = false;
+  for (const Tensor* x : operands) any = any || x->requires_grad();
+  if (!any) return nullptr;
+  std::shared_ptr<Node> node = t.node(name);
+  for (const Tensor* x : operands) t.edge(*node, *x);
+  return node;
+}
+
+// One result each way, nothing saved.
+Tensor plain(Torch& t, const Tensor& x, std::string_view op, std::string_view node_name, std::string_view back) {
+  std::shared_ptr<Node> node = record(t, node_name, {&x});
+  Tensor y = t.make(x.rows, x.cols, x.type, op);
+  if (node) {
+    node->apply = [&t, back](Node&, auto& in, auto& out) { out[0] = t.make(in[0].rows, in[0].cols, in[0].type, back); };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+}  // namespace
+
+Tensor view(Tensor x, int64_t rows, int64_t cols) {
+  x.rows = rows;
+  x.cols = cols;
+  return x;
+}
+
+Type promote(Type a, Type b) {
+  if (a == b) return a;
+  return Type::f32;
+}
+
+Tensor to(Torch& t, const Tensor& x, Type type) {
+  if (x.type == type) return x;
+  std::shared_ptr<Node> node = record(t, "ToCopyBackward0", {&x});
+  Tensor y = t.make(x.rows, x.cols, type, "_to_copy.default");
+  if (node) {
+    node->apply = [&t, from = x.type](Node&, auto& in, auto& out) {
+      out[0] = t.make(in[0].rows, in[0].cols, from, "_to_copy.default");
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+Tensor lowered(Torch& t, const Tensor& x) {
+  if (!t.autocast || x.type == t.autocast_type || x.type == Type::i64) return x;
+  const bool leaf = x.node && x.node->leaf && x.type == Type::f32;
+  if (!leaf) return to(t, x, t.autocast_type);
+  const auto found = t.cast_cache.find(x.storage->id);
+  if (found != t.cast_cache.end()) return found->second;
+  Tensor y = to(t, x, t.autocast_type);
+  t.cast_cache.emplace(x.storage->id, y);
+  return y;
+}
+
+Tensor raised(Torch& t, const Tensor& x) { return t.autocast && is_half(x.type) ? to(t, x, Type::f32) : x; }
+
+Tensor mul(Torch& t, const Tensor& a, const Tensor& b) {
+  std::shared_ptr<Node> node = record(t, "MulBackward0", {&a, &b});
+  int a_saved = -1, b_saved = -1;
+  if (node) {
+    int next = 0;
+    if (node->wants(0)) t.save(*node, b), b_saved = next++;
+    if (node->wants(1)) t.save(*node, a), a_saved = next++;
+  }
+  Tensor y = t.make(std::max(a.rows, b.rows), std::max(a.cols, b.cols), promote(a.type, b.type), "mul.Tensor");
+  if (node) {
+    node->apply = [&t, a_saved, b_saved](Node& n, auto& in, auto& out) {
+      const Tensor other_b = b_saved >= 0 ? n.saved[static_cast<size_t>(b_saved)]() : Tensor{};
+      const Tensor other_a = a_saved >= 0 ? n.saved[static_cast<size_t>(a_saved)]() : Tensor{};
+      const Tensor& g = in[0];
+      if (n.wants(0)) out[0] = t.make(g.rows, g.cols, promote(g.type, other_b.type), "mul.Tensor");
+      if (n.wants(1)) out[1] = t.make(g.rows, g.cols, promote(g.type, other_a.type), "mul.Tensor");
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+Tensor add(Torch& t, const Tensor& a, const Tensor& b) {
+  std::shared_ptr<Node> node = record(t, "AddBackward0", {&a, &b});
+  Tensor y = t.make(std::max(a.rows, b.rows), std::max(a.cols, b.cols), promote(a.type, b.type), "add.Tensor");
+  if (node) {
+    node->apply = [](Node& n, auto& in, auto& out) {
+      if (n.wants(0)) out[0] = in[0];
+      if (n.wants(1)) out[1] = in[0];
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+Tensor mul_scalar(Torch& t, const Tensor& x, std::string_view name) {
+  return plain(t, x, name, name == "div.Tensor" ? "DivBackward0" : "MulBackward0", name);
+}
+
+Tensor add_scalar(Torch& t, const Tensor& x) {
+  std::shared_ptr<Node> node = record(t, "AddBackward0", {&x});
+  Tensor y = t.make(x.rows, x.cols, x.type, "add.Tensor");
+  if (node) {
+    node->apply = [](Node&, auto& in, auto& out) { out[0] = in[0]; };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+Tensor pow_scalar(Torch& t, const Tensor& input, bool square) {
+  const Tensor x = raised(t, input);
+  (void)square;
+  std::shared_ptr<Node> node = record(t, "PowBackward0", {&x});
+  if (node) t.save(*node, x);
+  Tensor y = t.make(x.rows, x.cols, x.type, "pow.Tensor_Scalar");
+  if (node) {
+    node->apply = [&t](Node& n, auto& in, auto& out) {
+      const Tensor x_saved = n.saved[0]();
+      Tensor power = t.make(x_saved.rows, x_saved.cols, x_saved.type, "pow.Tensor_Scalar");
+      Tensor scaled = t.make(x_saved.rows, x_saved.cols, x_saved.type, "mul.Scalar");
+      out[0] = t.make(x_saved.rows, x_saved.cols, promote(in[0].type, x_saved.type), "mul.Tensor");
+      scaled.reset();
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+Tensor mean_columns(Torch& t, const Tensor& x) {
+  std::shared_ptr<Node> node = record(t, "MeanBackward1", {&x});
+  Tensor y = t.make(x.rows, 1, x.type, "mean.dim");
+  if (node) {
+    node->apply = [&t, rows = x.rows, cols = x.cols](Node&, auto& in, auto& out) {
+      out[0] = t.make(rows, cols, in[0].type, "div.Scalar");
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+Tensor rsqrt(Torch& t, const Tensor& x) {
+  std::shared_ptr<Node> node = record(t, "RsqrtBackward0", {&x});
+  Tensor y = t.make(x.rows, x.cols, x.type, "rsqrt.default");
+  if (node) {
+    t.save(*node, y);
+    node->apply = [&t](Node& n, auto& in, auto& out) {
+      const Tensor y_saved = n.saved[0]();
+      Tensor power = t.make(y_saved.rows, y_saved.cols, y_saved.type, "pow.Tensor_Scalar");
+      Tensor scaled = t.make(y_saved.rows, y_saved.cols, y_saved.type, "mul.Scalar");
+      out[0] = t.make(in[0].rows, in[0].cols, in[0].type, "mul.Tensor");
+      scaled.reset();
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+Tensor neg(Torch& t, const Tensor& x) { return plain(t, x, "neg.default", "NegBackward0", "neg.default"); }
+
+Tensor tanh(Torch& t, const Tensor& x) {
+  std::shared_ptr<Node> node = record(t, "TanhBackward0", {&x});
+  Tensor y = t.make(x.rows, x.cols, x.type, "tanh.default");
+  if (node) {
+    t.save(*node, y);
+    node->apply = [&t](Node& n, auto& in, auto& out) {
+      const Tensor y_saved = n.saved[0]();
+      out[0] = t.make(in[0].rows, in[0].cols, in[0].type, "tanh_backward.default");
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+Tensor activation(Torch& t, const Tensor& x, std::string_view name) {
+  const bool relu = name == "relu";
+  const std::string_view op = relu ? "relu.default" : name == "silu" ? "silu.default" : "gelu.default";
+  const std::string_view back = relu             ? "threshold_backward.default"
+                                : name == "silu" ? "silu_backward.default"
+                                                 : "gelu_backward.default";
+  std::shared_ptr<Node> node = record(t,
+                                      relu             ? "ReluBackward0"
+                                      : name == "silu" ? "SiluBackward0"
+                                                       : "GeluBackward0",
+                                      {&x});
+  if (node && !relu) t.save(*node, x);
+  Tensor y = t.make(x.rows, x.cols, x.type, op);
+  if (node) {
+    if (relu) t.save(*node, y);
+    node->apply = [&t, back](Node& n, auto& in, auto& out) {
+      const Tensor saved = n.saved[0]();
+      out[0] = t.make(in[0].rows, in[0].cols, in[0].type, back);
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+Tensor dropout(Torch& t, const Tensor& x) {
+  std::shared_ptr<Node> node = record(t, "NativeDropoutBackward0", {&x});
+  Tensor y = t.make(x.rows, x.cols, x.type, "native_dropout.default");
+  const Tensor mask = t.make(x.rows, x.cols, Type::boolean, "native_dropout.default");
+  if (node) {
+    t.save(*node, mask);
+    node->apply = [&t](Node& n, auto& in, auto& out) {
+      const Tensor saved = n.saved[0]();
+      out[0] = t.make(in[0].rows, in[0].cols, in[0].type, "native_dropout_backward.default");
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+Tensor clone(Torch& t, const Tensor& x, std::string_view name) {
+  std::shared_ptr<Node> node = record(t, "CloneBackward0", {&x});
+  Tensor y = t.make(x.rows, x.cols, x.type, name);
+  if (node) {
+    node->apply = [](Node&, auto& in, auto& out) { out[0] = in[0]; };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+Tensor copied_on_return(Torch& t, const Tensor& x) {
+  std::shared_ptr<Node> node = record(t, "ViewBackward0", {&x});
+  Tensor y = x;
+  y.output = 0;
+  if (node) {
+    node->apply = [&t](Node&, auto& in, auto& out) {
+      out[0] = t.make(in[0].rows, in[0].cols, in[0].type, "clone.default");
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+Tensor on_gradient(Torch& t, const Tensor& x, std::function<void()> action) {
+  std::shared_ptr<Node> node = record(t, "RegisterPostBackwardFunctionBackward", {&x});
+  if (!node) return x;
+  node->apply = [action = std::move(action)](Node&, auto& in, auto& out) {
+    action();
+    out[0] = in[0];
+  };
+  Tensor y = x;
+  y.node = std::move(node);
+  y.output = 0;
+  return y;
+}
+
+Tensor slice(Torch& t, const Tensor& x, int64_t cols) {
+  std::shared_ptr<Node> node = record(t, "SliceBackward0", {&x});
+  Tensor y = view(x, x.rows, cols);
+  y.node = nullptr;
+  y.output = 0;
+  if (node) {
+    node->apply = [&t, all = x.cols](Node&, auto& in, auto& out) {
+      out[0] = t.make(in[0].rows, all, in[0].type, "slice_backward.default");
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+std::vector<Tensor> split(Torch& t, const Tensor& x, std::span<const int64_t> cols) {
+  std::shared_ptr<Node> node = record(t, "SplitBackward0", {&x});
+  std::vector<Tensor> parts;
+  for (const int64_t width : cols) {
+    Tensor y = view(x, x.rows, width);
+    y.node = node;
+    y.output = static_cast<int>(parts.size());
+    parts.push_back(std::move(y));
+  }
+  if (node) {
+    node->inputs = static_cast<int>(cols.size());
+    node->apply = [&t, rows = x.rows, all = x.cols](Node&, auto& in, auto& out) {
+      Type type = Type::f32;
+      for (const Tensor& grad : in)
+        if (grad.defined()) type = grad.type;
+      out[0] = t.make(rows, all, type, "cat.default");
+    };
+  }
+  return parts;
+}
+
+Tensor cat(Torch& t, std::span<const Tensor> parts) {
+  std::shared_ptr<Node> node;
+  bool any = false;
+  for (const Tensor& part : parts) any = any || part.requires_grad();
+  if (t.grad_enabled && any) {
+    node = t.node("CatBackward0");
+    for (const Tensor& part : parts) t.edge(*node, part);
+  }
+  int64_t cols = 0;
+  for (const Tensor& part : parts) cols += part.cols;
+  Tensor y = t.make(parts[0].rows, cols, parts[0].type, "cat.default");
+  if (node) {
+    node->apply = [](Node& n, auto& in, auto& out) {
+      for (size_t i = 0; i < out.size(); ++i)
+        if (n.wants(i)) out[i] = view(in[0], n.edges[i].rows, n.edges[i].cols);
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+Tensor cat(Torch& t, const Tensor& a, const Tensor& b) {
+  const Tensor parts[] = {a, b};
+  return cat(t, parts);
+}
+
+Tensor repeat(Torch& t, const Tensor& x, int64_t n) {
+  std::shared_ptr<Node> node = record(t, "ExpandBackward0", {&x});
+  Tensor y = t.make(x.rows, x.cols * n, x.type, "clone.default");
+  if (node) {
+    node->apply = [](Node&, auto& in, auto& out) { out[0] = in[0]; };  // summed when it is checked
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+Tensor linear(Torch& t, const Tensor& input, const Tensor& weight, const Tensor* bias, int64_t out_width) {
+  const Tensor x = lowered(t, input);
+  const Tensor w = lowered(t, weight);
+  Tensor none;
+  Tensor b = bias ? lowered(t, *bias) : none;
+  std::shared_ptr<Node> node = bias ? record(t, "AddmmBackward0", {&x, &w, &b}) : record(t, "MmBackward0", {&x, &w});
+  int x_saved = -1, w_saved = -1;
+  if (node) {
+    int next = 0;
+    if (node->wants(0)) t.save(*node, w), w_saved = next++;
+    if (node->wants(1)) t.save(*node, x), x_saved = next++;
+  }
+  Tensor y = t.make(x.rows, out_width, promote(x.type, w.type), bias ? "addmm.default" : "mm.default");
+  if (node) {
+    node->apply = [&t, x_saved, w_saved](Node& n, auto& in, auto& out) {
+      const Tensor w_kept = w_saved >= 0 ? n.saved[static_cast<size_t>(w_saved)]() : Tensor{};
+      const Tensor x_kept = x_saved >= 0 ? n.saved[static_cast<size_t>(x_saved)]() : Tensor{};
+      const bool biased = out.size() > 2;
+      const size_t order[] = {biased ? size_t{0} : size_t{1}, biased ? size_t{1} : size_t{0}};
+      for (const size_t i : order)
+        if (n.wants(i)) out[i] = t.make(n.edges[i].rows, n.edges[i].cols, in[0].type, "mm.default");
+      if (n.wants(1)) out[1].transposed = true;
+      if (biased && n.wants(2)) out[2] = in[0];  // summed when it is checked
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+Tensor bmm(Torch& t, const Tensor& first, const Tensor& second, int64_t rows, int64_t cols) {
+  const Tensor a = lowered(t, first);
+  const Tensor b = lowered(t, second);
+  std::shared_ptr<Node> node = record(t, "BmmBackward0", {&a, &b});
+  int a_saved = -1, b_saved = -1;
+  if (node) {
+    int next = 0;
+    if (node->wants(0)) t.save(*node, b), b_saved = next++;
+    if (node->wants(1)) t.save(*node, a), a_saved = next++;
+  }
+  Tensor y = t.make(rows, cols, a.type, "bmm.default");
+  if (node) {
+    node->apply = [&t, a_saved, b_saved](Node& n, auto& in, auto& out) {
+      const Tensor b_kept = b_saved >= 0 ? n.saved[static_cast<size_t>(b_saved)]() : Tensor{};
+      const Tensor a_kept = a_saved >= 0 ? n.saved[static_cast<size_t>(a_saved)]() : Tensor{};
+      if (n.wants(1)) out[1] = t.make(n.edges[1].rows, n.edges[1].cols, in[0].type, "bmm.default");
+      if (n.wants(0)) out[0] = t.make(n.edges[0].rows, n.edges[0].cols, in[0].type, "bmm.default");
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+Tensor embedding(Torch& t, const Tensor& ids, const Tensor& weight) {
+  std::shared_ptr<Node> node = record(t, "EmbeddingBackward0", {&weight});
+  if (node) t.save(*node, ids);
+  Tensor y = t.make(ids.numel(), weight.cols, weight.type, "embedding.default");
+  if (node) {
+    node->apply = [&t](Node& n, auto& in, auto& out) {
+      const Tensor kept = n.saved[0]();
+      out[0] = t.make(n.edges[0].rows, n.edges[0].cols, in[0].type, "embedding_dense_backward.default");
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+Tensor layer_norm(Torch& t, const Tensor& input, const Tensor* weight, const Tensor* bias) {
+  const Tensor x = raised(t, input);
+  Tensor none;
+  const Tensor w = weight ? raised(t, *weight) : none;
+  const Tensor b = bias ? raised(t, *bias) : none;
+  std::shared_ptr<Node> node = record(t, "NativeLayerNormBackward0", {&x, &w, &b});
+  if (node) {
+    t.save(*node, x);
+    if (w.defined()) t.save(*node, w);
+    if (b.defined()) t.save(*node, b);
+  }
+  Tensor y = t.make(x.rows, x.cols, x.type, "native_layer_norm.default");
+  const Tensor mean = t.make(x.rows, 1, Type::f32, "native_layer_norm.default");
+  const Tensor rstd = t.make(x.rows, 1, Type::f32, "native_layer_norm.default");
+  if (node) {
+    t.save(*node, mean);
+    t.save(*node, rstd);
+    node->apply = [&t](Node& n, auto& in, auto& out) {
+      std::vector<Tensor> kept;
+      for (const Saved& saved : n.saved) kept.push_back(saved());
+      static constexpr std::string_view kBack = "native_layer_norm_backward.default";
+      if (n.wants(0)) out[0] = t.make(in[0].rows, in[0].cols, in[0].type, kBack);
+      if (n.wants(1)) out[1] = t.make(n.edges[1].rows, n.edges[1].cols, n.edges[1].type, kBack);
+      if (n.wants(2)) out[2] = t.make(n.edges[2].rows, n.edges[2].cols, n.edges[2].type, kBack);
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+Tensor softmax(Torch& t, const Tensor& input, Type type, std::string_view name) {
+  const Tensor x = raised(t, input);
+  std::shared_ptr<Node> node = record(t, "SoftmaxBackward0", {&x});
+  // The kernel casts half to f32 inside; any other cast is an op before it.
+  Tensor y = t.make(x.rows, x.cols, type, name);
+  if (node) {
+    t.save(*node, y);
+    node->apply = [&t](Node& n, auto& in, auto& out) {
+      const Tensor kept = n.saved[0]();
+      out[0] = t.make(in[0].rows, in[0].cols, in[0].type, "_softmax_backward_data.default");
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+Tensor log_softmax(Torch& t, const Tensor& input) {
+  const Tensor x = raised(t, input);
+  std::shared_ptr<Node> node = record(t, "LogSoftmaxBackward0", {&x});
+  Tensor y = t.make(x.rows, x.cols, x.type, "_log_softmax.default");
+  if (node) {
+    t.save(*node, y);
+    node->apply = [&t](Node& n, auto& in, auto& out) {
+      const Tensor kept = n.saved[0]();
+      out[0] = t.make(in[0].rows, in[0].cols, in[0].type, "_log_softmax_backward_data.default");
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+Tensor nll_loss(Torch& t, const Tensor& input, const Tensor& target) {
+  const Tensor x = raised(t, input);
+  std::shared_ptr<Node> node = record(t, "NllLossBackward0", {&x});
+  if (node) {
+    t.save(*node, x);
+    t.save(*node, target);
+  }
+  Tensor y = t.make(1, 1, x.type, "nll_loss_forward.default");
+  const Tensor total = t.make(1, 1, x.type, "nll_loss_forward.default");
+  if (node) {
+    t.save(*node, total);
+    node->apply = [&t](Node& n, auto& in, auto& out) {
+      std::vector<Tensor> kept;
+      for (const Saved& saved : n.saved) kept.push_back(saved());
+      out[0] = t.make(kept[0].rows, kept[0].cols, in[0].type, "nll_loss_backward.default");
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+namespace {
+
+Tensor fused_attention(Torch& t, const Tensor& q_in, const Tensor& k_in, const Tensor& v_in, int64_t statistics,
+                       const Tensor& bias, bool flash) {
+  const Tensor q = lowered(t, q_in), k = lowered(t, k_in), v = lowered(t, v_in);
+  const std::string_view op =
+      flash ? "_scaled_dot_product_flash_attention.default" : "_scaled_dot_product_efficient_attention.default";
+  std::shared_ptr<Node> node =
+      record(t, flash ? "ScaledDotProductFlashAttentionBackward0" : "ScaledDotProductEfficientAttentionBackward0",
+             {&q, &k, &v});
+  if (node) {
+    t.save(*node, q);
+    t.save(*node, k);
+    t.save(*node, v);
+    if (bias.defined()) t.save(*node, bias);
+  }
+  Tensor y = t.make(q.rows, q.cols, q.type, op);
+  const Tensor lse = t.make(statistics, 1, Type::f32, op);
+  const Tensor seed = t.make(flash ? 2 : 1, 1, Type::i64, op);
+  const Tensor offset = t.make(1, 1, Type::i64, op);
+  if (node) {
+    t.save(*node, y);
+    t.save(*node, lse);
+    t.save(*node, seed);
+    t.save(*node, offset);
+    const std::string_view back = flash ? "_scaled_dot_product_flash_attention_backward.default"
+                                        : "_scaled_dot_product_efficient_attention_backward.default";
+    node->apply = [&t, back](Node& n, auto& in, auto& out) {
+      std::vector<Tensor> kept;
+      for (const Saved& saved : n.saved) kept.push_back(saved());
+      for (size_t i = 0; i < 3; ++i)
+        if (n.wants(i)) out[i] = t.make(n.edges[i].rows, n.edges[i].cols, in[0].type, back);
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+}  // namespace
+
+Tensor flash_attention(Torch& t, const Tensor& q, const Tensor& k, const Tensor& v, int64_t heads) {
+  return fused_attention(t, q, k, v, q.rows * heads, {}, true);
+}
+
+Tensor efficient_attention(Torch& t, const Tensor& q, const Tensor& k, const Tensor& v, int64_t heads,
+                           int64_t padded_tokens, const Tensor& bias) {
+  return fused_attention(t, q, k, v, padded_tokens * heads, bias, false);
+}
+
+Tensor checkpoint(Torch& t, const Tensor& x, const std::function<Tensor(const Tensor&)>& forward) {
+  auto frame = std::make_shared<Frame>();
+  std::weak_ptr<Frame> weak = frame;
+  frame->recompute = [&t, x, forward, weak, autocast = t.autocast, module = std::string(t.module)] {
+    const std::shared_ptr<Frame> own = weak.lock();
+    const bool grad_before = t.grad_enabled, autocast_before = t.autocast, inside = t.in_recompute;
+    const std::string_view node_before = t.backward_node;
+    std::shared_ptr<Frame> outer_recording = std::move(t.recording);
+    t.recording = nullptr;
+    t.grad_enabled = true;
+    t.autocast = autocast;
+    t.in_recompute = true;
+    t.recomputing = own;
+    t.backward_node = {};
+    try {
+      const Tensor y = forward(x);
+    } catch (const StopRecompute&) {
+    }
+    t.recomputing = nullptr;
+    t.recording = std::move(outer_recording);
+    t.in_recompute = inside;
+    t.grad_enabled = grad_before;
+    if (autocast && !autocast_before) t.cast_cache.clear();
+    t.autocast = autocast_before;
+    t.backward_node = node_before;
+  };
+  t.recording = frame;
+  Tensor y = forward(x);
+  t.recording = nullptr;
+  return y;
+}
+
+}  // namespace plimsoll::eager

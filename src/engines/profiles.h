@@ -1,0 +1,29 @@
+// The engine profiles. Each takes a run on one kind of engine and gives its bytes on the rank with the most.
+#pragma once
+
+#include "engines/engine_profile.h"
+#include "engines/stack_memory.h"
+
+namespace plimsoll {
+
+// Eager PyTorch on one device: the real sequence of a step on a tape (engines/eager).
+EngineMemory torch_memory(const EngineRun& run, const StackMemory& stack);
+
+// PyTorch modules whose states are cut over ranks: FSDP and DeepSpeed's ZeRO.
+EngineMemory sharded_memory(const EngineRun& run, const StackMemory& stack);
+
+// Megatron-Core and its relatives: tensor, sequence, pipeline, context and expert parallel.
+EngineMemory megatron_memory(const EngineRun& run, const StackMemory& stack);
+
+// Engines with kernels and arenas of their own (llmq, Surogate).
+EngineMemory native_memory(const EngineRun& run, const StackMemory& stack);
+
+// Weights, cache and work of serving `micro_batch` users with `seq_len` tokens each (0: the weights only).
+EngineMemory inference_memory(const EngineRun& run, const StackMemory& stack);
+
+void add_loss_copies(EngineMemory& memory, const EngineRun& run, const StackMemory& stack);
+
+// Fills device_used from reserved, and the intervals of all three, half as wide as `spread` says.
+void finish_memory(EngineMemory& memory, const EngineRun& run, const StackMemory& stack);
+
+}  // namespace plimsoll

@@ -1,0 +1,285 @@
+#include "search/layout_search.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <tuple>
+
+#include "base/bytes.h"
+#include "base/error.h"
+
+namespace plimsoll {
+namespace {
+
+constexpr int64_t kMostDevices = 1 << 16;
+constexpr int64_t kShortestPart = 2048;  // tokens of a sequence on one context rank, at least
+
+// What depends on this much of a layout only.
+using SettingKey = std::tuple<int64_t, int64_t, int64_t, int64_t>;  // tensor, context, expert, micro-batch
+struct Setting {
+  StepParts parts[2];  // without and with recompute
+  std::vector<LayerBytes> layers;
+};
+using PipelineKey =
+    std::tuple<SettingKey, bool, int64_t, int64_t, int64_t>;  // recompute, stages, chunks, micro-batches
+
+class Searcher {
+ public:
+  explicit Searcher(const SearchProblem& problem)
+      : problem_(problem), run_(problem.base), model_(shape_of(run_.model)) {
+    question_.run = &run_;
+    question_.device = problem.device;
+    question_.habits = problem.habits;
+    question_.constants = problem.constants;
+    fabric_ = fabric_of(*problem.device, problem.constants);
+    most_in_node_ = fabric_.node_devices;
+    joined_ = fabric_.network > 0;
+    limit_ = static_cast<double>(problem.device->memory_bytes);
+  }
+
+  LayoutSearch run();
+
+ private:
+  void count(int64_t devices);
+  void layout(int64_t tensor, int64_t pipeline, int64_t context, int64_t expert, int64_t data);
+  void look(int64_t virtual_stages, int zero_stage, RecomputeKind recompute, int64_t micro_batch);
+  const Setting& setting();
+  double pipeline(const Setting& setting, PipelineProblem& problem);
+  bool can_cut(int64_t tensor) const;
+  bool allowed(const LayoutPlan& plan) const {
+    return (problem_.deadline_hours <= 0 || plan.hours <= problem_.deadline_hours) &&
+           (problem_.most_usd <= 0 || plan.usd <= problem_.most_usd);
+  }
+
+  const SearchProblem& problem_;
+  EngineRun run_;
+  ModelShape model_;
+  TimeQuestion question_;
+  Fabric fabric_;
+  int64_t most_in_node_ = 1;
+  bool joined_ = false;
+  double limit_ = 0;
+  std::map<SettingKey, Setting> settings_;
+  std::map<PipelineKey, double> pipelines_;
+  const Setting* setting_ = nullptr;
+  SettingKey key_;
+  LayoutSearch result_;
+  std::optional<LayoutPlan> fastest_, smallest_, refused_;  // of one number of devices
+};
+
+bool Searcher::can_cut(int64_t tensor) const {
+  for (const auto& [shape, layers] : model_.groups) {
+    if (shape.heads % tensor != 0 || (shape.kv_heads % tensor != 0 && tensor % shape.kv_heads != 0)) return false;
+    if (shape.ffn % tensor != 0 || shape.expert_ffn % tensor != 0) return false;
+  }
+  return true;
+}
+
+const Setting& Searcher::setting() {
+  const SettingKey key{run_.layout.tensor, run_.layout.context, run_.layout.expert, run_.recipe.micro_batch};
+  if (setting_ != nullptr && key == key_) return *setting_;
+  auto [at, fresh] = settings_.try_emplace(key);
+  if (fresh) {
+    const RecomputeKind now = run_.recipe.recompute;
+    for (const bool again : {false, true}) {
+      run_.recipe.recompute = again ? RecomputeKind::full : RecomputeKind::none;
+      at->second.parts[again ? 1 : 0] = step_parts(question_, model_);
+    }
+    run_.recipe.recompute = now;
+    for (const LayerGroup& group : model_.groups) at->second.layers.push_back(layer_bytes(run_, model_, group.shape));
+  }
+  key_ = key;
+  setting_ = &at->second;
+  return *setting_;
+}
+
+double Searcher::pipeline(const Setting& setting, PipelineProblem& problem) {
+  const bool again = run_.recipe.recompute == RecomputeKind::full;
+  problem = pipeline_problem(question_, model_, setting.parts[again ? 1 : 0]);
+  if (problem.chunks.size() == 1) return pipeline_seconds(problem);
+  const PipelineKey key{key_, again, problem.stages, static_cast<int64_t>(problem.chunks.size()),
+                        problem.micro_batches};
+  const auto [at, fresh] = pipelines_.try_emplace(key, 0.0);
+  if (fresh) at->second = pipeline_seconds(problem);
+  return at->second;
+}
+
+void Searcher::look(int64_t virtual_stages, int zero_stage, RecomputeKind recompute, int64_t micro_batch) {
+  EngineLayout& layout = run_.layout;
+  layout.virtual_stages = virtual_stages;
+  layout.zero_stage = zero_stage;
+  run_.recipe.recompute = recompute;
+  run_.recipe.micro_batch = micro_batch;
+  run_.recipe.grad_accum_steps = ceil_div(problem_.global_batch, micro_batch * layout.data);
+  ++result_.layouts;
+  LayoutPlan plan;
+  plan.layout = layout;
+  plan.micro_batch = micro_batch;
+  plan.grad_accum_steps = run_.recipe.grad_accum_steps;
+  plan.recompute = recompute;
+  const Setting& known = setting();
+  plan.bytes = rank_bytes(run_, model_, known.layers);
+  if (!smallest_ || plan.bytes.total() < smallest_->bytes.total()) smallest_ = plan;
+  if (plan.bytes.total() > limit_) return;
+  PipelineProblem chunks;
+  const double pipeline_time = pipeline(known, chunks);
+  plan.step_seconds = step_seconds_of(question_, model_, chunks, pipeline_time);
+  const double tokens = static_cast<double>(micro_batch * plan.grad_accum_steps * layout.data * run_.recipe.seq_len);
+  plan.tokens_per_second = tokens / plan.step_seconds;
+  plan.hours = (problem_.tokens > 0 ? problem_.tokens : tokens) / plan.tokens_per_second / 3600;
+  plan.usd = plan.hours * static_cast<double>(layout.devices()) * problem_.usd_per_device_hour;
+  ++result_.fitting;
+  const auto faster = [&](const std::optional<LayoutPlan>& than) {
+    return !than || plan.tokens_per_second > than->tokens_per_second;
+  };
+  if (!allowed(plan)) {
+    if (faster(refused_)) refused_ = plan;
+  } else if (faster(fastest_)) {
+    fastest_ = plan;
+  }
+}
+
+void Searcher::layout(int64_t tensor, int64_t pipeline, int64_t context, int64_t expert, int64_t data) {
+  run_.layout = problem_.base.layout;
+  run_.layout.tensor = tensor;
+  run_.layout.pipeline = pipeline;
+  run_.layout.context = context;
+  run_.layout.expert = expert;
+  run_.layout.data = data;
+  run_.layout.sequence_parallel = tensor > 1;
+  for (int64_t micro_batch = 1; micro_batch * data <= std::max(problem_.global_batch, data); micro_batch *= 2) {
+    const int64_t size = problem_.micro_batch.value_or(micro_batch);
+    for (const RecomputeKind recompute : {RecomputeKind::none, RecomputeKind::full}) {
+      if (problem_.recompute && *problem_.recompute != recompute) continue;
+      for (int64_t v = 1; v <= 4; v *= 2) {
+        if (v > 1 && (pipeline == 1 || pipeline * v > model_.layers)) break;
+        for (int zero = 0; zero <= 3; ++zero) {
+          if (zero > 0 && data * context == 1) break;
+          if (zero >= 2 && pipeline > 1) break;  // gradients and weights would travel with every micro-batch
+          look(v, zero, recompute, size);
+        }
+      }
+    }
+    if (problem_.micro_batch || micro_batch >= 64) break;
+  }
+}
+
+void Searcher::count(int64_t devices) {
+  fastest_.reset(), smallest_.reset(), refused_.reset();
+  if (devices > most_in_node_ && !joined_) return;
+  for (int64_t tensor = 1; tensor <= std::min(devices, most_in_node_); ++tensor) {
+    if (devices % tensor != 0 || !can_cut(tensor)) continue;
+    for (int64_t pipeline = 1; pipeline <= std::min(devices / tensor, model_.layers); ++pipeline) {
+      if ((devices / tensor) % pipeline != 0) continue;
+      const int64_t rest = devices / tensor / pipeline;
+      for (int64_t context = 1; context <= rest; context *= 2) {
+        if (rest % context != 0 || (context > 1 && run_.recipe.seq_len / context < kShortestPart)) break;
+        const int64_t data = rest / context;
+        int64_t experts = 0;
+        for (const auto& [shape, layers] : model_.groups) experts = std::max(experts, shape.experts);
+        for (int64_t expert = 1; expert <= data; ++expert)
+          if (data % expert == 0 && (expert == 1 || (experts > 0 && experts % expert == 0)))
+            layout(tensor, pipeline, context, expert, data);
+      }
+    }
+  }
+}
+
+bool dominates(const LayoutPlan& a, const LayoutPlan& b) {
+  const bool as_good = a.hours <= b.hours && a.usd <= b.usd && a.devices() <= b.devices();
+  return as_good && (a.hours < b.hours || a.usd < b.usd || a.devices() < b.devices());
+}
+
+std::string gib(double bytes) { return fmt::format("{:.1f} GiB", bytes / static_cast<double>(kGiB)); }
+
+LayoutSearch Searcher::run() {
+  std::optional<LayoutPlan> before_smallest, before_refused;
+  int64_t before = 0;
+  for (int64_t devices = problem_.least_devices; devices <= problem_.most_devices; ++devices) {
+    count(devices);
+    if (fastest_) {
+      if (!result_.least) {
+        result_.least = fastest_;
+        if (before > 0 && before_refused) {
+          result_.nearest = before_refused;
+          result_.what_stops =
+              problem_.deadline_hours > 0 && before_refused->hours > problem_.deadline_hours
+                  ? fmt::format("on {} it fits, but takes {:.1f} hours at best", before, before_refused->hours)
+                  : fmt::format("on {} it fits, but costs {:.0f} USD at least", before, before_refused->usd);
+        } else if (before > 0 && before_smallest) {
+          result_.nearest = before_smallest;
+          const RankBytes& bytes = before_smallest->bytes;
+          result_.what_stops = fmt::format(
+              "on {} the smallest layout needs {} of {} a device: weights {}, gradients {}, optimizer {}, "
+              "activations {}, workspace {}",
+              before, gib(bytes.total()), gib(limit_), gib(bytes.weights), gib(bytes.gradients), gib(bytes.optimizer),
+              gib(bytes.activations), gib(bytes.workspace));
+        }
+      }
+      result_.best.push_back(*fastest_);
+    }
+    before = devices;
+    before_smallest = smallest_;
+    before_refused = refused_;
+  }
+  if (!result_.least && before_smallest) {
+    result_.nearest = before_refused ? before_refused : before_smallest;
+    result_.what_stops =
+        before_refused ? fmt::format("on {} the fastest layout takes {:.1f} hours{}", before, before_refused->hours,
+                                     before_refused->usd > 0 ? fmt::format(" and {:.0f} USD", before_refused->usd) : "")
+                       : fmt::format("on {} the smallest layout needs {} of {} a device", before,
+                                     gib(before_smallest->bytes.total()), gib(limit_));
+  }
+  for (const LayoutPlan& plan : result_.best)
+    if (std::none_of(result_.best.begin(), result_.best.end(),
+                     [&](const LayoutPlan& other) { return dominates(other, plan); }))
+      result_.pareto.push_back(plan);
+  return result_;
+}
+
+}  // namespace
+
+LayoutSearch search_layouts(const SearchProblem& problem) {
+  if (problem.least_devices < 1 || problem.most_devices < problem.least_devices || problem.most_devices > kMostDevices)
+    throw caller_error("--devices", fmt::format("{} to {}", problem.least_devices, problem.most_devices),
+                       fmt::format("a range from 1 to {}, as in h100-80g:1..64", kMostDevices));
+  if (problem.device->memory_bytes <= 0)
+    throw caller_error(problem.device->name, "the catalogue does not say how much memory it has",
+                       "add memory to a devices.csv of your own and give it with --catalog");
+  return Searcher(problem).run();
+}
+
+EngineRun run_of(const SearchProblem& problem, const LayoutPlan& plan) {
+  EngineRun run = problem.base;
+  run.layout = plan.layout;
+  run.recipe.micro_batch = plan.micro_batch;
+  run.recipe.grad_accum_steps = plan.grad_accum_steps;
+  run.recipe.recompute = plan.recompute;
+  run.device = problem.device->name;
+  run.device_bytes = problem.device->memory_bytes;
+  return run;
+}
+
+std::string layout_text(const LayoutPlan& plan) {
+  const EngineLayout& layout = plan.layout;
+  std::string text;
+  const auto add = [&](std::string_view name, int64_t size) {
+    if (size > 1) text += fmt::format("{}{} {}", text.empty() ? "" : " · ", name, size);
+  };
+  add("data", layout.data);
+  add("tensor", layout.tensor);
+  add("pipeline", layout.pipeline);
+  add("context", layout.context);
+  add("expert", layout.expert);
+  if (text.empty()) text = "one device";
+  if (layout.virtual_stages > 1) text += fmt::format(", {} chunks a stage", layout.virtual_stages);
+  if (layout.zero_stage > 0) text += fmt::format(", ZeRO-{}", layout.zero_stage);
+  text += fmt::format(", {} × {}", plan.micro_batch, plan.grad_accum_steps);
+  if (plan.recompute == RecomputeKind::full) text += ", recompute";
+  return text;
+}
+
+}  // namespace plimsoll

@@ -1,0 +1,148 @@
+#include "search/layout_search.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "base/error.h"
+#include "config/model_catalog.h"
+
+namespace plimsoll {
+namespace {
+
+struct Case {
+  Catalog catalog = load_catalog();
+  SearchProblem problem;
+
+  explicit Case(const char* model = "llama-3.1-70b", const char* device = "h100-80g") {
+    problem.base.engine = "megatron";
+    problem.base.model = parse_hf_config(find_catalog_model(model)->config, model);
+    problem.base.recipe.seq_len = 4096;
+    problem.base.recipe.optimizer = decltype(EngineRecipe::optimizer)::adamw_fused;
+    problem.device = &require_device(catalog, device, "--devices");
+    problem.habits = time_habits("megatron");
+    problem.constants = load_time_constants();
+  }
+  void lora(WeightFormat base) {
+    problem.base.recipe.method = base == WeightFormat::bf16 ? TuneMethod::lora : TuneMethod::qlora;
+    problem.base.recipe.weights = base;
+    problem.base.recipe.lora_rank = 16;
+    problem.base.recipe.lora_targets = {"all-linear"};
+  }
+};
+
+EngineRun random_run(const Case& one, std::mt19937& random) {
+  const auto pick = [&](std::initializer_list<int64_t> from) { return *(from.begin() + random() % from.size()); };
+  EngineRun run = one.problem.base;
+  run.layout.tensor = pick({1, 2, 4, 8});
+  run.layout.pipeline = pick({1, 2, 3, 5, 8, 11});
+  run.layout.data = pick({1, 2, 4});
+  run.layout.virtual_stages = run.layout.pipeline > 1 && run.layout.pipeline * 2 <= run.model.layers ? pick({1, 2}) : 1;
+  run.layout.zero_stage = static_cast<int>(run.layout.pipeline > 1 ? pick({0, 1}) : pick({0, 1, 2, 3}));
+  run.layout.sequence_parallel = run.layout.tensor > 1;
+  run.recipe.micro_batch = pick({1, 2, 4});
+  run.recipe.grad_accum_steps = pick({1, 3, 8, 40});
+  run.recipe.recompute = pick({0, 1}) == 1 ? RecomputeKind::full : RecomputeKind::none;
+  return run;
+}
+
+TEST(RankBytes, ThePartsMakeWhatGoingThroughEveryLayerMakes) {
+  std::mt19937 random(3);
+  for (const char* name : {"llama-3.1-70b", "mixtral-8x7b", "gemma-2-9b", "deepseek-v2"}) {
+    const Case one(name);
+    const ModelShape model = shape_of(one.problem.base.model);
+    for (int round = 0; round < 100; ++round) {
+      const EngineRun run = random_run(one, random);
+      std::vector<LayerBytes> layers;
+      for (const LayerGroup& group : model.groups) layers.push_back(layer_bytes(run, model, group.shape));
+      const double quick = rank_bytes(run, model, layers).total(), whole = rank_bytes(run, model).total();
+      EXPECT_NEAR(quick / whole, 1.0, 1e-12) << name << " round " << round;
+    }
+  }
+}
+
+TEST(LayoutSearch, StepsAreThoseOfTheWholeEstimate) {
+  const Case one;
+  SearchProblem problem = one.problem;
+  problem.least_devices = 32, problem.most_devices = 40;
+  const LayoutSearch found = search_layouts(problem);
+  ASSERT_FALSE(found.best.empty());
+  for (const LayoutPlan& plan : found.best) {
+    const EngineRun run = run_of(problem, plan);
+    TimeQuestion question{
+        .run = &run, .device = problem.device, .habits = problem.habits, .constants = problem.constants};
+    const EngineTime time = estimate_engine_time(question);
+    EXPECT_NEAR(time.step_seconds / plan.step_seconds, 1.0, 1e-9) << layout_text(plan);
+    EXPECT_NEAR(rank_bytes(run, shape_of(run.model)).total() / plan.bytes.total(), 1.0, 1e-12) << layout_text(plan);
+    EXPECT_LE(plan.bytes.total(), static_cast<double>(problem.device->memory_bytes));
+  }
+}
+
+TEST(LayoutSearch, NothingOnTheFrontIsBeaten) {
+  Case one("llama-3.1-8b");
+  one.problem.most_devices = 16;
+  one.problem.tokens = 1e9;
+  one.problem.usd_per_device_hour = 2;
+  const LayoutSearch found = search_layouts(one.problem);
+  ASSERT_TRUE(found.least.has_value());
+  EXPECT_FALSE(found.pareto.empty());
+  for (const LayoutPlan& a : found.pareto)
+    for (const LayoutPlan& b : found.best)
+      EXPECT_FALSE(b.hours < a.hours && b.usd < a.usd && b.devices() < a.devices());
+  EXPECT_EQ(found.pareto.front().devices(), found.least->devices());
+}
+
+TEST(LayoutSearch, LessMemoryNeedsMoreDevices) {
+  Case large("llama-3.1-70b", "h200"), small("llama-3.1-70b", "h100-80g");
+  const auto large_least = search_layouts(large.problem).least, small_least = search_layouts(small.problem).least;
+  ASSERT_TRUE(large_least && small_least);
+  EXPECT_LT(large_least->devices(), small_least->devices());
+  // 70.6e9 parameters at 18 bytes of states over 80 GB: at least 16 devices.
+  EXPECT_GE(small_least->devices(), 16);
+}
+
+TEST(LayoutSearch, SaysWhatStopsOneFewer) {
+  Case one("llama-3.1-405b");
+  one.lora(WeightFormat::bf16);
+  const LayoutSearch found = search_layouts(one.problem);
+  ASSERT_TRUE(found.least && found.nearest);
+  // 811 GB of weights alone fill ten devices of 85.5 GB.
+  EXPECT_GE(found.least->devices(), 10);
+  EXPECT_EQ(found.nearest->devices(), found.least->devices() - 1);
+  EXPECT_NE(found.what_stops.find("weights"), std::string::npos);
+  one.lora(WeightFormat::nf4_double);
+  EXPECT_LT(search_layouts(one.problem).least->devices(), found.least->devices());
+}
+
+TEST(LayoutSearch, DeadlinesAndPricesCountAsStops) {
+  Case one("llama-3.1-8b");
+  one.problem.most_devices = 16;
+  one.problem.tokens = 1e9;
+  one.problem.usd_per_device_hour = 2;
+  const LayoutSearch free = search_layouts(one.problem);
+  one.problem.deadline_hours = free.least->hours * 0.6;
+  const LayoutSearch hurried = search_layouts(one.problem);
+  ASSERT_TRUE(hurried.least.has_value());
+  EXPECT_GT(hurried.least->devices(), free.least->devices());
+  EXPECT_NE(hurried.what_stops.find("hours"), std::string::npos);
+  one.problem.deadline_hours = 1e-6;
+  EXPECT_FALSE(search_layouts(one.problem).least.has_value());
+}
+
+TEST(LayoutSearch, CardsWithoutANetworkStayInOneNode) {
+  Case one("llama-3.2-1b", "rtx4090");
+  one.lora(WeightFormat::bf16);
+  one.problem.most_devices = 64;
+  const LayoutSearch found = search_layouts(one.problem);
+  ASSERT_TRUE(found.least.has_value());
+  EXPECT_LE(found.best.back().devices(), 8);
+}
+
+TEST(LayoutSearch, RefusesAnEmptyRange) {
+  Case one;
+  one.problem.least_devices = 0;
+  EXPECT_THROW(search_layouts(one.problem), Error);
+}
+
+}  // namespace
+}  // namespace plimsoll
