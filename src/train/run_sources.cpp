@@ -82,7 +82,7 @@ int64_t expert_adapters(const RunSources& sources) {
   if (sources.adapter.files)
     return std::count_if(sources.adapter.modules.begin(), sources.adapter.modules.end(),
                          [](const LoraModule& module) { return module.path.find(".experts.") != std::string::npos; });
-  if (sources.recipe.method != Method::lora) return 0;
+  if (sources.recipe.method == Method::full) return 0;
   const ModelConfig& config = sources.model.config;
   for (const char* name : {"experts", "w1", "w2", "w3", "gate_proj", "up_proj", "down_proj"})
     if (sources.recipe.targets.find(name) != std::string::npos) return 3 * config.mixture.experts * config.layers;
@@ -91,11 +91,14 @@ int64_t expert_adapters(const RunSources& sources) {
 
 }  // namespace
 
+int64_t runtime_overhead_bytes(const ModelConfig& config, int threads, const DataExtent& data) {
+  return kCodeAndLibraries + kPerThread * threads + kPerToken * config.vocab_size + kPerLayer * config.layers +
+         kPerExpert * config.mixture.experts * config.layers + kPerIndexedRow * data.indexed_rows;
+}
+
 int64_t runtime_overhead_bytes(const RunSources& sources, const DataExtent& data) {
-  const ModelConfig& config = sources.model.config;
-  return kCodeAndLibraries + kPerThread * sources.threads + kPerToken * config.vocab_size + kPerLayer * config.layers +
-         kPerExpert * config.mixture.experts * config.layers + kPerExpertAdapter * expert_adapters(sources) +
-         kPerIndexedRow * data.indexed_rows;
+  return runtime_overhead_bytes(sources.model.config, sources.threads, data) +
+         kPerExpertAdapter * expert_adapters(sources);
 }
 
 namespace {
