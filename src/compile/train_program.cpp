@@ -274,11 +274,8 @@ TrainProgram build_train_program(const StepBase& base, const Recipe& recipe, con
   program.lora = base.lora;
   program.inv_freq = base.inv_freq;
   Graph step = build_step(base, choices);
-<<<<<<< HEAD
   for (const ValueId id : streamed_parameters(base.forward, choices.streamed_layers))
     program.streamed.push_back({base.forward.value(id).name, base.forward.value(id).bytes()});
-=======
->>>>>>> rest4
   program.step_flops = total_flops(step, false);
 
   program.phases.push_back(build_load(program, base.forward, recipe, sources));
