@@ -41,6 +41,7 @@ Recipe recipe_of(const PlanOptions& options) {
 
 int run_plan(const PlanOptions& options) {
   const Recipe recipe = recipe_of(options);
+  if (!options.engine.serve.empty()) return plan_serving(recipe, options.engine, options.json);
   if (!options.engine.engine.empty()) return plan_on_engine(recipe, options.engine, options.json);
   if (!options.engine.layout.empty() || !options.engine.weights.empty() || !options.engine.optimizer.empty() ||
       options.engine.autocast)
@@ -91,7 +92,15 @@ Command plan_command() {
             .value_name = "NAME",
             .help = "with --engine: adamw_foreach, adamw_fused, adamw_8bit, sgd, sgd_momentum, adafactor, muon",
             .target = &options->engine.optimizer},
-           {.name = "--autocast",
+           {.name = "--serve",
+                     .value_name = "NAME",
+                     .help = "how many users vllm, llama.cpp or plimsoll can serve in --memory, --seq-len tokens each",
+                     .target = &options->engine.serve},
+                    {.name = "--kv",
+                     .value_name = "TYPE",
+                     .help = "with --serve: cached values as f16, fp8, q8_0, q4_0",
+                     .target = &options->engine.kv},
+                    {.name = "--autocast",
             .value_name = "",
             .help = "with --engine: products in bf16, the rest as the weights are",
             .target = &options->engine.autocast}},

@@ -7,7 +7,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/text.h"
-#include "engines/stack_memory.h"
+#include "engines/serving_memory.h"
 #include "hub/model_source.h"
 
 namespace plimsoll::cli {
@@ -44,6 +44,13 @@ T look_up(const std::array<Named<T>, N>& names, std::string_view text, std::stri
   }
   throw caller_error(std::string(flag), fmt::format("is {}", one_line(text, 40)), "one of " + known);
 }
+
+constexpr std::array kCached = {
+    Named<double>{"f16", 2.0},
+    Named<double>{"fp8", 1.0},
+    Named<double>{"q8_0", 34.0 / 32},
+    Named<double>{"q4_0", 18.0 / 32},
+};
 
 void read_layout(std::string_view text, EngineLayout& layout) {
   const auto bad = [&](std::string_view part) {
@@ -171,6 +178,43 @@ int plan_on_engine(const Recipe& recipe, const EngineOptions& options, bool json
       fmt::format("would use {} of a device with {}", format_bytes(memory.device_used.bytes),
                   format_bytes(*recipe.memory_bytes)),
       "recompute (--recompute all), a smaller --micro-batch or --seq-len, adapters, or more devices (--layout)");
+}
+
+int plan_serving(const Recipe& recipe, const EngineOptions& options, bool json) {
+  if (!recipe.memory_bytes)
+    throw caller_error("--memory", "is missing", "give the memory of one device, for example --memory 80GiB");
+  ServingRun run;
+  run.engine = options.serve;
+  run.model = open_model_source(recipe.model, ModelNeed::text).config;
+  run.weights = options.weights.empty() ? WeightFormat::bf16 : look_up(kWeights, options.weights, "--weights");
+  run.kv_bytes = options.kv.empty() ? 2.0 : look_up(kCached, options.kv, "--kv");
+  EngineLayout layout;
+  read_layout(options.layout, layout);
+  run.tensor = layout.tensor;
+  run.device_bytes = *recipe.memory_bytes;
+  run.context_tokens = recipe.seq_len;
+  const ServingBytes bytes = serving_bytes(run);
+  if (json) {
+    write_json({{"engine", run.engine},
+                {"devices", run.tensor},
+                {"weights_bytes", bytes.weights},
+                {"workspace_bytes", bytes.workspace},
+                {"outside_bytes", bytes.outside},
+                {"kv_bytes_per_token", bytes.kv_per_token},
+                {"kv_bytes_per_user", bytes.kv_per_user},
+                {"kv_room_bytes", bytes.room},
+                {"most_users", bytes.most_users}});
+    return 0;
+  }
+  write_result(fmt::format(
+      "serving on {} ({} device{}): a prediction, not a plan of ours\n\n  weights         {:>12}\n  workspace       "
+      "{:>12}\n"
+      "  outside         {:>12}\n  keys and values {:>12}   {} a token, {} a user with {} tokens\n  most users      "
+      "{:>12}\n",
+      run.engine, run.tensor, run.tensor == 1 ? "" : "s, each", format_bytes(bytes.weights),
+      format_bytes(bytes.workspace), format_bytes(bytes.outside), format_bytes(bytes.room),
+      format_bytes(bytes.kv_per_token), format_bytes(bytes.kv_per_user), run.context_tokens, bytes.most_users));
+  return 0;
 }
 
 }  // namespace plimsoll::cli

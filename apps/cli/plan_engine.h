@@ -16,6 +16,8 @@ struct EngineOptions {
   std::string weights;    // f32, bf16, f16, int8, nf4, nf4-dq; empty: by the recipe's precision
   std::string optimizer;  // adamw_foreach, …; empty: by the recipe
   bool autocast = false;
+  std::string serve;  // vllm, llama.cpp, plimsoll: serving instead of training
+  std::string kv;     // of a cached value: f16, fp8, q8_0, q4_0
 };
 
 // Throws a caller Error that names the flag.
@@ -23,5 +25,8 @@ EngineRun engine_run(const Recipe& recipe, const EngineOptions& options);
 
 // Prints; 0, or throws does_not_fit where the device's line (--memory) is given and device_used is above it.
 int plan_on_engine(const Recipe& recipe, const EngineOptions& options, bool json);
+
+// The same for serving: weights, keys and values, and how many users of --seq-len tokens fit into --memory.
+int plan_serving(const Recipe& recipe, const EngineOptions& options, bool json);
 
 }  // namespace plimsoll::cli

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "config/model_catalog.h"
 #include "engines/engine_profile.h"
 #include "engines/serving_memory.h"
 #include "engines/stack_memory.h"
@@ -111,6 +112,27 @@ TEST(ServingMemory, KeysAndValues) {
   c.latent.kv_rank = 512;
   c.latent.rotary = 64;
   EXPECT_EQ(kv_bytes_per_token(c, 2, 8), 10 * (512 + 64) * 2);
+}
+
+TEST(ServingMemory, MostUsersByHand) {
+  ServingRun run;
+  run.engine = "vllm";
+  run.model = parse_hf_config(find_catalog_model("llama-3.1-8b")->config, "llama-3.1-8b");
+  run.device_bytes = int64_t{80} << 30;
+  run.context_tokens = 8190;
+  const ServingBytes bytes = serving_bytes(run);
+  EXPECT_EQ(bytes.weights, 2 * int64_t{8030261248});
+  EXPECT_EQ(bytes.kv_per_token, 131072);
+  EXPECT_EQ(bytes.kv_per_user, 131072 * int64_t{8192});  // in blocks of 16 tokens
+  EXPECT_EQ(bytes.most_users, bytes.room / bytes.kv_per_user);
+  EXPECT_EQ(bytes.room, 77309411328 - bytes.weights - bytes.workspace - bytes.outside);
+  run.kv_bytes = 1;
+  EXPECT_EQ(serving_bytes(run).most_users,
+            2 * bytes.most_users + (bytes.room % bytes.kv_per_user) / (bytes.kv_per_user / 2));
+  run.device_bytes = int64_t{16} << 30;
+  EXPECT_THROW(serving_bytes(run), Error);
+  run.engine = "nothing";
+  EXPECT_THROW(serving_bytes(run), Error);
 }
 
 }  // namespace

@@ -48,7 +48,8 @@ TEST(TorchProfile, PhaseSplitAndOpOfThePeak) {
   for (size_t i = 0; i < rows().size(); ++i) {
     const RowCells cells{&table, &table.rows[i]};
     const EngineMemory memory = estimate_engine_memory(rows()[i].run);
-    EXPECT_EQ(memory.parameters + memory.gradients + memory.optimizer_state + memory.activations, memory.allocated.bytes);
+    EXPECT_EQ(memory.parameters + memory.gradients + memory.optimizer_state + memory.activations,
+              memory.allocated.bytes);
     same_phase += memory.peak_phase == cells["peak_phase"] ? 1 : 0;
     const std::string_view op = cells["peak_op"].substr(0, cells["peak_op"].find(' '));
     same_op += memory.peak_op.starts_with(op) ? 1 : 0;

@@ -19,7 +19,8 @@ MeasuredRow published(const std::string& row) {
 
 TEST(MeasuredRows, AMegatronRow) {
   const MeasuredRow row = published(
-      "a,GPT 181B (tuning),181,A100,384,48,pretrain,bf16,Adam,ZeRO-1,8,12,,,full,2,2048,2048,,,Megatron-DeepSpeed,37,,,,"
+      "a,GPT 181B "
+      "(tuning),181,A100,384,48,pretrain,bf16,Adam,ZeRO-1,8,12,,,full,2,2048,2048,,,Megatron-DeepSpeed,37,,,,"
       "100,s,\"dp=4 h=14336 L=72 heads=64 vocab 250k; GB as printed (nvidia-smi style)\"\n");
   EXPECT_EQ(row.reason, "");
   EXPECT_EQ(row.run.model.hidden_size, 14336);
