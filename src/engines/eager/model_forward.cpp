@@ -40,6 +40,12 @@ Tensor rms_norm(Torch& t, const Model& model, const Norm& norm, const Tensor& x)
     Tensor y = to(t, hidden, x.type);
     return y;
   }
+  if (rms_style(*model.config).post_only) {  // OLMo-2: multiplied before it is cast
+    Tensor product = mul(t, norm.weight->tensor, hidden);
+    Tensor y = to(t, product, x.type);
+    drop(product, hidden, variance);
+    return y;
+  }
   Tensor narrow = to(t, hidden, x.type);
   Tensor y = mul(t, norm.weight->tensor, narrow);
   drop(narrow, hidden, variance);
@@ -204,27 +210,48 @@ Tensor rms_layer(Torch& t, const Model& model, const Layer& layer, const Tensor&
 
 Tensor expert_mlp(Torch& t, const Model& model, const Layer& layer, const Tensor& x) {
   const MixtureConfig& m = model.config->mixture;
+  const Experts& experts = layer.experts;
   const int64_t pairs = x.rows * m.chosen;
-  Tensor logits = linear(t, x, layer.experts.router->tensor, nullptr, m.experts);
+  Tensor logits = linear(t, x, experts.router->tensor, nullptr, m.experts);
   Tensor probabilities = softmax(t, logits, Type::f32);
-  Tensor top = slice(t, probabilities, m.chosen);  // topk: values and indices
-  const Tensor values = clone(t, top, "topk.default");
-  const Tensor indices = t.make(x.rows, m.chosen, Type::i64, "topk.default");
-  Tensor weights = to(t, values, logits.type);
-  top.reset();
-  Tensor selected = repeat(t, x, 1);
-  selected = view(selected, x.rows, x.cols);
-  Tensor rows = t.make(pairs, x.cols, x.type, "index.Tensor");
-  rows.node = selected.node;
-  Tensor gate_up = linear(t, rows, layer.experts.gate_up->tensor, nullptr, 2 * m.width);
-  const int64_t half[] = {m.width, m.width};
-  std::vector<Tensor> parts = split(t, gate_up, half);
-  Tensor active = activate(t, model, parts[0]);
-  Tensor product = mul(t, active, parts[1]);
+  Tensor weights = gather_rows(t, probabilities, x.rows, m.chosen, "topk.default");
+  const Tensor chosen = t.make(x.rows, m.chosen, Type::i64, "topk.default");
+  if (!model.config->architecture.starts_with("mixtral")) weights = to(t, weights, logits.type);
+  if (experts.down_a) {  // the adapted weights are worked out once to be looked at, then where they are used
+    const Tensor seen = merged_weight(t, *experts.down, *experts.down_a, *experts.down_b);
+  }
+  if (experts.gate_up_a) {
+    const Tensor seen = merged_weight(t, *experts.gate_up, *experts.gate_up_a, *experts.gate_up_b);
+  }
+  const Tensor sorted = t.make(pairs, 1, Type::i64, "sort.default");
+  const Tensor order = t.make(pairs, 1, Type::i64, "sort.default");
+  const Tensor tokens = t.make(pairs, 1, Type::i64, "floor_divide.default");
+  Tensor rows = gather_rows(t, x, pairs, x.cols, "index.Tensor");
+  const Tensor row_weights = gather_rows(t, view(weights, pairs, 1), pairs, 1, "index.Tensor");
+  const auto weight = [&](Parameter* base, Parameter* a, Parameter* b) {
+    return a ? merged_weight(t, *base, *a, *b) : base->tensor;
+  };
+  Tensor gate_up = grouped_product(t, rows, weight(experts.gate_up, experts.gate_up_a, experts.gate_up_b), 2 * m.width);
+  rows.reset();
+  Tensor active, up;
+  {
+    const int64_t half[] = {m.width, m.width};
+    std::vector<Tensor> parts = split(t, gate_up, half);
+    active = activate(t, model, parts[0]);
+    up = parts[1];
+  }
+  Tensor hidden = mul(t, active, up);
   active.reset();
-  Tensor down = linear(t, product, layer.experts.down->tensor, nullptr, x.cols);
-  Tensor weighted = mul(t, down, view(weights, pairs, 1));
-  return add_scalar(t, view(weighted, x.rows, x.cols));
+  up.reset();
+  gate_up.reset();
+  hidden = grouped_product(t, hidden, weight(experts.down, experts.down_a, experts.down_b), x.cols);
+  Tensor weighted = mul(t, hidden, row_weights);
+  const Tensor inverse = t.make(pairs, 1, Type::i64, "empty_like.default");
+  Tensor restored = gather_rows(t, weighted, pairs, x.cols, "index.Tensor");
+  weighted.reset();
+  Tensor sum = sum_groups(t, restored, x.rows);
+  Tensor y = to(t, sum, x.type);
+  return y;
 }
 
 // --- the families with LayerNorm ------------------------------------------------------------------------------------

@@ -375,6 +375,74 @@ Tensor bmm(Torch& t, const Tensor& first, const Tensor& second, int64_t rows, in
   return y;
 }
 
+Tensor gather_rows(Torch& t, const Tensor& x, int64_t rows, int64_t cols, std::string_view op) {
+  std::shared_ptr<Node> node = record(t, "IndexBackward0", {&x});
+  Tensor y = t.make(rows, cols, x.type, op);
+  if (node) {
+    node->apply = [&t](Node& n, auto& in, auto& out) {
+      Tensor zeros = t.make(n.edges[0].rows, n.edges[0].cols, in[0].type, "new_zeros.default");
+      out[0] = t.make(n.edges[0].rows, n.edges[0].cols, in[0].type, "index_put.default");
+      zeros.reset();
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+Tensor sum_groups(Torch& t, const Tensor& x, int64_t rows) {
+  std::shared_ptr<Node> node = record(t, "SumBackward1", {&x});
+  Tensor y = t.make(rows, x.cols, x.type, "sum.dim_IntList");
+  if (node) {
+    // Expanded without a copy; the index's gradient copies what it fills in.
+    node->apply = [](Node& n, auto& in, auto& out) { out[0] = view(in[0], n.edges[0].rows, n.edges[0].cols); };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+Tensor grouped_product(Torch& t, const Tensor& x_in, const Tensor& weight, int64_t width) {
+  const Tensor x = to(t, x_in, weight.type);
+  std::shared_ptr<Node> node = record(t, "GroupedMmBackward", {&x, &weight});
+  if (node) {
+    t.save(*node, x);
+    t.save(*node, weight);
+  }
+  Tensor y = t.make(x.rows, width, x.type, "grouped_mm");
+  if (node) {
+    node->apply = [&t](Node& n, auto& in, auto& out) {
+      const Tensor x_kept = n.saved[0](), w_kept = n.saved[1]();
+      out[0] = t.make(x_kept.rows, x_kept.cols, in[0].type, "grouped_mm_backward");
+      Tensor of_weight = t.make(w_kept.rows, w_kept.cols, in[0].type, "grouped_mm_backward");
+      if (n.wants(1)) out[1] = std::move(of_weight);
+      if (!n.wants(0)) out[0].reset();
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+Tensor merged_weight(Torch& t, const Parameter& weight, const Parameter& a, const Parameter& b) {
+  const Tensor right = to(t, b.tensor, weight.tensor.type);
+  const Tensor left = to(t, a.tensor, weight.tensor.type);
+  std::shared_ptr<Node> node = record(t, "BaddbmmBackward0", {&right, &left});
+  if (node) {
+    t.save(*node, left);
+    t.save(*node, right);
+  }
+  Tensor y = t.make(weight.tensor.rows, weight.tensor.cols, weight.tensor.type, "baddbmm.default");
+  if (node) {
+    node->apply = [&t](Node& n, auto& in, auto& out) {
+      const Tensor left_kept = n.saved[0](), right_kept = n.saved[1]();
+      for (size_t i = 0; i < 2; ++i) {
+        Tensor product = t.make(n.edges[i].rows, n.edges[i].cols, in[0].type, "bmm.default");
+        out[i] = t.make(n.edges[i].rows, n.edges[i].cols, in[0].type, "mul.Scalar");
+      }
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
 Tensor embedding(Torch& t, const Tensor& ids, const Tensor& weight) {
   std::shared_ptr<Node> node = record(t, "EmbeddingBackward0", {&weight});
   if (node) t.save(*node, ids);
