@@ -402,19 +402,18 @@ Tensor sum_groups(Torch& t, const Tensor& x, int64_t rows) {
 
 Tensor grouped_product(Torch& t, const Tensor& x_in, const Tensor& weight, int64_t width) {
   const Tensor x = to(t, x_in, weight.type);
-  std::shared_ptr<Node> node = record(t, "GroupedMmBackward", {&x, &weight});
+  std::shared_ptr<Node> node = record(t, "GroupedMmBackward0", {&x, &weight});
   if (node) {
-    t.save(*node, x);
-    t.save(*node, weight);
+    if (node->wants(0)) t.save(*node, weight);
+    if (node->wants(1)) t.save(*node, x);
   }
-  Tensor y = t.make(x.rows, width, x.type, "grouped_mm");
+  Tensor y = t.make(x.rows, width, x.type, "_grouped_mm.default");
   if (node) {
     node->apply = [&t](Node& n, auto& in, auto& out) {
-      const Tensor x_kept = n.saved[0](), w_kept = n.saved[1]();
-      out[0] = t.make(x_kept.rows, x_kept.cols, in[0].type, "grouped_mm_backward");
-      Tensor of_weight = t.make(w_kept.rows, w_kept.cols, in[0].type, "grouped_mm_backward");
-      if (n.wants(1)) out[1] = std::move(of_weight);
-      if (!n.wants(0)) out[0].reset();
+      std::vector<Tensor> kept;
+      for (const Saved& saved : n.saved) kept.push_back(saved());
+      for (size_t i = 0; i < 2; ++i)
+        if (n.wants(i)) out[i] = t.make(n.edges[i].rows, n.edges[i].cols, in[0].type, "_grouped_mm.default");
     };
     y.node = std::move(node);
   }

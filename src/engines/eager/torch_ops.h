@@ -61,7 +61,7 @@ Tensor bmm(Torch& t, const Tensor& a, const Tensor& b, int64_t rows, int64_t col
 Tensor gather_rows(Torch& t, const Tensor& x, int64_t rows, int64_t cols, std::string_view op);
 // Sums of consecutive rows: rows of the result; the gradient is a view.
 Tensor sum_groups(Torch& t, const Tensor& x, int64_t rows);
-// Each row times its expert's matrix. Keeps both operands and makes both gradients, wanted or not.
+// Each row times its expert's matrix.
 Tensor grouped_product(Torch& t, const Tensor& x, const Tensor& weight, int64_t out);
 // weight + B·A of every expert, as one tensor of the weight's size.
 Tensor merged_weight(Torch& t, const Parameter& weight, const Parameter& a, const Parameter& b);
