@@ -21,6 +21,7 @@ struct StackMemory {
   MemoryMeasure measure = MemoryMeasure::device;
   bool fused_gate = false;  // the gate's activation and the product are one kernel
   bool flash = true;        // no square of scores
+  bool old_bitsandbytes = false;  // 4-bit products save their inputs
   bool amp = false;         // 16-bit runs are autocast
   // What a run does where its row doesn't say.
   enum class Recompute : uint8_t { none, full, unknown } recompute = Recompute::none;
