@@ -31,7 +31,8 @@ int64_t end_of_forward(int64_t layers, const EngineRecipe& recipe) {
   int64_t live = 0;
   for (size_t i = 0; i < trace.log.events.size(); ++i) {
     const Event& event = trace.log.events[i];
-    if (i > trace.measured_from && trace.log.marks[static_cast<size_t>(event.mark)].starts_with("backward")) return live;
+    if (i > trace.measured_from && trace.log.marks[static_cast<size_t>(event.mark)].starts_with("backward"))
+      return live;
     live += event.bytes;
   }
   return -1;
