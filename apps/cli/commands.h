@@ -27,6 +27,9 @@ Command render_command();
 Command probe_command();
 Command devices_command();
 Command search_command();
+Command calibrate_command();
+Command scale_command();
+Command serve_plan_command();
 Command validate_command();
 Command help_recipe_command();  // hidden: docs/recipes.md
 

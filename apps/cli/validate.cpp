@@ -16,7 +16,7 @@ namespace {
 
 struct ValidateOptions {
   std::string file, out;
-  bool json = false;
+  bool json = false, time_only = false;
 };
 
 std::string percent(double share) { return fmt::format("{:.2f} %", 100 * share); }
@@ -71,7 +71,13 @@ int run_validate(const ValidateOptions& options) {
   const size_t slash = options.file.find_last_of('/');
   const std::string folder = slash == std::string::npos ? "." : options.file.substr(0, slash);
   const std::vector<MeasuredRow> rows = read_measured_rows(read_csv(options.file), folder, options.file);
-  const std::vector<ValidatedFigure> figures = validate_rows(rows, make_time_model());
+  std::vector<MeasuredRow> asked = rows;
+  if (options.time_only)
+    for (MeasuredRow& row : asked)
+      std::erase_if(row.figures, [](const MeasuredFigure& each) {
+        return each.quantity != "step_seconds" && each.quantity != "tokens_per_second";
+      });
+  const std::vector<ValidatedFigure> figures = validate_rows(asked, make_time_model());
   if (!options.out.empty()) write_file_atomically(options.out, validation_csv(figures));
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const std::vector<ErrorSummary> summaries = summarize(figures);
@@ -95,7 +101,11 @@ Command validate_command() {
                         {.name = "--out",
                          .value_name = "ROWS.csv",
                          .help = "write one row a figure: id, quantity, measured, predicted, low, high, used, reason",
-                         .target = &options->out}},
+                         .target = &options->out},
+                        {.name = "--time-only",
+                         .value_name = "",
+                         .help = "only steps and rates, not bytes, which take longer",
+                         .target = &options->time_only}},
           .json = &options->json,
           .run = [options] { return run_validate(*options); }};
 }

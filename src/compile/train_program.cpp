@@ -349,9 +349,7 @@ TrainProgram build_train_program(const StepBase& base, const Recipe& recipe, con
   Graph step = build_step(base, choices);
   for (const ValueId id : streamed_parameters(base.forward, choices.streamed_layers))
     program.streamed.push_back({base.forward.value(id).name, base.forward.value(id).bytes()});
-  program.forward_flops = total_flops(base.forward);
   program.step_flops = total_flops(step, false);
-  program.executed_flops = total_flops(step);
 
   program.phases.push_back(build_load(program, base.forward, recipe, sources));
   if (base.fused && base.fused->two_passes) {

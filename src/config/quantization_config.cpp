@@ -42,21 +42,9 @@ void parse_blocks(const JsonFields& fields, std::string_view key, QuantizationCo
   out.block_cols = sizes->at(1).get<int64_t>();
 }
 
-// One group of modules with one scheme: what the common tools write.
-QuantizationConfig parse_compressed_tensors(const JsonFields& fields, std::string_view source) {
-  const std::string format = fields.text("format").value_or("");
-  if (format != "pack-quantized" && format != "float-quantized" && format != "naive-quantized")
-    fields.fail("format", fmt::format("is '{}'; read are pack-quantized and float-quantized", format), kWayOut);
-  const json* groups = fields.find("config_groups");
-  if (groups == nullptr || !groups->is_object() || groups->size() != 1 || !groups->begin()->is_object())
-    fields.fail("config_groups", "is not one group of modules", kWayOut);
-  const auto weights = groups->begin()->find("weights");
-  if (weights == groups->begin()->end() || !weights->is_object())
-    fields.fail("config_groups", "has a group without weights", kWayOut);
-  const JsonFields scheme(*weights, source, "quantization_config.weights.");
+// What one group of modules of compressed-tensors says of its weights.
+QuantizationConfig parse_scheme(const JsonFields& scheme, const std::string& format) {
   QuantizationConfig out;
-  // transformers: with this key weights are restored while loading, else scales are widened first.
-  out.rounded = fields.boolean("dequantize").value_or(false);
   const std::string type = scheme.text("type").value_or("int"), strategy = scheme.text("strategy").value_or("tensor");
   out.bits = static_cast<int>(scheme.required_integer("num_bits", 2, 8));
   out.symmetric = scheme.boolean("symmetric").value_or(true);
@@ -71,14 +59,35 @@ QuantizationConfig parse_compressed_tensors(const JsonFields& fields, std::strin
   out.method = Method::packed_integers;
   if (type != "int" || format != "pack-quantized")
     scheme.fail("type", fmt::format("is '{}' in the format {}", type, format), kWayOut);
-  if (strategy == "group") out.group = scheme.required_integer("group_size", 1, kMostColumns);
-  else if (strategy != "channel")
+  if (strategy != "group" && strategy != "channel")
     scheme.fail("strategy", fmt::format("is '{}', neither group nor channel", strategy), kWayOut);
   const std::string order = scheme.text("actorder").value_or("");
   if (order == "group" || order == "dynamic")
     scheme.fail("actorder", "is group: columns lie in another order than the model's", kWayOut);
   out.static_order = !order.empty();
   return out;
+}
+
+QuantizationConfig parse_compressed_tensors(const JsonFields& fields, std::string_view source) {
+  const std::string format = fields.text("format").value_or("");
+  if (format != "pack-quantized" && format != "float-quantized" && format != "naive-quantized")
+    fields.fail("format", fmt::format("is '{}'; read are pack-quantized and float-quantized", format), kWayOut);
+  const json* groups = fields.find("config_groups");
+  if (groups == nullptr || !groups->is_object() || groups->empty())
+    fields.fail("config_groups", "names no group of modules", kWayOut);
+  std::optional<QuantizationConfig> out;
+  for (const json& group : *groups) {
+    const json* weights = group.is_object() && group.contains("weights") ? &group.at("weights") : nullptr;
+    if (weights == nullptr || !weights->is_object())
+      fields.fail("config_groups", "has a group without weights", kWayOut);
+    const QuantizationConfig scheme =
+        parse_scheme(JsonFields(*weights, source, "quantization_config.weights."), format);
+    if (out && *out != scheme) fields.fail("config_groups", "differ in more than the size of their groups", kWayOut);
+    out = scheme;
+  }
+  // transformers: with this key weights are restored while loading, else scales are widened first.
+  out->rounded = fields.boolean("dequantize").value_or(false);
+  return *out;
 }
 
 }  // namespace
@@ -123,21 +132,25 @@ json write_quantization_config(const QuantizationConfig& config) {
             {"fmt", "e4m3"},
             {"weight_block_size", {config.block_rows, config.block_cols}}};
   const bool floats = config.method == Method::compressed_fp8;
-  json weights = {{"dynamic", false},
-                  {"num_bits", floats ? 8 : config.bits},
-                  {"observer", "minmax"},
-                  {"strategy", floats ? "tensor" : (config.group > 0 ? "group" : "channel")},
-                  {"symmetric", floats || config.symmetric},
-                  {"type", floats ? "float" : "int"}};
-  if (!floats && config.group > 0) weights["group_size"] = config.group;
-  if (config.static_order) weights["actorder"] = "static";
-  const json group = {{"targets", json::array({"Linear"})}, {"weights", std::move(weights)}};
-  const char* format = floats ? "naive-quantized" : "pack-quantized";
+  json groups = json::object();
+  const auto add = [&](const std::vector<std::string>& targets, int64_t size) {
+    json weights = {{"dynamic", false},
+                    {"num_bits", floats ? 8 : config.bits},
+                    {"observer", "minmax"},
+                    {"strategy", floats ? "tensor" : (size > 0 ? "group" : "channel")},
+                    {"symmetric", floats || config.symmetric},
+                    {"type", floats ? "float" : "int"}};
+    if (size > 0) weights["group_size"] = size;
+    if (config.static_order) weights["actorder"] = "static";
+    groups["group_" + std::to_string(groups.size())] = {{"targets", targets}, {"weights", std::move(weights)}};
+  };
+  for (const QuantizationConfig::Group& group : config.groups) add(group.targets, group.size);
+  if (config.groups.empty()) add({"Linear"}, 0);
   json out = {{"quant_method", "compressed-tensors"},
-              {"format", format},
+              {"format", floats ? "naive-quantized" : "pack-quantized"},
               {"quantization_status", "compressed"},
               {"ignore", json::array({config.head})},
-              {"config_groups", {{"group_0", group}}}};
+              {"config_groups", std::move(groups)}};
   if (config.rounded) out["dequantize"] = true;
   return out;
 }

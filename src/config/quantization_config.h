@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace plimsoll {
 
@@ -24,9 +25,16 @@ struct QuantizationConfig {
   // packed_integers
   int bits = 4;
   bool symmetric = false;
-  int64_t group = 0;          // columns that share a scale; 0: a whole row
-  bool rounded = false;       // restored weights are rounded to the type of the scales
-  bool static_order = false;  // GPTQ rounded columns by importance; says nothing of the layout
+  // Columns that share a scale, and of which modules: as compressed-tensors names them, "Linear" for all, "re:…" for a
+  // regular expression. Written only: when read, the shape of the scales counts.
+  struct Group {
+    int64_t size = 0;
+    std::vector<std::string> targets;
+    bool operator==(const Group&) const = default;
+  };
+  std::vector<Group> groups;
+  bool rounded = false;          // restored weights are rounded to the type of the scales
+  bool static_order = false;     // GPTQ rounded columns by importance; says nothing of the layout
   std::string head = "lm_head";  // the module of the output matrix, which stays as it is; written only
   // block_fp8; compressed_fp8 with block_rows 0: one scale for the tensor
   int64_t block_rows = 0, block_cols = 0;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cstdlib>
 
 #include "base/csv.h"
 #include "base/error.h"
@@ -36,7 +37,9 @@ constexpr std::array kFields = {
 
 }  // namespace
 
-TimeConstants load_time_constants(const std::string& file) {
+TimeConstants load_time_constants(const std::string& given) {
+  const char* variable = std::getenv("PLIMSOLL_TIME_CONSTANTS");
+  const std::string file = given.empty() && variable != nullptr ? variable : given;
   const std::string source = file.empty() ? "time_constants.csv" : file;
   const CsvTable table = file.empty() ? parse_csv(catalog_text(source), source) : read_csv(file);
   const size_t name_at = table.column("name", source), value_at = table.column("value", source);

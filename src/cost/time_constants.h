@@ -24,7 +24,8 @@ struct TimeConstants {
   double interval_low = 1, interval_high = 1;
 };
 
-// From the table in the program, or a file of the same columns (name,value,unit,source,date). Throws a caller Error for
+// From the table in the program, or a file of the same columns (name,value,unit,source,date), which
+// $PLIMSOLL_TIME_CONSTANTS may name, too. Throws a caller Error for
 // an unknown or missing name.
 TimeConstants load_time_constants(const std::string& file = "");
 

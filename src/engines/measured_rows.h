@@ -26,9 +26,12 @@ struct MeasuredRow {
   EngineRun run;
   bool inference = false;
   // For the time of a step (published_time.cpp).
-  std::string unknown_time;     // why the run's seconds can't be told: a batch that isn't stated …
-  int64_t mean_length = 0;      // tokens of a sequence on average, where the row says both; 0: run.recipe.seq_len
-  bool says_recompute = false;  // else the stack's habit counts
+  std::string unknown_time;      // why the run's seconds can't be told: a batch that isn't stated …
+  int64_t mean_length = 0;       // tokens of a sequence on average, where the row says both; 0: run.recipe.seq_len
+  bool says_recompute = false;   // else the stack's habit counts
+  bool deterministic = false;    // kernels that give the same bits each time: fewer of them are fused
+  std::optional<bool> overlaps;  // collectives hide behind computing; empty: the stack's habit
+  std::optional<bool> fp8_products, fp4_products;  // what the row's precision means for products of frozen weights
   MemoryMeasure measure = MemoryMeasure::device;
   double gib = 1;  // what the published unit is, in GiB: rows that say GB may mean 10⁹ bytes
 };

@@ -188,6 +188,7 @@ MeasuredRow published_row(const RowCells& row) {
   }
   const bool bitsandbytes = recipe.weights == WeightFormat::nf4 || recipe.weights == WeightFormat::nf4_double ||
                             recipe.weights == WeightFormat::fp4;
+  recipe.quantized_keeps_input = bitsandbytes && stack.old_bitsandbytes;
   recipe.kbit_preparation = stack.amp && recipe.method == TuneMethod::qlora && bitsandbytes;
   if (stack.amp && recipe.compute == ComputeMode::bf16) recipe.compute = ComputeMode::amp_bf16;
   if (stack.amp && recipe.compute == ComputeMode::f16) recipe.compute = ComputeMode::amp_f16;

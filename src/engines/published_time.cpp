@@ -38,7 +38,14 @@ std::string missing(const RowCells& row, const MeasuredRow& made) {
 void read_published_time(const RowCells& row, MeasuredRow& made) {
   const std::string_view notes = row["notes"];
   made.says_recompute = !row["recompute"].empty();
-  made.mean_length = row["seq_len"].empty() ? number_behind(notes, "avg ") : 0;
+  if (const size_t at = notes.find(" tokens/sample"); row["seq_len"].empty() && at != std::string_view::npos)
+    made.mean_length = number_behind(notes.substr(0, at), "(avg ");
+  made.deterministic = note_value(notes, "deterministic-mode") == "true";
+  if (notes.find("no comm overlap") != std::string_view::npos) made.overlaps = false;
+  // "QoFP8", "QoNF4", "FP4": the base's storage and the products of one stack's own kernels.
+  const std::string_view precision = row["precision"];
+  if (precision == "FP4" || precision == "QoFP4") made.fp4_products = true;
+  if (precision == "FP8" || precision == "QoFP8" || precision == "QoNF4") made.fp8_products = true;
   EngineLayout& layout = made.run.layout;
   int64_t chunks = number_behind(notes, "num-virtual-stages-per-pipeline-rank=");
   if (chunks == 0) chunks = number_behind(notes, "VP=");

@@ -51,6 +51,7 @@ std::vector<StackMemory> load_stacks() {
                       .measure = measure_of(cell("measure")),
                       .fused_gate = cell("fused_gate") == "yes",
                       .flash = cell("flash") == "yes",
+                      .old_bitsandbytes = cell("old_bnb") == "yes",
                       .amp = cell("amp") == "yes",
                       .recompute = cell("recompute") == "full"   ? StackMemory::Recompute::full
                                    : cell("recompute") == "none" ? StackMemory::Recompute::none

@@ -19,9 +19,10 @@ struct StackMemory {
   std::string stack;  // a part of the engine's name, in lower case; "" for all others
   MemoryProfile profile = MemoryProfile::torch;
   MemoryMeasure measure = MemoryMeasure::device;
-  bool fused_gate = false;  // the gate's activation and the product are one kernel
-  bool flash = true;        // no square of scores
-  bool amp = false;         // 16-bit runs are autocast
+  bool fused_gate = false;        // the gate's activation and the product are one kernel
+  bool flash = true;              // no square of scores
+  bool old_bitsandbytes = false;  // 4-bit products save their inputs
+  bool amp = false;               // 16-bit runs are autocast
   // What a run does where its row doesn't say.
   enum class Recompute : uint8_t { none, full, unknown } recompute = Recompute::none;
   double logit_bytes = 12;      // of a logit at the loss's peak: 12 for transformers' f32 loss

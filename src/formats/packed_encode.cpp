@@ -304,7 +304,6 @@ QuantizationConfig quantization_config_of(const PackedFormat& format, DType rest
       out.method = Method::packed_integers;
       out.bits = format.bits;
       out.symmetric = format.symmetric;
-      out.group = format.group;
       out.rounded = !format.symmetric;  // transformers loads zero points only so
       break;
   }

@@ -194,8 +194,12 @@ class Resolver {
     format.kind = Kind::integers;
     format.bits = config_.bits;
     format.symmetric = config_.symmetric;
-    format.group = config_.group > 0 ? config_.group : shape[1];
-    const int64_t groups = ceil_div(shape[1], format.group);
+    const Shape& of_scales = part(weight + "_scale").shape;
+    const int64_t groups = of_scales.rank() == 2 ? of_scales[1] : 0;
+    if (groups < 1 || shape[1] % groups != 0)
+      fail(weight + "_scale",
+           fmt::format("has shape {}, which does not divide {} columns", to_string(of_scales), shape[1]));
+    format.group = shape[1] / groups;
     const auto words = [&](int64_t count) { return ceil_div(count * format.bits, 32); };
     const TensorEntry& codes = part(weight + "_packed", DType::i32, {shape[0], words(shape[1])});
     const TensorEntry& scale = scales(weight + "_scale", {shape[0], groups});

@@ -1,7 +1,5 @@
 #include "formats/packed_weight.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cstring>
 
@@ -197,18 +195,6 @@ void restore_packed(const PackedFormat& format, int64_t rows, int64_t cols, int6
       break;
   }
   round_to(format.restored, {out, static_cast<size_t>(count * cols)});
-}
-
-void check_packable(const PackedFormat& format, const std::string& weight, int64_t rows, int64_t cols) {
-  const auto refuse = [&](const char* what, int64_t size, int64_t unit) {
-    throw caller_error("--group-size", fmt::format("{} does not divide the {} {} of {}", unit, size, what, weight),
-                       "give a --group-size that divides them, 64 or 32 say, or a type of GGUF");
-  };
-  if (format.kind == Kind::integers && cols % format.group != 0) refuse("columns", cols, format.group);
-  if (format.kind == Kind::fp8_tiles && format.tile_rows > 0 && rows % format.tile_rows != 0)
-    refuse("rows", rows, format.tile_rows);
-  if (format.kind == Kind::fp8_tiles && format.tile_cols > 0 && cols % format.tile_cols != 0)
-    refuse("columns", cols, format.tile_cols);
 }
 
 }  // namespace plimsoll

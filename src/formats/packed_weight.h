@@ -66,7 +66,4 @@ PackedRanges packed_ranges(const PackedFormat& format, int64_t rows, int64_t col
 void restore_packed(const PackedFormat& format, int64_t rows, int64_t cols, int64_t first, int64_t count,
                     const PackedPointers& parts, float* out);
 
-// A caller Error, for a way out that is up to the user, unless such a matrix can be kept so.
-void check_packable(const PackedFormat& format, const std::string& weight, int64_t rows, int64_t cols);
-
 }  // namespace plimsoll

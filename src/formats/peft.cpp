@@ -351,15 +351,4 @@ std::string peft_tensor_name(std::string_view module, char a_or_b) {
   return fmt::format("{}{}.lora_{}.weight", kPrefix, module, a_or_b);
 }
 
-std::vector<SafetensorsOutput> peft_outputs(const PeftConfig& config, const std::vector<PeftShape>& modules,
-                                            DType dtype) {
-  std::vector<SafetensorsOutput> out;
-  for (const PeftShape& module : modules) {
-    const int64_t rank = config.rank_of(module.path);
-    out.push_back({peft_tensor_name(module.path, 'A'), dtype, {rank, module.in}});
-    out.push_back({peft_tensor_name(module.path, 'B'), dtype, {module.out, rank}});
-  }
-  return out;
-}
-
 }  // namespace plimsoll

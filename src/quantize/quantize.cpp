@@ -10,8 +10,11 @@
 #include "base/error.h"
 #include "config/machine.h"
 #include "ops/op_def.h"
+#include "quantize/calibrate.h"
+#include "quantize/compare.h"
 #include "quantize/line.h"
 #include "quantize/quantized_target.h"
+#include "quantize/text_batches.h"
 #include "train/inference.h"
 #include "train/run_sources.h"
 #include "train/weight_loader.h"
@@ -80,6 +83,15 @@ void copy(const ModelFiles& model, const QuantizeOptions& options, ThreadPool& p
   Executor(plan.phase(kCopyPhase), arena, cpu_backend(), pool).run(state);
 }
 
+void run_calibration(const ModelFiles& model, const QuantizeOptions& options, ThreadPool& pool,
+                     QuantizedTarget& target) {
+  require_line(options, runtime_overhead_bytes(model.config, pool.threads(), {}) +
+                            TextBatches::most_bytes(model, options.calibrate, options.seq_len, options.calibrate_rows,
+                                                    pool.threads()) +
+                            calibration_bytes(model, options, target, pool.threads()));
+  calibrate(model, options, target, pool);
+}
+
 }  // namespace
 
 double QuantizeReport::bits_per_weight() const {
@@ -110,14 +122,21 @@ QuantizeReport run_quantize(const QuantizeOptions& options) {
   const std::vector<ParameterSpec> parameters = list_parameters(model.config);
   check_weights(model, parameters);
   ThreadPool pool(threads_or_all(options.threads));
+  if (!options.eval.empty())  // before hours of work: what does not fit is refused
+    require_line(options,
+                 runtime_overhead_bytes(model.config, pool.threads(), {}) +
+                     TextBatches::most_bytes(model, options.eval, options.seq_len, options.eval_rows, pool.threads()) +
+                     comparison_bytes(model, options, pool.threads()));
   QuantizeReport report;
   report.output = options.out;
   {
     const auto target = open_quantized_target(model, options, pool);
-    copy(model, options, pool, *target);
+    if (options.method == CalibrationMethod::none) copy(model, options, pool, *target);
+    else run_calibration(model, options, pool, *target);
     target->finish();
     report.tensors = target->written();
   }
+  if (!options.eval.empty()) report.comparison = compare_models(model, open_runnable_model(options.out), options, pool);
   for (const ParameterSpec& spec : parameters) {
     report.parameters += spec.part == ParameterPart::buffer ? 0 : spec.shape.elements();
     report.bytes_before += model.tensors.find(spec.name)->bytes;

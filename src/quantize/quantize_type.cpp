@@ -62,6 +62,7 @@ QuantizeType folder_type(const FolderType& type, const QuantizeTypeRequest& requ
   out.name = type.name;
   out.kind = QuantizeType::Kind::packed;
   out.rest = request.rest;
+  out.exact_groups = request.group_size.has_value();
   PackedFormat& format = out.packed;
   format.kind = type.kind;
   format.restored = DType::f32;

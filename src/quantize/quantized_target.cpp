@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <cstring>
-#include <set>
 
 #include "base/bytes.h"
 #include "base/error.h"
 #include "formats/number_conversion.h"
 #include "formats/packed_encode.h"
+#include "quantize/packed_formats.h"
 #include "quantize/staged_folder.h"
 #include "train/gguf_target.h"
 #include "train/model_folder.h"
@@ -78,19 +78,15 @@ class FolderTarget : public QuantizedTarget {
   FolderTarget(const ModelFiles& model, const QuantizeOptions& options, ThreadPool& pool)
       : model_(model), options_(options), pool_(pool), folder_(options.out) {
     order_ = list_parameters(model.config);
-    if (packs()) {
-      const std::vector<std::string> packed = packable_weights(model.config);
-      packed_.insert(packed.begin(), packed.end());
-    }
+    if (packs()) formats_ = packed_formats(model.config, options.type);
     std::vector<SafetensorsOutput> outputs;
     for (const ParameterSpec& tensor : order_) {
       if (!is_packed(tensor.name)) {
         outputs.push_back({tensor.name, rest_of(tensor), tensor.shape});
         continue;
       }
-      check_packable(options.type.packed, tensor.name, tensor.shape[0], tensor.shape[1]);
       for (SafetensorsOutput& output :
-           packed_outputs(options.type.packed, tensor.name, tensor.shape[0], tensor.shape[1]))
+           packed_outputs(formats_.at(tensor.name), tensor.name, tensor.shape[0], tensor.shape[1]))
         outputs.push_back(std::move(output));
     }
     writer_ = std::make_unique<SafetensorsWriter>(folder_.path() + "/model.safetensors", outputs);
@@ -99,7 +95,8 @@ class FolderTarget : public QuantizedTarget {
   int64_t staging_bytes(const ParameterSpec& tensor) const override {
     if (!is_packed(tensor.name)) return kStagingBytes;
     const int64_t rows = tensor.shape[0], cols = tensor.shape[1];
-    return groups_bytes(rows, cols) + packed_encode_bytes(options_.type.packed, rows, cols);
+    const PackedFormat& format = formats_.at(tensor.name);
+    return groups_bytes(format, rows, cols) + packed_encode_bytes(format, rows, cols);
   }
 
   void save(const std::string& tensor, const Value& value, std::span<const std::byte> data,
@@ -116,7 +113,7 @@ class FolderTarget : public QuantizedTarget {
     writer_->finish();
     QuantizationConfig config;
     if (packs()) {
-      config = quantization_config_of(options_.type.packed, options_.type.rest);
+      config = quantization_config_of(formats_, options_.type);
       config.static_order = options_.method == CalibrationMethod::gptq && options_.act_order;
       for (const ParameterSpec& spec : order_)
         if (spec.part == ParameterPart::head && spec.name.ends_with(".weight"))
@@ -128,19 +125,18 @@ class FolderTarget : public QuantizedTarget {
 
  private:
   bool packs() const { return options_.type.kind == QuantizeType::Kind::packed; }
-  bool is_packed(const std::string& name) const { return packed_.contains(name); }
+  bool is_packed(const std::string& name) const { return formats_.contains(name); }
   DType rest_of(const ParameterSpec& spec) const {
     return spec.part == ParameterPart::buffer ? DType::f32 : options_.type.rest;
   }
-  int64_t groups_bytes(int64_t rows, int64_t cols) const {
-    const PackedFormat& format = options_.type.packed;
+  static int64_t groups_bytes(const PackedFormat& format, int64_t rows, int64_t cols) {
     if (format.kind != PackedFormat::Kind::integers) return 0;
     return round_up(rows * (cols / format.group) * static_cast<int64_t>(sizeof(AffineGroup)), 64);
   }
 
   void save_packed(const std::string& tensor, const Shape& shape, const float* values, std::span<std::byte> staging) {
-    const PackedFormat& format = options_.type.packed;
-    const int64_t rows = shape[0], cols = shape[1], before = groups_bytes(rows, cols);
+    const PackedFormat& format = formats_.at(tensor);
+    const int64_t rows = shape[0], cols = shape[1], before = groups_bytes(format, rows, cols);
     const AffineGroup* groups = nullptr;
     if (const auto given = groups_.find(tensor); given != groups_.end()) {
       groups = given->second.data();
@@ -177,35 +173,12 @@ class FolderTarget : public QuantizedTarget {
   const QuantizeOptions& options_;
   ThreadPool& pool_;
   StagedFolder folder_;
-  std::set<std::string> packed_;
+  std::map<std::string, PackedFormat> formats_;
   std::unique_ptr<SafetensorsWriter> writer_;
   size_t next_ = 0;
 };
 
 }  // namespace
-
-std::vector<std::string> packable_weights(const ModelConfig& config) {
-  const char* way_out = "choose a type of GGUF, q4_k_m say, and an --out that ends in .gguf";
-  if (config.mixture.experts > 0)
-    throw caller_error("--type", "experts have no quantized form in folders that every loader shares", way_out);
-  const ForwardGraph forward = build_forward(config, {});
-  std::set<std::string> transposed;
-  for (const ParameterSpec& spec : forward.parameters)
-    if (spec.in_out) transposed.insert(spec.name);
-  std::vector<std::string> names;
-  for (const Op& op : forward.graph.ops) {
-    if (op.kind != OpKind::linear) continue;
-    const Value& weight = forward.graph.value(op.operands[1]);
-    if (weight.kind != ValueKind::parameter) continue;
-    if (transposed.contains(weight.name))
-      throw caller_error(
-          "--type",
-          fmt::format("the linears of {} are stored transposed, which quantized folders are not", config.architecture),
-          way_out);
-    names.push_back(weight.name);
-  }
-  return names;
-}
 
 std::unique_ptr<QuantizedTarget> open_quantized_target(const ModelFiles& model, const QuantizeOptions& options,
                                                        ThreadPool& pool) {

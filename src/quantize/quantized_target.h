@@ -32,10 +32,6 @@ class QuantizedTarget : public HostServices {
   std::unordered_map<std::string, std::span<const AffineGroup>> groups_;
 };
 
-// The linears of the model, whose weights a folder keeps quantized. Throws a caller Error for models whose linears
-// folders cannot hold so.
-std::vector<std::string> packable_weights(const ModelConfig& config);
-
 // `by_layer`: tensors come layer by layer, as calibration makes them; else in the order of the model. `model`,
 // `options` and `pool` must outlive the target.
 std::unique_ptr<QuantizedTarget> open_quantized_target(const ModelFiles& model, const QuantizeOptions& options,

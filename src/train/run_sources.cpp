@@ -96,11 +96,14 @@ int64_t expert_adapters(const RunSources& sources) {
 
 }  // namespace
 
+int64_t runtime_overhead_bytes(const ModelConfig& config, int threads, const DataExtent& data) {
+  return kCodeAndLibraries + kPerThread * threads + kPerToken * config.vocab_size + kPerLayer * config.layers +
+         kPerExpert * config.mixture.experts * config.layers + kPerIndexedRow * data.indexed_rows;
+}
+
 int64_t runtime_overhead_bytes(const RunSources& sources, const DataExtent& data) {
-  const ModelConfig& config = sources.model.config;
-  return kCodeAndLibraries + kPerThread * sources.threads + kPerToken * config.vocab_size + kPerLayer * config.layers +
-         kPerExpert * config.mixture.experts * config.layers + kPerExpertAdapter * expert_adapters(sources) +
-         kPerIndexedRow * data.indexed_rows;
+  return runtime_overhead_bytes(sources.model.config, sources.threads, data) +
+         kPerExpertAdapter * expert_adapters(sources);
 }
 
 namespace {

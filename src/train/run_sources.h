@@ -28,6 +28,7 @@ DataExtent measure_data(const Recipe& recipe);
 // The upper bound of everything in the process that is not the arena: code and libraries, primitives, stacks, graphs,
 // tokenizer tables, the index of the data. A test holds real runs to it.
 int64_t runtime_overhead_bytes(const RunSources& sources, const DataExtent& data);
+int64_t runtime_overhead_bytes(const ModelConfig& config, int threads, const DataExtent& data);  // without adapters
 
 // What the process needs to unpack, parse and tokenize the longest row, with nothing else in it yet.
 int64_t reading_bytes(const RunSources& sources, const DataExtent& data);

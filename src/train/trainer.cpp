@@ -115,14 +115,17 @@ class Run {
       load_checkpoint(options_.out, *resumed, session_.phase(phase_names::kResume), session_.state());
       progress_ = *resumed;
     }
-    if (options_.profile) session_.start_profile();
+    if (options_.profile || options_.on_profile) session_.start_profile();
     MetricsFile metrics(options_.out + "/metrics.jsonl", progress_.step);
     if (metrics.last_kept()) {  // what a run that is complete already reports
       report_.final_loss = metrics.last_kept()->loss;
       speeds_.push_back(metrics.last_kept()->tokens_per_second);
     }
     while (progress_.step < report_.steps) train_one_step(metrics);
-    if (const Profile* profile = session_.profile()) log_note(profile_text(*profile));
+    if (const Profile* profile = session_.profile()) {
+      if (options_.profile) log_note(profile_text(*profile));
+      if (options_.on_profile) options_.on_profile(plan_, *profile);
+    }
     if (data_.eval && !report_.eval_loss) report_.eval_loss = session_.evaluate(*data_.eval, recipe_, data_.pad_id);
     report_.output = write_result_files(options_.out, sources_, plan_, session_);
     if (recipe_.precision == DType::f16) report_.skipped_steps = progress_.loss_scale.skipped_steps;

@@ -6,8 +6,10 @@
 #include <optional>
 #include <string>
 
+#include "compile/choose_plan.h"
 #include "compile/plan_report.h"
 #include "config/recipe.h"
+#include "runtime/executor.h"
 
 namespace plimsoll {
 
@@ -29,6 +31,8 @@ struct TrainOptions {
   bool resume = false;
   bool profile = false;                            // note the time per kind of op on stderr at the end
   std::function<void(const PlanReport&)> on_plan;  // before anything is allocated
+  // With the plan and the time of each kind of op in the steps of this run; asks for a profile.
+  std::function<void(const TrainPlan&, const Profile&)> on_profile;
   std::function<void(const TrainProgress&)> on_progress;
 };
 

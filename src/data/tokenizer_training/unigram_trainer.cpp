@@ -12,7 +12,7 @@ namespace {
 constexpr size_t kMaxLineBytes = 4096;
 
 // The library names what it needs as "… 10 vs 290 …"; the rest of its message is about flags that are not ours.
-Error too_small(std::string_view message, int vocab_size) {
+Error too_small(std::string_view message, int64_t vocab_size) {
   const size_t vs = message.find(" vs ");
   size_t end = vs == std::string_view::npos ? vs : vs + 4;
   while (end < message.size() && message[end] >= '0' && message[end] <= '9') ++end;
@@ -75,7 +75,7 @@ std::string train_unigram(std::vector<std::string> lines, const std::vector<std:
   Lines source(cut_long(std::move(lines)));
   std::string model;
   const auto status = sentencepiece::SentencePieceTrainer::Train(options, &source, &model);
-  if (!status.ok()) throw too_small(status.message(), options.vocab_size());
+  if (!status.ok()) throw too_small(status.message(), vocab_size);
   return model;
 }
 

@@ -32,6 +32,7 @@ Fsdp2::Fsdp2(Torch& t, Model& model, const ShardOptions& options) : t_(t), optio
     group.parameters.push_back(parameter.get());
     group.shards.push_back(std::move(shard));
     full.storage->resize(0, t.mark("resize_"));
+    t.log.purposes[static_cast<size_t>(full.storage->id)] = Purpose::activation;  // while it is gathered
   }
   // Quantized weights are cut, too; they are gathered for one product at a time.
   for (Layer& layer : model.layers)

@@ -101,7 +101,6 @@ struct Builder {
     if (quantizes()) made.quantized = quantized_weight(in * out);
     else made.weight = parameter(name + ".weight", conv1d ? in : out, conv1d ? out : in, false, full(), type);
     if (bias) made.bias = vector(name + ".bias", out);
-    names.push_back(name);
     return made;
   }
 
@@ -119,7 +118,19 @@ struct Builder {
     linear.lora_b = parameter(name + ".lora_B", linear.out, recipe.lora_rank, false, true, adapter);
   }
 
-  std::vector<std::string> names;
+  void adapt_experts(Experts& experts, const std::string& at) {
+    if (!experts.gate_up || !targeted(at + "gate_up_proj")) return;
+    const MixtureConfig& m = config.mixture;
+    const int64_t r = recipe.lora_rank, h = config.hidden_size;
+    const Type adapter = recipe.adapter_f32 ? Type::f32 : type;
+    const auto factor = [&](const char* name, int64_t rows, int64_t cols) {
+      return parameter(at + name, rows, cols, false, true, adapter);
+    };
+    experts.gate_up_a = factor("experts.gate_up.lora_A", m.experts * 2 * r, h);
+    experts.gate_up_b = factor("experts.gate_up.lora_B", m.experts * 2 * m.width, 2 * r);
+    experts.down_a = factor("experts.down.lora_A", m.experts * r, m.width);
+    experts.down_b = factor("experts.down.lora_B", m.experts * h, r);
+  }
 };
 
 void rms_layer(Builder& b, Layer& layer, const std::string& at) {
@@ -211,7 +222,7 @@ Model build_model(Torch& t, const ModelConfig& config, const EngineRecipe& recip
   model.amp = recipe.compute == ComputeMode::amp_bf16 || recipe.compute == ComputeMode::amp_f16;
   const Purpose before = t.purpose;
   t.purpose = Purpose::parameter;
-  Builder b{t, config, recipe, model, weight_type(recipe.weights), {}};
+  Builder b{t, config, recipe, model, weight_type(recipe.weights)};
   if (recipe.method == TuneMethod::qlora)
     b.type = recipe.compute == ComputeMode::amp_f16 || recipe.compute == ComputeMode::f16 ? Type::f16 : Type::bf16;
   const int64_t h = config.hidden_size;
@@ -253,6 +264,7 @@ Model build_model(Torch& t, const ModelConfig& config, const EngineRecipe& recip
       b.adapt(layer.v, at + "v_proj");
       b.adapt(layer.qkv, at + names.qkv);
       b.adapt(layer.o, at + names.out);
+      b.adapt_experts(layer.experts, at);
       b.adapt(layer.gate, at + "gate_proj");
       b.adapt(layer.gate_up, at + "gate_up_proj");
       b.adapt(layer.up, at + names.up);

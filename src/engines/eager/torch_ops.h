@@ -57,6 +57,15 @@ Tensor linear(Torch& t, const Tensor& x, const Tensor& weight, const Tensor* bia
 // A product of two batches of matrices: result and both gradients. Autocast applies.
 Tensor bmm(Torch& t, const Tensor& a, const Tensor& b, int64_t rows, int64_t cols);
 
+// Rows picked by an index; the gradient goes back through zeros and a filled copy of them.
+Tensor gather_rows(Torch& t, const Tensor& x, int64_t rows, int64_t cols, std::string_view op);
+// Sums of consecutive rows: rows of the result; the gradient is a view.
+Tensor sum_groups(Torch& t, const Tensor& x, int64_t rows);
+// Each row times its expert's matrix.
+Tensor grouped_product(Torch& t, const Tensor& x, const Tensor& weight, int64_t out);
+// weight + B·A of every expert, as one tensor of the weight's size.
+Tensor merged_weight(Torch& t, const Parameter& weight, const Parameter& a, const Parameter& b);
+
 Tensor embedding(Torch& t, const Tensor& ids, const Tensor& weight);
 Tensor layer_norm(Torch& t, const Tensor& x, const Tensor* weight, const Tensor* bias);
 Tensor softmax(Torch& t, const Tensor& x, Type type, std::string_view name = "_softmax.default");

@@ -1,8 +1,8 @@
 // Matmuls of rows that are sorted by group, each group with a matrix of its own: the experts of a mixture. How many
 // rows a group has is known only when it runs; the workspace depends on the shapes and the threads alone.
 // bf16 goes through the tiles of matmul.h, group by group, where the CPU has AMX and a group more than a few rows; all
-// else is widened into packed f32 blocks. Sums are f32. Tiles follow from the offsets, never from the threads, and every
-// sum has a fixed order: the same bits for any thread count.
+// else is widened into packed f32 blocks. Sums are f32. Tiles follow from the offsets, never from the threads, and
+// every sum has a fixed order: the same bits for any thread count.
 #pragma once
 
 #include <cstddef>

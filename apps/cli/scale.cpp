@@ -1,0 +1,170 @@
+#include <fmt/format.h>
+
+#include <cmath>
+#include <memory>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "cli/commands.h"
+#include "cli/output.h"
+#include "cost/device_catalog.h"
+#include "cost/scaling_law.h"
+
+namespace plimsoll::cli {
+namespace {
+
+struct ScaleOptions {
+  double flops = 0, hours = 0, usd = 0, price = 0, mfu = 0.4, serve_tokens = 0;
+  int64_t count = 1;
+  std::string device, fit = "chinchilla-2024", catalog;
+  bool json = false;
+};
+
+const LossFit& fit_of(const std::string& name) {
+  for (const LossFit& fit : kLossFits)
+    if (fit.name == name) return fit;
+  throw caller_error("--fit " + one_line(name, 40), "is no fit", "chinchilla-2024 or chinchilla-2022");
+}
+
+double flops_of(const ScaleOptions& options, double& device_hours, double& price) {
+  const int given = (options.flops > 0) + (options.hours > 0) + (options.usd > 0);
+  if (given != 1)
+    throw caller_error("budget", given == 0 ? "is missing" : "is given twice",
+                       "one of --flops 1e22, --hours 500 and --usd 10000; hours and money need a --device");
+  if (options.device.empty() && options.flops > 0) return options.flops;
+  const Catalog catalog = load_catalog(options.catalog);
+  const Device& device = require_device(catalog, options.device, "--device");
+  if (device.half_peak() <= 0)
+    throw caller_error(device.name, "the catalogue has no peak for it", "add bf16 to a devices.csv of your own");
+  price = options.price;
+  if (price <= 0)
+    if (const DevicePrice* found = cheapest(catalog, device.name, PriceKind::on_demand)) price = found->usd;
+  const double rate = device.half_peak() * options.mfu;
+  if (options.usd > 0) {
+    if (price <= 0) throw caller_error("--usd", "the catalogue has no price for " + device.name, "give --price");
+    device_hours = options.usd / price;
+  } else if (options.hours > 0) {
+    device_hours = options.hours * static_cast<double>(options.count);
+  } else {
+    device_hours = options.flops / rate / 3600;
+  }
+  return device_hours * 3600 * rate;
+}
+
+std::string count_text(double value) {
+  if (std::isinf(value)) return "never";
+  for (const auto& [limit, unit] : {std::pair{1e12, "T"}, std::pair{1e9, "B"}, std::pair{1e6, "M"}})
+    if (value >= limit) return fmt::format("{:.3g}{}", value / limit, unit);
+  return fmt::format("{:.0f}", value);
+}
+
+Json size_json(const TrainingSize& size) {
+  return {{"parameters", size.parameters},
+          {"tokens", std::isinf(size.tokens) ? Json(nullptr) : Json(size.tokens)},
+          {"flops", std::isinf(size.flops) ? Json(nullptr) : Json(size.flops)},
+          {"loss", size.loss}};
+}
+
+int run_scale(const ScaleOptions& options) {
+  double device_hours = 0, price = 0;
+  const double flops = flops_of(options, device_hours, price);
+  const LossFit& fit = fit_of(options.fit);
+  const TrainingSize best = compute_optimal(fit, flops);
+  Json smaller = Json::array();
+  std::string text = fmt::format("{:.3g} flops", flops);
+  if (device_hours > 0) text += fmt::format(" ({:.0f} device hours at {:.0f} % MFU)", device_hours, 100 * options.mfu);
+  text += fmt::format("\n\n{:<24}{:>12}{:>12}{:>14}{:>10}{:>22}\n", "", "parameters", "tokens", "flops to train",
+                      "loss", "cheaper after serving");
+  text += fmt::format("{:<24}{:>12}{:>12}{:>14.3g}{:>10.3f}\n", "compute-optimal", count_text(best.parameters),
+                      count_text(best.tokens), best.flops, best.loss);
+  for (const double share : {0.7, 0.5, 0.35, 0.25}) {
+    const TrainingSize size = over_trained(fit, best, share * best.parameters);
+    const double served = break_even_tokens(best, size);
+    Json row = size_json(size);
+    row["break_even_tokens"] = std::isinf(served) ? Json(nullptr) : Json(served);
+    if (options.serve_tokens > 0 && !std::isinf(size.flops)) {
+      row["flops_with_serving"] = size.flops + 2 * size.parameters * options.serve_tokens;
+    }
+    smaller.push_back(row);
+    text += fmt::format("{:<24}{:>12}{:>12}{:>14}{:>10.3f}{:>22}\n", fmt::format("{:.0f} % of its size", 100 * share),
+                        count_text(size.parameters), count_text(size.tokens),
+                        std::isinf(size.flops) ? "-" : fmt::format("{:.3g}", size.flops), size.loss,
+                        std::isinf(served) ? "never: cannot reach it" : count_text(served) + " tokens");
+  }
+  text += fmt::format("\nfit: {}. Training takes 6, serving 2 flops a parameter and token.\n", fit.source);
+  if (options.json)
+    write_json({{"flops", flops},
+                {"device_hours", device_hours > 0 ? Json(device_hours) : Json(nullptr)},
+                {"usd", price > 0 && device_hours > 0 ? Json(price * device_hours) : Json(nullptr)},
+                {"fit", fit.name},
+                {"source", fit.source},
+                {"compute_optimal", size_json(best)},
+                {"over_trained", smaller}});
+  else write_result(text);
+  return 0;
+}
+
+}  // namespace
+
+Command scale_command() {
+  auto options = std::make_shared<ScaleOptions>();
+  return {.name = "scale",
+          .summary = "the best model size and tokens for a budget of flops, hours or money",
+          .examples = {"plimsoll scale --flops 1e22", "plimsoll scale --usd 50000 --device h100-80g --mfu 0.4 --json"},
+          .arguments =
+              {{.name = "--flops",
+                .value_name = "N",
+                .help = "the budget, as 1e22",
+                .target = &options->flops,
+                .min = 1e12,
+                .max = 1e32},
+               {.name = "--hours",
+                .value_name = "H",
+                .help = "the budget as hours on --count devices",
+                .target = &options->hours,
+                .min = 1e-6,
+                .max = 1e9},
+               {.name = "--usd",
+                .value_name = "USD",
+                .help = "the budget as money for renting --device",
+                .target = &options->usd,
+                .min = 1e-6,
+                .max = 1e12},
+               {.name = "--device", .value_name = "NAME", .help = "of `plimsoll devices`", .target = &options->device},
+               {.name = "--count",
+                .value_name = "N",
+                .help = "devices, with --hours [1]",
+                .target = &options->count,
+                .min = 1,
+                .max = 1e7},
+               {.name = "--mfu",
+                .value_name = "SHARE",
+                .help = "of the peak that training reaches [0.4]",
+                .target = &options->mfu,
+                .min = 0.001,
+                .max = 1},
+               {.name = "--price",
+                .value_name = "USD",
+                .help = "of one device an hour [the catalogue's cheapest]",
+                .target = &options->price,
+                .min = 0,
+                .max = 1e6},
+               {.name = "--serve-tokens",
+                .value_name = "N",
+                .help = "add what serving this many tokens takes (--json)",
+                .target = &options->serve_tokens,
+                .min = 0,
+                .max = 1e20},
+               {.name = "--fit",
+                .value_name = "NAME",
+                .help = "chinchilla-2024 or chinchilla-2022 [chinchilla-2024]",
+                .target = &options->fit},
+               {.name = "--catalog",
+                .value_name = "DIR",
+                .help = "your own devices and prices over ours",
+                .target = &options->catalog}},
+          .json = &options->json,
+          .run = [options] { return run_scale(*options); }};
+}
+
+}  // namespace plimsoll::cli

@@ -1,0 +1,54 @@
+// How long our own engine's steps take on the machine at hand: a rate for each kind of op, fitted on short runs of
+// small random models, and the step of any plan as the sum over its ops.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "compile/choose_plan.h"
+#include "config/recipe.h"
+#include "ops/op_def.h"
+#include "runtime/executor.h"
+
+namespace plimsoll {
+
+// seconds = flops · seconds_per_flop + bytes · seconds_per_byte + seconds_per_call, of one kind of op.
+struct OpRate {
+  double seconds_per_flop = 0, seconds_per_byte = 0, seconds_per_call = 0;
+  bool known = false;
+};
+
+struct CpuCalibration {
+  std::array<OpRate, kOpKindCount> rates{};
+  int threads = 0;
+  double took_seconds = 0;
+};
+
+// One run's ops of a kind: what they cost, and what they took.
+struct OpSample {
+  double flops = 0, bytes = 0, calls = 0, seconds = 0;
+};
+// Least squares of the relative errors with no rate below 0. A single sample gives one rate: by flops where the kind
+// has any, else by bytes.
+OpRate fit_rate(const std::vector<OpSample>& samples);
+
+// Trains small random models of the recipe's precision for a few steps each, in a folder that is removed again. About a
+// minute; `most_seconds` stops it between runs.
+CpuCalibration calibrate_cpu(DType precision, int64_t threads, double most_seconds = 110);
+
+// One optimizer step of a plan. Kinds of op that no run met count as the mean rate by bytes of those that were.
+double predict_step_seconds(const TrainPlan& plan, const CpuCalibration& calibration);
+
+// What a short run of a recipe really takes, beside the prediction: `steps` steps on random tokens.
+struct StepCheck {
+  double predicted_seconds = 0, measured_seconds = 0;  // of a step; the median one
+  double spread = 0;                                   // (slowest - quickest) / median of the measured steps
+  int64_t steps = 0;
+};
+StepCheck check_step(const Recipe& recipe, const CpuCalibration& calibration, int64_t steps);
+
+std::string calibration_json(const CpuCalibration& calibration);
+CpuCalibration parse_calibration(const std::string& json, const std::string& source);  // throws a caller Error
+
+}  // namespace plimsoll

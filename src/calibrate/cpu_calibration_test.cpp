@@ -1,0 +1,50 @@
+#include "calibrate/cpu_calibration.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+
+namespace plimsoll {
+namespace {
+
+TEST(CpuCalibration, RatesComeBackFromTimesThatTheyMade) {
+  std::vector<OpSample> samples;
+  for (const auto& [flops, bytes, calls] :
+       {std::array{1e9, 1e6, 10.0}, std::array{2e9, 9e6, 4.0}, std::array{5e8, 2e7, 30.0}})
+    samples.push_back({flops, bytes, calls, flops * 1e-11 + bytes * 1e-10 + calls * 2e-6});
+  const OpRate rate = fit_rate(samples);
+  EXPECT_NEAR(rate.seconds_per_flop / 1e-11, 1, 0.01);
+  EXPECT_NEAR(rate.seconds_per_byte / 1e-10, 1, 0.01);
+  EXPECT_NEAR(rate.seconds_per_call / 2e-6, 1, 0.01);
+}
+
+TEST(CpuCalibration, NoRateIsBelowNothing) {
+  const OpRate rate = fit_rate({{1e9, 1e6, 1, 1.0}, {1e9, 9e6, 1, 0.5}});  // more bytes, less time
+  EXPECT_GE(rate.seconds_per_flop, 0);
+  EXPECT_GE(rate.seconds_per_byte, 0);
+  EXPECT_GE(rate.seconds_per_call, 0);
+  EXPECT_NEAR(fit_rate({{0, 1e6, 5, 0.5}}).seconds_per_byte, 5e-7, 1e-12);
+  EXPECT_FALSE(fit_rate({}).known);
+}
+
+TEST(CpuCalibration, WhatIsKeptReadsBackTheSame) {
+  CpuCalibration calibration;
+  calibration.threads = 3;
+  calibration.rates[static_cast<size_t>(OpKind::linear)] = {1e-11, 2e-10, 3e-6, true};
+  const CpuCalibration again = parse_calibration(calibration_json(calibration), "kept.json");
+  EXPECT_EQ(again.threads, 3);
+  EXPECT_EQ(again.rates[static_cast<size_t>(OpKind::linear)].seconds_per_byte, 2e-10);
+  EXPECT_FALSE(again.rates[static_cast<size_t>(OpKind::add)].known);
+  EXPECT_THROW(parse_calibration("{}", "x"), Error);
+  EXPECT_THROW(parse_calibration("[1", "x"), Error);
+}
+
+// The sum over ops of a real, small model: the rates of its own run give its own time.
+TEST(CpuCalibration, ARunPredictsItself) {
+  CpuCalibration calibration = calibrate_cpu(DType::f32, 1, 1);
+  ASSERT_TRUE(calibration.rates[static_cast<size_t>(OpKind::linear)].known);
+  EXPECT_GT(calibration.rates[static_cast<size_t>(OpKind::linear)].seconds_per_flop, 0);
+}
+
+}  // namespace
+}  // namespace plimsoll

@@ -1,0 +1,46 @@
+// Seconds and bytes of one replica of an inference server: some devices that hold one copy of the model, cut by tensor
+// parallelism.
+#pragma once
+
+#include <cstdint>
+
+#include "cost/collective.h"
+#include "cost/device_catalog.h"
+#include "cost/kernel_time.h"
+#include "cost/model_shape.h"
+#include "cost/time_constants.h"
+
+namespace plimsoll {
+
+struct ServingSetup {
+  const ModelShape* model = nullptr;
+  const Device* device = nullptr;
+  TimeConstants constants;
+  int64_t tensor = 1;          // devices of a replica
+  double weight_bytes = 2;     // of a weight: 2, 1 or about 0.5
+  double kv_bytes = 2;         // of a value in the cache
+  double memory_share = 0.9;   // of a device, for weights, cache and activations
+  int64_t block_tokens = 16;   // the cache is handed out in blocks (PagedAttention, arXiv:2309.06180)
+  int64_t step_tokens = 8192;  // most tokens of one forward pass
+  int64_t most_sequences = 256;
+};
+
+// What every forward pass of the replica costs, worked out once.
+struct ServingModel {
+  ServingSetup setup;
+  KernelRates rates;
+  double weight_seconds_bytes = 0;  // bytes of weights that a pass reads when every expert is asked, of one device
+  double kv_token_bytes = 0;        // of one token in the cache, of one device
+  int64_t cache_tokens = 0;         // tokens that fit beside the weights, whole blocks
+  double weights_device_bytes = 0, workspace_bytes = 0;
+};
+
+// Throws a caller Error that names the least tensor parallelism that could hold the weights where this one can't.
+ServingModel serving_model(const ServingSetup& setup);
+
+// One pass over `prefill_tokens` new prompt tokens (which see `prefill_keys` keys on average) and one token each of
+// `decoding` sequences that together hold `cached_tokens` in the cache.
+double pass_seconds(const ServingModel& model, int64_t prefill_tokens, double prefill_keys, int64_t decoding,
+                    int64_t cached_tokens);
+
+}  // namespace plimsoll
