@@ -45,7 +45,7 @@ void write_tokenizer_files(const GgufFile& gguf, const ModelFiles& model, const 
 
 void write_gguf_companions(const GgufFile& gguf, const ModelFiles& model, const std::string& folder) {
   write_file_atomically(folder + "/generation_config.json", generation_config_of(model.config));
-  if (gguf.find("tokenizer.ggml.model") != nullptr) write_tokenizer_files(gguf, model, folder);
+  if (has_vocabulary(gguf)) write_tokenizer_files(gguf, model, folder);
   const GgufValue* chat = gguf.find("tokenizer.chat_template");
   if (chat != nullptr && chat->text() != nullptr) write_file_atomically(folder + "/chat_template.jinja", *chat->text());
 }
