@@ -354,7 +354,6 @@ TrainProgram build_train_program(const StepBase& base, const Recipe& recipe, con
   program.phases.push_back(build_load(program, base.forward, recipe, sources));
   if (base.fused && base.fused->two_passes) {
     Graph norm_pass = build_step(base, choices, {}, true);
-    program.executed_flops += total_flops(norm_pass);
     program.phases.push_back(std::move(norm_pass));
   }
   program.phases.push_back(std::move(step));

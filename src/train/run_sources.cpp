@@ -133,8 +133,18 @@ DataExtent measure_data(const Recipe& recipe) {
   return extent;
 }
 
+namespace {
+int64_t unpacking_and_parsing(const DataExtent& data) {
+  return kPerRowByte * data.longest_row_bytes + data.unpacking_bytes;
+}
+}  // namespace
+
 int64_t reading_bytes(const RunSources& sources, const DataExtent& data) {
-  return runtime_overhead_bytes(sources, data) + kPerRowByte * data.longest_row_bytes + data.unpacking_bytes;
+  return runtime_overhead_bytes(sources, data) + unpacking_and_parsing(data);
+}
+
+int64_t reading_bytes(const ModelConfig& config, int threads, const DataExtent& data) {
+  return runtime_overhead_bytes(config, threads, data) + unpacking_and_parsing(data);
 }
 
 void check_weights(const ModelFiles& model, const std::vector<ParameterSpec>& parameters) {
