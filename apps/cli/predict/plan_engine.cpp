@@ -1,4 +1,4 @@
-#include "cli/plan_engine.h"
+#include "cli/predict/plan_engine.h"
 
 #include <fmt/format.h>
 
