@@ -28,7 +28,8 @@ std::vector<Command> all_commands() {
   return {inspect_command(),    plan_command(),   train_command(),     generate_command(), chat_command(),
           data_command(),       eval_command(),   merge_command(),     tokenize_command(), tokenizer_command(),
           new_command(),        render_command(), probe_command(),     devices_command(),  search_command(),
-          serve_plan_command(), scale_command(),  calibrate_command(), validate_command(), help_recipe_command()};
+          serve_plan_command(), scale_command(),  calibrate_command(), export_command(),   validate_command(),
+          help_recipe_command()};
 }
 
 std::string program_help(const std::vector<Command>& commands) {

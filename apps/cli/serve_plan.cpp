@@ -156,7 +156,8 @@ int run_serve_plan(const ServeOptions& options) {
                           {"usd_per_hour", row.usd_per_hour},
                           {"times_ours", row.times_ours > 0 ? Json(row.times_ours) : Json(nullptr)},
                           {"date", row.price.date}});
-    write_json({{"model", options.model},
+    write_json({{"kind", "serve-plan"},
+                {"model", options.model},
                 {"device", setup.device->name},
                 {"devices", answer.devices()},
                 {"replicas", answer.replicas},
