@@ -163,6 +163,7 @@ int run_serve_plan(const ServeOptions& options) {
                 {"replicas", answer.replicas},
                 {"tensor", answer.model.setup.tensor},
                 {"weights_bytes_per_device", answer.model.weights_device_bytes},
+                {"device_bytes", setup.device->memory_bytes},
                 {"cache_tokens_per_replica", answer.model.cache_tokens},
                 {"first_token_seconds", percentiles_json(one.first_token_seconds)},
                 {"between_tokens_seconds", percentiles_json(one.between_tokens_seconds)},
