@@ -27,6 +27,8 @@ Command render_command();
 Command probe_command();
 Command devices_command();
 Command search_command();
+Command compare_command();
+Command export_command();
 Command calibrate_command();
 Command scale_command();
 Command serve_plan_command();

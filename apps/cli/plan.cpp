@@ -6,8 +6,8 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/output.h"
-#include "cli/plan_engine.h"
 #include "cli/plan_text.h"
+#include "cli/predict/plan_engine.h"
 #include "cli/recipe_options.h"
 #include "formats/output_file.h"
 #include "train/trainer.h"
@@ -61,8 +61,7 @@ Command plan_command() {
       .name = "plan",
       .summary = "what a run needs, byte by byte, without running",
       .examples = {"plimsoll plan SmolLM2-135M-Instruct.gguf --memory 1GiB",
-                   "plimsoll plan Llama-3.2-1B/config.json --method full --seq-len 1024 --buffers buffers.csv --json",
-                   "plimsoll plan llama-3.1-8b --engine torch --weights nf4-dq --seq-len 2048 --recompute all"},
+                   "plimsoll plan Llama-3.2-1B/config.json --method full --seq-len 1024 --buffers buffers.csv --json"},
       .arguments =
           {{.name = "[MODEL]",
             .value_name = "MODEL…",

@@ -1,4 +1,4 @@
-#include "cli/explain.h"
+#include "cli/inspect/explain.h"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "cli/plan_engine.h"
+#include "cli/predict/plan_engine.h"
 
 #include <fmt/format.h>
 
@@ -135,6 +135,7 @@ EngineRun engine_run(const Recipe& recipe, const EngineOptions& options) {
   EngineRecipe& r = run.recipe;
   const bool half = recipe.precision != DType::f32;
   r.weights = half ? WeightFormat::bf16 : WeightFormat::f32;
+  if (recipe.method == Method::qlora) r.weights = WeightFormat::nf4_double;
   if (!options.weights.empty()) r.weights = look_up(kWeights, options.weights, "--weights");
   const bool quantized =
       r.weights != WeightFormat::f32 && r.weights != WeightFormat::bf16 && r.weights != WeightFormat::f16;
@@ -144,6 +145,9 @@ EngineRun engine_run(const Recipe& recipe, const EngineOptions& options) {
   if (quantized && r.method == TuneMethod::full)
     throw caller_error("--weights", fmt::format("is {}, which can't be trained", options.weights),
                        "train adapters on it (--method lora), or give bf16 or f32");
+  if (recipe.method == Method::qlora && !quantized)
+    throw caller_error("--weights", fmt::format("is {}, which is not quantized", options.weights),
+                       "give --method lora, or a quantized type as nf4-dq");
   if (r.method != TuneMethod::full) {
     r.lora_rank = recipe.rank;
     std::string_view targets = recipe.targets;

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "arch/architecture.h"
-#include "cli/inspect_report.h"
+#include "cli/inspect/inspect_report.h"
 #include "config/model_config.h"
 
 namespace plimsoll::cli {

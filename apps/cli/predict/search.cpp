@@ -208,7 +208,16 @@ int run_search(const SearchOptions& options) {
     for (const LayoutPlan& plan : found.pareto) pareto.push_back(plan_json(plan));
     for (const LayoutPlan& plan : found.best) best.push_back(plan_json(plan));
     write_json(
-        {{"model", options.model},
+        {{"kind", "search"},
+         {"model", options.model},
+         {"recipe",
+          {{"method", options.method},
+           {"base", options.base},
+           {"rank", options.rank},
+           {"targets", options.targets},
+           {"seq_len", options.seq_len},
+           {"global_batch", options.global_batch}}},
+         {"node_devices", fabric_of(*problem.device, problem.constants).node_devices},
          {"device", problem.device->name},
          {"device_bytes", problem.device->memory_bytes},
          {"usd_per_device_hour", problem.usd_per_device_hour > 0 ? Json(problem.usd_per_device_hour) : Json(nullptr)},

@@ -1,0 +1,33 @@
+// Plans side by side: a table, and a page for a reader who is no engineer.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace plimsoll::cli {
+
+// One plan, whatever command wrote it. Numbers below 0 are unknown.
+struct ComparedPlan {
+  std::string name;                                   // of the file, or model and command
+  std::string kind;                                   // "train here", "train on devices", "serve"
+  std::string what;                                   // one line about it
+  double bytes = -1, limit_bytes = -1;                // of one device, and its line
+  std::vector<std::pair<std::string, double>> parts;  // bytes by kind; they add up to `bytes`
+  double devices = 1;
+  double seconds = -1;  // of the run, or of a step where no length is known
+  double tokens_per_second = -1;
+  double usd = -1;                                         // of the run; of an hour for serving
+  double usd_per_million = -1;                             // tokens
+  std::vector<std::pair<std::string, double>> time_parts;  // shares of the step, by cause
+};
+
+// Reads what plan --json, search --json and serve-plan --json wrote. A search gives its front (at most five plans).
+// Throws a caller Error for anything else.
+std::vector<ComparedPlan> parse_compared(const std::string& json, const std::string& source);
+
+std::string compare_text(const std::vector<ComparedPlan>& plans);
+
+// Self-contained: no script, no address, pictures as SVG. Reads well on a phone and on paper.
+std::string compare_html(const std::vector<ComparedPlan>& plans);
+
+}  // namespace plimsoll::cli

@@ -1,0 +1,66 @@
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/output.h"
+#include "formats/output_file.h"
+#include "formats/text_file.h"
+#include "handover/handover.h"
+
+namespace plimsoll::cli {
+namespace {
+
+struct ExportOptions {
+  std::string plan, to, out;
+  int64_t devices = 0;
+  bool json = false;
+};
+
+int run_export(const ExportOptions& options) {
+  const HandoverPlan plan = parse_search_plan(read_text_file(options.plan), options.plan, options.devices);
+  const std::string text = handover_config(plan, options.to);
+  if (!options.out.empty()) write_file_atomically(options.out, text);
+  if (options.json)
+    write_json({{"to", options.to},
+                {"devices", plan.devices()},
+                {"output", options.out.empty() ? Json(nullptr) : Json(options.out)},
+                {"config", text}});
+  else write_result(options.out.empty() ? text : options.out + "\n");
+  return 0;
+}
+
+}  // namespace
+
+Command export_command() {
+  static const std::string kNames = [] {
+    std::string names;
+    for (const HandoverTarget& target : handover_targets())
+      names += (names.empty() ? "" : "|") + std::string(target.name);
+    return names;
+  }();
+  auto options = std::make_shared<ExportOptions>();
+  return {.name = "export",
+          .summary = "a plan of search as the configuration of an existing engine",
+          .examples = {"plimsoll export plan.json --to megatron",
+                       "plimsoll export plan.json --to axolotl --devices 8 --out axolotl.yaml"},
+          .arguments =
+              {{.name = "PLAN.json",
+                .value_name = "PLAN.json",
+                .help = "what search --json wrote",
+                .target = &options->plan,
+                .required = true},
+               {.name = "--to", .value_name = kNames, .help = "the engine", .target = &options->to, .required = true},
+               {.name = "--devices",
+                .value_name = "N",
+                .help = "the plan on so many devices [the fastest of the front]",
+                .target = &options->devices,
+                .min = 1,
+                .max = 1 << 16},
+               {.name = "--out", .value_name = "FILE", .help = "else to stdout", .target = &options->out}},
+          .json = &options->json,
+          .run = [options] { return run_export(*options); }};
+}
+
+}  // namespace plimsoll::cli

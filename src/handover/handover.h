@@ -1,0 +1,40 @@
+// A plan that was computed, as the configuration that starts it on an existing engine.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace plimsoll {
+
+// What `plimsoll search --json` says of one plan.
+struct HandoverPlan {
+  std::string model, device;
+  std::string method;  // full, lora
+  std::string base;    // 16bit, 8bit, 4bit
+  int64_t rank = 16, seq_len = 4096;
+  std::vector<std::string> targets;
+  int64_t data = 1, tensor = 1, pipeline = 1, context = 1, expert = 1, virtual_stages = 1, zero_stage = 0;
+  int64_t micro_batch = 1, grad_accum_steps = 1;
+  bool recompute = false;
+  int64_t node_devices = 8;
+
+  int64_t devices() const { return data * tensor * pipeline * context; }
+  int64_t nodes() const { return (devices() + node_devices - 1) / node_devices; }
+  int64_t global_batch() const { return micro_batch * grad_accum_steps * data; }
+};
+
+// `devices` 0: the fastest of the front; else the plan on that many. Throws a caller Error naming `source`.
+HandoverPlan parse_search_plan(const std::string& json, const std::string& source, int64_t devices);
+
+struct HandoverTarget {
+  std::string_view name, file, about;
+};
+const std::vector<HandoverTarget>& handover_targets();
+
+// The configuration's text. Throws a caller Error where the engine cannot do what the plan asks (a pipeline in FSDP …),
+// with an engine that can.
+std::string handover_config(const HandoverPlan& plan, std::string_view target);
+
+}  // namespace plimsoll
