@@ -131,6 +131,7 @@ void bench_head(benchmark::State& state, DType type, bool weight_gradient) {
                                     .vocab = kVocab,
                                     .chunk_rows = state.range(1),
                                     .dtype = type,
+                                    .weight = type,
                                     .weight_gradient = weight_gradient};
   const Memory hidden(bytes_of(type, kRows * kWidth)), weight(bytes_of(type, kVocab * kWidth)),
       d_hidden(bytes_of(type, kRows * kWidth));

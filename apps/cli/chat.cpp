@@ -37,7 +37,9 @@ class Conversation {
   explicit Conversation(const ChatOptions& options)
       : options_(options),
         person_(inspect_terminal(STDIN_FILENO).is_terminal),
-        generator_(options.shared.model, options.shared.adapter, options.shared.threads, options.shared.dtype()) {
+        generator_(options.shared.model, options.shared.adapter, options.shared.threads, options.shared.dtype(),
+                   options.shared.quant),
+        sampling_(options.shared.resolved(generator_.defaults())) {
     reset();
   }
 
@@ -118,7 +120,7 @@ class Conversation {
   void reply() {
     if (interrupt_) interrupt_->clear();
     const OnText print = options_.json ? OnText() : OnText([](std::string_view piece) { write_result(piece); });
-    const GenerateReport report = generator_.reply(messages_, options_.shared.sampling, print);
+    const GenerateReport report = generator_.reply(messages_, sampling_, print);
     if (options_.json) write_json_line(generate_json(report));
     else write_result("\n");
     if (report.text.empty() && report.finish == Finish::interrupted) messages_.pop_back();
@@ -143,6 +145,7 @@ class Conversation {
   const ChatOptions& options_;
   bool person_;
   Generator generator_;
+  SamplingOptions sampling_;
   std::optional<InterruptFlag> interrupt_;
   std::vector<ChatMessage> messages_;
 };

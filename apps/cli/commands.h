@@ -5,6 +5,12 @@
 
 namespace plimsoll::cli {
 
+// --quant of the commands that only use a model.
+inline constexpr std::string_view kQuantHelp =
+    "how weights are held: none (in --precision), stored (as the .gguf file packs them), or packed on the way: nf4, "
+    "fp4, "
+    "int8, fp8, q8_0, q4_k, … [auto: stored where the file packs them]";
+
 Command inspect_command();
 Command plan_command();
 Command train_command();
@@ -13,6 +19,7 @@ Command chat_command();
 Command data_command();
 Command eval_command();
 Command merge_command();
+Command quantize_command();
 Command tokenize_command();
 Command new_command();
 Command tokenizer_command();

@@ -14,8 +14,8 @@ namespace {
 struct EvalOptions {
   std::string model, adapter;
   std::vector<std::string> data, field;
-  std::string data_shape, text_split, bad_rows, overlong, seq_len, packing, loss_on, precision, threads, micro_batch,
-      memory;
+  std::string data_shape, text_split, bad_rows, overlong, seq_len, packing, loss_on, precision, quant, threads,
+      micro_batch, memory;
   bool json = false;
 };
 
@@ -38,6 +38,8 @@ Recipe recipe_of(const EvalOptions& options) {
   add("packing", options.packing);
   add("loss-on", options.loss_on);
   add("precision", options.precision);
+  add("quant", options.quant);
+  if (!options.quant.empty() && options.quant != "none") recipe.method = Method::qlora;
   add("threads", options.threads);
   add("micro-batch", options.micro_batch);
   add("memory", options.memory);
@@ -97,6 +99,7 @@ Command eval_command() {
                         recipe_argument("--packing", options->packing),
                         recipe_argument("--loss-on", options->loss_on),
                         recipe_argument("--precision", options->precision),
+                        {.name = "--quant", .value_name = "TYPE", .help = kQuantHelp, .target = &options->quant},
                         recipe_argument("--micro-batch", options->micro_batch),
                         recipe_argument("--memory", options->memory),
                         recipe_argument("--threads", options->threads)},

@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/generation_options.h"
 #include "cli/output.h"
+#include "config/generation_config.h"
 
 namespace plimsoll::cli {
 namespace {
@@ -21,9 +22,11 @@ struct GenerateOptions {
 };
 
 int run_generate(const GenerateOptions& options) {
-  Generator generator(options.shared.model, options.shared.adapter, options.shared.threads, options.shared.dtype());
+  Generator generator(options.shared.model, options.shared.adapter, options.shared.threads, options.shared.dtype(),
+                      options.shared.quant);
   const OnText print = options.json ? OnText() : OnText([](std::string_view piece) { write_result(piece); });
-  const GenerateReport report = generator.complete(options.prompt, options.shared.sampling, print);
+  const SamplingOptions sampling = options.shared.resolved(generator.defaults());
+  const GenerateReport report = generator.complete(options.prompt, sampling, print);
   if (options.json) {
     write_json(generate_json(report));
     return 0;
@@ -54,31 +57,31 @@ std::vector<Argument> generation_arguments(GenerationOptions& options) {
            .max = 1 << 24},
           {.name = "--temperature",
            .value_name = "X",
-           .help = "0 takes the likeliest token (greedy) [0]",
+           .help = "0 takes the likeliest token (greedy) [the model's, else 0]",
            .target = &options.sampling.temperature,
            .min = 0,
            .max = 100},
           {.name = "--top-p",
            .value_name = "X",
-           .help = "sample from the likeliest tokens that have this probability together [1]",
+           .help = "sample from the likeliest tokens that have this probability together [the model's, else 1]",
            .target = &options.sampling.top_p,
            .min = 0,
            .max = 1},
           {.name = "--top-k",
            .value_name = "N",
-           .help = "sample from the N likeliest tokens; 0: all [0]",
+           .help = "sample from the N likeliest tokens; 0: all [the model's, else 0]",
            .target = &options.sampling.top_k,
            .min = 0,
            .max = 1 << 24},
           {.name = "--min-p",
            .value_name = "X",
-           .help = "leave out tokens with less than X times the highest probability; 0: none [0]",
+           .help = "leave out tokens with less than X times the highest probability; 0: none [the model's, else 0]",
            .target = &options.sampling.min_p,
            .min = 0,
            .max = 1},
           {.name = "--repetition-penalty",
            .value_name = "X",
-           .help = "above 1, tokens that were there before become less likely; 1: off [1]",
+           .help = "above 1, tokens that were there before become less likely; 1: off [the model's, else 1]",
            .target = &options.sampling.repetition_penalty,
            .min = 0.01,
            .max = 100},
@@ -95,12 +98,34 @@ std::vector<Argument> generation_arguments(GenerationOptions& options) {
            .value_name = "fp32|bf16",
            .help = "of weights and arithmetic: fp32 gives a reference's tokens, bf16 takes half the bytes [fp32]",
            .target = &options.precision},
+          {.name = "--quant", .value_name = "TYPE", .help = kQuantHelp, .target = &options.quant},
           {.name = "--threads",
            .value_name = "N",
            .help = "threads that compute; 0: all that this process may use [0]",
            .target = &options.threads,
            .min = 0,
            .max = 1024}};
+}
+
+SamplingOptions GenerationOptions::resolved(const GenerationConfig& defaults) const {
+  SamplingOptions result = sampling;
+  std::string from_file;
+  // transformers ignores what shapes a distribution where it takes the likeliest token anyway.
+  const bool samples = sampling.temperature < 0 ? defaults.do_sample : sampling.temperature > 0;
+  const auto settle = [&](auto& value, auto otherwise, const auto& stated, bool applies, const char* name) {
+    if (value >= 0) return;
+    value = applies && stated ? static_cast<decltype(otherwise)>(*stated) : otherwise;
+    if (value != otherwise) from_file += fmt::format("{}{} {}", from_file.empty() ? "" : ", ", name, value);
+  };
+  constexpr int64_t kTransformersTopK = 50;
+  const std::optional<int64_t> top_k = defaults.do_sample ? defaults.top_k.value_or(kTransformersTopK) : defaults.top_k;
+  settle(result.temperature, 0.0, std::optional(defaults.temperature.value_or(1.0)), samples, "temperature");
+  settle(result.top_k, int64_t{0}, top_k, samples, "top-k");
+  settle(result.top_p, 1.0, defaults.top_p, samples, "top-p");
+  settle(result.min_p, 0.0, defaults.min_p, samples, "min-p");
+  settle(result.repetition_penalty, 1.0, defaults.repetition_penalty, true, "repetition penalty");
+  if (!from_file.empty()) log_note("sampling as generation_config.json says: " + from_file);
+  return result;
 }
 
 DType GenerationOptions::dtype() const {

@@ -11,6 +11,7 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "config/model_catalog.h"
+#include "data/chat_template.h"
 #include "data/model_text.h"
 #include "formats/output_file.h"
 #include "formats/text_file.h"
@@ -22,7 +23,7 @@ namespace plimsoll::cli {
 namespace {
 
 struct NewOptions {
-  std::string arch, like, tokenizer, out, tied, type = "f32";
+  std::string arch, like, tokenizer, chat_template, out, tied, type = "f32";
   int64_t layers = 0, hidden = 0, heads = 0, kv_heads = 0, head_dim = 0, intermediate = 0, vocab = 0, context = 0;
   int64_t seed = 0;
   bool json = false;
@@ -91,6 +92,23 @@ ModelConfig new_config(const NewOptions& options, const Base& base, const Tokeni
   return config;
 }
 
+// ChatML: every turn between two tokens of its own, its role in the first line. What the assistant says is marked.
+constexpr std::string_view kChatMl =
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
+    "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}{{ '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+std::string chat_template_of(const NewOptions& options, const Tokenizer* tokenizer) {
+  if (options.chat_template.empty()) return "";
+  const bool chatml = options.chat_template == "chatml";
+  std::string text = chatml ? std::string(kChatMl) : read_text_file(options.chat_template);
+  (void)ChatTemplate(text);  // a caller Error for what is no template
+  if (chatml && tokenizer != nullptr && tokenizer->encode("<|im_start|>", false).size() != 1)
+    log_note("the tokenizer has no token <|im_start|>: train it with --special '<|im_start|>' --special '<|im_end|>'");
+  return text;
+}
+
 std::string summary(const ModelConfig& config, const Base& base, const ParameterCounts& counts, DType type) {
   return fmt::format(
       "{}, {} layers, hidden {}, {} heads ({} of keys and values), MLP {}, vocabulary {}; the rest as {}\n"
@@ -119,14 +137,17 @@ int run_new(const NewOptions& options) {
       throw caller_error("--tokenizer", options.tokenizer + " is a GGUF file",
                          "give a folder that has a tokenizer.json");
   }
+  const std::string chat_template = chat_template_of(options, tokenizer ? &*tokenizer : nullptr);
   const ModelConfig config = new_config(options, base, tokenizer ? &*tokenizer : nullptr);
   const ParameterCounts counts = count_parameters(list_parameters(config));
   if (!options.json) write_result(summary(config, base, counts, type));
 
+  require_free_disk(options.out, dtype_bytes(type, counts.total));
   NewFolder folder(options.out);
   write_random_weights(config, type, static_cast<uint64_t>(options.seed), options.out, [](int64_t) {});
+  if (!chat_template.empty()) write_file_atomically(options.out + "/chat_template.jinja", chat_template);
   for (const std::string& path : {texts.tokenizer_file, texts.tokenizer_config_json, texts.chat_template_jinja})
-    if (!path.empty())
+    if (!path.empty() && (chat_template.empty() || path != texts.chat_template_jinja))
       write_file_atomically(options.out + "/" + std::filesystem::path(path).filename().string(), read_text_file(path));
   write_file_atomically(options.out + "/config.json", write_hf_config(config, type));  // last: now it is a model
   folder.keep();
@@ -145,8 +166,9 @@ int run_new(const NewOptions& options) {
 
 Command new_command() {
   auto options = std::make_shared<NewOptions>();
-  const auto size = [](std::string_view name, std::string_view help, int64_t& target) {
-    return Argument{.name = name, .value_name = "N", .help = help, .target = &target, .min = 1, .max = 1 << 30};
+  // As far as a config.json may go.
+  const auto size = [](std::string_view name, std::string_view help, int64_t& target, double most = 1 << 22) {
+    return Argument{.name = name, .value_name = "N", .help = help, .target = &target, .min = 1, .max = most};
   };
   return {
       .name = "new",
@@ -162,14 +184,14 @@ Command new_command() {
             .value_name = "MODEL",
             .help = "instead: a model, or a name of the catalogue, whose settings are kept",
             .target = &options->like},
-           size("--layers", "decoder layers", options->layers),
+           size("--layers", "decoder layers", options->layers, 4096),
            size("--hidden", "width of the residual", options->hidden),
            size("--heads", "attention heads", options->heads),
            size("--kv-heads", "heads of keys and values", options->kv_heads),
            size("--head-dim", "width of a head [hidden / heads]", options->head_dim),
            size("--intermediate", "width of the MLP [in proportion to hidden]", options->intermediate),
-           size("--vocab", "tokens [the tokenizer's]", options->vocab),
-           size("--context", "longest text in tokens", options->context),
+           size("--vocab", "tokens [the tokenizer's]", options->vocab, 1 << 28),
+           size("--context", "longest text in tokens", options->context, 1 << 30),
            {.name = "--tied",
             .value_name = "on|off",
             .help = "does the head use the embedding's weights",
@@ -178,6 +200,10 @@ Command new_command() {
             .value_name = "DIR",
             .help = "a tokenizer to go with the model",
             .target = &options->tokenizer},
+           {.name = "--chat-template",
+            .value_name = "chatml|FILE",
+            .help = "how a chat becomes text: ChatML, or a Jinja template [the tokenizer's]",
+            .target = &options->chat_template},
            {.name = "--type", .value_name = "TYPE", .help = "f32, bf16 or f16 [f32]", .target = &options->type},
            {.name = "--seed", .value_name = "N", .help = "of the weights [0]", .target = &options->seed, .min = 0},
            {.name = "--out",

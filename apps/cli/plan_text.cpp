@@ -86,10 +86,11 @@ std::string plan_text(const PlanReport& report, const Terminal& terminal) {
                                  format_thousands(report.total_params), format_thousands(report.trainable_params),
                                  report.trained.empty() ? "" : " (" + report.trained + ")");
   text += fmt::format(
-      "{} × {} tokens at once, {} {} a step, {}, recompute in {} of {} layers, loss in chunks of {} rows{}\n\n",
+      "{} × {} tokens at once, {} {} a step, {}, recompute in {} of {} layers, loss in chunks of {} rows{}{}\n\n",
       report.micro_batch, format_thousands(report.seq_len), report.grad_accum_steps,
       report.grad_accum_steps == 1 ? "time" : "times", report.precision == DType::f32 ? "fp32" : "bf16",
       report.recompute_layers, report.layers, format_thousands(report.ce_chunk_rows),
+      report.router_aux_loss > 0 ? fmt::format(" and {} × the loss of uneven experts", report.router_aux_loss) : "",
       report.why.empty() ? "" : " (" + report.why + ")");
   text += bar_text(report, terminal);
 
@@ -106,6 +107,17 @@ std::string plan_text(const PlanReport& report, const Terminal& terminal) {
                          : 0;
   text += fmt::format("\n  packing {:.1f} % above the lower bound · least that works: {} ({} bytes)\n", gap,
                       size_text(report.smallest_budget_bytes), report.smallest_budget_bytes);
+  if (report.streamed_layers > 0) {
+    const auto bytes = static_cast<double>(report.streamed_bytes_per_step);
+    text += fmt::format(
+        "\n  streaming: the weights of {} of {} layers lie on disk ({}), {} are read a step.\n"
+        "  Computing takes about {:.3g} s a step; a disk with {}/s keeps up with it, one with {}/s makes it {:.3g} s\n",
+        report.streamed_layers, report.layers, size_text(report.streamed_file_bytes),
+        size_text(report.streamed_bytes_per_step), report.compute_seconds,
+        size_text(static_cast<int64_t>(bytes / report.compute_seconds)),
+        size_text(static_cast<int64_t>(report.disk_bytes_per_second)),
+        std::max(report.compute_seconds, bytes / report.disk_bytes_per_second));
+  }
   if (!report.suggestions.empty()) {
     text += "\n  what would change it\n";
     for (const PlanReport::Suggestion& suggestion : report.suggestions)

@@ -15,14 +15,10 @@ namespace {
 struct ProbeCommandOptions {
   ProbeOptions probe;
   std::string precision = "fp32";
-  std::optional<std::string> quant;
   bool json = false;
 };
 
 int run_probe_command(ProbeCommandOptions options) {
-  if (options.quant)
-    throw caller_error("--quant", fmt::format("{} is not available yet", one_line(*options.quant, 40)),
-                       "leave it out: the base is computed in --precision fp32 or bf16");
   if (options.precision != "fp32" && options.precision != "bf16")
     throw caller_error("--precision", fmt::format("'{}' is not fp32 or bf16", one_line(options.precision, 40)),
                        "give --precision fp32 or --precision bf16");
@@ -70,10 +66,7 @@ Command probe_command() {
                          .value_name = "fp32|bf16",
                          .help = "compute in [fp32]",
                          .target = &options->precision},
-                        {.name = "--quant",
-                         .value_name = "TYPE",
-                         .help = "quantize the base first (not available yet)",
-                         .target = &options->quant}},
+                        {.name = "--quant", .value_name = "TYPE", .help = kQuantHelp, .target = &probe.quant}},
           .json = &options->json,
           .run = [options] { return run_probe_command(*options); }};
 }

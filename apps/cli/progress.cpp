@@ -42,20 +42,29 @@ ProgressLine::ProgressLine() : terminal_(inspect_terminal(STDERR_FILENO)) {}
 ProgressLine::~ProgressLine() { finish(); }
 
 void ProgressLine::update(const TrainProgress& progress) {
+  show(progress.step >= progress.steps, [&](const Terminal& terminal) { return progress_text(progress, terminal); });
+}
+
+void ProgressLine::update(const std::string& stage, int64_t done, int64_t of) {
+  show(done >= of, [&](const Terminal& terminal) {
+    return fit_columns(fmt::format("{} {}/{}", stage, done, of), terminal.width - 1);
+  });
+}
+
+void ProgressLine::show(bool last, const std::function<std::string(const Terminal&)>& text) {
   if (log_level() == LogLevel::quiet) return;
   const auto now = std::chrono::steady_clock::now();
   const auto pause = std::chrono::milliseconds(terminal_.is_terminal ? 100 : 1000);
-  const bool due =
-      last_ == std::chrono::steady_clock::time_point{} || now - last_ >= pause || progress.step >= progress.steps;
+  const bool due = last_ == std::chrono::steady_clock::time_point{} || now - last_ >= pause || last;
   if (!due) return;
   last_ = now;
   if (terminal_.is_terminal) {
     terminal_.width = inspect_terminal(STDERR_FILENO).width;
-    write_stderr(fmt::format("\r{}\033[K", progress_text(progress, terminal_)));
+    write_stderr(fmt::format("\r{}\033[K", text(terminal_)));
     std::fflush(stderr);
     open_ = true;
   } else {
-    write_stderr(fmt::format("{}\n", progress_text(progress, Terminal{.width = 1000})));
+    write_stderr(fmt::format("{}\n", text(Terminal{.width = 1000})));
   }
 }
 

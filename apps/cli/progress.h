@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "cli/terminal.h"
@@ -23,9 +24,13 @@ class ProgressLine {
 
   // On a terminal at most ten times a second; piped at most once a second. The last step always shows.
   void update(const TrainProgress& progress);
+  // The same for other work: "layer 3/30".
+  void update(const std::string& stage, int64_t done, int64_t of);
   void finish();  // leaves the last line standing
 
  private:
+  void show(bool last, const std::function<std::string(const Terminal&)>& text);
+
   Terminal terminal_;
   bool open_ = false;
   std::chrono::steady_clock::time_point last_{};

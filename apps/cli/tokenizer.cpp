@@ -42,7 +42,12 @@ void read_texts(const std::vector<std::string>& files, const std::function<void(
     RowReader rows(path, TextSplit::line);
     while (rows.next()) {
       try {
-        for_each_text(rows.value(), take);
+        bool any = false;
+        for_each_text(rows.value(), [&](std::string_view text) {
+          any = true;
+          take(text);
+        });
+        if (!any) throw caller_error(rows.place(), "holds no text", "mend the row or leave it out");
       } catch (const jinja::Failure& failure) {
         throw caller_error(rows.place(), failure.what(), "mend the row or leave it out");
       }

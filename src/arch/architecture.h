@@ -36,6 +36,7 @@ struct ForwardRequest {
   int64_t length = 1;
   int64_t cache_capacity = 0;    // generate only
   int64_t ce_chunk_rows = 256;   // loss only
+  double balance_weight = 0;     // loss only: of the loss that keeps experts in even use; 0: none
   DType compute = DType::f32;    // of parameters and activations: f32 or bf16
   int64_t longest_sequence = 0;  // for rotary extensions that depend on it; 0: length
 };

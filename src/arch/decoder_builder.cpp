@@ -272,6 +272,13 @@ ForwardGraph DecoderBuilder::finish(ValueId hidden, const std::string& head_name
           emit(OpKind::softcap, {output}, SoftcapAttrs{static_cast<float>(config_.logits_softcap)}, "logits.capped");
   }
   graph.outputs = {output};
+  if (request_.kind == ForwardKind::loss && request_.balance_weight > 0 && !routed_.empty()) {
+    RouteBalanceAttrs attrs{config_.mixture.experts, config_.mixture.chosen,
+                            static_cast<float>(request_.balance_weight), request_.compute};
+    std::vector<ValueId> operands = {segments_, graph.find(input_names::kLabels), graph.find(input_names::kLossScale)};
+    operands.insert(operands.end(), routed_.begin(), routed_.end());
+    graph.outputs.push_back(emit(OpKind::route_balance, std::move(operands), attrs, "balance_loss"));
+  }
   return std::move(result_);
 }
 

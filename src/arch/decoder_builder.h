@@ -74,7 +74,8 @@ class DecoderBuilder {
   ValueId ids_ = kNoValue, segments_ = kNoValue, segment_start_ = kNoValue, cos_ = kNoValue, sin_ = kNoValue;
   ValueId sliding_cos_ = kNoValue, sliding_sin_ = kNoValue;
   float norm_offset_ = 0.0F;
-  int64_t experts_listed_ = 0;  // so far, over all layers
+  std::vector<ValueId> routed_;  // (logits, chosen experts) of each mixture so far
+  int64_t experts_listed_ = 0;   // so far, over all layers
 };
 
 // A pre-norm block stack of the llama kind: attention with rotary positions, gated MLP; `query_key_norm`: an RMS norm

@@ -39,6 +39,7 @@ ValueId DecoderBuilder::expert_linears(ValueId x, ValueId offsets, const std::st
                                        int64_t outputs) {
   GroupedLinearAttrs attrs;
   attrs.experts = config_.mixture.experts;
+  attrs.adaptable = config_.architecture != "phimoe";  // PEFT 0.21 has no names for its experts
   const int64_t inputs = result_.graph.value(x).shape[1];
   std::vector<ValueId> operands = {x, offsets};
   for (int64_t e = 0; e < attrs.experts; ++e)
@@ -70,10 +71,6 @@ ValueId DecoderBuilder::expert_parameter(const std::string& name, Shape shape) {
 
 ValueId DecoderBuilder::mixture(ValueId x, const std::string& path) {
   const MixtureConfig& mixture = config_.mixture;
-  if (mixture.balance_weight > 0 && request_.kind == ForwardKind::loss)
-    throw caller_error("output_router_logits",
-                       "is true: the configuration asks for a load-balancing loss, which is not computed here",
-                       "set it to false in config.json to train and evaluate without that loss");
   const MixtureNames names = names_of(config_, path);
   const bool fused = config_.architecture == "gpt_oss";
   const int64_t hidden = config_.hidden_size;
@@ -93,6 +90,7 @@ ValueId DecoderBuilder::mixture(ValueId x, const std::string& path) {
   const auto routed =
       emit_all(OpKind::route, std::move(operands), route_attrs(config_, request_.compute), router + ".route");
   const ValueId weights = routed[0], slots = routed[2], offsets = routed[3];
+  routed_.insert(routed_.end(), {logits, routed[1]});
 
   const std::string experts = names.block + "experts";
   const ValueId sorted = emit(OpKind::expert_gather, {x, slots}, {}, experts + ".gather");

@@ -10,20 +10,48 @@ namespace plimsoll {
 namespace {
 
 constexpr std::array<DTypeInfo, kDTypeCount> kTable = {{
-    {"f32", "F32", 0, 1, 4},      {"f64", "F64", 28, 1, 8},         {"bf16", "BF16", 30, 1, 2},
-    {"f16", "F16", 1, 1, 2},      {"f8_e4m3", "F8_E4M3", -1, 1, 1}, {"f8_e5m2", "F8_E5M2", -1, 1, 1},
-    {"i64", "I64", 27, 1, 8},     {"i32", "I32", 26, 1, 4},         {"i16", "I16", 25, 1, 2},
-    {"i8", "I8", 24, 1, 1},       {"u8", "U8", -1, 1, 1},           {"bool", "BOOL", -1, 1, 1},
-    {"q4_0", "", 2, 32, 18},      {"q4_1", "", 3, 32, 20},          {"q5_0", "", 6, 32, 22},
-    {"q5_1", "", 7, 32, 24},      {"q8_0", "", 8, 32, 34},          {"q2_k", "", 10, 256, 84},
-    {"q3_k", "", 11, 256, 110},   {"q4_k", "", 12, 256, 144},       {"q5_k", "", 13, 256, 176},
-    {"q6_k", "", 14, 256, 210},   {"iq2_xxs", "", 16, 256, 66},     {"iq2_xs", "", 17, 256, 74},
-    {"iq2_s", "", 22, 256, 82},   {"iq3_xxs", "", 18, 256, 98},     {"iq3_s", "", 21, 256, 110},
-    {"iq1_s", "", 19, 256, 50},   {"iq1_m", "", 29, 256, 56},       {"iq4_nl", "", 20, 32, 18},
-    {"iq4_xs", "", 23, 256, 136}, {"tq1_0", "", 34, 256, 54},       {"tq2_0", "", 35, 256, 66},
-    {"mxfp4", "", 39, 32, 17},    {"nvfp4", "", 40, 64, 36},        {"q1_0", "", 41, 128, 18},
+    {"f32", "F32", 0, 1, 4},
+    {"f64", "F64", 28, 1, 8},
+    {"bf16", "BF16", 30, 1, 2},
+    {"f16", "F16", 1, 1, 2},
+    {"f8_e4m3", "F8_E4M3", -1, 1, 1},
+    {"f8_e5m2", "F8_E5M2", -1, 1, 1},
+    {"i64", "I64", 27, 1, 8},
+    {"i32", "I32", 26, 1, 4},
+    {"i16", "I16", 25, 1, 2},
+    {"i8", "I8", 24, 1, 1},
+    {"u8", "U8", -1, 1, 1},
+    {"bool", "BOOL", -1, 1, 1},
+    {"q4_0", "", 2, 32, 18},
+    {"q4_1", "", 3, 32, 20},
+    {"q5_0", "", 6, 32, 22},
+    {"q5_1", "", 7, 32, 24},
+    {"q8_0", "", 8, 32, 34},
+    {"q2_k", "", 10, 256, 84},
+    {"q3_k", "", 11, 256, 110},
+    {"q4_k", "", 12, 256, 144},
+    {"q5_k", "", 13, 256, 176},
+    {"q6_k", "", 14, 256, 210},
+    {"iq2_xxs", "", 16, 256, 66},
+    {"iq2_xs", "", 17, 256, 74},
+    {"iq2_s", "", 22, 256, 82},
+    {"iq3_xxs", "", 18, 256, 98},
+    {"iq3_s", "", 21, 256, 110},
+    {"iq1_s", "", 19, 256, 50},
+    {"iq1_m", "", 29, 256, 56},
+    {"iq4_nl", "", 20, 32, 18},
+    {"iq4_xs", "", 23, 256, 136},
+    {"tq1_0", "", 34, 256, 54},
+    {"tq2_0", "", 35, 256, 66},
+    {"mxfp4", "", 39, 32, 17},
+    {"nvfp4", "", 40, 64, 36},
+    {"q1_0", "", 41, 128, 18},
+    {"nf4", "", -1, 1, 0},
+    {"fp4", "", -1, 1, 0},
+    {"int8", "", -1, 1, 0},
+    {"fp8", "", -1, 1, 0},
 }};
-static_assert(kTable.back().name == "q1_0", "the table follows the enum");
+static_assert(kTable.back().name == "fp8", "the table follows the enum");
 
 template <typename Predicate>
 std::optional<DType> find(Predicate predicate) {
@@ -39,6 +67,7 @@ const DTypeInfo& dtype_info(DType dtype) { return kTable[static_cast<size_t>(dty
 int64_t dtype_bytes(DType dtype, int64_t elements) {
   const DTypeInfo& info = dtype_info(dtype);
   PLIMSOLL_CHECK(elements >= 0 && elements % info.block_elements == 0, "element count is not a multiple of the block");
+  PLIMSOLL_CHECK(info.block_bytes > 0, "a packed matrix has no bytes of its elements alone");
   const int64_t blocks = elements / info.block_elements;
   PLIMSOLL_CHECK(blocks <= std::numeric_limits<int64_t>::max() / info.block_bytes, "byte count overflows");
   return blocks * info.block_bytes;

@@ -45,15 +45,20 @@ enum class DType : uint8_t {
   mxfp4,
   nvfp4,
   q1_0,
+  // Packed matrices, whose bytes follow from rows and columns (quant/packed_matrix.h): of no file, no dtype_bytes.
+  nf4,
+  fp4,
+  int8,
+  fp8,
 };
-inline constexpr int kDTypeCount = static_cast<int>(DType::q1_0) + 1;
+inline constexpr int kDTypeCount = static_cast<int>(DType::fp8) + 1;
 
 struct DTypeInfo {
   std::string_view name;              // ours, lower case: "bf16", "q4_k"
   std::string_view safetensors_name;  // "BF16"; empty where the format has no such type
   int gguf_type;                      // ggml type id; -1 where GGUF has no such type
   int block_elements;                 // 1 for plain types
-  int block_bytes;
+  int block_bytes;                    // 0 for the packed matrices
 };
 
 const DTypeInfo& dtype_info(DType dtype);

@@ -43,6 +43,8 @@ std::vector<int64_t> chunk_sizes(const Recipe& recipe, int64_t rows) {
 struct Measured {
   int64_t step_bytes = 0;  // lower bound of the train step's own buffers
   double seconds = 0;      // of a whole optimizer step
+  double compute_seconds = 0;
+  int64_t streamed_bytes = 0;  // of a whole optimizer step
 };
 
 // Sizes and times of candidate choices, each computed once.
@@ -59,11 +61,14 @@ class Candidates {
   }
 
   const Measured& measure(const TrainChoices& choices) {
-    const std::array<int64_t, 3> key = {choices.micro_batch, choices.recompute_layers, choices.ce_chunk_rows};
+    const std::array<int64_t, 4> key = {choices.micro_batch, choices.recompute_layers, choices.ce_chunk_rows,
+                                        choices.streamed_layers};
     auto found = measured_.find(key);
     if (found == measured_.end()) found = measured_.emplace(key, compute(choices)).first;
     return found->second;
   }
+
+  int64_t layers() const { return config_.layers; }
 
   // With the largest chunk and nothing recomputed nothing is faster for this micro-batch.
   std::pair<int64_t, int64_t> recompute_range() const {
@@ -86,16 +91,24 @@ class Candidates {
     const StorageMap map = assign_storage(step);
     std::vector<Buffer> buffers;
     for (const Storage& storage : map.storages)
-      buffers.push_back({storage.bytes, kArenaAlignment, storage.first, storage.last, {}});
+      buffers.push_back({storage.bytes, storage.alignment, storage.first, storage.last, {}});
     double seconds = 0;
+    int64_t streamed = 0;
     for (size_t i = 0; i < step.ops.size(); ++i) {
+      if (step.ops[i].kind == OpKind::prefetch_tensor) {
+        streamed += step.value(step.ops[i].results[0]).bytes();
+        continue;
+      }
       const auto op = static_cast<int32_t>(i);
       if (const int64_t bytes = target_.workspace_bytes(step, step.ops[i]); bytes > 0)
         buffers.push_back({bytes, kArenaAlignment, op, op, {}});
       seconds += op_seconds(step, step.ops[i], choices);
     }
     const auto micro_steps = static_cast<double>(std::max<int64_t>(1, rows_per_step(recipe_) / choices.micro_batch));
-    return {find_live_peak(buffers).bytes, seconds * micro_steps};
+    // Reading and computing go on at once.
+    const double read = static_cast<double>(streamed) / target_.disk_bytes_per_second;
+    return {find_live_peak(buffers).bytes, std::max(seconds, read) * micro_steps, seconds * micro_steps,
+            streamed * static_cast<int64_t>(micro_steps)};
   }
 
   // A roofline per op; every chunk of the loss reads the head again.
@@ -116,34 +129,35 @@ class Candidates {
   const TrainSources& sources_;
   const PlanTarget& target_;
   std::map<int64_t, StepBase> bases_;
-  std::map<std::array<int64_t, 3>, Measured> measured_;
+  std::map<std::array<int64_t, 4>, Measured> measured_;
 };
 
 // The least memory that this recipe can run in, as choices.
-TrainChoices smallest_choices(Candidates& candidates, const Recipe& recipe) {
+TrainChoices smallest_choices(Candidates& candidates, const Recipe& recipe, int64_t streamed) {
   const std::vector<int64_t> batches = micro_batches(recipe);
   const int64_t micro_batch = batches.back();
   const int64_t chunk = chunk_sizes(recipe, micro_batch * recipe.seq_len).back();
   const auto [low, high] = candidates.recompute_range();
-  TrainChoices best{micro_batch, high, chunk};
+  TrainChoices best{micro_batch, high, chunk, streamed};
   for (const int64_t layers : {high, std::max(low, high - 1), low}) {
-    const TrainChoices choices{micro_batch, layers, chunk};
+    const TrainChoices choices{micro_batch, layers, chunk, streamed};
     if (candidates.measure(choices).step_bytes < candidates.measure(best).step_bytes) best = choices;
   }
   return best;
 }
 
 // The fastest choices whose step takes at most `limit` bytes; nullopt when none does.
-std::optional<TrainChoices> fastest_within(Candidates& candidates, const Recipe& recipe, int64_t limit) {
+std::optional<TrainChoices> fastest_within(Candidates& candidates, const Recipe& recipe, int64_t limit,
+                                           int64_t streamed) {
   std::optional<TrainChoices> best;
   double best_seconds = 0;
   const auto [low, high] = candidates.recompute_range();
   for (const int64_t micro_batch : micro_batches(recipe)) {
     for (const int64_t chunk : chunk_sizes(recipe, micro_batch * recipe.seq_len)) {
       const auto fits = [&](int64_t layers) {
-        return candidates.measure({micro_batch, layers, chunk}).step_bytes <= limit;
+        return candidates.measure({micro_batch, layers, chunk, streamed}).step_bytes <= limit;
       };
-      if (best && candidates.measure({micro_batch, low, chunk}).seconds >= best_seconds) continue;
+      if (best && candidates.measure({micro_batch, low, chunk, streamed}).seconds >= best_seconds) continue;
       if (!fits(high) && !fits(low)) continue;
       // Fewer recomputed layers are faster; more take fewer bytes.
       int64_t layers = high;
@@ -156,9 +170,9 @@ std::optional<TrainChoices> fastest_within(Candidates& candidates, const Recipe&
           (fits(middle) ? layers : too_few) = middle;
         }
       }
-      const double seconds = candidates.measure({micro_batch, layers, chunk}).seconds;
+      const double seconds = candidates.measure({micro_batch, layers, chunk, streamed}).seconds;
       if (!best || seconds < best_seconds) {
-        best = TrainChoices{micro_batch, layers, chunk};
+        best = TrainChoices{micro_batch, layers, chunk, streamed};
         best_seconds = seconds;
       }
     }
@@ -183,19 +197,52 @@ class Chooser {
     // Before the arena there is the reading of the data; a run of few bytes may need more for that.
     plan.overhead_bytes = std::max(target_.runtime_overhead_bytes, target_.least_total_bytes - plan.run.arena_bytes);
     plan.total_bytes = plan.run.arena_bytes + plan.overhead_bytes;
-    plan.predicted_seconds = candidates_.measure(choices).seconds;
+    const Measured& measured = candidates_.measure(choices);
+    plan.predicted_seconds = measured.seconds;
+    plan.compute_seconds = measured.compute_seconds;
+    plan.streamed_bytes_per_step = measured.streamed_bytes;
     return plan;
   }
 
-  TrainPlan smallest() { return assemble(smallest_choices(candidates_, recipe_)); }
+  // The most layers that may stream.
+  int64_t most_streamed() const {
+    return recipe_.stream == StreamMode::off || recipe_.method == Method::full ? 0 : candidates_.layers();
+  }
 
+  TrainPlan smallest() {
+    TrainPlan plan = assemble(smallest_choices(candidates_, recipe_, most_streamed()));
+    if (most_streamed() == 0 || recipe_.stream == StreamMode::on) return plan;
+    TrainPlan resident = assemble(smallest_choices(candidates_, recipe_, 0));  // two layers' places may be more
+    return resident.total_bytes <= plan.total_bytes ? std::move(resident) : std::move(plan);
+  }
+
+  // Resident weights where they fit, else the fewest streamed layers that do.
+  std::optional<TrainPlan> fastest(int64_t line) {
+    const int64_t most = most_streamed();
+    if (recipe_.stream == StreamMode::on) return fastest(line, most);
+    if (std::optional<TrainPlan> resident = fastest(line, 0); resident || most == 0) return resident;
+    std::optional<TrainPlan> best = fastest(line, most);
+    int64_t too_few = 0;
+    for (int64_t enough = most; best && enough - too_few > 1;) {
+      const int64_t middle = (enough + too_few) / 2;
+      if (std::optional<TrainPlan> plan = fastest(line, middle)) {
+        best = std::move(plan);
+        enough = middle;
+      } else {
+        too_few = middle;
+      }
+    }
+    return best;
+  }
+
+ private:
   // The fastest plan below the line. Choices are searched by the lower bound of the step; where packing or another
   // phase needs more than that, the limit is lowered by the difference and the search repeated.
-  std::optional<TrainPlan> fastest(int64_t line) {
-    if (line == INT64_MAX) return assemble(*fastest_within(candidates_, recipe_, line));
-    int64_t limit = line - target_.runtime_overhead_bytes - persistent_bytes();
+  std::optional<TrainPlan> fastest(int64_t line, int64_t streamed) {
+    if (line == INT64_MAX) return assemble(*fastest_within(candidates_, recipe_, line, streamed));
+    int64_t limit = line - target_.runtime_overhead_bytes - persistent_bytes(streamed);
     for (int attempt = 0; attempt < 8; ++attempt) {
-      const std::optional<TrainChoices> choices = fastest_within(candidates_, recipe_, limit);
+      const std::optional<TrainChoices> choices = fastest_within(candidates_, recipe_, limit, streamed);
       if (!choices) return std::nullopt;
       TrainPlan plan = assemble(*choices);
       if (plan.total_bytes <= line) return plan;
@@ -204,20 +251,17 @@ class Chooser {
     return std::nullopt;
   }
 
- private:
-  int64_t persistent_bytes() {
-    if (persistent_bytes_ < 0) {
-      const TrainChoices choices = smallest_choices(candidates_, recipe_);
-      persistent_bytes_ = assemble(choices).run.persistent_bytes;
-    }
-    return persistent_bytes_;
+  int64_t persistent_bytes(int64_t streamed) {
+    const auto [place, is_new] = persistent_bytes_.emplace(streamed, 0);
+    if (is_new) place->second = assemble(smallest_choices(candidates_, recipe_, streamed)).run.persistent_bytes;
+    return place->second;
   }
 
   const Recipe& recipe_;
   const TrainSources& sources_;
   const PlanTarget& target_;
   Candidates candidates_;
-  int64_t persistent_bytes_ = -1;
+  std::map<int64_t, int64_t> persistent_bytes_;  // by streamed layers
 };
 
 std::string explain(const TrainPlan& plan, const Recipe& recipe, bool searched) {
@@ -226,6 +270,8 @@ std::string explain(const TrainPlan& plan, const Recipe& recipe, bool searched) 
   if (!plan.fits) return "the least memory this recipe works in";
   if (!recipe.memory_bytes) return "chosen: fastest, no line given";
   if (!searched) return "chosen: the only one that fits";
+  if (plan.choices.streamed_layers > 0 && recipe.stream == StreamMode::automatic)
+    return "chosen: without streaming it would not fit";
   if (plan.faster_ratio)
     return fmt::format("chosen: fastest that fits; with {} it would be {:.2f} × as fast",
                        format_bytes(plan.faster_total_bytes), *plan.faster_ratio);
@@ -270,14 +316,16 @@ std::vector<Change> possible_changes(const ModelConfig& config, const Recipe& re
   for (int64_t length = recipe.seq_len / 2; length >= 128 && length >= recipe.seq_len / 4; length /= 2)
     add(fmt::format("--seq-len {}", length), [length](Recipe& r) { r.seq_len = length; });
   if (recipe.precision == DType::f32) add("--precision bf16", [](Recipe& r) { r.precision = DType::bf16; });
-  if (recipe.method == Method::lora && recipe.rank > 4 && recipe.adapter.empty())
+  if (recipe.method == Method::lora) add("--method qlora", [](Recipe& r) { r.method = Method::qlora; });
+  if (recipe.method != Method::full && recipe.rank > 4 && recipe.adapter.empty())
     add(fmt::format("--rank {}", recipe.rank / 2), [](Recipe& r) { r.rank /= 2; });
-  if (recipe.method == Method::lora && recipe.adapter.empty() && recipe.targets == "all-linear")
+  if (recipe.method != Method::full && recipe.adapter.empty() && recipe.targets == "all-linear")
     if (const std::string targets = few_targets(config); !targets.empty())
       add("--targets " + targets, [targets](Recipe& r) { r.targets = targets; });
   if (recipe.method == Method::full) {
     add("--optimizer sgd", [](Recipe& r) { r.optimizer = OptimizerKind::sgd; });
     add("--method lora", [](Recipe& r) { r.method = Method::lora; });
+    add("--method qlora", [](Recipe& r) { r.method = Method::qlora; });
   }
   return changes;
 }

@@ -14,9 +14,10 @@ namespace plimsoll {
 // What the machine and the backend add to a plan.
 struct PlanTarget {
   WorkspaceBytes workspace_bytes;
-  int64_t runtime_overhead_bytes = 0;  // stated upper bound of everything outside the arena
-  int64_t least_total_bytes = 0;       // what the process needs before there is an arena: reading the data
-  double flops_per_second = 1e12;      // matmul rate to rank choices by; only ratios matter
+  int64_t runtime_overhead_bytes = 0;    // stated upper bound of everything outside the arena
+  int64_t least_total_bytes = 0;         // what the process needs before there is an arena: reading the data
+  double flops_per_second = 1e12;        // matmul rate to rank choices by; only ratios matter
+  double disk_bytes_per_second = 1.0e9;  // of direct reads; a fast disk has more
   double bytes_per_second = 1e10;
 };
 
@@ -34,6 +35,8 @@ struct TrainPlan {
   int64_t total_bytes = 0;              // arena + overhead
   bool fits = true;                     // total_bytes ≤ the recipe's line
   int64_t smallest_budget_bytes = 0;    // the least line that works with this recipe
+  int64_t streamed_bytes_per_step = 0;  // read from disk
+  double compute_seconds = 0;           // of a step, without waiting for the disk
   double predicted_seconds = 0;         // of a step; a ranking, not a promise
   std::string why;                      // what was chosen and why, in one phrase
   std::vector<Suggestion> suggestions;  // cheapest changes first; when it does not fit, changes that would

@@ -50,8 +50,19 @@ std::string plan_report_json(const PlanReport& report) {
                      {"recompute", report.recompute_layers},
                      {"ce_chunk_rows", report.ce_chunk_rows},
                      {"seq_len", report.seq_len},
+                     {"router_aux_loss", report.router_aux_loss},
                      {"why", report.why},
                      {"precision", report.precision == DType::f32 ? "fp32" : "bf16"}};
+  if (report.streamed_layers > 0) {
+    const auto bytes = static_cast<double>(report.streamed_bytes_per_step);
+    json["choices"]["streamed_layers"] = report.streamed_layers;
+    json["streaming"] = {{"file_bytes", report.streamed_file_bytes},
+                         {"bytes_per_step", report.streamed_bytes_per_step},
+                         {"bandwidth_needed_bytes_per_second", bytes / report.compute_seconds},
+                         {"seconds_per_step", std::max(report.compute_seconds, bytes / report.disk_bytes_per_second)},
+                         {"disk_bytes_per_second", report.disk_bytes_per_second}};
+  }
+  if (!report.quant.empty()) json["choices"]["quant"] = report.quant;
   json["smallest_budget_bytes"] = report.smallest_budget_bytes;
   json["suggestions"] = Json::array();
   for (const PlanReport::Suggestion& suggestion : report.suggestions)

@@ -47,8 +47,13 @@ struct PlanReport {
 
   int64_t micro_batch = 0, grad_accum_steps = 0, seq_len = 0, ce_chunk_rows = 0;
   int64_t recompute_layers = 0, layers = 0;
+  int64_t streamed_layers = 0, streamed_file_bytes = 0, streamed_bytes_per_step = 0;
+  double disk_bytes_per_second = 0;
+  double compute_seconds = 0;  // of a step, an estimate: what reading must keep up with
+  std::string quant;           // how frozen weights are held; empty: in the precision
   DType precision = DType::bf16;
-  std::string why;  // "chosen: fastest that fits", "as given"
+  double router_aux_loss = 0;  // its weight; 0: none
+  std::string why;             // "chosen: fastest that fits", "as given"
   std::vector<Suggestion> suggestions;
   std::vector<BufferRow> buffers;
 

@@ -40,11 +40,18 @@ std::vector<Persistent> collect_persistent(const std::vector<Graph>& phases) {
 
 void place_persistent(RunPlan& plan, const std::vector<Graph>& phases) {
   for (const Persistent& value : collect_persistent(phases)) {
-    const int64_t bytes = round_up(dtype_bytes(value.dtype, value.shape.elements()), kArenaAlignment);
+    const int64_t bytes = round_up(tensor_bytes(value.dtype, value.shape), kArenaAlignment);
     plan.persistent_offset[value.name] = plan.persistent_bytes;
     plan.persistent.push_back({value.name, category_of(value.kind), bytes, plan.persistent_bytes, 0, 0});
     plan.persistent_bytes += bytes;
   }
+  // What comes behind lies as the disk wants it, counted from the arena's begin.
+  for (const Graph& graph : phases)
+    for (const Value& value : graph.values)
+      if (value.kind == ValueKind::streamed) {
+        plan.persistent_bytes = round_up(plan.persistent_bytes, kDiskAlignment);
+        return;
+      }
 }
 
 // Buffers of one phase before they have a place: storages of values, then workspaces of ops.
@@ -59,7 +66,7 @@ PhaseBuffers collect_buffers(ExecutionPlan& phase, const WorkspaceBytes& workspa
   result.map = assign_storage(phase.graph);
   for (const Storage& storage : result.map.storages) {
     const Value& value = phase.graph.value(storage.first_value);
-    result.buffers.push_back({storage.bytes, kArenaAlignment, storage.first, storage.last, {}});
+    result.buffers.push_back({storage.bytes, storage.alignment, storage.first, storage.last, {}});
     phase.buffers.push_back({value.name, category_of(value.kind), round_up(storage.bytes, kArenaAlignment), 0,
                              storage.first, storage.last});
   }
@@ -148,6 +155,7 @@ Category category_of(ValueKind kind) {
   switch (kind) {
     case ValueKind::constant:
     case ValueKind::parameter:
+    case ValueKind::streamed:
       return Category::parameters;
     case ValueKind::adapter:
       return Category::adapters;

@@ -5,11 +5,15 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "formats/tensor_index.h"
 #include "ops/op_def.h"
 #include "passes/autodiff.h"
 #include "passes/first_write.h"
+#include "passes/quantize.h"
 #include "passes/recompute.h"
+#include "passes/rewrite.h"
 #include "passes/share_product.h"
+#include "passes/stream.h"
 
 namespace plimsoll {
 namespace {
@@ -70,17 +74,48 @@ void add_cast(Graph& graph, ValueId source, ValueId target) {
   add_op(graph, {OpKind::cast, {source, target}, {}, "cast." + graph.value(target).name, OpRole::transfer});
 }
 
+}  // namespace
+
+int64_t load_staging_of(const Value& weight, int64_t least) {
+  if (!is_packed(weight.dtype)) return least;
+  return std::max(least, packing_staging_bytes(weight.dtype, weight.shape));
+}
+
+namespace {
+
+// A weight by way of the arena into the file of streamed weights.
+void add_to_disk(Graph& graph, const Value& weight, int64_t staging_bytes) {
+  TransferAttrs attrs;
+  attrs.tensor = weight.name;
+  attrs.staging_bytes = load_staging_of(weight, staging_bytes);
+  attrs.dtype = weight.dtype;
+  attrs.shape = weight.shape;
+  const ValueId value =
+      add_op(graph, {OpKind::load_tensor, {}, attrs, "load_tensor." + weight.name, OpRole::transfer})[0];
+  add_op(graph, {OpKind::lay_out_tensor, {value}, attrs, "lay_out." + weight.name, OpRole::transfer});
+}
+
 // Weights from disk; trained ones into their f32 master first. A fresh adapter is drawn, not read.
-Graph build_load(const TrainProgram& program, const Recipe& recipe, const TrainSources& sources, DType compute) {
+Graph build_load(const TrainProgram& program, const Graph& forward, const Recipe& recipe, const TrainSources& sources) {
   Graph graph;
   graph.phase = phase_names::kLoad;
   std::unordered_set<std::string> trained;
+  std::unordered_set<std::string> streamed;
+  for (const WeightOnDisk& weight : program.streamed) streamed.insert(weight.name);
+  std::unordered_map<std::string_view, DType> types;
+  for (const Value& value : forward.values)
+    if (value.kind == ValueKind::parameter) types[value.name] = value.dtype;
   for (const TrainedParameter& parameter : program.trained) trained.insert(parameter.name);
   for (const ParameterSpec& spec : program.parameters) {
     if (trained.contains(spec.name)) continue;
-    const DType dtype = spec.part == ParameterPart::buffer ? DType::f32 : compute;
+    const auto type = types.find(spec.name);
+    const DType dtype = type != types.end() ? type->second : recipe.precision;
+    if (streamed.contains(spec.name)) {
+      add_to_disk(graph, {spec.name, dtype, spec.shape}, sources.load_staging_bytes);
+      continue;
+    }
     const ValueId value = add_value(graph, {spec.name, dtype, spec.shape, ValueKind::parameter});
-    add_transfer(graph, OpKind::load_tensor, value, sources.load_staging_bytes);
+    add_transfer(graph, OpKind::load_tensor, value, load_staging_of(graph.value(value), sources.load_staging_bytes));
   }
   uint64_t stream = 0;
   for (const TrainedParameter& parameter : program.trained) {
@@ -135,6 +170,16 @@ Graph build_export(const TrainProgram& program, const Recipe& recipe, const Trai
 
 }  // namespace
 
+double balance_weight(const ModelConfig& config, const Recipe& recipe) {
+  const double weight = recipe.router_aux_loss.value_or(config.mixture.balance_weight);
+  if (weight > 0 && (config.mixture.experts == 0 || config.latent.kv_rank > 0))
+    throw caller_error("--router-aux-loss",
+                       "is given, but " + config.architecture +
+                           (config.mixture.experts == 0 ? " has no experts" : " has no such loss in transformers"),
+                       "leave it out");
+  return weight;
+}
+
 OptimizerAttrs optimizer_attrs(const Recipe& recipe) {
   OptimizerAttrs attrs;
   switch (recipe.optimizer) {
@@ -173,13 +218,17 @@ StepBase build_step_base(const ModelConfig& config, const Recipe& recipe, const 
   request.batch = micro_batch;
   request.length = recipe.seq_len;
   request.compute = recipe.precision;
+  request.balance_weight = balance_weight(config, recipe);
   ForwardGraph forward = build_forward(config, request);
   base.parameters = std::move(forward.parameters);
   base.inv_freq = std::move(forward.inv_freq);
   base.step = std::move(forward.graph);
   watch.passed("forward", base.step);
 
-  // Adapters come first: they are part of the function that is differentiated.
+  if (recipe.method == Method::qlora) quantize(base.step, sources.packed);
+  watch.passed("quantize", base.step);
+
+  // Adapters come before autodiff: they are part of the function that is differentiated.
   base.lora = choose_modules(base.step, recipe, sources);
   if (!base.lora.empty()) apply_lora(base.step, base.lora);
   watch.passed("lora", base.step);
@@ -211,6 +260,9 @@ Graph build_step(const StepBase& base, const TrainChoices& choices, const PassOb
   // It takes the place of products that recompute made.
   share_products(step);
   watch.passed("share_product", step);
+  // Last: it follows the order of the ops.
+  stream_weights(step, choices.streamed_layers);
+  watch.passed("stream", step);
   return step;
 }
 
@@ -222,17 +274,20 @@ TrainProgram build_train_program(const StepBase& base, const Recipe& recipe, con
   program.lora = base.lora;
   program.inv_freq = base.inv_freq;
   Graph step = build_step(base, choices);
-  program.forward_flops = total_flops(base.forward);
+  for (const ValueId id : streamed_parameters(base.forward, choices.streamed_layers))
+    program.streamed.push_back({base.forward.value(id).name, base.forward.value(id).bytes()});
   program.step_flops = total_flops(step, false);
-  program.executed_flops = total_flops(step);
 
-  program.phases.push_back(build_load(program, recipe, sources, recipe.precision));
+  program.phases.push_back(build_load(program, base.forward, recipe, sources));
   program.phases.push_back(std::move(step));
   program.phases.push_back(build_update(program.trained, optimizer_attrs(recipe), recipe.grad_clip));
   if (!recipe.eval_data.empty()) {
     program.phases.push_back(base.forward);
     program.phases.back().phase = phase_names::kEvaluate;
+    program.phases.back().outputs.resize(1);  // -log p alone
+    remove_dead_ops(program.phases.back());
     set_chunk_rows(program.phases.back(), choices.ce_chunk_rows);
+    stream_weights(program.phases.back(), choices.streamed_layers);
   }
   program.phases.push_back(build_checkpoint(program, recipe, false));
   program.phases.push_back(build_checkpoint(program, recipe, true));

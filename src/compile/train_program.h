@@ -15,6 +15,7 @@
 #include "config/recipe.h"
 #include "passes/lora.h"
 #include "passes/optimizer_step.h"
+#include "passes/quantize.h"
 
 namespace plimsoll {
 
@@ -23,6 +24,7 @@ struct TrainChoices {
   int64_t micro_batch = 1;       // rows a micro-step
   int64_t recompute_layers = 0;  // first layers whose activations are made again
   int64_t ce_chunk_rows = 256;   // rows of logits that exist at once
+  int64_t streamed_layers = 0;   // first layers whose frozen weights lie on disk
 };
 
 // Names of the phases, as plans print them.
@@ -40,6 +42,13 @@ inline constexpr const char* kExport = "export";  // the result: adapter or mode
 struct TrainSources {
   std::vector<LoraModule> adapter_modules;  // of an adapter to start from; empty: chosen by the recipe's targets
   int64_t load_staging_bytes = 4 << 20;     // for reading and converting weights
+  PackedFormats packed;                     // of frozen weights, with Method::qlora
+};
+
+// A frozen weight that is streamed, and its bytes as it is computed with.
+struct WeightOnDisk {
+  std::string name;
+  int64_t bytes = 0;
 };
 
 struct TrainProgram {
@@ -48,8 +57,8 @@ struct TrainProgram {
   std::vector<TrainedParameter> trained;  // parameters or adapter matrices, in graph order
   std::vector<LoraModule> lora;           // empty with Method::full
   std::vector<float> inv_freq;
-  double forward_flops = 0, step_flops = 0;  // of one micro-batch; step_flops without recomputation (for MFU)
-  double executed_flops = 0;                 // with it
+  std::vector<WeightOnDisk> streamed;        // in the order in which they are first read
+  double step_flops = 0;  // of one micro-batch, without recomputation (for MFU)
 };
 
 // The step before recomputation is chosen: forward, adapters, backward. Everything that does not depend on
@@ -75,8 +84,15 @@ TrainProgram build_train_program(const ModelConfig& config, const Recipe& recipe
 TrainProgram build_train_program(const StepBase& base, const Recipe& recipe, const TrainSources& sources,
                                  const TrainChoices& choices);
 
+// What loading `weight` stages: `least`, or more where it is packed on the way.
+int64_t load_staging_of(const Value& weight, int64_t least);
+
 double total_flops(const Graph& graph, bool with_recompute = true);
 
 OptimizerAttrs optimizer_attrs(const Recipe& recipe);
+
+// Of the loss that keeps experts in even use, from the recipe or the model; 0: none. Caller Error for a model without
+// it.
+double balance_weight(const ModelConfig& config, const Recipe& recipe);
 
 }  // namespace plimsoll

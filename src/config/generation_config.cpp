@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "config/json_fields.h"
 
 namespace plimsoll {
 
@@ -12,6 +13,13 @@ GenerationConfig parse_generation_config(std::string_view json, std::string_view
     throw caller_error(std::string(source), "is not a JSON object",
                        "download the file again, or remove it: config.json names the end of a text, too");
   GenerationConfig config;
+  const JsonFields fields(parsed, source);
+  config.do_sample = fields.boolean("do_sample").value_or(false);
+  config.temperature = fields.number("temperature", 0.0, 100.0);
+  config.top_p = fields.number("top_p", 0.0, 1.0);
+  config.min_p = fields.number("min_p", 0.0, 1.0);
+  config.repetition_penalty = fields.number("repetition_penalty", 0.01, 100.0);
+  config.top_k = fields.integer("top_k", 0, 1 << 24);
   const auto ids = parsed.find("eos_token_id");
   if (ids == parsed.end() || ids->is_null()) return config;
   const auto add = [&](const nlohmann::json& id) {

@@ -28,5 +28,18 @@ TEST(GenerationConfig, EndTokens) {
   }
 }
 
+TEST(GenerationConfig, Sampling) {
+  const GenerationConfig none = parse_generation_config("{}", "g.json");
+  EXPECT_FALSE(none.do_sample || none.temperature || none.top_k || none.top_p || none.repetition_penalty);
+  const GenerationConfig some = parse_generation_config(
+      R"({"do_sample": true, "temperature": 0.6, "top_k": 20, "top_p": 0.95, "repetition_penalty": 1.05})", "g.json");
+  EXPECT_TRUE(some.do_sample);
+  EXPECT_EQ(some.temperature, 0.6);
+  EXPECT_EQ(some.top_k, 20);
+  EXPECT_EQ(some.top_p, 0.95);
+  EXPECT_EQ(some.repetition_penalty, 1.05);
+  EXPECT_THROW(parse_generation_config(R"({"temperature": "hot"})", "g.json"), Error);
+}
+
 }  // namespace
 }  // namespace plimsoll

@@ -11,6 +11,7 @@
 #include "config/hf_config_parts.h"
 #include "config/json_fields.h"
 #include "config/model_config.h"
+#include "config/quantization_config.h"
 
 namespace plimsoll {
 namespace {
@@ -289,10 +290,7 @@ ModelConfig parse_hf_config(std::string_view text, std::string_view source) {
   const json object = parse_json_object(text, source);
   const JsonFields fields(object, source);
   const FamilyDefaults& family = find_family(fields);
-  if (fields.find("quantization_config") != nullptr) {
-    fields.fail("quantization_config", "says that the weights are stored quantized in a way that is not read here",
-                "use the unquantized model, or a GGUF file of it");
-  }
+  parse_quantization_config(object, source);  // refuses what is not read
 
   ModelConfig config;
   config.architecture = family.model_type;

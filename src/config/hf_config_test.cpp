@@ -71,6 +71,14 @@ TEST(HfConfig, DeepseekV2ChoosesWithinGroupsOnlyWhereAskedTo) {
   EXPECT_NE(parse_error(object.dump()).find("norm_topk_prob"), std::string::npos);
 }
 
+TEST(HfConfig, GraniteKeepsItsBiases) {
+  json object = base_config("granite");
+  object["mlp_bias"] = true;
+  const ModelConfig config = parse(object);
+  ASSERT_TRUE(config.mlp_bias);
+  EXPECT_EQ(parse_hf_config(write_hf_config(config, DType::f32), "written"), config);
+}
+
 TEST(HfConfig, PhimoeHasTwoExpertsAndItsOwnLongrope) {
   json object = base_config("phimoe");
   const ModelConfig config = parse(object);

@@ -201,7 +201,7 @@ std::string write_hf_config(const ModelConfig& config, DType stored_dtype) {
   }
   if (family != "mistral" && family != "qwen2" && family != "mixtral" && family != "phi3")
     out["attention_bias"] = config.attention_bias;
-  if (family == "llama" || family == "deepseek_v2") out["mlp_bias"] = config.mlp_bias;
+  if (family == "llama" || family == "granite" || family == "deepseek_v2") out["mlp_bias"] = config.mlp_bias;
   if (family == "phimoe") out["lm_head_bias"] = config.head_bias;
 
   RopeConfig rope = config.rope;

@@ -12,7 +12,7 @@
 
 namespace plimsoll {
 
-enum class Method { full, lora };
+enum class Method { full, lora, qlora };
 enum class OptimizerKind { adamw, adam, sgd };
 enum class LrScheduleKind { constant, linear, cosine };
 enum class LossOn { all, assistant };
@@ -20,6 +20,7 @@ enum class DataShape { automatic, text, prompt, instruction, chat, sharegpt, pre
 enum class BadRows { fail, skip };
 enum class Overlong { truncate, drop, split };
 enum class TextSplit { file, paragraph, line };  // what is one document of a plain text file
+enum class StreamMode { automatic, off, on };
 enum class RecomputeMode { automatic, none, all, layers };
 
 struct Recipe {
@@ -39,12 +40,14 @@ struct Recipe {
 
   // method
   Method method = Method::lora;
+  std::string quant = "auto";     // qlora: how the frozen weights are held; one of quant_words()
   DType precision = DType::bf16;  // f32 or bf16: compute; trained parameters always have f32 master weights
   int64_t rank = 16;
   double alpha = 32;
   std::string targets = "all-linear";  // or "q_proj,v_proj,…"
   bool rslora = false;
-  std::string adapter;  // PEFT folder to start from; its rank, alpha and targets hold
+  std::optional<double> router_aux_loss;  // weight; empty: as config.json has it, where output_router_logits is true
+  std::string adapter;                    // PEFT folder to start from; its rank, alpha and targets hold
 
   // optimizer
   OptimizerKind optimizer = OptimizerKind::adamw;
@@ -67,6 +70,7 @@ struct Recipe {
   std::optional<int64_t> memory_bytes;  // the line; empty: no line
   RecomputeMode recompute = RecomputeMode::automatic;
   int64_t recompute_layers = 0;          // with RecomputeMode::layers
+  StreamMode stream = StreamMode::automatic;
   std::optional<int64_t> ce_chunk_rows;  // empty: auto
 
   // run

@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "config/quant_words.h"
 #include "config/recipe_fields.h"
 
 namespace plimsoll {
@@ -113,11 +114,16 @@ FieldValue parse_field(const RecipeField& field, const std::vector<std::string>&
   throw wrong_value(field, text, thing);
 }
 
+std::string_view without_blanks(std::string_view text) {
+  const size_t begin = text.find_first_not_of(" \t");
+  return begin == std::string_view::npos ? "" : text.substr(begin, text.find_last_not_of(" \t") - begin + 1);
+}
+
 void check_targets(const std::string& targets) {
   size_t begin = 0;
   while (begin <= targets.size()) {
     const size_t comma = std::min(targets.find(',', begin), targets.size());
-    const std::string_view name = std::string_view(targets).substr(begin, comma - begin);
+    const std::string_view name = without_blanks(std::string_view(targets).substr(begin, comma - begin));
     if (name.empty() || name.find_first_of(" \t") != std::string_view::npos)
       throw caller_error(
           "targets",
@@ -125,6 +131,20 @@ void check_targets(const std::string& targets) {
           "write all-linear, or names with commas between: q_proj,v_proj");
     begin = comma + 1;
   }
+}
+
+// What shapes adapters means nothing without them. A recipe that a run wrote holds the defaults.
+void check_adapter_fields(const Recipe& recipe) {
+  if (recipe.method != Method::full) return;
+  const Recipe defaults;
+  const auto refuse = [](const char* field, const std::string& value) {
+    throw caller_error(field, fmt::format("{} given, but --method full trains all weights and no adapter", value),
+                       fmt::format("leave --{} out, or give --method lora", field));
+  };
+  if (recipe.rank != defaults.rank) refuse("rank", std::to_string(recipe.rank));
+  if (recipe.alpha != defaults.alpha) refuse("alpha", number_text(recipe.alpha));
+  if (recipe.targets != defaults.targets) refuse("targets", one_line(recipe.targets, 80));
+  if (recipe.rslora) refuse("rslora", "on");
 }
 
 // The names under which rows are understood (data/row_shape.h).
@@ -249,6 +269,13 @@ void validate_recipe(const Recipe& recipe) {
     throw caller_error(
         "adapter", fmt::format("'{}' given with method full, which trains no adapter", one_line(recipe.adapter, 80)),
         "give --method lora, or merge the adapter into the model first (plimsoll merge)");
+  if (recipe.method == Method::qlora && recipe.quant == quant_word::kNone)
+    throw caller_error("quant", "none given with method qlora, which holds the base in few bits",
+                       "give --method lora, or a type such as --quant nf4");
+  if (recipe.method != Method::qlora && recipe.quant != quant_word::kAuto && recipe.quant != quant_word::kNone)
+    throw caller_error("quant", fmt::format("{} given, but only method qlora holds the base in few bits", recipe.quant),
+                       "give --method qlora, or leave --quant out");
+  check_adapter_fields(recipe);
   if (recipe.momentum != 0 && recipe.optimizer != OptimizerKind::sgd)
     throw caller_error("momentum", fmt::format("{} has no meaning for this optimizer", recipe.momentum),
                        "give --optimizer sgd, or --momentum 0 (adamw and adam take --betas)");

@@ -3,6 +3,8 @@
 #include <array>
 #include <optional>
 
+#include "config/quant_words.h"
+
 namespace plimsoll {
 namespace {
 
@@ -15,7 +17,7 @@ template <typename Enum>
 const Words<Enum>& words_of();
 template <>
 const Words<Method>& words_of() {
-  static const Words<Method> words = {{"full", Method::full}, {"lora", Method::lora}};
+  static const Words<Method> words = {{"full", Method::full}, {"lora", Method::lora}, {"qlora", Method::qlora}};
   return words;
 }
 template <>
@@ -64,6 +66,13 @@ template <>
 const Words<TextSplit>& words_of() {
   static const Words<TextSplit> words = {
       {"file", TextSplit::file}, {"paragraph", TextSplit::paragraph}, {"line", TextSplit::line}};
+  return words;
+}
+
+template <>
+const Words<StreamMode>& words_of() {
+  static const Words<StreamMode> words = {
+      {"auto", StreamMode::automatic}, {"off", StreamMode::off}, {"on", StreamMode::on}};
   return words;
 }
 
@@ -247,13 +256,19 @@ std::vector<RecipeField> build_fields() {
   add(bind<Word<&R::method, Method>>(
       {.name = "method",
        .kind = Kind::word,
-       .value_name = "full|lora",
-       .help = "train all weights, or low-rank adapters beside frozen ones",
+       .value_name = "full|lora|qlora",
+       .help = "train all weights, or low-rank adapters beside frozen ones, which qlora holds in few bits",
        .example = "full",
        .words = names_of<Method>(),
-       .unavailable = {{"qlora", "use lora; a base read from a quantized .gguf is held in the compute precision"},
-                       {"dora", "use lora"},
-                       {"qat", "use full"}}}));
+       .unavailable = {{"dora", "use lora"}, {"qat", "use full"}}}));
+  add(bind<Plain<&R::quant, std::string>>(
+      {.name = "quant",
+       .kind = Kind::word,
+       .value_name = "TYPE",
+       .help = "qlora: how frozen weights are held: nf4, fp4, int8, fp8, a block type of GGUF, or stored, as a .gguf "
+               "file has them; auto: stored, else nf4",
+       .example = "nf4",
+       .words = quant_words()}));
   add(bind<Word<&R::precision, DType>>(
       {.name = "precision",
        .kind = Kind::word,
@@ -279,12 +294,21 @@ std::vector<RecipeField> build_fields() {
   add(bind<Plain<&R::targets, std::string>>(
       {.name = "targets",
        .value_name = "NAMES",
-       .help = "linear layers that get an adapter: all-linear, or names with commas",
+       .help = "linear layers that get an adapter: all-linear, experts (those of a mixture), or names, with commas",
        .example = "q_proj,v_proj"}));
   add(bind<Plain<&R::rslora, bool>>({.name = "rslora",
                                      .kind = Kind::flag,
                                      .help = "scale adapters by alpha / sqrt(rank) instead",
                                      .example = "true"}));
+  add(bind<Optional<&R::router_aux_loss, double>>(
+      {.name = "router-aux-loss",
+       .kind = Kind::number,
+       .value_name = "X",
+       .help = "weight of the loss that keeps a mixture's experts in even use, 0 is off; not set: the model's "
+               "router_aux_loss_coef where its output_router_logits is true",
+       .example = "0.01",
+       .min = 0,
+       .max = 1e6}));
   add(bind<Plain<&R::adapter, std::string>>({.name = "adapter",
                                              .value_name = "DIR",
                                              .help = "PEFT adapter to start from; its rank, alpha and targets hold",
@@ -402,6 +426,13 @@ std::vector<RecipeField> build_fields() {
                                                  .help = "the line: the most memory that the whole process may use",
                                                  .example = "2GiB",
                                                  .min = 1}));
+  add(bind<Word<&R::stream, StreamMode>>(
+      {.name = "stream",
+       .kind = Kind::word,
+       .value_name = "auto|off|on",
+       .help = "frozen weights lie on disk and are read while the layer before computes; auto: where nothing else fits",
+       .example = "off",
+       .words = names_of<StreamMode>()}));
   add({.name = "recompute",
        .kind = Kind::integer,
        .value_name = "auto|none|all|N",

@@ -114,12 +114,11 @@ TEST(Recipe, FlagErrorsNameTheFlag) {
             "--betas: 1 is out of range / give two numbers with a comma between, each 0 to below 1");
   EXPECT_EQ(flag_error("betas", "0.9"),
             "--betas: '0.9' is not two numbers with a comma between, each 0 to below 1 / for example --betas 0.9,0.95");
-  EXPECT_EQ(flag_error("method", "qlora").find("--method: qlora is not available yet / use lora"), 0U);
   EXPECT_EQ(flag_error("method", "dora").find("--method: dora is not available yet / use lora"), 0U);
   EXPECT_EQ(flag_error("method", "qat").find("--method: qat is not available yet / use full"), 0U);
   EXPECT_EQ(flag_error("precision", "fp16").find("--precision: fp16 is not available yet / use bf16"), 0U);
   EXPECT_EQ(flag_error("optimizer", "adamw8bit").find("--optimizer: adamw8bit is not available yet / use adamw"), 0U);
-  EXPECT_EQ(flag_error("method", "loraa"), "--method: 'loraa' is not full or lora / for example --method full");
+  EXPECT_EQ(flag_error("method", "loraa"), "--method: 'loraa' is not full, lora or qlora / for example --method full");
   EXPECT_EQ(flag_error("micro-batch", "fast"),
             "--micro-batch: 'fast' is not auto, or a whole number, 1 or more / for example --micro-batch 4");
   EXPECT_EQ(flag_error("memory", "lots").substr(0, 28), "--memory: 'lots' is not a si");
@@ -127,10 +126,15 @@ TEST(Recipe, FlagErrorsNameTheFlag) {
       flag_error("targets", "q_proj,,v_proj"),
       "targets: 'q_proj,,v_proj' has an empty name / write all-linear, or names with commas between: q_proj,v_proj");
   EXPECT_EQ(flag_error("targets", "").substr(0, 7), "targets");
+  EXPECT_EQ(flag_error("targets", "q_proj, v proj").substr(0, 41), "targets: 'q_proj, v proj' has a space in ");
   EXPECT_EQ(flag_error("model", "\xff").substr(0, 7), "--model");
 }
 
 TEST(Recipe, FieldsThatDisagree) {
+  EXPECT_EQ(toml_error("method = \"full\"\nrank = 8"),
+            "rank: 8 given, but --method full trains all weights and no adapter / leave --rank out, or give --method "
+            "lora");
+  EXPECT_EQ(toml_error("method = \"full\"\ntargets = \"q_proj\"").substr(0, 8), "targets:");
   EXPECT_EQ(toml_error("steps = 3\nepochs = 1"), "steps: 3 given together with epochs 1 / give one of the two");
   EXPECT_EQ(toml_error("micro_batch = 4\nglobal_batch = 6"),
             "global-batch: 6 is not a multiple of micro-batch 4 / give --global-batch 8, or --micro-batch auto");

@@ -73,14 +73,6 @@ int64_t BatchOrder::steps_of_epochs(double epochs) {
   return std::max<int64_t>(1, static_cast<int64_t>(std::ceil(rows / static_cast<double>(rows_per_step_) - 1e-9)));
 }
 
-double BatchOrder::epoch_at(int64_t step) {
-  const int64_t row = step * rows_per_step_;
-  int64_t epoch = 0;
-  while (first_row(epoch + 1) <= row) ++epoch;
-  return static_cast<double>(epoch) +
-         static_cast<double>(row - first_row(epoch)) / static_cast<double>(rows_of_epoch(epoch));
-}
-
 void BatchOrder::rows_of_step(int64_t step, StepRows& rows) {
   rows.examples.clear();
   rows.row_begin.assign(1, 0);

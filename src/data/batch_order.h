@@ -36,8 +36,6 @@ class BatchOrder {
   // Steps until `epochs` epochs are seen, at least 1: the last step may reach into the epoch behind.
   int64_t steps_of_epochs(double epochs);
   int64_t rows_of_epoch(int64_t epoch);
-  // Epochs seen when `step` begins, as a fraction: what progress lines show.
-  double epoch_at(int64_t step);
 
   // Rows of step `step` (from 0) into `rows`, whose memory is reused.
   void rows_of_step(int64_t step, StepRows& rows);

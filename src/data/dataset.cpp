@@ -16,9 +16,7 @@ namespace {
 
 std::string temporary_folder(const DatasetOptions& options) {
   if (!options.cache_folder.empty()) return options.cache_folder;
-  const char* folder = std::getenv("TMPDIR");
-  if (folder != nullptr && *folder != '\0') return folder;
-  return ::access("/var/tmp", W_OK | X_OK) == 0 ? "/var/tmp" : "/tmp";  // /tmp is often memory
+  return scratch_folder();
 }
 
 int64_t count_targets(std::span<const int32_t> ids, std::span<const int32_t> labels) {

@@ -73,6 +73,12 @@ void ScratchFile::read(int64_t offset, std::span<std::byte> out) const {
   }
 }
 
+std::string scratch_folder() {
+  const char* folder = std::getenv("TMPDIR");
+  if (folder != nullptr && *folder != '\0') return folder;
+  return ::access("/var/tmp", W_OK | X_OK) == 0 ? "/var/tmp" : "/tmp";  // /tmp is often memory
+}
+
 TokenCache::TokenCache(const std::string& folder, int64_t examples_in_memory)
     : values_(folder), index_(folder), examples_in_memory_(examples_in_memory) {
   index_.append(std::as_bytes(std::span(&tokens_, 1)));

@@ -29,6 +29,8 @@ class ScratchFile {
   std::vector<std::byte> buffer_;  // on its way to the file
 };
 
+std::string scratch_folder();  // of such files: $TMPDIR, else /var/tmp (a disk), else /tmp
+
 class TokenCache {
  public:
   TokenCache(const std::string& folder, int64_t examples_in_memory);

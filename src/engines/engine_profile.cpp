@@ -1,17 +1,47 @@
 #include "engines/engine_profile.h"
 
-#include <cmath>
+#include <fmt/format.h>
 
+#include "base/error.h"
 #include "engines/profiles.h"
 #include "engines/stack_memory.h"
 
 namespace plimsoll {
+namespace {
+
+// So that no product of sizes overflows, and a tape stays of a size that can be worked through.
+void check_run(const EngineRun& run) {
+  const EngineRecipe& r = run.recipe;
+  const EngineLayout& l = run.layout;
+  const ModelConfig& m = run.model;
+  const auto within = [](int64_t value, int64_t low, int64_t high, const char* thing) {
+    if (value < low || value > high)
+      throw caller_error(thing, fmt::format("is {}", value), fmt::format("give {} to {}", low, high));
+  };
+  constexpr int64_t kRanks = int64_t{1} << 20;
+  within(r.micro_batch, 1, int64_t{1} << 20, "micro-batch");
+  within(r.seq_len, run.serves ? 0 : 1, int64_t{1} << 24, "sequence length");
+  within(r.micro_batch * r.seq_len, run.serves ? 0 : 1, int64_t{1} << 30, "tokens of a micro-batch");
+  within(r.lora_rank, 0, int64_t{1} << 16, "rank");
+  within(r.grad_accum_steps, 1, int64_t{1} << 40, "micro-batches of a step");
+  for (const int64_t ranks : {l.data, l.tensor, l.pipeline, l.context, l.expert, l.virtual_stages})
+    within(ranks, 1, kRanks, "layout");
+  within(l.expert_tensor, 0, kRanks, "layout");
+  within(m.layers, 1, 4096, "layers");
+  for (const int64_t size : {m.hidden_size, m.intermediate_size, m.heads, m.kv_heads, m.head_dim, m.vocab_size})
+    within(size, 1, int64_t{1} << 24, "a size of the model");
+  within(m.mixture.experts, 0, int64_t{1} << 16, "experts");
+}
+
+}  // namespace
 
 EngineMemory estimate_engine_memory(const EngineRun& run) {
+  check_run(run);
   const StackMemory& stack = stack_memory(run.engine);
+  if (run.serves) return inference_memory(run, stack);
   switch (stack.profile) {
     case MemoryProfile::torch:
-      return run.layout.devices() == 1 ? torch_memory(run, stack) : sharded_memory(run, stack);
+      return run.layout.devices() == 1 && !stack.master_weights ? torch_memory(run, stack) : sharded_memory(run, stack);
     case MemoryProfile::sharded:
       return sharded_memory(run, stack);
     case MemoryProfile::megatron:

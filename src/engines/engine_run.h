@@ -55,9 +55,10 @@ struct EngineRecipe {
   int64_t lora_rank = 0;
   std::vector<std::string> lora_targets;
   double lora_dropout = 0.0;
-  bool adapter_f32 = true;         // PEFT upcasts adapters of a half-precision base
-  bool kbit_preparation = false;   // prepare_model_for_kbit_training: what is not quantized becomes f32
-  bool trains_embeddings = false;  // modules_to_save: embedding and head are trained, too
+  bool adapter_f32 = true;             // PEFT upcasts adapters of a half-precision base
+  bool kbit_preparation = false;       // prepare_model_for_kbit_training: what is not quantized becomes f32
+  bool quantized_keeps_input = false;  // bitsandbytes of 2023 saved the inputs of 4-bit products
+  bool trains_embeddings = false;      // modules_to_save: embedding and head are trained, too
   RecomputeKind recompute = RecomputeKind::none;
   int64_t micro_batch = 1;       // sequences of a forward pass on one data-parallel rank
   int64_t seq_len = 1;           // tokens of a sequence, all context-parallel ranks together
@@ -85,7 +86,9 @@ struct EngineLayout {
 };
 
 struct EngineRun {
-  std::string engine;  // a stack of catalog/engines.csv: "torch", "fsdp2", "deepspeed", "megatron", "llm-foundry" …
+  bool serves = false;  // inference: micro_batch users with seq_len tokens each
+  double kv_bytes = 2;  // of a cached value
+  std::string engine;   // a stack of catalog/engines.csv: "torch", "fsdp2", "deepspeed", "megatron", "llm-foundry" …
   ModelConfig model;
   EngineRecipe recipe;
   EngineLayout layout;

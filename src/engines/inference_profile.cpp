@@ -1,6 +1,7 @@
 // Serving: weights, the cache of keys and values, and the work of one step.
 #include <algorithm>
 
+#include "arch/architecture.h"
 #include "engines/profiles.h"
 #include "engines/serving_memory.h"
 
@@ -47,6 +48,39 @@ int64_t kv_bytes_of_sequence(const ModelConfig& model, int64_t tokens, double el
     bytes += static_cast<double>(per_token) / static_cast<double>(model.layers) * static_cast<double>(seen);
   }
   return static_cast<int64_t>(bytes);
+}
+
+EngineMemory inference_memory(const EngineRun& run, const StackMemory& stack) {
+  const EngineRecipe& r = run.recipe;
+  double products = 0, total = 0;
+  for (const ParameterSpec& spec : list_parameters(run.model)) {
+    const auto values = static_cast<double>(spec.shape.elements());
+    total += values;
+    if (spec.part == ParameterPart::attention || spec.part == ParameterPart::mlp) products += values;
+  }
+  const auto ranks = static_cast<double>(std::max<int64_t>(1, run.layout.tensor * run.layout.pipeline));
+  const bool quantized = weight_bits(r.weights) < 16;
+  const double rest = total - products;
+  const double weights =
+      (products * weight_bits(r.weights) + rest * (quantized ? 16 : weight_bits(r.weights))) / 8 / ranks;
+  const int64_t tokens = std::min(r.seq_len, std::max<int64_t>(run.model.context_length, r.seq_len));
+  double cache = static_cast<double>(r.micro_batch) *
+                 static_cast<double>(kv_bytes_of_sequence(run.model, tokens, run.kv_bytes, run.layout.tensor)) /
+                 static_cast<double>(std::max<int64_t>(1, run.layout.pipeline));
+  // A cache that grows by concatenation leaves the old copies' blocks behind.
+  if (stack.profile == MemoryProfile::torch) cache *= memory_constant("growing_cache");
+  const double work = static_cast<double>(r.micro_batch) * static_cast<double>(run.model.vocab_size) * 8 +
+                      4 * static_cast<double>(r.micro_batch * run.model.hidden_size) * 16;
+  EngineMemory memory;
+  memory.kind = "inference";
+  memory.parameters = static_cast<int64_t>(weights);
+  memory.activations = static_cast<int64_t>(cache + work);
+  memory.allocated.bytes = memory.parameters + memory.activations;
+  memory.reserved.bytes = memory.allocated.bytes;
+  memory.peak_phase = "decode";
+  memory.peak_op = "last token";
+  finish_memory(memory, run, stack);
+  return memory;
 }
 
 }  // namespace plimsoll

@@ -139,13 +139,16 @@ StageBytes stage_bytes(const EngineRun& run, const StackMemory& stack, const Spl
   const double all = dense + expert;
   const bool half = r.weights != WeightFormat::f32;
   bytes.weights = all * (half ? 2 : 4);
-  bytes.gradients = all * static_cast<double>(stack.gradient_bytes);
+  // Gradients add up in f32, but for fp16 under DeepSpeed, which converts a rank's part only.
+  const bool f16_parts = r.weights == WeightFormat::f16 && run.layout.zero_stage > 0;
+  const double gradient = f16_parts ? 2 : 4;
+  bytes.gradients = all * gradient;
   double state = r.optimizer == EngineOptimizer::adamw_8bit ? 4 + 2 : r.optimizer == EngineOptimizer::muon ? 4 + 4 : 12;
-  if (run.layout.zero_stage > 0 && stack.gradient_bytes < 4) state += memory_constant("zero_gradient_bytes");
+  if (f16_parts) state += 4;
   const double dense_ranks = run.layout.zero_stage > 0 ? s.d * s.c : 1;
   const double expert_ranks = run.layout.zero_stage > 0 ? std::max(1.0, s.d * s.c * s.t / (s.e * s.et)) : 1;
   bytes.states = (half ? state : 8) * (dense / dense_ranks + expert / expert_ranks);
-  if (run.layout.zero_stage > 1) bytes.gradients = all * static_cast<double>(stack.gradient_bytes) / dense_ranks;
+  if (run.layout.zero_stage > 1) bytes.gradients = all * gradient / dense_ranks;
   if (run.layout.zero_stage > 2) bytes.weights /= dense_ranks;
 
   const double n = static_cast<double>(r.micro_batch * r.seq_len) / s.c;

@@ -39,6 +39,10 @@ std::optional<ModelConfig> from_table(std::string_view name) {
   const RowCells row{&table, best};
   ModelConfig c;
   c.architecture = row["architecture"];
+  if (c.architecture.starts_with("=")) {  // another name of a model of the catalogue
+    const CatalogModel* model = find_catalog_model(c.architecture.substr(1));
+    return model ? std::optional(parse_hf_config(model->config, model->name)) : std::nullopt;
+  }
   c.layers = row.integer("layers", 0);
   c.hidden_size = row.integer("hidden", 0);
   c.intermediate_size = row.integer("ffn", 0);
@@ -58,6 +62,17 @@ std::optional<ModelConfig> from_table(std::string_view name) {
   if (c.architecture == "bloom") c.positions = PositionKind::alibi;
   if (c.architecture == "phi" || c.architecture == "gpt_neox" || c.architecture == "bloom") c.activation = "gelu";
   return c;
+}
+
+// A shortened model keeps the share of its dense layers, and at least one if it had any.
+void shorten_mixture(ModelConfig& model, int64_t layers_before) {
+  std::vector<bool>& moe = model.mixture.layers;
+  if (moe.empty()) return;
+  const auto dense = static_cast<int64_t>(std::count(moe.begin(), moe.end(), false));
+  moe.assign(static_cast<size_t>(model.layers), true);
+  if (dense == 0) return;
+  const int64_t kept = std::max<int64_t>(1, (dense * model.layers + layers_before / 2) / layers_before);
+  for (int64_t i = 0; i < std::min(kept, model.layers); ++i) moe[static_cast<size_t>(i)] = false;
 }
 
 }  // namespace
@@ -83,8 +98,9 @@ std::optional<ModelConfig> model_by_written_name(std::string_view written) {
   if (found) model = parse_hf_config(found->config, found->name);
   else model = from_table(name);
   if (model && layers > 0 && layers <= model->layers) {
+    const int64_t before = model->layers;
     model->layers = layers;
-    if (!model->mixture.layers.empty()) model->mixture.layers.resize(static_cast<size_t>(layers));
+    shorten_mixture(*model, before);
     if (!model->layer_slides.empty()) model->layer_slides.resize(static_cast<size_t>(layers));
   }
   return model;

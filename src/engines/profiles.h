@@ -18,6 +18,11 @@ EngineMemory megatron_memory(const EngineRun& run, const StackMemory& stack);
 // Engines with kernels and arenas of their own (llmq, Surogate).
 EngineMemory native_memory(const EngineRun& run, const StackMemory& stack);
 
+// Weights, cache and work of serving `micro_batch` users with `seq_len` tokens each (0: the weights only).
+EngineMemory inference_memory(const EngineRun& run, const StackMemory& stack);
+
+void add_loss_copies(EngineMemory& memory, const EngineRun& run, const StackMemory& stack);
+
 // Fills device_used from reserved, and the intervals of all three, half as wide as `spread` says.
 void finish_memory(EngineMemory& memory, const EngineRun& run, const StackMemory& stack);
 

@@ -57,10 +57,9 @@ void read_precision(const RowCells& row, MeasuredRow& made) {
   }
   if (contains(precision, "fp8")) recipe.compute = ComputeMode::fp8;
   WeightFormat quantized = WeightFormat::nf4_double;
-  if (contains(precision, "gptq") || contains(precision, "int4") || contains(precision, "awq"))
-    quantized = WeightFormat::gptq4;
-  else if (contains(precision, "int8") || contains(precision, "8bit") || contains(precision, "8-bit"))
+  if (contains(precision, "int8") || contains(precision, "8bit") || contains(precision, "8-bit"))
     quantized = WeightFormat::int8;
+  else if (contains(precision, "gptq") || contains(precision, "awq")) quantized = WeightFormat::gptq4;
   else if (contains(precision, "nf4") && !contains(precision, "dq")) quantized = WeightFormat::nf4;
   else if (contains(precision, "fp4")) quantized = WeightFormat::fp4;
   const bool weights = recipe.method == TuneMethod::qlora || made.inference;
@@ -106,7 +105,13 @@ void read_layout(const RowCells& row, MeasuredRow& made) {
   int64_t data = parse_integer(note_value(notes, "dp")).value_or(0);
   if (data == 0) data = number_after(notes, "dp ");
   if (data == 0 && gpus > 0) data = gpus / model_ranks;
+  if (data == 0 && contains(lower(row["zero_stage_or_fsdp"]), "distributed") && made.unknown_memory.empty())
+    made.unknown_memory = "the number of devices isn't stated";
   l.data = std::max<int64_t>(1, data);
+  if (made.inference && row["tp"].empty() && row["pp"].empty() && gpus > 1) {  // layers split over devices
+    l.pipeline = gpus;
+    l.data = 1;
+  }
   const std::string sharding = lower(row["zero_stage_or_fsdp"]);
   if (contains(sharding, "zero-3") || contains(sharding, "full_shard") || contains(sharding, "fsdp")) l.zero_stage = 3;
   else if (contains(sharding, "zero-2") || contains(sharding, "shard_grad_op")) l.zero_stage = 2;
@@ -144,6 +149,13 @@ MeasuredRow published_row(const RowCells& row) {
   read_method(row, made);
   read_precision(row, made);
   read_targets(row, made);
+  const std::string name = lower(row["model"]);
+  if (name.starts_with("t5") || name.starts_with("t0") || name.starts_with("mt0") || name.starts_with("bert")) {
+    made.reason = "a model with an encoder";
+    return made;
+  }
+  if (contains(notes, "mtp-num-layers=") && made.unknown_memory.empty())
+    made.unknown_memory = "layers for the prediction of further tokens have no profile";
   std::optional<ModelConfig> model = model_by_written_name(row["model"]);
   if (!model) model = model_by_sizes(notes, row.number("params_b").value_or(0), row.integer("pp", 1));
   if (!model) {
@@ -155,20 +167,36 @@ MeasuredRow published_row(const RowCells& row) {
   recipe.seq_len = row.integer("seq_len", 0);
   if (recipe.seq_len == 0) recipe.seq_len = number_after(notes, "max_seq ");
   if (recipe.seq_len == 0) recipe.seq_len = number_after(notes, "sample ~");
-  if (recipe.seq_len == 0 && made.unknown_memory.empty())
+  made.run.serves = made.inference;
+  if (made.inference && contains(lower(row["precision"]), "kv int8")) made.run.kv_bytes = 1;
+  if (recipe.seq_len == 0 && !made.inference && made.unknown_memory.empty())
     made.unknown_memory = "the length of the sequences isn't stated";
   recipe.micro_batch = row.integer("micro_batch", 0);
   if (recipe.micro_batch == 0 && !made.inference && made.unknown_memory.empty())
     made.unknown_memory = "the micro-batch isn't stated";
   recipe.micro_batch = std::max<int64_t>(1, recipe.micro_batch);
-  recipe.seq_len = std::max<int64_t>(1, recipe.seq_len);
+  if (!made.inference) recipe.seq_len = std::max<int64_t>(1, recipe.seq_len);
   const std::string_view recompute = row["recompute"];
+  const StackMemory& stack = stack_memory(made.run.engine);
   recipe.recompute = recompute == "full"        ? RecomputeKind::full
                      : recompute == "selective" ? RecomputeKind::selective
                                                 : RecomputeKind::none;
+  if (recompute.empty() && !made.inference) {
+    if (stack.recompute == StackMemory::Recompute::full) recipe.recompute = RecomputeKind::full;
+    if (stack.recompute == StackMemory::Recompute::unknown && made.unknown_memory.empty())
+      made.unknown_memory = "whether activations are recomputed isn't stated";
+  }
+  const bool bitsandbytes = recipe.weights == WeightFormat::nf4 || recipe.weights == WeightFormat::nf4_double ||
+                            recipe.weights == WeightFormat::fp4;
+  recipe.quantized_keeps_input = bitsandbytes && stack.old_bitsandbytes;
+  recipe.kbit_preparation = stack.amp && recipe.method == TuneMethod::qlora && bitsandbytes;
+  if (stack.amp && recipe.compute == ComputeMode::bf16) recipe.compute = ComputeMode::amp_bf16;
+  if (stack.amp && recipe.compute == ComputeMode::f16) recipe.compute = ComputeMode::amp_f16;
+  if (contains(notes, "cumulative") && made.unknown_memory.empty())
+    made.unknown_memory = "what the run does is told in words, on top of other rows";
   read_layout(row, made);
-  const StackMemory& stack = stack_memory(made.run.engine);
   made.measure = stack.measure;
+  if (contains(notes, "GB as printed")) made.gib = 1e9 / (1024.0 * 1024.0 * 1024.0);
   if (contains(notes, "max_memory_allocated") || contains(notes, "max-allocated"))
     made.measure = MemoryMeasure::allocated;
   else if (contains(notes, "max reserved")) made.measure = MemoryMeasure::reserved;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "engines/engine_run.h"
 
@@ -13,5 +14,28 @@ double weight_bits(WeightFormat format);  // of a quantized weight, scales inclu
 int64_t kv_bytes_per_token(const ModelConfig& model, double element_bytes, int64_t tensor);
 // Of a sequence: layers that slide keep their window only.
 int64_t kv_bytes_of_sequence(const ModelConfig& model, int64_t tokens, double element_bytes, int64_t tensor);
+
+// --- how many users fit
+// -----------------------------------------------------------------------------------------------
+
+struct ServingRun {
+  std::string engine;  // vllm, llama.cpp, plimsoll
+  ModelConfig model;
+  WeightFormat weights = WeightFormat::bf16;
+  double kv_bytes = 2;         // of a cached value: 2 for f16, 34.0 / 32 for q8_0, 18.0 / 32 for q4_0, 1 for fp8
+  int64_t tensor = 1;          // devices that share the model
+  int64_t device_bytes = 0;    // of one
+  int64_t context_tokens = 0;  // of a user, prompt and answer
+};
+
+struct ServingBytes {                               // on one device
+  int64_t weights = 0, workspace = 0, outside = 0;  // outside: context, communicators
+  int64_t kv_per_token = 0, kv_per_user = 0;
+  int64_t room = 0;        // for keys and values
+  int64_t most_users = 0;  // at the same time, each with its whole context
+};
+
+// Throws a caller Error for an engine that is none of these, or where the weights alone don't fit.
+ServingBytes serving_bytes(const ServingRun& run);
 
 }  // namespace plimsoll

@@ -49,12 +49,14 @@ std::vector<StackMemory> load_stacks() {
     stacks.push_back({.stack = cell("stack"),
                       .profile = profile_of(cell("profile")),
                       .measure = measure_of(cell("measure")),
-                      .fused_norm = cell("fused_norm") == "yes",
                       .fused_gate = cell("fused_gate") == "yes",
                       .flash = cell("flash") == "yes",
-                      .loss_rows = static_cast<int64_t>(number("loss_rows")),
-                      .logit_bytes = static_cast<int64_t>(number("logit_bytes")),
-                      .gradient_bytes = static_cast<int64_t>(number("gradient_bytes")),
+                      .old_bitsandbytes = cell("old_bnb") == "yes",
+                      .amp = cell("amp") == "yes",
+                      .recompute = cell("recompute") == "full"   ? StackMemory::Recompute::full
+                                   : cell("recompute") == "none" ? StackMemory::Recompute::none
+                                                                 : StackMemory::Recompute::unknown,
+                      .logit_bytes = number("logit_bytes"),
                       .master_weights = cell("master_weights") == "yes",
                       .spread = number("spread"),
                       .source = cell("source"),
@@ -73,9 +75,17 @@ const std::vector<StackMemory>& all_stack_memory() {
 const StackMemory& stack_memory(std::string_view engine) {
   const std::string name = lower(engine);
   const StackMemory* best = nullptr;
-  for (const StackMemory& stack : all_stack_memory())
-    if (name.find(stack.stack) != std::string::npos && (!best || stack.stack.size() > best->stack.size()))
-      best = &stack;
+  size_t best_at = 0;
+  for (const StackMemory& stack : all_stack_memory()) {
+    const size_t at = name.find(stack.stack);
+    if (at == std::string::npos) continue;
+    // The stack that is named first; of several that begin there, the longest. The empty name comes last.
+    const bool better = !best || best->stack.empty() || (!stack.stack.empty() && at < best_at) ||
+                        (at == best_at && stack.stack.size() > best->stack.size());
+    if (!better || (stack.stack.empty() && best)) continue;
+    best = &stack;
+    best_at = at;
+  }
   PLIMSOLL_CHECK(best != nullptr, "catalog/stack_memory.csv has no row for all");
   return *best;
 }

@@ -19,18 +19,19 @@ struct StackMemory {
   std::string stack;  // a part of the engine's name, in lower case; "" for all others
   MemoryProfile profile = MemoryProfile::torch;
   MemoryMeasure measure = MemoryMeasure::device;
-  bool fused_norm = false;      // saves its input and one number a row
-  bool fused_gate = false;      // the gate's activation and the product are one kernel
-  bool flash = true;            // no square of scores
-  int64_t loss_rows = 0;        // tokens whose logits exist at once; 0: all
-  int64_t logit_bytes = 12;     // of a logit at the loss's peak: 12 for transformers' f32 loss
-  int64_t gradient_bytes = 2;   // of a gradient that is accumulated
+  bool fused_gate = false;        // the gate's activation and the product are one kernel
+  bool flash = true;              // no square of scores
+  bool old_bitsandbytes = false;  // 4-bit products save their inputs
+  bool amp = false;               // 16-bit runs are autocast
+  // What a run does where its row doesn't say.
+  enum class Recompute : uint8_t { none, full, unknown } recompute = Recompute::none;
+  double logit_bytes = 12;      // of a logit at the loss's peak: 12 for transformers' f32 loss
   bool master_weights = false;  // f32 copies of 16-bit weights in the optimizer
   double spread = 0.2;          // half the width of the interval, as a share
   std::string source, date;
 };
 
-// The row whose name is the longest that `engine` contains; the row "" where none does.
+// The row that `engine` names first, of several there the longest; the row "" where it names none.
 const StackMemory& stack_memory(std::string_view engine);
 const std::vector<StackMemory>& all_stack_memory();
 

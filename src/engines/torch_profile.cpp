@@ -12,6 +12,22 @@ constexpr int64_t kTracedMicroBatches = 2;
 
 }  // namespace
 
+// Copies of the logits that a stack keeps beyond transformers' own loss.
+void add_loss_copies(EngineMemory& memory, const EngineRun& run, const StackMemory& stack) {
+  constexpr double kTraced = 12;  // bytes of a logit at the loss's peak in the trace
+  const double logits =
+      static_cast<double>(run.recipe.micro_batch * run.recipe.seq_len) * static_cast<double>(run.model.vocab_size);
+  const auto more = static_cast<int64_t>((stack.logit_bytes - kTraced) * logits);
+  // They live at the end of the forward pass, which needn't be the peak of the step.
+  int64_t loss_peak = 0;
+  for (const PhasePeak& phase : memory.phases)
+    if (phase.name == "forward" || more < 0) loss_peak = std::max(loss_peak, phase.bytes);
+  const int64_t grown = std::max<int64_t>(0, loss_peak + more - memory.allocated.bytes);
+  memory.activations += grown;
+  memory.allocated.bytes += grown;
+  memory.reserved.bytes += grown;
+}
+
 EngineMemory torch_memory(const EngineRun& run, const StackMemory& stack) {
   EngineRecipe recipe = run.recipe;
   recipe.grad_accum_steps = std::clamp<int64_t>(recipe.grad_accum_steps, 1, kTracedMicroBatches);
@@ -20,6 +36,7 @@ EngineMemory torch_memory(const EngineRun& run, const StackMemory& stack) {
                        "give a micro-batch and a sequence length of at least 1");
   EngineMemory memory = memory_of_trace(eager::trace_training(run.model, recipe));
   memory.kind = "torch";
+  add_loss_copies(memory, run, stack);
   finish_memory(memory, run, stack);
   return memory;
 }

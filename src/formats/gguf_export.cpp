@@ -21,7 +21,7 @@ Error cannot_express(const std::string& what) {
 
 void add_rope(const ModelConfig& config, const std::string& prefix, GgufExport& out) {
   const RopeConfig& rope = config.rope;
-  const auto rotary_dim = static_cast<int64_t>(static_cast<double>(config.head_dim) * rope.partial_rotary_factor);
+  const int64_t rotary_dim = config.rotary_dim();
   out.metadata[prefix + "rope.freq_base"] = gguf_f32(rope.theta);
   out.metadata[prefix + "rope.dimension_count"] = gguf_u32(rotary_dim);
   const auto add_scaling = [&](const char* type) {
@@ -52,6 +52,7 @@ void add_rope(const ModelConfig& config, const std::string& prefix, GgufExport& 
       add_scaling("yarn");
       if (rope.beta_fast != 32.0) out.metadata[prefix + "rope.scaling.yarn_beta_fast"] = gguf_f32(rope.beta_fast);
       if (rope.beta_slow != 1.0) out.metadata[prefix + "rope.scaling.yarn_beta_slow"] = gguf_f32(rope.beta_slow);
+      if (config.latent.kv_rank > 0) break;  // the scores are scaled instead, see yarn_log_multiplier
       // llama.cpp multiplies by 1 + 0.1 ln(factor) itself; the key holds what is on top of that.
       const double log_factor = rope.factor > 1 ? std::log(rope.factor) : 0.0;
       const double derived = 1.0 + 0.1 * log_factor;
@@ -219,7 +220,7 @@ int64_t gguf_staging_bytes(const GgufExportTensor& tensor) {
 }
 
 void write_gguf_tensor(GgufWriter& writer, const GgufExportTensor& tensor, const ReadRow& read_row, ThreadPool& pool,
-                       std::span<std::byte> staging) {
+                       std::span<std::byte> staging, const WrittenRow& written) {
   if (!tensor.values.empty()) return writer.write(std::as_bytes(std::span(tensor.values)));
   const int64_t row_bytes = gguf_staging_bytes(tensor), at_once = static_cast<int64_t>(staging.size()) / row_bytes;
   PLIMSOLL_CHECK(at_once > 0 && reinterpret_cast<uintptr_t>(staging.data()) % alignof(float) == 0,
@@ -236,6 +237,7 @@ void write_gguf_tensor(GgufWriter& writer, const GgufExportTensor& tensor, const
       if (tensor.added != 0)
         for (float& value : row) value += tensor.added;
       encode_values(tensor.output.dtype, row, encoded + i * encoded_bytes);
+      if (written) written(first + i, row, encoded + i * encoded_bytes);
     });
     writer.write({encoded, static_cast<size_t>(count * encoded_bytes)});
   }

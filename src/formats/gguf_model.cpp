@@ -264,7 +264,7 @@ ModelConfig gguf_model_config(const GgufFile& gguf, const ReadAt& read, std::str
     keys.fail(name.empty() ? std::string("has no general.architecture")
                            : fmt::format("has architecture '{}', which is not known here", name),
               "use a model of one of these: llama (and mistral), qwen2, qwen3, gpt2, gptneox, phi2, falcon, bloom, "
-              "starcoder2, granite, olmo2, gemma, gemma2, gemma3, phi3, qwen3moe");
+              "starcoder2, granite, olmo2, gemma, gemma2, gemma3, phi3, qwen3moe, deepseek2");
   }
   if (const GgufValue* type = gguf.find("general.type");
       type != nullptr && type->text() != nullptr && *type->text() != "model") {
@@ -290,8 +290,9 @@ ModelConfig gguf_model_config(const GgufFile& gguf, const ReadAt& read, std::str
               "convert the model again");
   }
   config.head_dim = keys.integer("attention.key_length", 1, kMaxWidth).value_or(config.hidden_size / config.heads);
-  if (keys.integer("attention.value_length", 1, kMaxWidth).value_or(config.head_dim) != config.head_dim ||
-      config.head_dim % 2 != 0 || config.heads * config.head_dim > kMaxWidth) {
+  const int64_t value_length = keys.integer("attention.value_length", 1, kMaxWidth).value_or(config.head_dim);
+  if ((value_length != config.head_dim && name != "deepseek2") || config.head_dim % 2 != 0 ||
+      config.heads * config.head_dim > kMaxWidth) {
     keys.fail(fmt::format("has heads of {} values, which is odd, too large, or not the same for keys and values",
                           config.head_dim),
               "convert the model again");

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <span>
@@ -27,12 +28,25 @@ constexpr std::array<NamePair, 3> kMixtralExperts = {
 constexpr std::array<NamePair, 3> kQwenExperts = {
     {{"ffn_gate_exps", "gate_proj"}, {"ffn_up_exps", "up_proj"}, {"ffn_down_exps", "down_proj"}}};
 
+constexpr std::array<NamePair, 10> kDeepseekLayer = {{{"attn_q_a", "self_attn.q_a_proj"},
+                                                      {"attn_q_b", "self_attn.q_b_proj"},
+                                                      {"attn_kv_a_mqa", "self_attn.kv_a_proj_with_mqa"},
+                                                      {"attn_kv_b", "self_attn.kv_b_proj"},
+                                                      {"attn_q_a_norm", "self_attn.q_a_layernorm"},
+                                                      {"attn_kv_a_norm", "self_attn.kv_a_layernorm"},
+                                                      {"ffn_gate_inp", "mlp.gate"},
+                                                      {"ffn_gate_shexp", "mlp.shared_experts.gate_proj"},
+                                                      {"ffn_up_shexp", "mlp.shared_experts.up_proj"},
+                                                      {"ffn_down_shexp", "mlp.shared_experts.down_proj"}}};
+// The one name of which the whole ending differs.
+constexpr NamePair kCorrection = {".exp_probs_b.bias", ".mlp.gate.e_score_correction_bias"};
+
 struct Family {
   std::string_view hf, gguf;
   std::span<const NamePair> layer, experts;
   std::string_view expert_block;  // between the layer and the expert's number
 };
-constexpr std::array<Family, 8> kFamilies = {
+constexpr std::array<Family, 10> kFamilies = {
     {{"granite", "granite", {}, {}, ""},
      {"olmo2", "olmo2", kOlmo2Layer, {}, ""},
      {"gemma", "gemma", {}, {}, ""},
@@ -40,7 +54,9 @@ constexpr std::array<Family, 8> kFamilies = {
      {"gemma3_text", "gemma3", kGemma2Layer, {}, ""},
      {"phi3", "phi3", kPhi3Layer, {}, ""},
      {"mixtral", "llama", kMixtralLayer, kMixtralExperts, "block_sparse_moe.experts."},
-     {"qwen3_moe", "qwen3moe", kQwenLayer, kQwenExperts, "mlp.experts."}}};
+     {"qwen3_moe", "qwen3moe", kQwenLayer, kQwenExperts, "mlp.experts."},
+     {"deepseek_v2", "deepseek2", kDeepseekLayer, kQwenExperts, "mlp.experts."},
+     {"deepseek_v3", "deepseek2", kDeepseekLayer, kQwenExperts, "mlp.experts."}}};
 
 const Family* family_of(std::string_view architecture) {
   for (const Family& family : kFamilies)
@@ -63,6 +79,16 @@ std::optional<LayerName> split(std::string_view text, std::string_view prefix) {
   return LayerName{text.substr(0, dot), text.substr(dot + 1)};
 }
 constexpr std::string_view kGgufPrefix = "blk.", kHfPrefix = "model.layers.";
+
+// "blk.3.exp_probs_b.bias" and the like: one ending for the other, one prefix for the other. Empty for other names.
+std::string translate_ending(std::string_view text, std::string_view prefix, std::string_view ending,
+                             std::string_view to_prefix, std::string_view to_ending) {
+  if (text.size() <= prefix.size() + ending.size() || !text.starts_with(prefix) || !text.ends_with(ending)) return "";
+  text.remove_prefix(prefix.size());
+  text.remove_suffix(ending.size());
+  if (text.size() > 6 || text.find_first_not_of("0123456789") != std::string_view::npos) return "";
+  return fmt::format("{}{}{}", to_prefix, text, to_ending);
+}
 
 [[noreturn]] void cannot_express(const std::string& what) {
   throw caller_error("GGUF", "has no way to hold " + what, "write a Hugging Face folder instead");
@@ -117,8 +143,90 @@ void write_later_gemma(const ModelConfig& config, const std::string& prefix, Ggu
   metadata[prefix + "final_logit_softcapping"] = gguf_f32(config.logits_softcap);
 }
 
+constexpr int64_t kSoftmaxGate = 1, kSigmoidGate = 2;  // of expert_gating_func
+constexpr double kLogMultiplier = 0.1;                 // the file has mscale_all_dim times this
+
+// llama.cpp's form without absorbed matrices: kv_b as the model has it, keys and values of every head in full.
+void write_deepseek_keys(const ModelConfig& config, const std::string& prefix, GgufMetadata& metadata) {
+  const MixtureConfig& mixture = config.mixture;
+  const LatentConfig& latent = config.latent;
+  const bool v3 = config.architecture == "deepseek_v3";
+  if (config.norm_eps != 1e-6)
+    cannot_express("a deepseek model whose rms_norm_eps is not that of its latent norms, 1e-6");
+  if (latent.q_rank == 0 && config.layers != 26 &&
+      config.layers != 27)  // llama.cpp knows these by the number of layers
+    cannot_express(fmt::format("a deepseek model of {} layers without q_lora_rank", config.layers));
+  if (config.rope.style != RopeStyle::interleaved) cannot_express("a deepseek model that turns halves of heads");
+  if (mixture.groups > 1 && !v3) cannot_express("groups of experts of a deepseek_v2 model");
+  const RopeConfig& rope = config.rope;
+  if (rope.kind != RopeKind::standard &&
+      (rope.kind != RopeKind::yarn || rope.attention_factor ||
+       rope.mscale.value_or(0) != rope.mscale_all_dim.value_or(0) || rope.mscale.value_or(0) == 0))
+    cannot_express("this rope scaling of a deepseek model");
+  size_t dense = 0;
+  while (dense < mixture.layers.size() && !mixture.layers[dense]) ++dense;
+  if (rope.kind == RopeKind::yarn)
+    metadata[prefix + "rope.scaling.yarn_log_multiplier"] = gguf_f32(kLogMultiplier * *rope.mscale_all_dim);
+  metadata[prefix + "attention.value_length"] = gguf_u32(latent.value);
+  metadata[prefix + "attention.kv_lora_rank"] = gguf_u32(latent.kv_rank);
+  if (latent.q_rank > 0) metadata[prefix + "attention.q_lora_rank"] = gguf_u32(latent.q_rank);
+  metadata[prefix + "leading_dense_block_count"] = gguf_u32(static_cast<int64_t>(dense));
+  metadata[prefix + "expert_feed_forward_length"] = gguf_u32(mixture.width);
+  metadata[prefix + "expert_count"] = gguf_u32(mixture.experts);
+  metadata[prefix + "expert_used_count"] = gguf_u32(mixture.chosen);
+  metadata[prefix + "expert_shared_count"] = gguf_u32(mixture.shared);
+  metadata[prefix + "expert_weights_scale"] = gguf_f32(mixture.scale);
+  metadata[prefix + "expert_weights_norm"] = gguf_bool(mixture.normalize);
+  metadata[prefix + "expert_gating_func"] = gguf_u32(v3 ? kSigmoidGate : kSoftmaxGate);
+  if (mixture.groups > 1) {
+    metadata[prefix + "expert_group_count"] = gguf_u32(mixture.groups);
+    metadata[prefix + "expert_group_used_count"] = gguf_u32(mixture.kept);
+  }
+}
+
+void read_deepseek(const GgufFile& gguf, const GgufKeys& keys, ModelConfig& config) {
+  if (keys.integer("attention.key_length_mla") || gguf.find_tensor("blk.0.attn_kv_b.weight") == nullptr)
+    throw caller_error("GGUF", "has the matrices of latent attention absorbed into one another (attn_k_b, attn_v_b)",
+                       "use the model's Hugging Face folder");
+  if (keys.integer("expert_gating_func").value_or(kSoftmaxGate) == kSigmoidGate) config.architecture = "deepseek_v3";
+  LatentConfig& latent = config.latent;
+  MixtureConfig& mixture = config.mixture;
+  latent.kv_rank = keys.integer("attention.kv_lora_rank").value_or(0);
+  latent.q_rank = keys.integer("attention.q_lora_rank").value_or(0);
+  latent.value = keys.integer("attention.value_length").value_or(config.head_dim);
+  latent.rotary = keys.integer("rope.dimension_count").value_or(0);
+  latent.plain = config.head_dim - latent.rotary;
+  constexpr int64_t kMaxWidth = int64_t{1} << 22;
+  const int64_t dense = keys.integer("leading_dense_block_count").value_or(0);
+  mixture.shared = keys.integer("expert_shared_count").value_or(0);
+  mixture.width = keys.integer("expert_feed_forward_length").value_or(0);
+  mixture.scale = keys.number("expert_weights_scale").value_or(1.0);
+  mixture.normalize = keys.flag("expert_weights_norm").value_or(false);
+  mixture.groups = std::max<int64_t>(1, keys.integer("expert_group_count").value_or(1));
+  mixture.kept = std::max<int64_t>(1, keys.integer("expert_group_used_count").value_or(1));
+  const bool fits = latent.kv_rank > 0 && latent.kv_rank <= kMaxWidth && latent.q_rank <= kMaxWidth &&
+                    latent.value > 0 && latent.value <= kMaxWidth / config.heads && latent.plain > 0 &&
+                    latent.rotary > 0 && latent.rotary % 2 == 0 && config.kv_heads == config.heads &&
+                    dense <= config.layers && mixture.shared <= 1024 && mixture.scale > 0 && mixture.experts > 0 &&
+                    mixture.experts % mixture.groups == 0 && mixture.kept <= mixture.groups &&
+                    mixture.experts / mixture.groups * mixture.kept >= mixture.chosen;
+  if (!fits)
+    throw caller_error("GGUF", "has numbers of latent attention or of experts that do not fit together",
+                       "convert the model again");
+  std::fill_n(mixture.layers.begin(), dense, false);
+  mixture.published_balance = 0.0;
+  config.norm_eps = keys.number("attention.layer_norm_rms_epsilon").value_or(1e-6);
+  config.rope.style = RopeStyle::interleaved;
+  config.rope.partial_rotary_factor = 1.0;
+  config.rope.attention_factor.reset();
+  if (config.rope.kind == RopeKind::yarn)
+    config.rope.mscale = config.rope.mscale_all_dim =
+        keys.number("rope.scaling.yarn_log_multiplier").value_or(0.0) / kLogMultiplier;
+}
+
 void write_mixture_keys(const ModelConfig& config, const std::string& prefix, GgufMetadata& metadata) {
   const MixtureConfig& mixture = config.mixture;
+  if (config.latent.kv_rank > 0) return write_deepseek_keys(config, prefix, metadata);
   for (const bool sparse : mixture.layers)
     if (!sparse) cannot_express("layers without experts in a " + config.architecture + " model");
   if (!mixture.normalize) cannot_express("weights of experts that do not add up to one");
@@ -142,6 +250,8 @@ std::string_view rms_architecture(std::string_view gguf_name, int64_t experts) {
 
 std::string rms_hf_name(const ModelConfig& config, std::string_view gguf_name) {
   const Family* family = family_of(config.architecture);
+  if (config.architecture == "deepseek_v3" && gguf_name.ends_with(kCorrection.gguf))
+    return translate_ending(gguf_name, kGgufPrefix, kCorrection.gguf, kHfPrefix, kCorrection.hf);
   const auto name = split(gguf_name, kGgufPrefix);
   if (family == nullptr || !name) return "";
   for (const NamePair& pair : family->layer)
@@ -151,6 +261,8 @@ std::string rms_hf_name(const ModelConfig& config, std::string_view gguf_name) {
 
 std::string rms_gguf_name(const ModelConfig& config, std::string_view hf_name) {
   const Family* family = family_of(config.architecture);
+  if (config.architecture == "deepseek_v3" && hf_name.ends_with(kCorrection.hf))
+    return translate_ending(hf_name, kHfPrefix, kCorrection.hf, kGgufPrefix, kCorrection.gguf);
   const auto name = split(hf_name, kHfPrefix);
   if (family == nullptr || !name) return "";
   for (const NamePair& pair : family->layer)
@@ -206,8 +318,12 @@ void read_rms_family(const GgufFile& gguf, const GgufKeys& keys, ModelConfig& co
                                         : config.intermediate_size;
   mixture.layers.assign(static_cast<size_t>(config.layers), true);
   mixture.published_balance = 0.001;
+  if (family == "deepseek_v2") read_deepseek(gguf, keys, config);
+  const std::string first =
+      fmt::format("blk.{}.ffn_gate_exps.weight",
+                  std::find(mixture.layers.begin(), mixture.layers.end(), true) - mixture.layers.begin());
   if (mixture.experts > 4096 || mixture.chosen < 1 || mixture.chosen > mixture.experts || mixture.width < 1 ||
-      mixture.width > (int64_t{1} << 22) || gguf.find_tensor("blk.0.ffn_gate_exps.weight") == nullptr)
+      mixture.width > (int64_t{1} << 22) || gguf.find_tensor(first) == nullptr)
     throw caller_error("GGUF",
                        fmt::format("has {} experts of which {} are chosen, and not all in one tensor a layer",
                                    mixture.experts, mixture.chosen),

@@ -1,9 +1,9 @@
 // Families with RMS norms beside llama and qwen in GGUF files: granite, olmo2, gemma, gemma2, gemma3, phi3, and the
-// mixtures mixtral (llama with experts) and qwen3moe of llama.cpp. Internal to formats/gguf_*.
+// mixtures mixtral (llama with experts), qwen3moe and deepseek2 of llama.cpp. Internal to formats/gguf_*.
 //
 // llama.cpp stores the norms of the Gemmas as 1 + weight, and the experts of a layer as one tensor (experts, out, in).
-// gpt-oss, deepseek2 and phimoe are not read or written: the first two have their experts and their latent projection
-// in another order there.
+// gpt-oss and phimoe are not read or written: llama.cpp truncates the YaRN range of the first and holds its gate and up
+// apart, and it routes the second by a plain softmax, so that the same weights give other logits.
 #pragma once
 
 #include <cstdint>

@@ -8,7 +8,10 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "config/json_fields.h"
+#include "config/quantization_config.h"
 #include "formats/gguf_model.h"
+#include "formats/packed_tensor.h"
 #include "formats/safetensors.h"
 #include "formats/text_file.h"
 
@@ -85,9 +88,12 @@ ModelFiles open_folder(const std::string& folder) {
                        adapter ? "give the base model here, and this folder with --adapter"
                                : "give a Hugging Face folder, a .gguf file or a config.json");
   }
-  out.config = parse_hf_config(read_text_file(config, kMaxConfigBytes), config);
+  const std::string text = read_text_file(config, kMaxConfigBytes);
+  out.config = parse_hf_config(text, config);
   find_neighbours(folder, out);
   out.tensors = open_folder_weights(folder);
+  if (const auto quantization = parse_quantization_config(parse_json_object(text, config), config))
+    resolve_packed_tensors(out.tensors, *quantization);
   complete_names(out.config.architecture, out.tensors);
   out.has_weights = !out.tensors.entries.empty();
   out.kind = out.has_weights ? ModelFiles::Kind::hf_folder : ModelFiles::Kind::config_only;

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +13,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "base/bytes.h"
 #include "base/error.h"
 
 namespace plimsoll {
@@ -136,6 +138,19 @@ void sync_folder(const std::string& folder) {
   if (result != 0 && reason != EINVAL && reason != ENOTSUP) {
     throw world_error(folder, "cannot be made durable", "check the disk", reason);
   }
+}
+
+void require_free_disk(const std::string& folder, int64_t bytes) {
+  std::filesystem::path there = std::filesystem::absolute(folder);
+  std::error_code ignored;
+  while (!std::filesystem::exists(there, ignored) && there.has_relative_path()) there = there.parent_path();
+  struct statvfs disk {};
+  if (::statvfs(there.c_str(), &disk) != 0) return;  // writing will say what is wrong
+  const auto available = static_cast<int64_t>(disk.f_bavail) * static_cast<int64_t>(disk.f_frsize);
+  if (available < bytes)
+    throw world_error(folder,
+                      "needs " + format_bytes(bytes) + ", and its disk has " + format_bytes(available) + " free",
+                      "free some space, or name a folder on another disk");
 }
 
 }  // namespace plimsoll

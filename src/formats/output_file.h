@@ -50,4 +50,7 @@ void write_file_atomically(const std::string& path, std::string_view text);
 // Makes entries of a folder (new files, renames) durable. World Error when it cannot.
 void sync_folder(const std::string& folder);
 
+// A world Error unless the disk of `folder`, which need not be there yet, has `bytes` free.
+void require_free_disk(const std::string& folder, int64_t bytes);
+
 }  // namespace plimsoll

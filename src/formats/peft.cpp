@@ -200,6 +200,9 @@ std::pair<std::string, char> split_tensor_name(const std::string& name, const st
 }
 
 void check_shapes(const PeftModule& module, const std::string& source) {
+  if (module.path.ends_with(".experts") || module.path.ends_with(".experts.base_layer"))
+    throw caller_error(source, fmt::format("module {} holds the adapters of all experts as one", module.path),
+                       "give the adapter as it was before PEFT stacked it, or merge it with PEFT");
   const TensorEntry &a = module.a, &b = module.b;
   const bool fits =
       a.shape.rank() == 2 && b.shape.rank() == 2 && a.shape[0] == module.rank && b.shape[1] == module.rank;
@@ -328,17 +331,6 @@ std::string write_peft_config(const PeftConfig& config) {
 
 std::string peft_tensor_name(std::string_view module, char a_or_b) {
   return fmt::format("{}{}.lora_{}.weight", kPrefix, module, a_or_b);
-}
-
-std::vector<SafetensorsOutput> peft_outputs(const PeftConfig& config, const std::vector<PeftShape>& modules,
-                                            DType dtype) {
-  std::vector<SafetensorsOutput> out;
-  for (const PeftShape& module : modules) {
-    const int64_t rank = config.rank_of(module.path);
-    out.push_back({peft_tensor_name(module.path, 'A'), dtype, {rank, module.in}});
-    out.push_back({peft_tensor_name(module.path, 'B'), dtype, {module.out, rank}});
-  }
-  return out;
 }
 
 }  // namespace plimsoll

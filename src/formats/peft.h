@@ -55,17 +55,6 @@ PeftConfig parse_peft_config(std::string_view json, std::string_view source);
 // adapter_config.json for inference, as PEFT 0.21 reads it.
 std::string write_peft_config(const PeftConfig& config);
 
-// A module to be written, with the width of its input and output.
-struct PeftShape {
-  std::string path;
-  int64_t in = 0, out = 0;
-};
-
-// The tensors of adapter_model.safetensors in the order in which their bytes go to the SafetensorsWriter: A and B of
-// each module in turn.
-std::vector<SafetensorsOutput> peft_outputs(const PeftConfig& config, const std::vector<PeftShape>& modules,
-                                            DType dtype);
-
 std::string peft_tensor_name(std::string_view module, char a_or_b);  // "base_model.model.<module>.lora_A.weight"
 
 }  // namespace plimsoll

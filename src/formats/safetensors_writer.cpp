@@ -60,9 +60,4 @@ void SafetensorsWriter::finish() {
   file_.finish();
 }
 
-int64_t safetensors_file_bytes(const std::vector<SafetensorsOutput>& entries,
-                               std::map<std::string, std::string> metadata) {
-  return static_cast<int64_t>(build_header(entries, std::move(metadata)).size()) + data_bytes(entries);
-}
-
 }  // namespace plimsoll

@@ -38,8 +38,4 @@ class SafetensorsWriter {
   int64_t bytes_left_ = 0;
 };
 
-// The bytes that such a file will have.
-int64_t safetensors_file_bytes(const std::vector<SafetensorsOutput>& entries,
-                               std::map<std::string, std::string> metadata = {});
-
 }  // namespace plimsoll

@@ -7,10 +7,15 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cmath>
+#include <optional>
 #include <utility>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "formats/number_conversion.h"
+#include "formats/packed_tensor.h"
+#include "quant/packed_matrix.h"
 
 namespace plimsoll {
 
@@ -78,6 +83,22 @@ int64_t model_row(const TensorEntry& entry, int64_t row) {
   return half_split_row(row, entry.shape[0] / entry.interleaved_heads);
 }
 
+// The row of the file that each row of the model comes from.
+std::vector<int64_t> stored_rows(const TensorEntry& entry) {
+  std::vector<int64_t> stored(static_cast<size_t>(entry.shape[0]));
+  for (int64_t row = 0; row < entry.shape[0]; ++row)
+    stored[static_cast<size_t>(moves_rows(entry) ? model_row(entry, row) : row)] = row;
+  return stored;
+}
+
+void check_readable(const InputFile& file, const TensorEntry& entry) {
+  if (can_decode(entry.dtype)) return;
+  throw caller_error(file.path(),
+                     "tensor " + entry.stored_name + " is stored as " + std::string(dtype_name(entry.dtype)) +
+                         ", which holds no weights that can be read",
+                     "use a file with F32, F16, BF16 or GGUF block types");
+}
+
 // Decodes `count` values and writes them as `target`, by way of a small array that stays in cache.
 void convert_values(DType from, const std::byte* in, int64_t count, DType target, std::byte* out) {
   const DTypeInfo& stored = dtype_info(from);
@@ -139,6 +160,7 @@ void load_shifted(const InputFile& file, const TensorEntry& entry, DType target,
 }  // namespace
 
 int64_t min_staging_bytes(const TensorEntry& entry) {
+  if (entry.packed) return min_packed_staging_bytes(entry);
   const DTypeInfo& stored = dtype_info(entry.dtype);
   if (entry.transposed) return dtype_bytes(entry.dtype, entry.shape[0]);
   if (!moves_rows(entry)) return stored.block_bytes;
@@ -147,19 +169,16 @@ int64_t min_staging_bytes(const TensorEntry& entry) {
 
 void load_tensor(const TensorIndex& index, const TensorEntry& entry, DType target, std::span<std::byte> out,
                  std::span<std::byte> staging) {
+  if (is_packed(target)) return load_as_packed(index, entry, target, out, staging);
   PLIMSOLL_CHECK(target == DType::f32 || target == DType::bf16 || target == DType::f16, "not a type to load into");
   const int64_t elements = entry.shape.elements();
   const int64_t target_bytes = dtype_info(target).block_bytes;
   PLIMSOLL_CHECK(static_cast<int64_t>(out.size()) == elements * target_bytes,
                  "the buffer has another size: " + entry.name);
   PLIMSOLL_CHECK(static_cast<int64_t>(staging.size()) >= min_staging_bytes(entry), "staging is too small");
+  if (entry.packed && elements > 0) return load_packed_tensor(index, entry, target, out, staging);
   const InputFile& file = *index.files[static_cast<size_t>(entry.file)];
-  if (!can_decode(entry.dtype)) {
-    throw caller_error(file.path(),
-                       "tensor " + entry.stored_name + " is stored as " + std::string(dtype_name(entry.dtype)) +
-                           ", which holds no weights that can be read",
-                       "use a file with F32, F16, BF16 or GGUF block types");
-  }
+  check_readable(file, entry);
   if (elements == 0) return;
   if (entry.transposed) return load_transposed(file, entry, target, out, staging);
   if (entry.added != 0) return load_shifted(file, entry, target, out);
@@ -189,6 +208,58 @@ void load_tensor(const TensorIndex& index, const TensorEntry& entry, DType targe
                      out.data() + row * unit_elements * target_bytes);
     }
   }
+}
+
+void load_as_packed(const TensorIndex& index, const TensorEntry& entry, DType target, std::span<std::byte> out,
+                    std::span<std::byte> staging) {
+  const InputFile& file = *index.files[static_cast<size_t>(entry.file)];
+  if (entry.packed) {
+    if (packed_dtype(entry.packed->format) == target) return read_packed_matrix(index, entry, out);
+    throw caller_error("--quant",
+                       entry.name + " is quantized already, as something else than " + std::string(dtype_name(target)),
+                       "give --quant stored, or none");
+  }
+  check_readable(file, entry);
+  PLIMSOLL_CHECK(can_pack(target, entry.shape), "a matrix that can be packed so");
+  PLIMSOLL_CHECK(static_cast<int64_t>(out.size()) == tensor_bytes(target, entry.shape), "the buffer has another size");
+  PLIMSOLL_CHECK(static_cast<int64_t>(staging.size()) >= packing_staging_bytes(target, entry.shape),
+                 "staging is too small");
+  if (entry.transposed)
+    throw caller_error("--quant", entry.name + " lies transposed in the file", "convert the model with --quant none");
+  const int64_t rows = entry.shape[0], cols = entry.shape[1];
+  const bool as_stored = entry.dtype == target;
+  if (as_stored && !moves_rows(entry)) return file.read(entry.offset, out);
+
+  // Staging: what the packer needs, a row of values, rows as they are stored.
+  const int64_t scratch_bytes = round_up(packer_scratch_bytes(target, rows, cols), 64);
+  const std::span<float> values(reinterpret_cast<float*>(staging.data() + scratch_bytes), static_cast<size_t>(cols));
+  const std::span<std::byte> read = staging.subspan(static_cast<size_t>(scratch_bytes + cols * 4));
+  const int64_t row_bytes = dtype_bytes(entry.dtype, cols);
+  const int64_t rows_per_read = moves_rows(entry) ? 1 : static_cast<int64_t>(read.size()) / row_bytes;
+  const std::vector<int64_t> stored = stored_rows(entry);
+  std::optional<MatrixPacker> packer;
+  if (!as_stored) packer.emplace(target, rows, cols, out.data(), staging.first(static_cast<size_t>(scratch_bytes)));
+  for (int64_t first = 0; first < rows; first += rows_per_read) {
+    const int64_t count = std::min(rows_per_read, rows - first);
+    file.read(entry.offset + stored[static_cast<size_t>(first)] * row_bytes,
+              as_stored ? out.subspan(static_cast<size_t>(first * row_bytes), static_cast<size_t>(row_bytes))
+                        : read.first(static_cast<size_t>(count * row_bytes)));
+    for (int64_t i = 0; i < count && !as_stored; ++i) {
+      decode_values(entry.dtype, read.data() + i * row_bytes, values);
+      if (!std::ranges::all_of(values, [](float value) { return std::isfinite(value); }))
+        throw caller_error(file.path(), "tensor " + entry.stored_name + " holds a value that is not a finite number",
+                           "fetch the model again; such weights cannot be quantized");
+      packer->add_row(values);
+    }
+  }
+  if (packer) packer->finish();
+}
+
+int64_t packing_staging_bytes(DType target, const Shape& shape) {
+  constexpr int64_t kRead = int64_t{1} << 20;
+  constexpr int64_t kMostBytes = 8;  // of a stored value
+  return round_up(packer_scratch_bytes(target, shape[0], shape[1]), 64) + shape[1] * 4 +
+         std::max(kRead, shape[1] * kMostBytes);
 }
 
 }  // namespace plimsoll

@@ -41,6 +41,8 @@ struct QkvRows {
   bool operator==(const QkvRows&) const = default;
 };
 
+struct PackedTensor;
+
 struct TensorEntry {
   std::string name;         // the model's own Hugging Face name, "model.layers.0.self_attn.q_proj.weight", GGUF too
   std::string stored_name;  // as in the file
@@ -55,6 +57,9 @@ struct TensorEntry {
   QkvRows qkv = {};
   bool transposed = false;  // stored (shape[1], shape[0])
   float added = 0;          // stored values are the model's and this; f32 vectors only
+  // Set: a matrix kept quantized in several tensors (formats/packed_tensor.h). Dtype and offset are those of the codes,
+  // `bytes` is the sum.
+  std::shared_ptr<const PackedTensor> packed = {};
 };
 
 struct TensorIndex {
@@ -75,5 +80,11 @@ int64_t grouped_row(int64_t row, int64_t rows, const QkvRows& qkv);
 void load_tensor(const TensorIndex& index, const TensorEntry& entry, DType target, std::span<std::byte> out,
                  std::span<std::byte> staging);
 int64_t min_staging_bytes(const TensorEntry& entry);
+
+// As load_tensor, into a packed matrix (quant/packed_matrix.h): as it is stored where that is the type, else quantized
+// a row at a time. `out` has tensor_bytes. A value that is not finite is a caller Error.
+void load_as_packed(const TensorIndex& index, const TensorEntry& entry, DType target, std::span<std::byte> out,
+                    std::span<std::byte> staging);
+int64_t packing_staging_bytes(DType target, const Shape& shape);
 
 }  // namespace plimsoll

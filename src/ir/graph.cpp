@@ -15,6 +15,7 @@ bool is_persistent(ValueKind kind) {
     case ValueKind::input:
     case ValueKind::activation:
     case ValueKind::io_staging:
+    case ValueKind::streamed:
       return false;
   }
   return false;
@@ -42,6 +43,8 @@ const char* name_of(ValueKind kind) {
       return "activation";
     case ValueKind::io_staging:
       return "io_staging";
+    case ValueKind::streamed:
+      return "streamed";
   }
   return "?";
 }

@@ -15,6 +15,7 @@
 #include "base/dtype.h"
 #include "base/shape.h"
 #include "config/model_config.h"
+#include "quant/packed_matrix.h"
 
 namespace plimsoll {
 
@@ -33,6 +34,7 @@ enum class ValueKind : uint8_t {
   cache,       // keys and values of past tokens
   activation,  // everything else: lives from its producer to its last use
   io_staging,  // bytes on their way between disk and their place
+  streamed,    // weights that lie on disk and are here while a layer computes; read straight from there
 };
 bool is_persistent(ValueKind kind);  // lives across phases, at one place
 const char* name_of(ValueKind kind);
@@ -45,7 +47,7 @@ struct Value {
   int producer = -1;      // index into Graph::ops; -1: input or persistent
   bool trainable = true;  // of a parameter: false for a buffer that is stored with the weights
 
-  int64_t bytes() const { return dtype_bytes(dtype, shape.elements()); }
+  int64_t bytes() const { return tensor_bytes(dtype, shape); }
 };
 
 // An op has one name everywhere: here, ops/<name>.cpp, backend/cpu/<name>.cpp, the op test.
@@ -73,6 +75,8 @@ enum class OpKind : uint8_t {
   clamped_swiglu_grad,
   route,
   route_grad,
+  route_balance,
+  route_balance_grad,
   expert_gather,
   expert_gather_grad,
   grouped_linear,
@@ -97,14 +101,18 @@ enum class OpKind : uint8_t {
   load_tensor,
   init_tensor,
   save_tensor,
+  lay_out_tensor,
+  prefetch_tensor,
+  await_tensors,
 };
-inline constexpr int kOpKindCount = static_cast<int>(OpKind::save_tensor) + 1;
+inline constexpr int kOpKindCount = static_cast<int>(OpKind::await_tensors) + 1;
 
 // --- attributes, one struct for each op that has any ----------------------------------------------------------------
 
 struct EmbeddingAttrs {
   float scale = 1.0F;
   int64_t first_row = 0;  // added to each id: OPT's table of positions begins with two rows that nothing reads
+  std::optional<DType> result_dtype = {};  // empty: as the weight, which is not packed then
 };
 struct RmsNormAttrs {
   float eps = 1e-6F;
@@ -196,12 +204,18 @@ struct RouteAttrs {
   float threshold = 0.0F;                    // sparse_mixer: how far below the best, relative to the larger, is near
   std::optional<DType> gradient_dtype = {};  // empty: as the logits
 };
+struct RouteBalanceAttrs {
+  int64_t experts = 0, top_k = 0;
+  float weight = 0.0F;
+  std::optional<DType> gradient_dtype = {};  // empty: as the logits
+};
 struct GroupedLinearAttrs {
   int64_t experts = 0;
   bool transpose_weight = true;  // true: an expert's weight is (N, K); false: (K, N)
   bool fused = false;            // one operand (experts, …) instead of one for each expert
   bool has_bias = false;         // (experts, N)
   bool has_addend = false;       // same shape as the result
+  bool adaptable = false;        // adapters may be put on it
 };
 struct CrossEntropyAttrs {
   int64_t chunk_rows = 0;
@@ -230,7 +244,7 @@ struct ClipAttrs {
 struct TransferAttrs {
   std::string tensor;
   int64_t staging_bytes = 0;
-  DType dtype = DType::f32;  // of a load's result
+  DType dtype = DType::f32;  // of a load's or a prefetch's result
   Shape shape = {};
 };
 enum class InitKind : uint8_t { zero, kaiming_uniform };
@@ -239,10 +253,11 @@ struct InitAttrs {
   uint64_t stream = 0;
 };  // stream: which random sequence, per tensor
 
-using OpAttrs = std::variant<std::monostate, EmbeddingAttrs, RmsNormAttrs, LinearAttrs, RopeTableAttrs, RopeAttrs,
-                             AttentionAttrs, GatedActivationAttrs, CrossEntropyAttrs, ScaleAttrs, SoftcapAttrs,
-                             SplitColumnsAttrs, ExpandLatentAttrs, ClampedSwigluAttrs, RouteAttrs, GroupedLinearAttrs,
-                             OptimizerAttrs, ClipAttrs, TransferAttrs, InitAttrs, LayerNormAttrs, ActivationAttrs>;
+using OpAttrs =
+    std::variant<std::monostate, EmbeddingAttrs, RmsNormAttrs, LinearAttrs, RopeTableAttrs, RopeAttrs, AttentionAttrs,
+                 GatedActivationAttrs, CrossEntropyAttrs, ScaleAttrs, SoftcapAttrs, SplitColumnsAttrs,
+                 ExpandLatentAttrs, ClampedSwigluAttrs, RouteAttrs, RouteBalanceAttrs, GroupedLinearAttrs,
+                 OptimizerAttrs, ClipAttrs, TransferAttrs, InitAttrs, LayerNormAttrs, ActivationAttrs>;
 
 enum class OpRole : uint8_t { forward, backward, recompute, update, transfer };
 const char* name_of(OpRole role);
@@ -266,7 +281,8 @@ struct Graph {
   std::string phase;
   std::vector<Value> values;
   std::vector<Op> ops;
-  std::vector<ValueId> outputs;  // read by the host after the phase; stay live to its end
+  // Read by the host after the phase; stay live to its end. Of a loss phase: the terms of the loss.
+  std::vector<ValueId> outputs;
 
   const Value& value(ValueId id) const { return values[static_cast<size_t>(id)]; }
   Value& value(ValueId id) { return values[static_cast<size_t>(id)]; }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/bytes.h"
 #include "ops/op_def.h"
 
 namespace plimsoll {
@@ -47,10 +48,12 @@ StorageMap assign_storage(const Graph& graph) {
   StorageMap map;
   map.storage_of.assign(graph.values.size(), -1);
   const auto add = [&](ValueId id, int32_t first) {
-    const int64_t bytes = graph.value(id).bytes();
+    const bool from_disk = graph.value(id).kind == ValueKind::streamed;
+    const int64_t bytes = from_disk ? round_up(graph.value(id).bytes(), kDiskAlignment) : graph.value(id).bytes();
     if (bytes == 0) return;
     map.storage_of[static_cast<size_t>(id)] = static_cast<int32_t>(map.storages.size());
-    map.storages.push_back({id, bytes, first, std::max(first, clamp(last[static_cast<size_t>(id)]))});
+    map.storages.push_back(
+        {id, bytes, first, std::max(first, clamp(last[static_cast<size_t>(id)])), from_disk ? kDiskAlignment : 64});
   };
   for (size_t i = 0; i < graph.values.size(); ++i)
     if (graph.values[i].kind == ValueKind::input && last[i] >= 0) add(static_cast<ValueId>(i), 0);

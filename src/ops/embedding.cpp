@@ -14,7 +14,10 @@ OpDef embedding_def() {
             const Value& weight = operand(graph, op, 1);
             expect(ids.dtype == DType::i32 && ids.shape.rank() == 1, op, "ids are (R) i32");
             expect(weight.shape.rank() == 2, op, "weight is (V, H)");
-            return {result_of("", weight.dtype, {ids.shape[0], weight.shape[1]})};
+            const DType dtype = op.attributes<EmbeddingAttrs>().result_dtype.value_or(weight.dtype);
+            expect(!is_packed(dtype) && (dtype == weight.dtype || is_packed(weight.dtype)), op,
+                   "weight is as y, or packed");
+            return {result_of("", dtype, {ids.shape[0], weight.shape[1]})};
           },
           .gradient =
               [](GradientBuilder& builder, const Op& op) {

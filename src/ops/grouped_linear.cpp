@@ -1,7 +1,7 @@
 // grouped_linear(x (M, K) sorted by expert, offsets (E + 1) i32, [bias (E, N)], [addend (M, N)], weights…) -> y (M, N):
 // the rows from offsets[e] to offsets[e + 1] times the weight of expert e. The weights are E operands, (N, K) or (K, N)
 // each, or with `fused` one operand (E, …), as the checkpoint has them.
-// Saves: the weights, and x where they are trained. Experts are not adapted (see passes/lora.h).
+// Saves: the weights, and x where they are trained.
 #include "ops/gradient_builder.h"
 #include "ops/op_table.h"
 #include "ops/shape_check.h"

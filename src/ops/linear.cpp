@@ -1,5 +1,6 @@
 // linear(x (M, K), weight (N, K) or (K, N), [bias (N)], [addend (M, N)]) -> y (M, N) = alpha · x weightᵀ + bias +
-// addend. Saves: x only when the weight is trained (or an adapter reads it), the weight always; never y.
+// addend. A frozen weight may be packed (quant/packed_matrix.h). Saves: x only when the weight is trained (or an
+// adapter reads it), the weight always; never y.
 #include "ops/gradient_builder.h"
 #include "ops/op_table.h"
 #include "ops/shape_check.h"
@@ -20,7 +21,7 @@ std::vector<Value> infer_linear(const Graph& graph, const Op& op) {
   const int64_t n = weight.shape[attrs.transpose_weight ? 0 : 1];
   const int64_t k = x.shape[attrs.transpose_x ? 0 : 1];
   expect(k == weight.shape[attrs.transpose_weight ? 1 : 0], op, "inner dimensions agree");
-  expect(x.dtype == weight.dtype, op, "x and weight have one dtype");
+  expect(x.dtype == weight.dtype || is_packed(weight.dtype), op, "x and weight have one dtype, or weight is packed");
   if (attrs.has_bias) expect(operand(graph, op, 2).shape == Shape{n}, op, "bias is (N)");
   const Shape shape{x.shape[attrs.transpose_x ? 1 : 0], n};
   if (attrs.has_addend)

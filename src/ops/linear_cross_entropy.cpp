@@ -1,10 +1,10 @@
 // linear_cross_entropy(hidden (R, H), weight (V, H), labels (R) i32, loss_scale (1) f32) -> loss (1) f32
 //   = loss_scale · Σ -log softmax(z)[label] over labels that are not -100, with z = hidden weightᵀ, or its soft-cap
 //   cap · tanh(z / cap) (Gemma 2, arXiv:2408.00118); chunk_rows rows at a time, so that no (R, V) matrix exists.
-// has_bias: a fifth operand, bias (V), is added to the logits (Phi's head).
-// Its gradient is made in the same pass over the chunks: autodiff replaces the op by linear_cross_entropy_grad
-// (hidden, weight, labels, loss_scale, [weight accumulator (V, H) f32, updated], [bias], [bias accumulator (V) f32,
-// updated]) -> loss, d_hidden.   Saves: nothing.
+// A frozen weight may be packed (quant/packed_matrix.h). has_bias: a fifth operand, bias (V), is added to the logits
+// (Phi's head). Its gradient is made in the same pass over the chunks: autodiff replaces the op by
+// linear_cross_entropy_grad (hidden, weight, labels, loss_scale, [weight accumulator (V, H) f32, updated], [bias],
+// [bias accumulator (V) f32, updated]) -> loss, d_hidden.   Saves: nothing.
 #include "ops/gradient_builder.h"
 #include "ops/op_table.h"
 #include "ops/shape_check.h"

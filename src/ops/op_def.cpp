@@ -31,6 +31,8 @@ std::array<OpDef, kOpKindCount> build_table() {
       clamped_swiglu_grad_def(),
       route_def(),
       route_grad_def(),
+      route_balance_def(),
+      route_balance_grad_def(),
       expert_gather_def(),
       expert_gather_grad_def(),
       grouped_linear_def(),
@@ -55,6 +57,9 @@ std::array<OpDef, kOpKindCount> build_table() {
       load_tensor_def(),
       init_tensor_def(),
       save_tensor_def(),
+      lay_out_tensor_def(),
+      prefetch_tensor_def(),
+      await_tensors_def(),
   };
   for (int i = 0; i < kOpKindCount; ++i)
     PLIMSOLL_CHECK(static_cast<int>(table[static_cast<size_t>(i)].kind) == i,

@@ -28,6 +28,8 @@ OpDef clamped_swiglu_def();
 OpDef clamped_swiglu_grad_def();
 OpDef route_def();
 OpDef route_grad_def();
+OpDef route_balance_def();
+OpDef route_balance_grad_def();
 OpDef expert_gather_def();
 OpDef expert_gather_grad_def();
 OpDef grouped_linear_def();
@@ -52,5 +54,8 @@ OpDef optimizer_update_def();
 OpDef load_tensor_def();
 OpDef init_tensor_def();
 OpDef save_tensor_def();
+OpDef lay_out_tensor_def();
+OpDef prefetch_tensor_def();
+OpDef await_tensors_def();
 
 }  // namespace plimsoll

@@ -30,7 +30,7 @@ void autodiff(Graph& graph, const std::vector<ValueId>& trained) {
   GradientBuilder builder(graph, std::move(accumulators), std::move(needs));
   for (size_t i = graph.ops.size(); i-- > 0;) {
     const Op op = graph.ops[i];  // a copy: rules append to graph.ops
-    const bool is_loss = op.kind == OpKind::linear_cross_entropy;
+    const bool is_loss = op.kind == OpKind::linear_cross_entropy || op.kind == OpKind::route_balance;
     if (!is_loss && (op.results.empty() || builder.gradient_of(op.results[0]) == kNoValue)) continue;
     const OpDef& def = op_def(op.kind);
     PLIMSOLL_CHECK(def.gradient != nullptr, std::string(def.name) + " has no gradient rule");

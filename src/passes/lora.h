@@ -23,11 +23,13 @@ std::string lora_b_name(const std::string& path);
 
 float lora_scale(double alpha, int64_t rank, bool rslora);
 
-// Models with experts: adapters go on attention alone. transformers 5 holds the experts of a layer in one parameter and
-// the router in a module of its own; PEFT 0.21 reads gate_proj, up_proj, down_proj and gate among the targets as those,
-// so that MLPs beside them (dense layers, shared experts) cannot be named either.
-// The linears of `graph` that `targets` selects: "all-linear" (every linear but the head), or names separated
-// by commas, each the last part of a module path. Throws a caller Error for a name that selects nothing.
+// The linears of `graph` that `targets` selects: names separated by commas, each the last part of a module path, or
+// "all-linear" (every linear but the head and the experts) or "experts" (all three of every expert). Throws a caller
+// Error for a name that selects nothing.
+// Models with experts: each expert has adapters of its own, named as if its linears were modules. transformers 5 holds
+// the experts of a layer in one parameter; PEFT 0.21 stacks such adapters when it loads them, for families that it has
+// a rule for, and only with the last of an expert's linears among the targets. It takes gate_proj, up_proj, down_proj
+// and gate for experts and router alone, so that MLPs beside them (dense layers, shared experts) cannot be named.
 std::vector<LoraModule> select_lora_modules(const Graph& graph, const std::string& targets, int64_t rank, float scale);
 
 // Adds the adapters of `modules` to the graph, as persistent adapter values in the compute dtype. Throws a caller Error

@@ -27,12 +27,11 @@ struct Grid {
 
 Grid grid_of(const AffineFormat& format, const Bounds& bounds) {
   Grid grid;
+  grid.least = static_cast<float>(format.least());
+  grid.most = static_cast<float>(format.most());
   if (format.symmetric) {
-    grid.most = static_cast<float>((1 << (format.bits - 1)) - 1);
-    grid.least = -grid.most - 1;
     grid.scale = bounds.magnitude / grid.most;
   } else {
-    grid.most = static_cast<float>((1 << format.bits) - 1);
     grid.scale = (std::max(bounds.high, 0.0F) - std::min(bounds.low, 0.0F)) / grid.most;
   }
   if (!(grid.scale > 0)) grid.scale = 1;
@@ -115,6 +114,13 @@ AffineGroup quantize_affine_group(const AffineFormat& format, const float* in, i
   group.zero = static_cast<int32_t>(grid.zero);
   for (int64_t i = 0; i < count; ++i) codes[i] = static_cast<uint8_t>(static_cast<int32_t>(grid.code(in[i])));
   return group;
+}
+
+void encode_affine_group(const AffineFormat& format, const AffineGroup& group, const float* in, int64_t count,
+                         uint8_t* codes) {
+  const Grid grid{group.scale, static_cast<float>(group.zero), static_cast<float>(format.least()),
+                  static_cast<float>(format.most())};
+  for (int64_t i = 0; i < count; ++i) codes[i] = static_cast<uint8_t>(static_cast<int32_t>(grid.code(in[i])));
 }
 
 void dequantize_affine_group(const AffineFormat& format, const AffineGroup& group, const uint8_t* codes, int64_t count,

@@ -19,6 +19,9 @@ struct AffineFormat {
   bool symmetric = true;
   Clipping clipping = Clipping::absmax;
   double percentile = 0.99;
+
+  int least() const { return symmetric ? -(1 << (bits - 1)) : 0; }
+  int most() const { return (1 << (symmetric ? bits - 1 : bits)) - 1; }
 };
 
 struct AffineGroup {
@@ -31,6 +34,9 @@ struct AffineGroup {
 // written with `percentile` only.
 AffineGroup quantize_affine_group(const AffineFormat& format, const float* in, int64_t count, float* scratch,
                                   uint8_t* codes);
+// The codes of values on a grid that is there already: nearest, bounded by the format's range.
+void encode_affine_group(const AffineFormat& format, const AffineGroup& group, const float* in, int64_t count,
+                         uint8_t* codes);
 void dequantize_affine_group(const AffineFormat& format, const AffineGroup& group, const uint8_t* codes, int64_t count,
                              float* out);
 

@@ -23,6 +23,15 @@ void quantize_bnb4(Bnb4Type type, const float* in, int64_t n, int64_t block, uin
 void dequantize_bnb4(Bnb4Type type, const uint8_t* packed, const float* absmax, int64_t block, int64_t first,
                      int64_t count, float* out);
 
+// Which absmax holds for a column of a matrix. bitsandbytes' CPU code and its GPU code disagree where rows of whole
+// sixteens are no whole blocks: the CPU (0.45 to 0.50, AVX-512) gives every row cols / block scales and counts from the
+// row's begin, the GPU takes the block that the element lies in. Ours are the numbers of the CPU's; published models
+// have rows of whole blocks, where both agree.
+inline bool bnb4_counts_by_row(int64_t cols, int64_t block) { return cols % block != 0 && cols % 16 == 0; }
+inline int64_t bnb4_block_of(int64_t row, int64_t col, int64_t cols, int64_t block) {
+  return bnb4_counts_by_row(cols, block) ? row * (cols / block) + col / block : (row * cols + col) / block;
+}
+
 inline constexpr int64_t kNestedBlock = 256;
 
 // Returns the offset, the mean of `absmax`. `codes` gets n bytes, `nested_absmax` blocks_of(n, 256) floats.

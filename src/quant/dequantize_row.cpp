@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/error.h"
+#include "quant/fp8.h"
 #include "quant/ggml_blocks.h"
 #include "quant/ggml_codec.h"
 
@@ -201,6 +202,53 @@ bool block_row(DType type, const uint8_t* in, int64_t blocks, Out* out) {
   }
 }
 
+template <typename Out>
+int64_t int8_part(const uint8_t* in, int64_t n, float scale, Out* out) {
+  const hn::Rebind<int8_t, DF> d8;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(DF()));
+  const auto factor = hn::Set(DF(), scale);
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes)
+    store(hn::Mul(to_float(hn::PromoteTo(DI(), hn::LoadU(d8, reinterpret_cast<const int8_t*>(in) + i))), factor),
+          out + i);
+  return i;
+}
+
+// The fields of e4m3 mean 2^-120 of the value as a float's; the one NaN is put in.
+template <typename Out>
+int64_t e4m3_part(const uint8_t* in, int64_t n, float scale, Out* out) {
+  const DU du;
+  const hn::Rebind<uint8_t, DF> d8;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(DF()));
+  const auto factor = hn::Set(DF(), scale);
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    const auto bits = hn::PromoteTo(du, hn::LoadU(d8, in + i));
+    const auto magnitude = hn::And(bits, hn::Set(du, 0x7f));
+    // Through the smallest normal numbers: 2^-6 and the fraction, less 2^-6, so that nothing is a subnormal float.
+    const auto normal = hn::BitCast(DF(), hn::Add(hn::ShiftLeft<20>(magnitude), hn::Set(du, 120U << 23)));
+    const auto small = hn::Sub(hn::BitCast(DF(), hn::Add(hn::ShiftLeft<20>(magnitude), hn::Set(du, 121U << 23))),
+                               hn::Set(DF(), 0.015625F));
+    auto value = hn::IfThenElse(hn::RebindMask(DF(), hn::Lt(magnitude, hn::Set(du, 8))), small, normal);
+    const auto nan = hn::RebindMask(DF(), hn::Eq(magnitude, hn::Set(du, 0x7f)));
+    value = hn::IfThenElse(nan, hn::BitCast(DF(), hn::Set(du, 0x7fc00000U)), value);
+    const auto sign = hn::BitCast(DF(), hn::ShiftLeft<24>(hn::And(bits, hn::Set(du, 0x80))));
+    store(hn::Mul(hn::Or(value, sign), factor), out + i);
+  }
+  return i;
+}
+
+template <typename Out>
+int64_t code_part(RowCode code, const uint8_t* in, int64_t n, float scale, Out* out) {
+  return code == RowCode::int8 ? int8_part(in, n, scale, out) : e4m3_part(in, n, scale, out);
+}
+int64_t code_part_f32(RowCode code, const uint8_t* in, int64_t n, float scale, float* out) {
+  return code_part(code, in, n, scale, out);
+}
+int64_t code_part_bf16(RowCode code, const uint8_t* in, int64_t n, float scale, uint16_t* out) {
+  return code_part(code, in, n, scale, out);
+}
+
 bool block_row_f32(DType type, const uint8_t* in, int64_t blocks, float* out) {
   return block_row(type, in, blocks, out);
 }
@@ -238,6 +286,12 @@ HWY_EXPORT(block_row_f32);
 HWY_EXPORT(block_row_bf16);
 HWY_EXPORT(bnb4_part_f32);
 HWY_EXPORT(bnb4_part_bf16);
+HWY_EXPORT(code_part_f32);
+HWY_EXPORT(code_part_bf16);
+
+float value_of(RowCode code, uint8_t bits) {
+  return code == RowCode::int8 ? static_cast<float>(static_cast<int8_t>(bits)) : from_e4m3(bits);
+}
 
 int64_t blocks_in(DType type, int64_t n) {
   const int elements = dtype_info(type).block_elements;
@@ -297,6 +351,16 @@ void dequantize_row(Bnb4Type type, const uint8_t* packed, const float* absmax, i
       type, packed, absmax, block, first, count, out,
       [](auto... arguments) { return HWY_DYNAMIC_DISPATCH(bnb4_part_bf16)(arguments...); },
       +[](float x) { return inline_half::to_bf16(x); });
+}
+
+void dequantize_row(RowCode code, const uint8_t* in, int64_t n, float scale, float* out) {
+  for (int64_t i = HWY_DYNAMIC_DISPATCH(code_part_f32)(code, in, n, scale, out); i < n; ++i)
+    out[i] = value_of(code, in[i]) * scale;
+}
+
+void dequantize_row(RowCode code, const uint8_t* in, int64_t n, float scale, uint16_t* out) {
+  for (int64_t i = HWY_DYNAMIC_DISPATCH(code_part_bf16)(code, in, n, scale, out); i < n; ++i)
+    out[i] = inline_half::to_bf16(value_of(code, in[i]) * scale);
 }
 
 }  // namespace plimsoll

@@ -21,4 +21,9 @@ void dequantize_row(Bnb4Type type, const uint8_t* packed, const float* absmax, i
 void dequantize_row(Bnb4Type type, const uint8_t* packed, const float* absmax, int64_t block, int64_t first,
                     int64_t count, uint16_t* out);
 
+// `n` codes of a byte each, times `scale`: signed integers, or 8-bit floats (quant/fp8.h).
+enum class RowCode : uint8_t { int8, e4m3 };
+void dequantize_row(RowCode code, const uint8_t* in, int64_t n, float scale, float* out);
+void dequantize_row(RowCode code, const uint8_t* in, int64_t n, float scale, uint16_t* out);
+
 }  // namespace plimsoll

@@ -17,6 +17,14 @@ void HostServices::save(const std::string& tensor, const Value&, std::span<const
   PLIMSOLL_CHECK(false, "this run saves nothing, but an op offers " + tensor);
 }
 
+void HostServices::lay_out(const std::string& tensor, std::span<const std::byte>) {
+  PLIMSOLL_CHECK(false, "this run streams nothing, but an op offers " + tensor);
+}
+void HostServices::prefetch(const std::string& tensor, std::span<std::byte>) {
+  PLIMSOLL_CHECK(false, "this run streams nothing, but an op asks for " + tensor);
+}
+void HostServices::await(const std::byte*) { PLIMSOLL_CHECK(false, "this run streams nothing"); }
+
 Executor::Executor(const ExecutionPlan& plan, const Arena& arena, const Backend& backend, ThreadPool& pool)
     : plan_(plan), arena_(arena), backend_(backend), pool_(pool) {
   const auto address = [&](ValueId id) -> std::byte* {

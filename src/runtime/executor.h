@@ -40,6 +40,11 @@ class HostServices {
                     std::span<std::byte> staging);
   virtual void save(const std::string& tensor, const Value& source, std::span<const std::byte> data,
                     std::span<std::byte> staging);
+  // Weights on disk (ops/stream.cpp): written once; a read begins into `out`, whose place must stay until an await of
+  // it has returned. Sizes are those of the tensor, places have room to a multiple of kDiskAlignment.
+  virtual void lay_out(const std::string& tensor, std::span<const std::byte> data);
+  virtual void prefetch(const std::string& tensor, std::span<std::byte> out);
+  virtual void await(const std::byte* out);
 };
 
 // What ops read or report beside their operands.

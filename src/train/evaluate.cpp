@@ -12,6 +12,7 @@
 #include "data/batch_order.h"
 #include "passes/lora.h"
 #include "train/inference.h"
+#include "train/packed_formats.h"
 #include "train/run_sources.h"
 #include "train/token_batch.h"
 #include "train/train_data.h"
@@ -22,7 +23,7 @@ namespace {
 constexpr std::array<int64_t, 4> kMicroBatches = {4, 2, 1, 1};
 constexpr std::array<int64_t, 4> kChunkRows = {1024, 256, 64, 8};
 
-RunPlan plan_evaluation(const RunSources& sources, int64_t micro_batch, int64_t chunk_rows,
+RunPlan plan_evaluation(const RunSources& sources, int64_t micro_batch, int64_t chunk_rows, const PackedFormats& packed,
                         std::vector<float>& inv_freq) {
   ForwardRequest request;
   request.batch = micro_batch;
@@ -31,6 +32,7 @@ RunPlan plan_evaluation(const RunSources& sources, int64_t micro_batch, int64_t 
   request.ce_chunk_rows = std::min(chunk_rows, request.batch * request.length);
   ForwardGraph forward = build_forward(sources.model.config, request);
   inv_freq = std::move(forward.inv_freq);
+  quantize(forward.graph, packed);
   if (!sources.adapter.modules.empty()) apply_lora(forward.graph, sources.adapter.modules);
   forward.graph.phase = phase_names::kEvaluate;
   std::vector<Graph> phases;
@@ -42,12 +44,14 @@ RunPlan plan_evaluation(const RunSources& sources, int64_t micro_batch, int64_t 
 RunPlan choose_evaluation(const RunSources& sources, std::vector<float>& inv_freq) {
   const int64_t line = sources.recipe.memory_bytes.value_or(INT64_MAX);
   const DataExtent data = measure_data(sources.recipe);
-  const int64_t overhead = runtime_overhead_bytes(sources.model.config, sources.threads, data);
-  const int64_t reading = reading_bytes(sources.model.config, sources.threads, data);
+  const PackedFormats packed =
+      choose_packed_formats(sources.recipe.quant, PackedDefault::none, sources.model.tensors, sources.recipe.precision);
+  const int64_t overhead = runtime_overhead_bytes(sources, data);
+  const int64_t reading = reading_bytes(sources, data);
   int64_t least = 0;
   for (size_t i = 0; i < kMicroBatches.size(); ++i) {
-    RunPlan plan =
-        plan_evaluation(sources, sources.recipe.micro_batch.value_or(kMicroBatches[i]), kChunkRows[i], inv_freq);
+    RunPlan plan = plan_evaluation(sources, sources.recipe.micro_batch.value_or(kMicroBatches[i]), kChunkRows[i],
+                                   packed, inv_freq);
     least = std::max(plan.arena_bytes + overhead, reading);
     if (least <= line) return plan;
   }

@@ -42,13 +42,20 @@ struct ChatMessage {
 // Pieces of text as they come, whole UTF-8 characters.
 using OnText = std::function<void(std::string_view piece)>;
 
+struct GenerationConfig;
+
 class Generator {
  public:
   // `precision` of weights and arithmetic: f32 gives the very tokens of a reference in f32, bf16 half the bytes.
-  Generator(const std::string& model, const std::string& adapter, int64_t threads, DType precision = DType::f32);
+  // `quant`: how weights are held (config/quant_words.h); auto: as the file packs them.
+  Generator(const std::string& model, const std::string& adapter, int64_t threads, DType precision = DType::f32,
+            const std::string& quant = "auto");
   ~Generator();
   Generator(const Generator&) = delete;
   Generator& operator=(const Generator&) = delete;
+
+  // Of the model's generation_config.json; all defaults without one.
+  const GenerationConfig& defaults() const;
 
   // Looked at between tokens, and between pieces of a prompt: true ends the generation (Finish::interrupted).
   void set_interrupt(std::function<bool()> interrupted);

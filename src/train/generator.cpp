@@ -14,6 +14,7 @@
 #include "passes/lora.h"
 #include "train/generate.h"
 #include "train/inference.h"
+#include "train/packed_formats.h"
 #include "train/sampler.h"
 #include "train/stop_strings.h"
 #include "train/token_batch.h"
@@ -34,15 +35,17 @@ double seconds_between(Clock::time_point a, Clock::time_point b) {
 
 // What ends a text: config.json, the metadata of a GGUF file, generation_config.json (a chat model's end of turn often
 // stands only there), and the tokenizer's own.
-std::vector<int64_t> end_tokens(const ModelFiles& model, const Tokenizer& tokenizer) {
+std::vector<int64_t> end_tokens(const ModelFiles& model, const Tokenizer& tokenizer,
+                                const GenerationConfig& generation) {
   std::vector<int64_t> ends = model.config.eos_token_ids;
-  if (!model.generation_config_json.empty()) {
-    const GenerationConfig generation =
-        parse_generation_config(read_text_file(model.generation_config_json), model.generation_config_json);
-    ends.insert(ends.end(), generation.eos_token_ids.begin(), generation.eos_token_ids.end());
-  }
+  ends.insert(ends.end(), generation.eos_token_ids.begin(), generation.eos_token_ids.end());
   if (const int32_t eos = tokenizer.special_ids().eos; eos >= 0) ends.push_back(eos);
   return ends;
+}
+
+GenerationConfig generation_config_of(const ModelFiles& model) {
+  if (model.generation_config_json.empty()) return {};
+  return parse_generation_config(read_text_file(model.generation_config_json), model.generation_config_json);
 }
 
 // Weights and caches in one arena, for texts of up to `capacity` tokens.
@@ -70,19 +73,24 @@ struct Generator::State {
   Tokenizer tokenizer;
   std::optional<ChatTemplate> chat_template;
   SpecialTexts special;
+  GenerationConfig generation;
   std::vector<int64_t> ends;
   DType precision;
+  PackedFormats packed;
   ThreadPool pool;
   std::unique_ptr<Engine> engine;
   std::function<bool()> interrupted = [] { return false; };
   std::vector<int32_t> cached;  // tokens whose keys and values are in the caches
 
-  State(const std::string& model_name, const std::string& adapter_folder, int64_t threads, DType wanted)
+  State(const std::string& model_name, const std::string& adapter_folder, int64_t threads, DType wanted,
+        const std::string& quant)
       : model(open_runnable_model(model_name)),
         adapter(open_adapter_source(adapter_folder)),
         tokenizer(load_model_tokenizer(text_files_of(model))),
-        ends(end_tokens(model, tokenizer)),
+        generation(generation_config_of(model)),
+        ends(end_tokens(model, tokenizer, generation)),
         precision(wanted),
+        packed(choose_packed_formats(quant, PackedDefault::none, model.tensors, wanted)),
         pool(threads_or_all(threads)) {
     if (const std::string text = read_chat_template(model); !text.empty()) chat_template.emplace(text);
     special = special_texts(text_files_of(model), &tokenizer);
@@ -109,6 +117,7 @@ struct Generator::State {
       request.compute = precision;
       request.longest_sequence = tokens;
       ForwardGraph forward = build_forward(model.config, request);
+      quantize(forward.graph, packed);
       if (!adapter.modules.empty()) apply_lora(forward.graph, adapter.modules);
       forward.graph.phase = name;
       inv_freq = std::move(forward.inv_freq);
@@ -274,10 +283,13 @@ std::optional<int32_t> Generator::State::end_of_turn() const {
   return behind.front();
 }
 
-Generator::Generator(const std::string& model, const std::string& adapter, int64_t threads, DType precision)
-    : state_(std::make_unique<State>(model, adapter, threads, precision)) {}
+Generator::Generator(const std::string& model, const std::string& adapter, int64_t threads, DType precision,
+                     const std::string& quant)
+    : state_(std::make_unique<State>(model, adapter, threads, precision, quant)) {}
 
 Generator::~Generator() = default;
+
+const GenerationConfig& Generator::defaults() const { return state_->generation; }
 
 void Generator::set_interrupt(std::function<bool()> interrupted) { state_->interrupted = std::move(interrupted); }
 

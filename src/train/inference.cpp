@@ -20,7 +20,7 @@ Graph build_load_phase(const std::vector<Graph>& phases, int64_t staging_bytes) 
       if (value.kind == ValueKind::parameter || value.kind == ValueKind::adapter) {
         TransferAttrs attrs;
         attrs.tensor = name;
-        attrs.staging_bytes = staging_bytes;
+        attrs.staging_bytes = load_staging_of(value, staging_bytes);
         add_op(graph, {OpKind::load_tensor, {id}, attrs, "load." + name, OpRole::transfer});
       } else {
         add_op(graph, {OpKind::fill_zero, {id}, {}, "clear." + name, OpRole::transfer});

@@ -1,7 +1,6 @@
 #include "train/merge.h"
 
 #include <algorithm>
-#include <cstring>
 #include <filesystem>
 #include <unordered_map>
 
@@ -9,9 +8,8 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "compile/run_plan.h"
-#include "formats/gguf_export.h"
-#include "formats/gguf_tokenizer.h"
 #include "ops/op_def.h"
+#include "train/gguf_target.h"
 #include "train/inference.h"
 #include "train/model_folder.h"
 #include "train/weight_loader.h"
@@ -86,46 +84,6 @@ class MergeHost : public HostServices {
   HostServices& target_;
 };
 
-class GgufTarget : public HostServices {
- public:
-  GgufTarget(const std::string& path, const GgufExport& plan, ThreadPool& pool)
-      : plan_(plan), pool_(pool), writer_(path, plan.metadata, plan.outputs()) {
-    write_own();
-  }
-
-  void save(const std::string& tensor, const Value& value, std::span<const std::byte> data,
-            std::span<std::byte> staging) override {
-    const GgufExportTensor& target = plan_.tensors[next_];
-    PLIMSOLL_CHECK(target.hf_name == tensor, "tensors come in the order of the export");
-    const auto* values = reinterpret_cast<const float*>(data.data());
-    const int64_t width = value.shape.rank() > 1 ? value.shape[-1] : 1;
-    const ReadRow copy_row = [&](int64_t row, std::span<float> out) {
-      std::memcpy(out.data(), values + row * width, out.size_bytes());
-    };
-    const ReadRow copy_column = [&](int64_t column, std::span<float> out) {
-      for (size_t i = 0; i < out.size(); ++i) out[i] = values[static_cast<int64_t>(i) * width + column];
-    };
-    write_gguf_tensor(writer_, target, target.transposed ? copy_column : copy_row, pool_, staging);
-    ++next_;
-    write_own();
-  }
-  void finish() { writer_.finish(); }
-
- private:
-  // Tensors that only GGUF has lie between the model's own.
-  void write_own() {
-    while (next_ < plan_.tensors.size() && plan_.tensors[next_].hf_name.empty()) {
-      writer_.write(std::as_bytes(std::span(plan_.tensors[next_].values)));
-      ++next_;
-    }
-  }
-
-  const GgufExport& plan_;
-  ThreadPool& pool_;
-  GgufWriter writer_;
-  size_t next_ = 0;
-};
-
 struct MergeRun {
   ModelFiles model;
   AdapterSource adapter;
@@ -152,38 +110,15 @@ struct MergeRun {
   }
 };
 
-std::vector<NamedShape> names_and_shapes(const std::vector<ParameterSpec>& parameters) {
-  std::vector<NamedShape> tensors;
-  for (const ParameterSpec& spec : parameters) tensors.push_back({spec.name, spec.shape});
-  return tensors;
-}
-
-GgufMetadata tokenizer_of(const ModelFiles& model) {
-  if (model.gguf) return tokenizer_keys(model.gguf->metadata);
-  if (model.tokenizer_file.empty()) return {};
-  if (!model.tokenizer_file.ends_with(".json"))
-    throw caller_error(model.tokenizer_file,
-                       "is a SentencePiece file, and GGUF files are written from a tokenizer.json",
-                       "save the tokenizer with transformers, which writes tokenizer.json, or merge to a folder");
-  return gguf_tokenizer_metadata(model.tokenizer_file, model.tokenizer_config_json, read_chat_template(model),
-                                 model.config);
-}
-
 void merge_to_gguf(MergeRun& run, const MergeOptions& options) {
   const GgufFileType* type = find_gguf_file_type(options.type);
   PLIMSOLL_CHECK(type != nullptr, "a type of GGUF");
   const std::vector<ParameterSpec> parameters = list_parameters(run.model.config);
-  const GgufExport plan = plan_gguf_export(run.model.config, names_and_shapes(parameters), *type,
-                                           tokenizer_of(run.model), fs::path(options.target).stem().string());
-  std::vector<ParameterSpec> order;
+  const GgufExport plan = plan_gguf_file(run.model, parameters, *type, options.target);
+  const std::vector<ParameterSpec> order = gguf_order(plan, parameters);
   int64_t staging = kStagingBytes;
-  std::unordered_map<std::string, const ParameterSpec*> by_name;
-  for (const ParameterSpec& parameter : parameters) by_name[parameter.name] = &parameter;
-  for (const GgufExportTensor& tensor : plan.tensors) {
-    if (tensor.hf_name.empty()) continue;
-    order.push_back(*by_name.at(tensor.hf_name));
-    staging = std::max(staging, gguf_staging_bytes(tensor));
-  }
+  for (const GgufExportTensor& tensor : plan.tensors)
+    if (!tensor.hf_name.empty()) staging = std::max(staging, gguf_staging_bytes(tensor));
   GgufTarget target(options.target, plan, run.pool);
   run.run(order, staging, target);
   target.finish();

@@ -81,8 +81,20 @@ std::string make_folder(const std::string& path) {
   return path;
 }
 
-void write_model_companions(const ModelFiles& model, DType dtype, const std::string& folder) {
-  write_file_atomically(folder + "/config.json", write_hf_config(model.config, dtype));
+namespace {
+
+std::string config_of(const ModelFiles& model, DType dtype, const QuantizationConfig* quantization) {
+  const std::string text = write_hf_config(model.config, dtype);
+  if (quantization == nullptr) return text;
+  nlohmann::json config = nlohmann::json::parse(text);
+  config["quantization_config"] = write_quantization_config(*quantization);
+  return config.dump(2) + "\n";
+}
+
+}  // namespace
+
+void write_model_companions(const ModelFiles& model, DType dtype, const std::string& folder,
+                            const QuantizationConfig* quantization) {
   if (model.gguf) {
     write_gguf_companions(*model.gguf, model, folder);
   } else if (model.kind == ModelFiles::Kind::gguf) {
@@ -92,6 +104,7 @@ void write_model_companions(const ModelFiles& model, DType dtype, const std::str
   for (const std::string& path :
        {model.tokenizer_file, model.tokenizer_config_json, model.generation_config_json, model.chat_template_jinja})
     if (!path.empty()) write_file_atomically(folder + "/" + fs::path(path).filename().string(), read_text_file(path));
+  write_file_atomically(folder + "/config.json", config_of(model, dtype, quantization));
 }
 
 }  // namespace plimsoll

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "config/quantization_config.h"
 #include "formats/model_files.h"
 #include "formats/safetensors_writer.h"
 #include "runtime/executor.h"
@@ -43,6 +44,8 @@ std::string make_folder(const std::string& path);  // and returns it; World Erro
 // config.json, and the tokenizer, generation config and chat template that the model came with. Those of a GGUF file
 // become the files of a folder, read again from it where `model` has let go of them; a tokenizer that tokenizer.json
 // cannot express is left out with a warning.
-void write_model_companions(const ModelFiles& model, DType dtype, const std::string& folder);
+// `quantization`: in which way the linears are stored, for config.json, which is written last; null: they are not.
+void write_model_companions(const ModelFiles& model, DType dtype, const std::string& folder,
+                            const QuantizationConfig* quantization = nullptr);
 
 }  // namespace plimsoll

@@ -5,11 +5,13 @@
 
 #include "arch/architecture.h"
 #include "base/error.h"
+#include "config/quant_words.h"
 #include "formats/safetensors.h"
 #include "formats/safetensors_writer.h"
 #include "ops/op_def.h"
 #include "passes/autodiff.h"
 #include "train/inference.h"
+#include "train/packed_formats.h"
 #include "train/sources.h"
 #include "train/token_batch.h"
 
@@ -20,6 +22,7 @@ struct ProbeInputs {
   std::string out_path;
   bool gradients = false;
   DType precision = DType::f32;
+  PackedFormats packed;
   std::vector<LoraModule> adapter_modules;
 };
 
@@ -115,6 +118,7 @@ ProbePhases build_phases(const ModelConfig& config, const ProbeInputs& request, 
   forward.batch = batch.batch;
   forward.length = batch.length;
   forward.compute = request.precision;
+  forward.balance_weight = config.mixture.balance_weight;
   // Rotary extensions that look at the length see the largest position, as the reference does.
   forward.longest_sequence = *std::max_element(batch.positions.begin(), batch.positions.end()) + 1;
   ProbePhases phases;
@@ -122,6 +126,7 @@ ProbePhases build_phases(const ModelConfig& config, const ProbeInputs& request, 
     forward.kind = kind;
     ForwardGraph built = build_forward(config, forward);
     phases.inv_freq = built.inv_freq;
+    quantize(built.graph, request.packed);
     if (!request.adapter_modules.empty()) apply_lora(built.graph, request.adapter_modules);
     built.graph.phase = phase;
     return std::move(built.graph);
@@ -172,7 +177,14 @@ void run_probe(const ProbeOptions& options) {
     throw caller_error(options.batch, "has no labels", "add labels, or leave --gradients out");
   const AdapterSource adapter = open_adapter_source(options.adapter);
 
-  const ProbeInputs inputs{options.out, options.gradients, options.precision, adapter.modules};
+  // Gradients of the weights themselves need them whole.
+  const bool trains_base = options.gradients && adapter.modules.empty();
+  if (trains_base && options.quant != quant_word::kAuto && options.quant != quant_word::kNone)
+    throw caller_error("--quant", options.quant + " given with --gradients of the base, which are of whole weights",
+                       "give --adapter DIR too, or --quant none");
+  const PackedFormats packed = choose_packed_formats(trains_base ? quant_word::kNone : options.quant,
+                                                     PackedDefault::none, model.tensors, options.precision);
+  const ProbeInputs inputs{options.out, options.gradients, options.precision, packed, adapter.modules};
   ProbePhases phases = build_phases(config, inputs, batch);
   ThreadPool pool(threads_or_all(options.threads));
   const RunPlan plan = plan_inference(std::move(phases.graphs), model.tensors, pool.threads());

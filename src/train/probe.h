@@ -14,7 +14,8 @@ struct ProbeOptions {
   std::string out;    // safetensors: logits (B, T, V) f32, loss, grad.<name>
   bool gradients = false;
   DType precision = DType::f32;
-  int threads = 0;  // 0: all
+  std::string quant = "auto";  // of the base: config/quant_words.h
+  int threads = 0;             // 0: all
 };
 
 // Throws a caller Error for a batch that lacks input_ids, has ids outside the vocabulary, or tensors of other shapes.

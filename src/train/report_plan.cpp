@@ -8,14 +8,18 @@
 #include "formats/output_file.h"
 #include "ops/op_def.h"
 #include "train/model_folder.h"
+#include "train/packed_formats.h"
 
 namespace plimsoll {
 namespace {
 
-std::string describe_method(const Recipe& recipe) {
+std::string describe_method(const Recipe& recipe, const PackedFormats& packed) {
   if (recipe.method == Method::full) return "all parameters";
-  return fmt::format("LoRA r={} on {}", recipe.rank,
-                     recipe.targets == "all-linear" ? "all linear layers" : recipe.targets);
+  const std::string base = recipe.method == Method::qlora
+                               ? fmt::format(", base held in {}", packed.linears ? name_of(packed) : "its file's types")
+                               : "";
+  return fmt::format("{}LoRA r={} on {}{}", recipe.method == Method::qlora ? "Q" : "", recipe.rank,
+                     recipe.targets == "all-linear" ? "all linear layers" : recipe.targets, base);
 }
 
 // The file's or folder's name; a bare config.json goes by its folder.
@@ -48,7 +52,7 @@ PlanReport report_plan(const RunSources& sources, const TrainPlan& plan, bool wi
   report.architecture = sources.model.config.architecture;
   for (const ParameterSpec& spec : plan.program.parameters) report.total_params += spec.shape.elements();
   for (const TrainedParameter& parameter : plan.program.trained) report.trainable_params += parameter.shape.elements();
-  report.trained = describe_method(recipe);
+  report.trained = describe_method(recipe, sources.train.packed);
   report.fits = plan.fits;
   report.budget_bytes = recipe.memory_bytes;
   report.arena_bytes = plan.run.arena_bytes;
@@ -69,8 +73,15 @@ PlanReport report_plan(const RunSources& sources, const TrainPlan& plan, bool wi
   report.seq_len = recipe.seq_len;
   report.ce_chunk_rows = plan.choices.ce_chunk_rows;
   report.recompute_layers = plan.choices.recompute_layers;
+  report.streamed_layers = plan.choices.streamed_layers;
+  for (const WeightOnDisk& weight : plan.program.streamed) report.streamed_file_bytes += weight.bytes;
+  report.streamed_bytes_per_step = plan.streamed_bytes_per_step;
+  report.compute_seconds = plan.compute_seconds;
+  report.disk_bytes_per_second = PlanTarget{}.disk_bytes_per_second;
   report.layers = sources.model.config.layers;
   report.precision = recipe.precision;
+  if (recipe.method == Method::qlora) report.quant = name_of(sources.train.packed);
+  report.router_aux_loss = balance_weight(sources.model.config, recipe);
   report.why = plan.why;
   for (const Suggestion& suggestion : plan.suggestions)
     report.suggestions.push_back({suggestion.change, suggestion.total_bytes});

@@ -1,5 +1,7 @@
 #include "train/result_writer.h"
 
+#include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "formats/output_file.h"
@@ -38,6 +40,14 @@ std::string write_result_files(const std::string& out, const RunSources& sources
       config.fan_in_fan_out = config.fan_in_fan_out || module.in_out;
     }
     config.target_modules.assign(names.begin(), names.end());
+  }
+  // PEFT joins adapters of an expert's gate and up under twice the rank, which changes what alpha / √rank says.
+  const bool experts = std::any_of(plan.program.lora.begin(), plan.program.lora.end(), [](const LoraModule& module) {
+    return module.path.find(".experts.") != std::string::npos;
+  });
+  if (experts && config.rslora && config.rank_pattern.empty() && config.alpha_pattern.empty()) {
+    config.alpha *= std::sqrt(static_cast<double>(config.rank));
+    config.rslora = false;
   }
   write_file_atomically(folder + "/adapter_config.json", write_peft_config(config));
   return folder;

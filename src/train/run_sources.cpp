@@ -1,14 +1,18 @@
 #include "train/run_sources.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "backend/cpu/cpu_backend.h"
 #include "base/bytes.h"
+#include "base/error.h"
 #include "base/log.h"
 #include "base/thread_pool.h"
 #include "config/machine.h"
 #include "data/files/row_reader.h"
 #include "data/packing.h"
+#include "train/packed_formats.h"
 #include "train/weight_loader.h"
 
 namespace plimsoll {
@@ -20,10 +24,26 @@ constexpr int64_t kPerThread = 1 * kMiB;          // touched stack, library thre
 constexpr int64_t kPerToken = 100;                // tokenizer: texts, lookup tables, merges
 constexpr int64_t kPerLayer = 256 * kKiB;         // graphs and their plan
 constexpr int64_t kPerExpert = 24 * kKiB;         // of each layer: its tensors in all phases
+constexpr int64_t kPerExpertAdapter = 56 * kKiB;  // its two tensors, with their gradients and state, in all phases
 // A row as text, as values, as tokens with their places; a word without end takes 27 in the tokenizer alone (measured).
 constexpr int64_t kPerRowByte = 36;
 constexpr int64_t kPerIndexedRow = 16;  // where a row of the data lies, and its place in an epoch's order
 constexpr int64_t kTokensPerByte = 2;   // of a text that is split into rows, at most
+
+// --adapter brings its own rank, alpha and targets: what is given beside it must be the same, or the default.
+void check_agrees(const Recipe& recipe, const PeftConfig& adapter) {
+  const Recipe defaults;
+  const auto refuse = [](const char* field, const std::string& given, const std::string& own) {
+    throw caller_error(field, given + " given, but the adapter to start from has " + own,
+                       std::string("leave --") + field + " out, or --adapter");
+  };
+  if (recipe.rank != defaults.rank && recipe.rank != adapter.rank)
+    refuse("rank", std::to_string(recipe.rank), std::to_string(adapter.rank));
+  if (recipe.alpha != defaults.alpha && recipe.alpha != adapter.alpha)
+    refuse("alpha", fmt::format("{}", recipe.alpha), fmt::format("{}", adapter.alpha));
+  if (recipe.rslora && !adapter.rslora) refuse("rslora", "on", "it off");
+  if (recipe.targets != defaults.targets) refuse("targets", recipe.targets, "its own");
+}
 
 }  // namespace
 
@@ -33,6 +53,7 @@ RunSources open_run_sources(const Recipe& recipe, ModelNeed need) {
   sources.model = open_model_source(recipe.model, need);
   sources.adapter = open_adapter_source(recipe.adapter);
   if (sources.adapter.files) {
+    check_agrees(recipe, sources.adapter.files->config);
     sources.recipe.rank = sources.adapter.files->config.rank;
     sources.recipe.alpha = sources.adapter.files->config.alpha;
     sources.recipe.rslora = sources.adapter.files->config.rslora;
@@ -41,17 +62,43 @@ RunSources open_run_sources(const Recipe& recipe, ModelNeed need) {
     log_warning("--seq-len " + std::to_string(recipe.seq_len) + " is longer than the model's context of " +
                 std::to_string(sources.model.config.context_length) +
                 " tokens: positions beyond it are new to the model");
-  if (recipe.method != Method::full && !sources.adapter.files && sources.model.config.mixture.experts > 0)
-    log_note("adapters go on attention only: PEFT has no names for single experts, routers and MLPs beside them");
+  if (recipe.method != Method::full && recipe.targets == "all-linear" && !sources.adapter.files &&
+      sources.model.config.mixture.experts > 0)
+    log_note(
+        "adapters of a mixture go on attention, and with --targets all-linear,experts on its experts (not of gpt_oss "
+        "and phimoe); PEFT has no names for routers and MLPs beside them");
   sources.train.adapter_modules = sources.adapter.modules;
+  sources.train.packed =
+      choose_packed_formats(recipe.quant, PackedDefault::nf4, sources.model.tensors, recipe.precision);
   sources.train.load_staging_bytes = load_staging_bytes(sources.model.tensors);
   sources.threads = recipe.threads > 0 ? static_cast<int>(recipe.threads) : inspect_machine().threads;
   return sources;
 }
 
+namespace {
+
+// Adapters of single experts; where they will be drawn, no fewer than there will be.
+int64_t expert_adapters(const RunSources& sources) {
+  if (sources.adapter.files)
+    return std::count_if(sources.adapter.modules.begin(), sources.adapter.modules.end(),
+                         [](const LoraModule& module) { return module.path.find(".experts.") != std::string::npos; });
+  if (sources.recipe.method == Method::full) return 0;
+  const ModelConfig& config = sources.model.config;
+  for (const char* name : {"experts", "w1", "w2", "w3", "gate_proj", "up_proj", "down_proj"})
+    if (sources.recipe.targets.find(name) != std::string::npos) return 3 * config.mixture.experts * config.layers;
+  return 0;
+}
+
+}  // namespace
+
 int64_t runtime_overhead_bytes(const ModelConfig& config, int threads, const DataExtent& data) {
   return kCodeAndLibraries + kPerThread * threads + kPerToken * config.vocab_size + kPerLayer * config.layers +
          kPerExpert * config.mixture.experts * config.layers + kPerIndexedRow * data.indexed_rows;
+}
+
+int64_t runtime_overhead_bytes(const RunSources& sources, const DataExtent& data) {
+  return runtime_overhead_bytes(sources.model.config, sources.threads, data) +
+         kPerExpertAdapter * expert_adapters(sources);
 }
 
 namespace {
@@ -81,8 +128,8 @@ DataExtent measure_data(const Recipe& recipe) {
   return extent;
 }
 
-int64_t reading_bytes(const ModelConfig& config, int threads, const DataExtent& data) {
-  return runtime_overhead_bytes(config, threads, data) + kPerRowByte * data.longest_row_bytes + data.unpacking_bytes;
+int64_t reading_bytes(const RunSources& sources, const DataExtent& data) {
+  return runtime_overhead_bytes(sources, data) + kPerRowByte * data.longest_row_bytes + data.unpacking_bytes;
 }
 
 void check_weights(const ModelFiles& model, const std::vector<ParameterSpec>& parameters) {
@@ -95,8 +142,8 @@ TrainPlan plan_run(const RunSources& sources) {
     return cpu_backend().workspace_bytes(graph, op, threads);
   };
   const DataExtent data = measure_data(sources.recipe);
-  target.runtime_overhead_bytes = runtime_overhead_bytes(sources.model.config, sources.threads, data);
-  target.least_total_bytes = reading_bytes(sources.model.config, sources.threads, data);
+  target.runtime_overhead_bytes = runtime_overhead_bytes(sources, data);
+  target.least_total_bytes = reading_bytes(sources, data);
   target.flops_per_second = (sources.recipe.precision == DType::bf16 ? 1.0e12 : 1.2e11) * sources.threads;
   target.bytes_per_second = 1.0e10;
   return choose_plan(sources.model.config, sources.recipe, sources.train, target);

@@ -27,10 +27,11 @@ DataExtent measure_data(const Recipe& recipe);
 
 // The upper bound of everything in the process that is not the arena: code and libraries, primitives, stacks, graphs,
 // tokenizer tables, the index of the data. A test holds real runs to it.
-int64_t runtime_overhead_bytes(const ModelConfig& config, int threads, const DataExtent& data);
+int64_t runtime_overhead_bytes(const RunSources& sources, const DataExtent& data);
+int64_t runtime_overhead_bytes(const ModelConfig& config, int threads, const DataExtent& data);  // without adapters
 
 // What the process needs to unpack, parse and tokenize the longest row, with nothing else in it yet.
-int64_t reading_bytes(const ModelConfig& config, int threads, const DataExtent& data);
+int64_t reading_bytes(const RunSources& sources, const DataExtent& data);
 
 // A caller Error unless every parameter of the model is in its files with the shape that the configuration gives. Runs
 // before the arena is there, so that wrong files cost no time.

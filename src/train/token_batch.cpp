@@ -66,9 +66,13 @@ void write_inv_freq(const Executor& executor, std::span<const float> inv_freq) {
 }
 
 double read_loss(const Executor& executor) {
-  float loss = 0;
-  std::memcpy(&loss, executor.data(executor.plan().graph.outputs.at(0)), sizeof(loss));
-  return loss;
+  double sum = 0;
+  for (const ValueId output : executor.plan().graph.outputs) {
+    float term = 0;
+    std::memcpy(&term, executor.data(output), sizeof(term));
+    sum += static_cast<double>(term);
+  }
+  return sum;
 }
 
 }  // namespace plimsoll

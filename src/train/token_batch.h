@@ -33,7 +33,7 @@ void write_input(const Executor& executor, const char* name, float value);
 void write_batch(const Executor& executor, const TokenBatch& batch, float loss_scale);
 void write_inv_freq(const Executor& executor, std::span<const float> inv_freq);
 
-// The scalar that a loss phase leaves behind.
+// The sum of the scalars that a loss phase leaves behind.
 double read_loss(const Executor& executor);
 
 }  // namespace plimsoll

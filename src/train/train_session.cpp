@@ -27,12 +27,18 @@ const Executor& TrainSession::phase(const char* name) const {
   return *found;
 }
 
-void TrainSession::load(const RunSources& sources) {
-  WeightLoader loader(sources.model.tensors, sources.adapter.tensors());
+void TrainSession::load(const RunSources& sources, const std::string& out) {
+  if (!plan_.program.streamed.empty()) {
+    std::vector<WeightStream::Tensor> tensors;
+    for (const WeightOnDisk& weight : plan_.program.streamed) tensors.push_back({weight.name, weight.bytes});
+    stream_ = std::make_unique<WeightStream>(out + "/streamed.weights", tensors);
+  }
+  stream_services_ = std::make_unique<StreamServices>(stream_.get());
+  WeightLoader loader(sources.model.tensors, sources.adapter.tensors(), stream_.get());
   state_.host = &loader;
   state_.seed = static_cast<uint64_t>(sources.recipe.seed);
   phase(phase_names::kLoad).run(state_);
-  state_.host = nullptr;
+  state_.host = stream_services_.get();
   write_inv_freq(phase(phase_names::kTrainStep), plan_.program.inv_freq);
 }
 

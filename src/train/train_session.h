@@ -1,11 +1,13 @@
 // A planned run with its memory: the arena, an executor for every phase, and the state they share.
 #pragma once
 
+#include <memory>
 #include <optional>
 
 #include "backend/cpu/cpu_backend.h"
 #include "runtime/executor.h"
 #include "train/run_sources.h"
+#include "train/stream_services.h"
 #include "train/token_batch.h"
 #include "train/train_data.h"
 
@@ -16,7 +18,7 @@ class TrainSession {
   // Allocates the arena and makes every library primitive; loads nothing yet. `plan` must outlive the session.
   TrainSession(const TrainPlan& plan, int threads);
 
-  void load(const RunSources& sources);
+  void load(const RunSources& sources, const std::string& out);
 
   // One optimizer step over `rows`; returns the mean loss of its counted tokens.
   struct StepResult {
@@ -35,6 +37,7 @@ class TrainSession {
   const Profile* profile() const { return profile_ ? &*profile_ : nullptr; }
 
   RunState& state() { return state_; }
+  const WeightStream* stream() const { return stream_.get(); }
   ThreadPool& pool() { return pool_; }
   int64_t used_arena_bytes() const;  // highest byte that any phase touches
 
@@ -46,6 +49,8 @@ class TrainSession {
   TokenBatch batch_;
   RunState state_;
   std::optional<Profile> profile_;
+  std::unique_ptr<WeightStream> stream_;  // nullptr: all weights stay in memory
+  std::unique_ptr<StreamServices> stream_services_;
 };
 
 }  // namespace plimsoll

@@ -96,7 +96,7 @@ class Run {
   }
 
   TrainReport run(std::optional<CheckpointProgress> resumed) {
-    session_.load(sources_);
+    session_.load(sources_, options_.out);
     progress_ = {0, plan_.choices.micro_batch, plan_.choices.recompute_layers, plan_.choices.ce_chunk_rows, 0};
     progress_.data_rows = data_.train.size();
     progress_.data_tokens = data_.train.report().tokens;

@@ -4,17 +4,17 @@
 #include <string>
 
 #include "formats/tensor_index.h"
-#include "runtime/executor.h"
+#include "train/stream_services.h"
 
 namespace plimsoll {
 
 // Loads model parameters ("model.…"), adapter matrices ("base_model.…") and their f32 masters ("master.…") from the
 // files' indices. A missing tensor or a wrong shape is a caller Error that names it. The indices must outlive the
 // loader.
-class WeightLoader : public HostServices {
+class WeightLoader : public StreamServices {
  public:
-  explicit WeightLoader(const TensorIndex& model, const TensorIndex* adapter = nullptr)
-      : model_(model), adapter_(adapter) {}
+  explicit WeightLoader(const TensorIndex& model, const TensorIndex* adapter = nullptr, WeightStream* stream = nullptr)
+      : StreamServices(stream), model_(model), adapter_(adapter) {}
   void load(const std::string& tensor, const Value& target, std::span<std::byte> out,
             std::span<std::byte> staging) override;
 

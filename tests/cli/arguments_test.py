@@ -85,11 +85,10 @@ class WrongUse(ProgramTest):
         self.assertEqual(self.fails(2, "generate", "m", "--prompt", "x", "--temperature", "-1")[0], "--temperature: -1 is out of range")
 
     def test_what_is_not_available_yet_says_so(self):
-        for flag, word in (("method", "qlora"), ("method", "dora"), ("method", "qat"), ("precision", "fp16"), ("optimizer", "adamw8bit")):
+        for flag, word in (("method", "dora"), ("method", "qat"), ("precision", "fp16"), ("optimizer", "adamw8bit")):
             error, way_out = self.fails(2, "plan", "m", f"--{flag}", word)
             self.assertEqual(error, f"--{flag}: {word} is not available yet")
             self.assertTrue(way_out.startswith("use "))
-        self.assertEqual(self.fails(2, "probe", "m", "--batch", "b", "--out", "o", "--quant", "nf4")[0], "--quant: nf4 is not available yet")
 
     def test_train_says_what_it_needs(self):
         self.assertEqual(self.fails(2, "train")[0], "--out: is missing")

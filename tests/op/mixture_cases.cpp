@@ -98,6 +98,40 @@ OpCase sparse_mixer() {
           }};
 }
 
+// Two mixtures; a row of padding, and two of five labels that count, of ten in the step.
+OpCase route_balance() {
+  constexpr int64_t kRows = 5, kCount = 4;
+  RouteBalanceAttrs attrs;
+  attrs.experts = kCount;
+  attrs.top_k = 2;
+  attrs.weight = 0.75F;
+  const Numbers first = {0, 1, 0, 2, 3, 1, 1, 0, 2, 3}, second = {3, 1, 3, 2, 3, 1, 3, 0, 1, 3};
+  return {.name = "route_balance",
+          .kind = OpKind::route_balance,
+          .attrs = attrs,
+          .operands = {{"segments", {kRows}, Role::integers, {0, 0, -1, 1, 1}},
+                       {"labels", {kRows}, Role::integers, {7, -100, -100, -100, 3}},
+                       {"loss_scale", {1}, Role::fixed, {0.1}},
+                       {"logits.0", {kRows, kCount}, Role::f32_input, {}},
+                       {"experts.0", {kRows, 2}, Role::integers, first},
+                       {"logits.1", {kRows, kCount}, Role::f32_input, {}},
+                       {"experts.1", {kRows, 2}, Role::integers, second}},
+          .reference = [](const std::vector<Numbers>& in) {
+            Numbers used(kCount, 0), share(kCount, 0);
+            for (size_t mixture = 3; mixture < 7; mixture += 2)
+              for (const int64_t row : {0, 1, 3, 4}) {
+                double sum = 0;
+                for (int64_t e = 0; e < kCount; ++e) sum += std::exp(in[mixture][at(row, kCount, e)]);
+                for (int64_t e = 0; e < kCount; ++e)
+                  share[static_cast<size_t>(e)] += std::exp(in[mixture][at(row, kCount, e)]) / sum / 8;
+                for (int64_t j = 0; j < 2; ++j) used[static_cast<size_t>(in[mixture + 1][at(row, 2, j)])] += 1.0 / 8;
+              }
+            double loss = 0;
+            for (size_t e = 0; e < kCount; ++e) loss += used[e] * share[e];
+            return Numbers{0.75 * 0.2 * kCount * loss};
+          }};
+}
+
 // Five rows with two choices each, among three experts: slots as route gives them.
 const Numbers kSlots = {0, 4, 1, 7, 5, 8, 2, 9, 3, 6};
 const Numbers kOffsets = {0, 4, 7, 10};
@@ -243,6 +277,7 @@ std::vector<OpCase> mixture_cases() {
       route("route_sigmoid_groups", sigmoids, {0.25, -0.125, 0, 0.0625, 0.5, -0.25, 0.125, 0}),
       route("route_softmax_groups", groups, {}),
       sparse_mixer(),
+      route_balance(),
       expert_gather(),
       expert_combine(),
       grouped_linear("grouped_linear", plain),

@@ -143,7 +143,9 @@ void check(const OpCase& test, DType dtype, bool with_so_far) {
   }
   const Numbers value = test.reference(operands);
   std::vector<float> upstream =
-      test.kind == OpKind::linear_cross_entropy ? std::vector<float>(1, 1.0F) : random_values(value.size(), 5);
+      test.kind == OpKind::linear_cross_entropy || test.kind == OpKind::route_balance  // terms of the loss
+          ? std::vector<float>(1, 1.0F)
+          : random_values(value.size(), 5);
   if (dtype == DType::bf16) upstream = from_bf16(to_bf16(upstream));
   auto part = upstream.begin();
   for (const ValueId id : built.upstream) {

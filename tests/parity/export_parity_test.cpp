@@ -1,6 +1,7 @@
 // What leaves Plimsoll computes what the model did: a GGUF file of each family with layer norms gives the logits of
 // transformers when it is read back, and a merged GPT-2 has the weights that PEFT's merge gives.
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 #include "arch/architecture.h"
 #include "formats/gguf_export.h"
@@ -13,8 +14,8 @@ namespace plimsoll {
 namespace {
 
 // The model as llama.cpp would get it, in f32.
-std::string write_gguf(const TestFolder& folder, const std::string& model) {
-  const ModelFiles files = open_model(golden_path("models/" + model));
+std::string write_gguf(const TestFolder& folder, const std::string& model, const std::string& path = "") {
+  const ModelFiles files = open_model(path.empty() ? golden_path("models/" + model) : path);
   std::vector<NamedShape> tensors;
   for (const ParameterSpec& spec : list_parameters(files.config)) tensors.push_back({spec.name, spec.shape});
   const GgufExport plan = plan_gguf_export(files.config, tensors, *find_gguf_file_type("f32"), {}, model);
@@ -71,11 +72,42 @@ INSTANTIATE_TEST_SUITE_P(RmsNormFamilies, GgufParity,
                          testing::Values("granite", "olmo2", "gemma", "phi3", "mixtral", "qwen3_moe"),
                          [](const auto& info) { return std::string(info.param); });
 
+// With numbers that llama.cpp can hold, which the golden ones are not.
+class DeepseekGguf : public testing::TestWithParam<const char*> {};
+
+TEST_P(DeepseekGguf, ReadBackItHasTheSameLogits) {
+  const TestFolder folder;
+  const std::string golden = std::string("models/") + GetParam();
+  nlohmann::json config = nlohmann::json::parse(read_bytes(golden_path(golden + "/config.json")));
+  config["rope_parameters"]["mscale"] = config["rope_parameters"]["mscale_all_dim"] = 0.7;
+  config["rms_norm_eps"] = 1e-6;
+  config["topk_method"] = "greedy";
+  folder.write("model/config.json", config.dump());
+  folder.write("model/model.safetensors", read_bytes(golden_path(golden + "/model.safetensors")));
+  ProbeOptions options;
+  options.batch = golden_path(golden + "/batch.safetensors");
+  options.threads = 2;
+  std::vector<std::vector<float>> logits;
+  for (const std::string& model : {folder / "model", write_gguf(folder, GetParam(), folder / "model")}) {
+    options.model = model;
+    options.out = folder / "out.safetensors";
+    run_probe(options);
+    logits.push_back(read_tensor_as<float>(open_safetensors(options.out), "logits"));
+  }
+  EXPECT_EQ(logits[0], logits[1]);
+}
+
+INSTANTIATE_TEST_SUITE_P(Deepseek, DeepseekGguf, testing::Values("deepseek_v2", "deepseek_v3"),
+                         [](const auto& info) { return std::string(info.param); });
+
 TEST(GgufExport, NamesTheWayOutForRmsNormFamilies) {
   const TestFolder folder;
   expect_caller_error([&] { write_gguf(folder, "gemma2"); }, "query_pre_attn_scalar");  // llama.cpp divides by head_dim
   expect_caller_error([&] { write_gguf(folder, "gpt_oss"); }, "architecture gpt_oss");
-  expect_caller_error([&] { write_gguf(folder, "deepseek_v3"); }, "architecture deepseek_v3");
+  expect_caller_error([&] { write_gguf(folder, "phimoe"); }, "architecture phimoe");
+  expect_caller_error([&] { write_gguf(folder, "deepseek_v3"); }, "rope scaling");  // mscale is not mscale_all_dim
+  expect_caller_error([&] { write_gguf(folder, "deepseek_v2"); }, "rms_norm_eps");
+  expect_caller_error([&] { write_gguf(folder, "deepseek_v3_noqlora"); }, "without q_lora_rank");
   ModelConfig config = open_model(golden_path("models/mixtral")).config;
   config.mixture.layers[0] = false;
   expect_caller_error([&] { plan_gguf_export(config, {}, *find_gguf_file_type("f32"), {}, ""); },

@@ -1,9 +1,11 @@
 // Logits, loss and every gradient of every model family against transformers in float32. Tolerances are those of the
 // golden data: logits 5e-5 and loss 1e-5 absolute, gradients 2e-5 of each tensor's largest value.
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <tuple>
 
 #include "support/tensor_files.h"
+#include "train/merge.h"
 #include "train/probe.h"
 
 namespace plimsoll {
@@ -147,6 +149,87 @@ INSTANTIATE_TEST_SUITE_P(
       return std::string(std::get<0>(info.param)) +
              (std::string(std::get<1>(info.param)) == "config.json" ? "" : "_legacy");
     });
+
+// Adapters on a base in NF4 with double quantization: quantized on the way as bitsandbytes does, read from a folder
+// that is quantized, unpacked as it is read.
+class QloraParity : public testing::TestWithParam<std::string> {};
+
+TEST_P(QloraParity, LogitsLossAndAdapterGradients) {
+  const TestFolder folder;
+  ProbeOptions options;
+  options.model = GetParam() == "nf4" ? model_folder(folder, "llama") : golden_path("quant/qlora");
+  options.adapter = golden_path("quant/qlora/adapter");
+  options.batch = golden_path("quant/qlora/batch.safetensors");
+  options.out = folder / "out.safetensors";
+  options.gradients = true;
+  options.quant = GetParam();
+  options.threads = 2;
+  run_probe(options);
+  const TensorIndex got = open_safetensors(options.out);
+  const Golden expected("quant/qlora/expected.safetensors");
+  expect_logits(got, expected.f32("logits"), Golden("quant/qlora/batch.safetensors").i64("attention_mask"));
+  EXPECT_NEAR(read_tensor_as<float>(got, "loss").at(0), expected.f32("loss").at(0), kLoss);
+  expect_gradients(got, expected, "");
+}
+
+INSTANTIATE_TEST_SUITE_P(Bases, QloraParity, testing::Values("nf4", "stored", "none"),
+                         [](const auto& info) { return info.param; });
+
+class BalanceParity : public testing::TestWithParam<std::string> {};
+
+// As transformers with output_router_logits and a weight of 0.5: tests/tools/make_balance_golden.py.
+TEST_P(BalanceParity, LossAndGradients) {
+  const TestFolder folder;
+  const std::string model = model_folder(folder, GetParam());
+  nlohmann::json config = nlohmann::json::parse(read_bytes(model + "/config.json"));
+  config["output_router_logits"] = true;
+  config["router_aux_loss_coef"] = 0.5;
+  folder.write("model/config.json", config.dump());
+  const TensorIndex got = probe(folder, model, golden_path("models/" + GetParam() + "/batch.safetensors"));
+  const Golden expected("models/" + GetParam() + "/balance.safetensors");
+  EXPECT_NEAR(read_tensor_as<float>(got, "loss").at(0), expected.f32("loss").at(0), kLoss);
+  int compared = 0;
+  for (const std::string& name : expected.names()) {
+    if (!name.starts_with("grad.")) continue;
+    const std::vector<float> want = expected.f32(name);
+    EXPECT_LE(max_difference(read_tensor_as<float>(got, name), want), kGradient * max_abs(want)) << name;
+    ++compared;
+  }
+  EXPECT_GE(compared, 3);
+}
+
+INSTANTIATE_TEST_SUITE_P(Mixtures, BalanceParity, testing::Values("mixtral", "qwen3_moe", "gpt_oss", "phimoe"),
+                         [](const auto& info) { return info.param; });
+
+class ExpertAdapterParity : public testing::TestWithParam<std::string> {};
+
+// As PEFT computes it: tests/tools/make_expert_adapter.py. Merged, the model gives the same.
+TEST_P(ExpertAdapterParity, Logits) {
+  const TestFolder folder;
+  ProbeOptions options;
+  options.model = model_folder(folder, GetParam());
+  options.batch = golden_path("models/" + GetParam() + "/batch.safetensors");
+  options.adapter = golden_path("adapters/" + GetParam());
+  options.out = folder / "out.safetensors";
+  options.threads = 2;
+  run_probe(options);
+  const std::vector<float> want = Golden("adapters/" + GetParam() + "/expected.safetensors").f32("logits");
+  const std::vector<int64_t> mask = Golden("models/" + GetParam() + "/batch.safetensors").i64("attention_mask");
+  expect_logits(open_safetensors(options.out), want, mask);
+
+  MergeOptions merge;
+  merge.model = options.model;
+  merge.adapter = options.adapter;
+  merge.target = options.model = folder / "merged";
+  merge.type = "f32";
+  run_merge(merge);
+  options.adapter.clear();
+  run_probe(options);
+  expect_logits(open_safetensors(options.out), want, mask);
+}
+
+INSTANTIATE_TEST_SUITE_P(Mixtures, ExpertAdapterParity, testing::Values("mixtral", "deepseek_v3"),
+                         [](const auto& info) { return info.param; });
 
 // The batch of packing/MODEL without its prefix; `leave_out` drops one tensor.
 std::string write_batch_file(const TestFolder& folder, const Golden& golden, const std::string& prefix,

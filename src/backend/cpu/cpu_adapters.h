@@ -55,6 +55,8 @@ void clamped_swiglu(const KernelContext& c);
 void clamped_swiglu_grad(const KernelContext& c);
 void route(const KernelContext& c);
 void route_grad(const KernelContext& c);
+void route_balance(const KernelContext& c);
+void route_balance_grad(const KernelContext& c);
 void expert_gather(const KernelContext& c);
 void expert_gather_grad(const KernelContext& c);
 void grouped_linear(const KernelContext& c);
@@ -62,6 +64,7 @@ void grouped_linear_grad_weight(const KernelContext& c);
 void grouped_bias_grad(const KernelContext& c);
 void expert_combine(const KernelContext& c);
 void expert_combine_grad(const KernelContext& c);
+int64_t route_balance_workspace(const Op& op);
 int64_t grouped_linear_workspace(const Graph& graph, const Op& op, int threads);
 
 // Optimizer and transfers (cpu_backend_update.cpp)
@@ -72,6 +75,9 @@ void optimizer_update(const KernelContext& c);
 void load_tensor(const KernelContext& c);
 void init_tensor(const KernelContext& c);
 void save_tensor(const KernelContext& c);
+void lay_out_tensor(const KernelContext& c);
+void prefetch_tensor(const KernelContext& c);
+void await_tensors(const KernelContext& c);
 int64_t clip_coefficient_workspace(const Graph& graph, const Op& op);
 
 }  // namespace plimsoll::cpu_adapters

@@ -24,6 +24,8 @@ int64_t workspace_bytes(const Graph& graph, const Op& op, int threads) {
     case OpKind::grouped_linear:
     case OpKind::grouped_linear_grad_weight:
       return grouped_linear_workspace(graph, op, threads);
+    case OpKind::route_balance:
+      return route_balance_workspace(op);
     case OpKind::rms_norm_grad:
       return rms_norm_grad_workspace(graph, op);
     case OpKind::layer_norm_grad:
@@ -60,6 +62,8 @@ Backend build_backend() {
   set(OpKind::clamped_swiglu_grad, k::clamped_swiglu_grad);
   set(OpKind::route, k::route);
   set(OpKind::route_grad, k::route_grad);
+  set(OpKind::route_balance, k::route_balance);
+  set(OpKind::route_balance_grad, k::route_balance_grad);
   set(OpKind::expert_gather, k::expert_gather);
   set(OpKind::expert_gather_grad, k::expert_gather_grad);
   set(OpKind::grouped_linear, k::grouped_linear);
@@ -87,6 +91,9 @@ Backend build_backend() {
   set(OpKind::load_tensor, k::load_tensor);
   set(OpKind::init_tensor, k::init_tensor);
   set(OpKind::save_tensor, k::save_tensor);
+  set(OpKind::lay_out_tensor, k::lay_out_tensor);
+  set(OpKind::prefetch_tensor, k::prefetch_tensor);
+  set(OpKind::await_tensors, k::await_tensors);
   return backend;
 }
 

@@ -56,6 +56,7 @@ cpu::LinearCrossEntropySpec cross_entropy_spec(const Graph& graph, const Op& op)
           weight.shape[0],
           op.attributes<CrossEntropyAttrs>().chunk_rows,
           hidden.dtype,
+          weight.dtype,
           gradients,
           gradients && op.operands[4] != kNoValue,
           op.attributes<CrossEntropyAttrs>().has_bias ? graph.value(op.operands[gradients ? 5 : 4]).dtype : DType::f32,
@@ -143,6 +144,8 @@ void prepare_matmuls(const Graph& graph, const Op& op) {
   }
   if (op.kind == OpKind::linear_cross_entropy || op.kind == OpKind::linear_cross_entropy_grad)
     cpu::prepare_linear_cross_entropy(cross_entropy_spec(graph, op));
+  if (op.kind == OpKind::grouped_linear || op.kind == OpKind::grouped_linear_grad_weight)
+    grouped_linear_workspace(graph, op, 1);  // makes the products that it counts
 }
 
 }  // namespace plimsoll::cpu_adapters

@@ -1,8 +1,12 @@
+#include <algorithm>
+
 #include "backend/cpu/cpu_adapters.h"
 #include "backend/cpu/elementwise.h"
+#include "backend/cpu/linear_cross_entropy.h"
 #include "backend/cpu/matmul/grouped_matmul.h"
 #include "backend/cpu/mixture.h"
 #include "backend/cpu/route.h"
+#include "backend/cpu/route_balance.h"
 
 namespace plimsoll::cpu_adapters {
 namespace {
@@ -55,6 +59,28 @@ void route_grad(const KernelContext& c) {
                       c.in<float>(2), c.in<int32_t>(3), c.result(0).dtype, c.results[0]);
 }
 
+int64_t route_balance_workspace(const Op& op) {
+  const auto& attrs = op.attributes<RouteBalanceAttrs>();
+  return cpu::route_balance_workspace_bytes({0, attrs.experts, attrs.top_k, 0},
+                                            static_cast<int64_t>(op.operands.size() - 3) / 2);
+}
+
+void route_balance(const KernelContext& c) {
+  const auto& attrs = c.op.attributes<RouteBalanceAttrs>();
+  const int64_t rows = c.operand(0).shape[0];
+  const auto* const labels = c.in<int32_t>(1);
+  const auto counted = rows - std::count(labels, labels + rows, cpu::kIgnoredLabel);
+  cpu::route_balance_forward(c.pool, {rows, attrs.experts, attrs.top_k, attrs.weight}, c.operands.subspan(3),
+                             c.in<int32_t>(0), static_cast<double>(*c.in<float>(2)) * static_cast<double>(counted),
+                             c.out<float>(0), c.out<float>(1), c.workspace.data());
+}
+
+void route_balance_grad(const KernelContext& c) {
+  const auto& attrs = c.op.attributes<RouteBalanceAttrs>();
+  cpu::route_balance_backward(c.pool, {c.operand(2).shape[0], attrs.experts, attrs.top_k, attrs.weight}, c.in<float>(0),
+                              c.in<int32_t>(1), c.in<float>(2), c.result(0).dtype, c.results[0]);
+}
+
 void expert_gather(const KernelContext& c) {
   cpu::expert_gather(c.pool, rows_of(c.operand(0), c.operand(1)), c.operands[0], c.in<int32_t>(1), c.results[0]);
 }
@@ -100,7 +126,8 @@ void expert_combine_grad(const KernelContext& c) {
 }
 
 int64_t grouped_linear_workspace(const Graph& graph, const Op& op, int threads) {
-  return cpu::grouped_matmul_workspace_bytes(grouped_spec(graph, op), threads);
+  return cpu::grouped_matmul_workspace_bytes(grouped_spec(graph, op), op.kind == OpKind::grouped_linear_grad_weight,
+                                             threads);
 }
 
 }  // namespace plimsoll::cpu_adapters

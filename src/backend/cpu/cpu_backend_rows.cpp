@@ -48,11 +48,6 @@ cpu::LayerNormSpec layer_norm_grad_spec(const Graph& graph, const Op& op) {
   return layer_norm_spec(op, graph.value(op.operands[1]), weight, graph.value(op.operands[3]));
 }
 
-// The table from its first row on that an id can name.
-int64_t first_row_bytes(const EmbeddingAttrs& attrs, const Value& table) {
-  return attrs.first_row * table.bytes() / table.shape[0];
-}
-
 }  // namespace
 
 void embedding(const KernelContext& c) {
@@ -60,8 +55,9 @@ void embedding(const KernelContext& c) {
   const auto& attrs = c.op.attributes<EmbeddingAttrs>();
   const cpu::EmbeddingSpec spec{c.operand(0).shape[0], weight.shape[0] - attrs.first_row,
                                 weight.shape[1],       c.result(0).dtype,
-                                weight.dtype,          attrs.scale};
-  cpu::embedding_forward(c.pool, spec, c.in<int32_t>(0), c.operands[1] + first_row_bytes(attrs, weight), c.results[0]);
+                                weight.dtype,          attrs.scale,
+                                attrs.first_row};
+  cpu::embedding_forward(c.pool, spec, c.in<int32_t>(0), c.operands[1], c.results[0]);
 }
 
 void embedding_grad(const KernelContext& c) {
@@ -72,9 +68,9 @@ void embedding_grad(const KernelContext& c) {
                                 accumulator.shape[1],
                                 c.operand(0).dtype,
                                 DType::f32,
-                                attrs.scale};
-  cpu::embedding_backward(c.pool, spec, c.in<int32_t>(1), c.operands[0],
-                          c.in<float>(2) + attrs.first_row * accumulator.shape[1]);
+                                attrs.scale,
+                                attrs.first_row};
+  cpu::embedding_backward(c.pool, spec, c.in<int32_t>(1), c.operands[0], c.in<float>(2));
 }
 
 void rms_norm(const KernelContext& c) {

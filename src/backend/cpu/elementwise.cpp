@@ -135,14 +135,6 @@ void softcap(ThreadPool& pool, DType dtype, int64_t n, const void* a, float cap,
   });
 }
 
-void axpy(ThreadPool& pool, DType dtype, int64_t n, float factor, const void* a, float* accumulator) {
-  const bool bf16 = is_bf16(dtype);
-  for_tiles(pool, n, [&](int64_t i, int64_t count) {
-    if (bf16) HWY_DYNAMIC_DISPATCH(axpy_bf16)(bits_at(a, i), factor, accumulator + i, count);
-    else HWY_DYNAMIC_DISPATCH(axpy_f32)(f32_at(a, i), factor, accumulator + i, count);
-  });
-}
-
 void cast(ThreadPool& pool, int64_t n, DType from, const void* a, DType to, void* out) {
   const auto known = [](DType d) { return d == DType::f32 || d == DType::bf16 || d == DType::f16; };
   PLIMSOLL_CHECK(known(from) && known(to), "cast knows f32, bf16 and f16");

@@ -1,4 +1,4 @@
-// Plain loops over memory: add, scale, cast, fill, axpy, column sums. f32 or bf16 elements, arithmetic in f32.
+// Plain loops over memory: add, scale, cast, fill, column sums. f32 or bf16 elements, arithmetic in f32.
 // All split the work into tiles by shape only (same bits for any thread count) and need no workspace but bias_grad.
 #pragma once
 
@@ -18,8 +18,6 @@ void softcap(ThreadPool& pool, DType dtype, int64_t n, const void* a, float cap,
 // out = a in another type, rounded to nearest even; f32, bf16 and f16 in any combination. Not in place.
 void cast(ThreadPool& pool, int64_t n, DType from, const void* a, DType to, void* out);
 void fill_zero(ThreadPool& pool, int64_t bytes, void* out);
-// accumulator += factor · a, accumulator f32.
-void axpy(ThreadPool& pool, DType dtype, int64_t n, float factor, const void* a, float* accumulator);
 
 // d_bias[j] += sum over rows of dy[i, j]; dy (rows, columns) of `dtype`, d_bias f32.
 // Rows are summed in fixed blocks, the blocks in order.

@@ -14,6 +14,7 @@
 #include "backend/cpu/embedding.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "quant/packed_matrix.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace plimsoll::cpu::HWY_NAMESPACE {
@@ -24,8 +25,28 @@ HWY_INLINE void gather_row(const W* from, float scale, T* to, int64_t n) {
   for_vectors(n, [&](int64_t i, auto lane) { lane.put(hn::Mul(factor, lane.get(from + i)), to + i); });
 }
 
+// A part of a row at a time.
+template <typename T>
+HWY_INLINE void gather_packed_row(const EmbeddingSpec& spec, const PackedMatrix& table, int64_t id, T* to) {
+  constexpr int64_t kPart = 1024;
+  HWY_ALIGN float part[kPart];
+  for (int64_t begin = 0; begin < spec.width; begin += kPart) {
+    const int64_t count = std::min(kPart, spec.width - begin);
+    unpack_tile(table, id, 1, begin, count, part, kPart);
+    gather_row(part, spec.scale, to + begin, count);
+  }
+}
+
 void embedding_row(const EmbeddingSpec& spec, const void* weight, int64_t id, void* out, int64_t row) {
-  const int64_t from = id * spec.width;
+  if (is_packed(spec.weight_dtype)) {
+    const PackedMatrix table{spec.weight_dtype, spec.first_row + spec.vocab, spec.width,
+                             static_cast<const std::byte*>(weight)};
+    if (spec.dtype == DType::f32)
+      gather_packed_row(spec, table, spec.first_row + id, static_cast<float*>(out) + row * spec.width);
+    else gather_packed_row(spec, table, spec.first_row + id, static_cast<uint16_t*>(out) + row * spec.width);
+    return;
+  }
+  const int64_t from = (spec.first_row + id) * spec.width;
   const int64_t to = row * spec.width;
   const auto* const wf = static_cast<const float*>(weight) + from;
   const auto* const wb = static_cast<const uint16_t*>(weight) + from;
@@ -46,7 +67,7 @@ HWY_INLINE void scatter_columns(const EmbeddingSpec& spec, const int32_t* ids, c
   const auto factor = hn::Set(Floats(), spec.scale);
   for (int64_t row = 0; row < spec.rows; ++row) {
     const T* const from = dy + row * spec.width + begin;
-    float* const to = d_weight + int64_t{ids[row]} * spec.width + begin;
+    float* const to = d_weight + (spec.first_row + ids[row]) * spec.width + begin;
     for_vectors(count, [&](int64_t i, auto lane) {
       lane.put(hn::MulAdd(factor, lane.get(from + i), lane.get(to + i)), to + i);
     });
@@ -74,7 +95,8 @@ constexpr int64_t kColumnTile = 64;
 
 void check(const EmbeddingSpec& spec, const int32_t* ids) {
   const auto known = [](DType d) { return d == DType::f32 || d == DType::bf16; };
-  PLIMSOLL_CHECK(known(spec.dtype) && known(spec.weight_dtype), "tables and activations are f32 or bf16");
+  PLIMSOLL_CHECK(known(spec.dtype) && (known(spec.weight_dtype) || is_packed(spec.weight_dtype)),
+                 "activations are f32 or bf16, tables too or packed");
   for (int64_t row = 0; row < spec.rows; ++row)
     PLIMSOLL_CHECK(ids[row] >= 0 && ids[row] < spec.vocab, "token id outside the vocabulary");
 }

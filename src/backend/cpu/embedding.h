@@ -11,8 +11,9 @@ namespace plimsoll::cpu {
 struct EmbeddingSpec {
   int64_t rows = 0, vocab = 0, width = 0;
   DType dtype = DType::f32;         // output and its gradient
-  DType weight_dtype = DType::f32;  // table
+  DType weight_dtype = DType::f32;  // table; may be packed
   float scale = 1;                  // Gemma: sqrt(width), already rounded by the caller as the model wants it
+  int64_t first_row = 0;            // of the table, which id 0 names; the table has first_row + vocab rows
 };
 
 // out (rows, width) = scale · weight[ids]. An id outside [0, vocab) is an internal Error.

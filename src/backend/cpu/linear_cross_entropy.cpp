@@ -20,6 +20,7 @@
 #include "backend/cpu/matmul/matmul.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "quant/packed_matrix.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace plimsoll::cpu::HWY_NAMESPACE {
@@ -154,10 +155,10 @@ int64_t chunk_of(const LinearCrossEntropySpec& spec) {
 
 MatmulSpec logits_spec(const LinearCrossEntropySpec& s) {  // hidden · weightᵀ
   return {
-      .m = chunk_of(s), .n = s.vocab, .k = s.width, .a = s.dtype, .b = s.dtype, .transpose_b = true, .consumed = true};
+      .m = chunk_of(s), .n = s.vocab, .k = s.width, .a = s.dtype, .b = s.weight, .transpose_b = true, .consumed = true};
 }
 MatmulSpec d_hidden_spec(const LinearCrossEntropySpec& s) {  // exponentials · weight
-  return {.m = chunk_of(s), .n = s.width, .k = s.vocab, .a = s.dtype, .b = s.dtype};
+  return {.m = chunk_of(s), .n = s.width, .k = s.vocab, .a = s.dtype, .b = s.weight};
 }
 MatmulSpec d_weight_spec(const LinearCrossEntropySpec& s) {  // exponentialsᵀ · hidden
   return {.m = s.vocab,
@@ -186,7 +187,7 @@ struct Row {
 };
 
 struct Layout {
-  int64_t exponentials, hidden, d_hidden, counted, tile_sums, nll, matmul, total;
+  int64_t exponentials, hidden, label_rows, d_hidden, counted, tile_sums, nll, matmul, total;
   int64_t tiles;
   Layout(const LinearCrossEntropySpec& s, const Matmul& logits, int threads) : tiles(logits.column_tiles()) {
     int64_t at = 0;
@@ -198,6 +199,7 @@ struct Layout {
     const int64_t chunk = chunk_of(s);
     exponentials = take(s.gradients ? chunk * s.vocab * element_size(s.dtype) : 0);
     hidden = take(chunk * s.width * element_size(s.dtype));
+    label_rows = take(is_packed(s.weight) ? chunk * s.width * element_size(s.dtype) : 0);
     d_hidden = take(s.gradients ? chunk * s.width * 4 : 0);
     counted = take(s.rows * int64_t{sizeof(Row)});
     tile_sums = take(chunk * tiles * int64_t{sizeof(TileSum)});
@@ -218,6 +220,7 @@ struct Chunk {
   const int64_t tiles;
   std::byte* const exponentials;  // (chunk, V); null without gradients
   std::byte* const hidden;        // (chunk, H) gathered
+  std::byte* const label_rows;    // (chunk, H) of a packed weight
   float* const d_hidden;          // (chunk, H)
   TileSum* const tile_sums;       // (chunk, tiles)
   double* const nll;
@@ -233,8 +236,17 @@ struct Chunk {
   std::byte* exponential(int64_t row, int64_t column) const {
     return exponentials + (row * spec.vocab + column) * element_size(spec.dtype);
   }
-  const std::byte* weight_row(int64_t id) const {
-    return static_cast<const std::byte*>(tensors.weight) + id * row_bytes;
+  // The row of the weight that belongs to the label of row `i`.
+  const std::byte* label_row(int64_t i) const {
+    if (is_packed(spec.weight)) return label_rows + i * row_bytes;
+    return static_cast<const std::byte*>(tensors.weight) + rows[i].label * row_bytes;
+  }
+  void unpack_label_row(int64_t i) const {
+    const PackedMatrix weight{spec.weight, spec.vocab, spec.width, static_cast<const std::byte*>(tensors.weight)};
+    std::byte* const out = label_rows + i * row_bytes;
+    if (spec.dtype == DType::f32)
+      unpack_tile(weight, rows[i].label, 1, 0, spec.width, reinterpret_cast<float*>(out), spec.width);
+    else unpack_tile(weight, rows[i].label, 1, 0, spec.width, reinterpret_cast<uint16_t*>(out), spec.width);
   }
 
   template <typename Body>
@@ -248,8 +260,8 @@ struct Chunk {
     for_rows([&](int64_t i) {
       std::memcpy(hidden + i * row_bytes, static_cast<const std::byte*>(tensors.hidden) + rows[i].row * row_bytes,
                   static_cast<size_t>(row_bytes));
-      rows[i].guess =
-          HWY_DYNAMIC_DISPATCH(dot)(spec.dtype, hidden + i * row_bytes, weight_row(rows[i].label), spec.width);
+      if (is_packed(spec.weight)) unpack_label_row(i);
+      rows[i].guess = HWY_DYNAMIC_DISPATCH(dot)(spec.dtype, hidden + i * row_bytes, label_row(i), spec.width);
       if (tensors.bias != nullptr) rows[i].guess += bias_at(rows[i].label);
       rows[i].guess = capped(rows[i].guess);
       std::fill_n(tile_sums + i * tiles, tiles, TileSum{rows[i].guess, 0, 0, 0});
@@ -346,7 +358,7 @@ struct Chunk {
     Matmul(d_hidden_spec(spec)).run_part(pool, count, spec.vocab, exponentials, tensors.weight, d_hidden, workspace);
     for_rows([&](int64_t i) {
       HWY_DYNAMIC_DISPATCH(combine)
-      (spec.dtype, rows[i].factor, d_hidden + i * spec.width, rows[i].at_label_gradient, weight_row(rows[i].label),
+      (spec.dtype, rows[i].factor, d_hidden + i * spec.width, rows[i].at_label_gradient, label_row(i),
        static_cast<std::byte*>(tensors.d_hidden) + rows[i].row * row_bytes, spec.width);
     });
   }
@@ -366,6 +378,8 @@ void linear_cross_entropy(ThreadPool& pool, const LinearCrossEntropySpec& spec, 
                           void* workspace) {
   PLIMSOLL_CHECK(spec.dtype == DType::f32 || spec.dtype == DType::bf16, "activations are f32 or bf16");
   const bool gradients = t.d_hidden != nullptr || t.d_weight != nullptr || t.d_bias != nullptr;
+  PLIMSOLL_CHECK(spec.weight == spec.dtype || (is_packed(spec.weight) && t.d_weight == nullptr),
+                 "the weight is as the activations, or packed and frozen");
   PLIMSOLL_CHECK(!gradients || spec.gradients, "planned without gradients");
   PLIMSOLL_CHECK(t.d_weight == nullptr || spec.weight_gradient, "planned without the weight's gradient");
   const Matmul logits(logits_spec(spec));
@@ -378,6 +392,7 @@ void linear_cross_entropy(ThreadPool& pool, const LinearCrossEntropySpec& spec, 
               layout.tiles,
               gradients ? base + layout.exponentials : nullptr,
               base + layout.hidden,
+              base + layout.label_rows,
               reinterpret_cast<float*>(base + layout.d_hidden),
               reinterpret_cast<TileSum*>(base + layout.tile_sums),
               reinterpret_cast<double*>(base + layout.nll),

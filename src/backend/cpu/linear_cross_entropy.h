@@ -13,12 +13,13 @@
 namespace plimsoll::cpu {
 
 struct LinearCrossEntropySpec {
-  int64_t rows = 0;          // R
-  int64_t width = 0;         // H
-  int64_t vocab = 0;         // V
-  int64_t chunk_rows = 0;    // at least 1; more than R means R
-  DType dtype = DType::f32;  // hidden, weight and d_hidden: f32 or bf16
-  bool gradients = true;     // d_hidden or d_weight may be asked for
+  int64_t rows = 0;           // R
+  int64_t width = 0;          // H
+  int64_t vocab = 0;          // V
+  int64_t chunk_rows = 0;     // at least 1; more than R means R
+  DType dtype = DType::f32;   // hidden and d_hidden: f32 or bf16
+  DType weight = DType::f32;  // as hidden, or packed
+  bool gradients = true;      // d_hidden or d_weight may be asked for
   bool weight_gradient = true;
   DType bias = DType::f32;  // of the head's bias, where there is one
   float softcap = 0;        // 0: none; else every logit z counts as softcap · tanh(z / softcap)

@@ -20,6 +20,7 @@ struct Result {
 Result run(LinearCrossEntropySpec spec, const Typed& hidden, const Typed& weight, const std::vector<int32_t>& labels,
            float scale, int threads, bool in_place = false) {
   ThreadPool pool(threads);
+  spec.weight = spec.dtype;
   const int64_t bytes = linear_cross_entropy_workspace_bytes(spec, threads);
   std::vector<uint8_t> memory(static_cast<size_t>(bytes) + 128, 0xa5);
   auto* const workspace = reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64);

@@ -32,7 +32,7 @@ std::string run(const std::string& source, const Variables& variables = {}, cons
   return render(parse_template(source), variables, fixed_time(), limits).text;
 }
 
-// What Jinja2 makes of our own templates (tools/make_jinja_golden.py).
+// What Jinja2 makes of our own templates (tests/tools/make_jinja_golden.py).
 class Golden : public testing::Test {
  protected:
   void SetUp() override {

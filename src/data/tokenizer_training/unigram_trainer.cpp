@@ -11,6 +11,21 @@ namespace {
 
 constexpr size_t kMaxLineBytes = 4096;
 
+// The library names what it needs as "… 10 vs 290 …"; the rest of its message is about flags that are not ours.
+Error too_small(std::string_view message, int64_t vocab_size) {
+  const size_t vs = message.find(" vs ");
+  size_t end = vs == std::string_view::npos ? vs : vs + 4;
+  while (end < message.size() && message[end] >= '0' && message[end] <= '9') ++end;
+  if (vs == std::string_view::npos || end == vs + 4)
+    return caller_error("the text", "is too little to learn " + std::to_string(vocab_size) + " tokens from",
+                        "give more text, or another --vocab");
+  const std::string needed(message.substr(vs + 4, end - vs - 4));
+  return caller_error("--vocab",
+                      std::to_string(vocab_size) + " is less than the " + needed +
+                          " that the special tokens, the 256 bytes and the characters of the text take",
+                      "give more than " + needed);
+}
+
 class Lines : public sentencepiece::SentenceIterator {
  public:
   explicit Lines(std::vector<std::string> lines) : lines_(std::move(lines)) {}
@@ -60,9 +75,7 @@ std::string train_unigram(std::vector<std::string> lines, const std::vector<std:
   Lines source(cut_long(std::move(lines)));
   std::string model;
   const auto status = sentencepiece::SentencePieceTrainer::Train(options, &source, &model);
-  if (!status.ok())
-    throw caller_error("--vocab", "the text could not be learnt: " + std::string(status.message()),
-                       "give more text, or a larger vocabulary");
+  if (!status.ok()) throw too_small(status.message(), vocab_size);
   return model;
 }
 

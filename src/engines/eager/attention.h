@@ -13,8 +13,8 @@ bool needs_mask(const Model& model);
 // Undefined where none is made. `type` of the activations.
 Tensor causal_mask(Torch& t, const Model& model, Type type);
 
-// q (tokens × heads·dim), k and v (tokens × kv heads·dim). `contiguous`: q, k came out of cat, head by head, so that the
-// result has to be copied into rows of tokens.
+// q (tokens × heads·dim), k and v (tokens × kv heads·dim). `contiguous`: q, k came out of cat, head by head, so that
+// the result has to be copied into rows of tokens.
 Tensor attention(Torch& t, const Model& model, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask,
                  bool contiguous);
 

@@ -28,10 +28,18 @@ Fsdp2::Fsdp2(Torch& t, Model& model, const ShardOptions& options) : t_(t), optio
     shard->trained = parameter->trained;
     shard->tensor = t.make((first + options.ranks - 1) / options.ranks, rest, options.shard_type, "shard");
     group.shard_values += shard->tensor.numel();
+    if (shard->trained) group.trained_values += shard->tensor.numel();
     group.parameters.push_back(parameter.get());
     group.shards.push_back(std::move(shard));
     full.storage->resize(0, t.mark("resize_"));
+    t.log.purposes[static_cast<size_t>(full.storage->id)] = Purpose::activation;  // while it is gathered
   }
+  // Quantized weights are cut, too; they are gathered for one product at a time.
+  for (Layer& layer : model.layers)
+    for (Linear* linear :
+         {&layer.q, &layer.k, &layer.v, &layer.qkv, &layer.o, &layer.gate, &layer.up, &layer.gate_up, &layer.down})
+      for (Tensor& part : linear->quantized)
+        part.storage->resize((part.storage->bytes + options.ranks - 1) / options.ranks, t.mark("shard"));
   t.purpose = Purpose::activation;
 }
 
@@ -80,8 +88,7 @@ void Fsdp2::before_backward(size_t index) {
   copy_out(group);
   group.gathered.reset();
   if (index == root() && root() > 0) gather(groups_[root() - 1]);
-  else if (index > 0 && index != root())
-    gather(groups_[index - 1]);
+  else if (index > 0 && index != root()) gather(groups_[index - 1]);
 }
 
 void Fsdp2::reduce(Group& group) {
@@ -89,11 +96,11 @@ void Fsdp2::reduce(Group& group) {
   for (const Parameter* parameter : group.parameters) any = any || parameter->grad.defined();
   if (!any) return;
   held_reduce_.reset();
-  Tensor in = t_.make(group.shard_values * options_.ranks, 1, options_.reduce_type, "empty.memory_format");
+  Tensor in = t_.make(group.trained_values * options_.ranks, 1, options_.reduce_type, "empty.memory_format");
   for (Parameter* parameter : group.parameters) parameter->grad.reset();
-  Tensor out = t_.make(group.shard_values, 1, options_.reduce_type, "empty.memory_format");
+  Tensor out = t_.make(group.trained_values, 1, options_.reduce_type, "empty.memory_format");
   if (options_.reduce_type != options_.shard_type)
-    out = t_.make(group.shard_values, 1, options_.shard_type, "_to_copy.default");
+    out = t_.make(group.trained_values, 1, options_.shard_type, "_to_copy.default");
   if (!group.reduced.defined()) {
     t_.log.purposes[static_cast<size_t>(out.storage->id)] = Purpose::gradient;
     group.reduced = std::move(out);

@@ -1,5 +1,6 @@
-// FSDP2 (torch.distributed.fsdp.fully_shard, PyTorch 2.13) around a model on a Tape: one group a decoder layer and a root
-// group with everything else. What it allocates and when, in the order of its hooks; collectives overlap with nothing.
+// FSDP2 (torch.distributed.fsdp.fully_shard, PyTorch 2.13) around a model on a Tape: one group a decoder layer and a
+// root group with everything else. What it allocates and when, in the order of its hooks; collectives overlap with
+// nothing.
 #pragma once
 
 #include "engines/eager/model.h"
@@ -32,7 +33,7 @@ struct Fsdp2 {
   struct Group {
     std::vector<Parameter*> parameters;
     std::vector<std::unique_ptr<Parameter>> shards;
-    int64_t shard_values = 0;
+    int64_t shard_values = 0, trained_values = 0;
     Tensor gathered;  // the collective's result, until it is copied out
     bool there = false, gathering = false;
     Tensor reduced;  // gradients of the shards

@@ -21,12 +21,14 @@ Tensor quantized_linear(Torch& t, const Model& model, const Linear& linear, cons
   if (t.grad_enabled && x.requires_grad()) {
     node = t.node("MatMul4BitBackward");
     t.edge(*node, x);
+    if (model.recipe.quantized_keeps_input) t.save(*node, x);
   }
   Tensor weight = dequantise(nested);
   Tensor y = t.make(x.rows, linear.out, compute, "mm.default");
   weight.reset();
   if (node) {
     node->apply = [&t, dequantise, nested](Node& n, auto& in, auto& out) {
+      const Tensor kept = n.saved.empty() ? Tensor{} : n.saved[0]();
       const Tensor again = dequantise(nested);
       out[0] = t.make(n.edges[0].rows, n.edges[0].cols, in[0].type, "mm.default");
     };
@@ -39,8 +41,8 @@ Tensor quantized_linear(Torch& t, const Model& model, const Linear& linear, cons
 
 Tensor apply_linear(Torch& t, const Model& model, const Linear& layer, const Tensor& input) {
   const Tensor* bias = layer.bias ? &layer.bias->tensor : nullptr;
-  Tensor result = layer.weight ? linear(t, input, layer.weight->tensor, bias, layer.out)
-                               : quantized_linear(t, model, layer, input);
+  Tensor result =
+      layer.weight ? linear(t, input, layer.weight->tensor, bias, layer.out) : quantized_linear(t, model, layer, input);
   if (!layer.lora_a) return result;
   const bool four_bit = !layer.weight;
   const Type result_type = result.type;

@@ -29,6 +29,8 @@ struct Experts {
   Parameter* router = nullptr;
   Parameter* gate_up = nullptr;  // (experts · 2 width) × hidden
   Parameter* down = nullptr;     // (experts · hidden) × width
+  // Adapters of the expert weights (PEFT's all-linear): factors of every expert, gate and up sharing a rank of 2r.
+  Parameter *gate_up_a = nullptr, *gate_up_b = nullptr, *down_a = nullptr, *down_b = nullptr;
 };
 
 struct Layer {

@@ -10,9 +10,12 @@ namespace {
 
 Type weight_type(WeightFormat format) {
   switch (format) {
-    case WeightFormat::f32: return Type::f32;
-    case WeightFormat::f16: return Type::f16;
-    default: return Type::bf16;
+    case WeightFormat::f32:
+      return Type::f32;
+    case WeightFormat::f16:
+      return Type::f16;
+    default:
+      return Type::bf16;
   }
 }
 
@@ -47,7 +50,9 @@ struct Builder {
     return recipe.kbit_preparation && recipe.method == TuneMethod::qlora ? Type::f32 : type;
   }
 
-  Parameter* vector(std::string name, int64_t size) { return parameter(std::move(name), 1, size, true, full(), plain_type()); }
+  Parameter* vector(std::string name, int64_t size) {
+    return parameter(std::move(name), 1, size, true, full(), plain_type());
+  }
 
   Parameter* table(std::string name, int64_t rows, int64_t cols) {
     return parameter(std::move(name), rows, cols, false, full() || recipe.trains_embeddings, plain_type());
@@ -69,12 +74,17 @@ struct Builder {
       state.push_back(t.make(values, 1, Type::u8, "quantize"));
       return state;
     }
+    if (recipe.weights == WeightFormat::gptq4) {  // a scale and a zero for 128 values
+      state.push_back(t.make((values + 1) / 2, 1, Type::u8, "quantize"));
+      state.push_back(t.make(values / 128, 1, Type::f16, "quantize"));
+      return state;
+    }
     const int64_t blocks = (values + 63) / 64;
     state.push_back(t.make((values + 1) / 2, 1, Type::u8, "quantize"));
     if (recipe.weights == WeightFormat::nf4) {
       state.push_back(t.make(blocks, 1, Type::f32, "quantize"));
     } else {
-      state.push_back(t.make(blocks, 1, Type::u8, "quantize"));                // absmax
+      state.push_back(t.make(blocks, 1, Type::u8, "quantize"));                 // absmax
       state.push_back(t.make((blocks + 255) / 256, 1, Type::f32, "quantize"));  // absmax of the absmax
       state.push_back(t.make(256, 1, Type::f32, "quantize"));                   // its code book
       state.push_back(t.make(1, 1, Type::f32, "quantize"));                     // offset
@@ -89,10 +99,8 @@ struct Builder {
     made.out = out;
     made.conv1d = conv1d;
     if (quantizes()) made.quantized = quantized_weight(in * out);
-    else
-      made.weight = parameter(name + ".weight", conv1d ? in : out, conv1d ? out : in, false, full(), type);
+    else made.weight = parameter(name + ".weight", conv1d ? in : out, conv1d ? out : in, false, full(), type);
     if (bias) made.bias = vector(name + ".bias", out);
-    names.push_back(name);
     return made;
   }
 
@@ -110,7 +118,19 @@ struct Builder {
     linear.lora_b = parameter(name + ".lora_B", linear.out, recipe.lora_rank, false, true, adapter);
   }
 
-  std::vector<std::string> names;
+  void adapt_experts(Experts& experts, const std::string& at) {
+    if (!experts.gate_up || !targeted(at + "gate_up_proj")) return;
+    const MixtureConfig& m = config.mixture;
+    const int64_t r = recipe.lora_rank, h = config.hidden_size;
+    const Type adapter = recipe.adapter_f32 ? Type::f32 : type;
+    const auto factor = [&](const char* name, int64_t rows, int64_t cols) {
+      return parameter(at + name, rows, cols, false, true, adapter);
+    };
+    experts.gate_up_a = factor("experts.gate_up.lora_A", m.experts * 2 * r, h);
+    experts.gate_up_b = factor("experts.gate_up.lora_B", m.experts * 2 * m.width, 2 * r);
+    experts.down_a = factor("experts.down.lora_A", m.experts * r, m.width);
+    experts.down_b = factor("experts.down.lora_B", m.experts * h, r);
+  }
 };
 
 void rms_layer(Builder& b, Layer& layer, const std::string& at) {
@@ -183,10 +203,13 @@ void layer_norm_layer(Builder& b, Layer& layer, const std::string& at) {
 
 Type compute_type(const EngineRecipe& recipe) {
   switch (recipe.compute) {
-    case ComputeMode::f32: return Type::f32;
+    case ComputeMode::f32:
+      return Type::f32;
     case ComputeMode::f16:
-    case ComputeMode::amp_f16: return Type::f16;
-    default: return Type::bf16;
+    case ComputeMode::amp_f16:
+      return Type::f16;
+    default:
+      return Type::bf16;
   }
 }
 
@@ -199,15 +222,15 @@ Model build_model(Torch& t, const ModelConfig& config, const EngineRecipe& recip
   model.amp = recipe.compute == ComputeMode::amp_bf16 || recipe.compute == ComputeMode::amp_f16;
   const Purpose before = t.purpose;
   t.purpose = Purpose::parameter;
-  Builder b{t, config, recipe, model, weight_type(recipe.weights), {}};
-  if (recipe.method == TuneMethod::qlora) b.type = recipe.compute == ComputeMode::amp_f16 || recipe.compute == ComputeMode::f16 ? Type::f16 : Type::bf16;
+  Builder b{t, config, recipe, model, weight_type(recipe.weights)};
+  if (recipe.method == TuneMethod::qlora)
+    b.type = recipe.compute == ComputeMode::amp_f16 || recipe.compute == ComputeMode::f16 ? Type::f16 : Type::bf16;
   const int64_t h = config.hidden_size;
   const int64_t width = config.embedding_width > 0 ? config.embedding_width : h;
   model.embedding = b.table("embed_tokens.weight", config.vocab_size, width);
   if (config.positions == PositionKind::learned)
-    model.positions = b.table("embed_positions.weight", config.context_length + (config.architecture == "opt" ? 2 : 0), h);
-  if (config.positions != PositionKind::learned || config.architecture != "opt") {
-  }
+    model.positions =
+        b.table("embed_positions.weight", config.context_length + (config.architecture == "opt" ? 2 : 0), h);
   const bool rms = is_rms_family(config);
   const bool final_first = config.architecture == "opt";
   if (final_first && config.final_norm) model.final_norm = b.norm("final_layer_norm", h, true);
@@ -215,8 +238,7 @@ Model build_model(Torch& t, const ModelConfig& config, const EngineRecipe& recip
     model.layers.emplace_back();
     const std::string at = "layers." + std::to_string(i) + ".";
     if (rms) rms_layer(b, model.layers.back(), at);
-    else
-      layer_norm_layer(b, model.layers.back(), at);
+    else layer_norm_layer(b, model.layers.back(), at);
   }
   if (!final_first && config.final_norm) model.final_norm = b.norm("norm", h, !rms);
   if (config.positions == PositionKind::rotary)
@@ -224,11 +246,13 @@ Model build_model(Torch& t, const ModelConfig& config, const EngineRecipe& recip
   model.head.in = width;
   model.head.out = config.vocab_size;
   if (config.tied_embeddings) {
-
     model.head.weight = model.embedding;
   } else {
     model.head.weight = b.table("lm_head.weight", config.vocab_size, width);
   }
+  if (recipe.method != TuneMethod::full && recipe.trains_embeddings)  // modules_to_save: the originals stay
+    for (int i = 0; i < (config.tied_embeddings ? 1 : 2); ++i)
+      model.buffers.push_back(t.make(config.vocab_size, width, b.plain_type(), "empty.memory_format"));
   if (config.head_bias) model.head.bias = b.vector("lm_head.bias", config.vocab_size);
   if (recipe.method != TuneMethod::full) {
     for (size_t i = 0; i < model.layers.size(); ++i) {
@@ -240,6 +264,7 @@ Model build_model(Torch& t, const ModelConfig& config, const EngineRecipe& recip
       b.adapt(layer.v, at + "v_proj");
       b.adapt(layer.qkv, at + names.qkv);
       b.adapt(layer.o, at + names.out);
+      b.adapt_experts(layer.experts, at);
       b.adapt(layer.gate, at + "gate_proj");
       b.adapt(layer.gate_up, at + "gate_up_proj");
       b.adapt(layer.up, at + names.up);

@@ -2,6 +2,7 @@
 // temporary of an expression dies where CPython drops it.
 #include "base/error.h"
 #include "engines/eager/attention.h"
+#include "engines/eager/blocks.h"
 #include "engines/eager/fsdp2.h"
 #include "engines/eager/model.h"
 #include "engines/eager/model_parts.h"
@@ -40,55 +41,16 @@ Tensor rms_norm(Torch& t, const Model& model, const Norm& norm, const Tensor& x)
     Tensor y = to(t, hidden, x.type);
     return y;
   }
+  if (rms_style(*model.config).post_only) {  // OLMo-2: multiplied before it is cast
+    Tensor product = mul(t, norm.weight->tensor, hidden);
+    Tensor y = to(t, product, x.type);
+    drop(product, hidden, variance);
+    return y;
+  }
   Tensor narrow = to(t, hidden, x.type);
   Tensor y = mul(t, norm.weight->tensor, narrow);
   drop(narrow, hidden, variance);
   return y;
-}
-
-Tensor plain_layer_norm(Torch& t, const Norm& norm, const Tensor& x) {
-  return layer_norm(t, x, norm.weight ? &norm.weight->tensor : nullptr, norm.bias ? &norm.bias->tensor : nullptr);
-}
-
-// x·(half of the angles): (x * cos) + (rotate_half(x) * sin)
-Tensor rotate(Torch& t, const Tensor& x, const Tensor& cos, const Tensor& sin) {
-  Tensor straight = mul(t, x, cos);
-  Tensor turned;
-  {
-    const Tensor first = slice(t, x, x.cols / 2);
-    const Tensor second = slice(t, x, x.cols - x.cols / 2);
-    Tensor minus = neg(t, second);
-    turned = cat(t, minus, first);
-  }
-  Tensor crossed = mul(t, turned, sin);
-  turned.reset();
-  Tensor y = add(t, straight, crossed);
-  straight.reset();
-  crossed.reset();
-  return y;
-}
-
-// GELU as a formula in Python: gelu_new.
-Tensor gelu_new(Torch& t, const Tensor& x) {
-  Tensor half = mul_scalar(t, x);
-  Tensor cube = pow_scalar(t, x, false);
-  Tensor part = mul_scalar(t, cube);
-  cube.reset();
-  Tensor sum = add(t, x, part);
-  part.reset();
-  Tensor inner = mul_scalar(t, sum);
-  sum.reset();
-  Tensor bend = tanh(t, inner);
-  inner.reset();
-  Tensor outer = add_scalar(t, bend);
-  bend.reset();
-  return mul(t, half, outer);
-}
-
-Tensor activate(Torch& t, const Model& model, const Tensor& x) {
-  const std::string& name = model.config->activation;
-  if (name == "gelu_new" || name == "gelu_fast") return gelu_new(t, x);
-  return activation(t, x, name == "relu" ? "relu" : name == "silu" ? "silu" : "gelu");
 }
 
 Tensor gated_mlp(Torch& t, const Model& model, const Layer& layer, const Tensor& x) {
@@ -113,9 +75,6 @@ Tensor gated_mlp(Torch& t, const Model& model, const Layer& layer, const Tensor&
   up.reset();
   return apply_linear(t, model, layer.down, product);
 }
-
-// Experts by grouped products: rows sorted by expert, chosen rows for each token.
-Tensor expert_mlp(Torch& t, const Model& model, const Layer& layer, const Tensor& x);
 
 // q, k and v of a fused projection: views, whose gradients are filled into zeros or joined.
 struct Heads {
@@ -202,140 +161,6 @@ Tensor rms_layer(Torch& t, const Model& model, const Layer& layer, const Tensor&
   return hidden;
 }
 
-Tensor expert_mlp(Torch& t, const Model& model, const Layer& layer, const Tensor& x) {
-  const MixtureConfig& m = model.config->mixture;
-  const int64_t pairs = x.rows * m.chosen;
-  Tensor logits = linear(t, x, layer.experts.router->tensor, nullptr, m.experts);
-  Tensor probabilities = softmax(t, logits, Type::f32);
-  Tensor top = slice(t, probabilities, m.chosen);  // topk: values and indices
-  const Tensor values = clone(t, top, "topk.default");
-  const Tensor indices = t.make(x.rows, m.chosen, Type::i64, "topk.default");
-  Tensor weights = to(t, values, logits.type);
-  top.reset();
-  Tensor selected = repeat(t, x, 1);
-  selected = view(selected, x.rows, x.cols);
-  Tensor rows = t.make(pairs, x.cols, x.type, "index.Tensor");
-  rows.node = selected.node;
-  Tensor gate_up = linear(t, rows, layer.experts.gate_up->tensor, nullptr, 2 * m.width);
-  const int64_t half[] = {m.width, m.width};
-  std::vector<Tensor> parts = split(t, gate_up, half);
-  Tensor active = activate(t, model, parts[0]);
-  Tensor product = mul(t, active, parts[1]);
-  active.reset();
-  Tensor down = linear(t, product, layer.experts.down->tensor, nullptr, x.cols);
-  Tensor weighted = mul(t, down, view(weights, pairs, 1));
-  return add_scalar(t, view(weighted, x.rows, x.cols));
-}
-
-// --- the families with LayerNorm ------------------------------------------------------------------------------------
-
-Tensor plain_mlp(Torch& t, const Model& model, const Layer& layer, const Tensor& x) {
-  Tensor hidden = apply_linear(t, model, layer.up, x);
-  hidden = activate(t, model, hidden);
-  return apply_linear(t, model, layer.down, hidden);
-}
-
-bool drops_out(const ModelConfig& c) { return c.architecture == "gpt2" || c.architecture == "opt"; }
-
-Tensor layer_norm_attention(Torch& t, const Model& model, const Layer& layer, const Tensor& x, const Tensor& cos,
-                            const Tensor& sin, const Tensor& mask) {
-  const ModelConfig& c = *model.config;
-  const LayerNormStyle style = layer_norm_style(c);
-  const int64_t tokens = x.rows, q_width = c.heads * c.head_dim, kv_width = c.kv_heads * c.head_dim;
-  const bool rotary = c.positions == PositionKind::rotary;
-  Tensor query, key, value;
-  if (style.fused) {
-    Tensor qkv = apply_linear(t, model, layer.qkv, x);
-    if (!style.gpt2) qkv = copied_on_return(t, qkv);
-    const int64_t widths[] = {q_width, kv_width, kv_width};
-    std::vector<Tensor> parts = split(t, qkv, widths);
-    query = parts[0];
-    key = parts[1];
-    value = parts[2];
-  } else if (style.opt) {
-    query = apply_linear(t, model, layer.q, x);
-    query = mul_scalar(t, query);
-    key = apply_linear(t, model, layer.k, x);
-    value = apply_linear(t, model, layer.v, x);
-  } else {
-    query = copied_on_return(t, apply_linear(t, model, layer.q, x));
-    key = copied_on_return(t, apply_linear(t, model, layer.k, x));
-    value = apply_linear(t, model, layer.v, x);
-  }
-  bool joined = false;
-  if (rotary) {
-    const int64_t turned = c.rotary_dim();
-    joined = turned < c.head_dim;
-    const auto part = [&](const Tensor& x_all, int64_t heads, bool first) {
-      const Tensor by_head = view(x_all, tokens * heads, c.head_dim);
-      return slice(t, by_head, first ? turned : c.head_dim - turned);
-    };
-    if (joined) {
-      const Tensor q_rot = part(query, c.heads, true), q_pass = part(query, c.heads, false);
-      const Tensor k_rot = part(key, c.kv_heads, true), k_pass = part(key, c.kv_heads, false);
-      Tensor q_turned = rotate(t, q_rot, cos, sin);
-      Tensor k_turned = rotate(t, k_rot, cos, sin);
-      q_turned = cat(t, q_turned, q_pass);
-      k_turned = cat(t, k_turned, k_pass);
-      query = view(q_turned, tokens, q_width);
-      key = view(k_turned, tokens, kv_width);
-    } else {
-      Tensor q_turned = rotate(t, view(query, tokens * c.heads, c.head_dim), cos, sin);
-      Tensor k_turned = rotate(t, view(key, tokens * c.kv_heads, c.head_dim), cos, sin);
-      query = view(q_turned, tokens, q_width);
-      key = view(k_turned, tokens, kv_width);
-    }
-  }
-  Tensor out = attention(t, model, query, key, value, mask, joined);
-  out = apply_linear(t, model, layer.o, out);
-  return out;
-}
-
-Tensor layer_norm_layer(Torch& t, const Model& model, const Layer& layer, const Tensor& x, const Tensor& cos,
-                        const Tensor& sin, const Tensor& mask) {
-  const ModelConfig& c = *model.config;
-  const LayerNormStyle style = layer_norm_style(c);
-  if (c.parallel_residual || style.one_norm) {
-    Tensor normed = plain_layer_norm(t, layer.norm[0], x);
-    t.module = "self_attn";
-    Tensor attended = layer_norm_attention(t, model, layer, normed, cos, sin, mask);
-    t.module = "mlp";
-    if (!style.one_norm) normed = plain_layer_norm(t, layer.norm[1], x);
-    Tensor mlp = plain_mlp(t, model, layer, normed);
-    t.module = "layer";
-    normed.reset();
-    Tensor sum = add(t, mlp, attended);
-    return add(t, sum, x);
-  }
-  Tensor residual = x;
-  Tensor hidden = c.norm_before ? plain_layer_norm(t, layer.norm[0], x) : x;
-  t.module = "self_attn";
-  Tensor attended = layer_norm_attention(t, model, layer, hidden, cos, sin, mask);
-  t.module = "layer";
-  if (drops_out(c)) attended = dropout(t, attended);
-  hidden = add(t, residual, attended);
-  if (style.opt) attended.reset();
-  if (!c.norm_before) hidden = plain_layer_norm(t, layer.norm[0], hidden);
-  residual = hidden;
-  if (c.norm_before) hidden = plain_layer_norm(t, layer.norm[1], hidden);
-  t.module = "mlp";
-  Tensor mlp;
-  if (style.opt) {
-    hidden = apply_linear(t, model, layer.up, hidden);
-    hidden = activate(t, model, hidden);
-    hidden = apply_linear(t, model, layer.down, hidden);
-    if (drops_out(c)) hidden = dropout(t, hidden);
-    mlp = std::move(hidden);
-  } else {
-    mlp = plain_mlp(t, model, layer, hidden);
-    if (drops_out(c)) mlp = dropout(t, mlp);
-  }
-  t.module = "layer";
-  hidden = add(t, residual, mlp);
-  if (!c.norm_before) hidden = plain_layer_norm(t, layer.norm[1], hidden);
-  return hidden;
-}
-
 }  // namespace
 
 Tensor apply_layer(Torch& t, const Model& model, size_t index, const Tensor& input, const Tensor& cos,
@@ -348,7 +173,7 @@ Tensor apply_layer(Torch& t, const Model& model, size_t index, const Tensor& inp
     x = on_gradient(t, input, [sharding, index] { sharding->after_backward(index); });
   }
   Tensor y = is_rms_family(*model.config) ? rms_layer(t, model, model.layers[index], x, cos, sin, mask)
-                                                : layer_norm_layer(t, model, model.layers[index], x, cos, sin, mask);
+                                          : layer_norm_layer(t, model, model.layers[index], x, cos, sin, mask);
   if (sharding) {
     sharding->after_forward(index);
     y = on_gradient(t, y, [sharding, index] { sharding->before_backward(index); });
@@ -433,7 +258,8 @@ Tensor decode(Torch& t, Model& model, const Tensor& ids) {
   }
   t.module = "norm";
   if (c.final_norm)
-    hidden = is_rms_family(c) ? rms_norm(t, model, model.final_norm, hidden) : plain_layer_norm(t, model.final_norm, hidden);
+    hidden =
+        is_rms_family(c) ? rms_norm(t, model, model.final_norm, hidden) : plain_layer_norm(t, model.final_norm, hidden);
   t.module = {};
   return hidden;
 }

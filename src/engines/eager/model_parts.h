@@ -25,7 +25,8 @@ struct LayerNormStyle {
   bool conv1d = false;
   bool one_norm = false;     // Phi-2, Falcon-7B: attention and MLP read one norm
   bool norms_first = false;  // of the modules
-  std::string qkv_name = "self_attn.query_key_value", out_name = "self_attn.dense", up_name = "mlp.up", down_name = "mlp.down";
+  std::string qkv_name = "self_attn.query_key_value", out_name = "self_attn.dense", up_name = "mlp.up",
+              down_name = "mlp.down";
 };
 
 struct LayerNames {

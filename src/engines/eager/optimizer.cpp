@@ -7,8 +7,8 @@
 namespace plimsoll::eager {
 namespace {
 
-constexpr int64_t kBlock8Bit = 256;         // values that share an absmax
-constexpr int64_t kSmallest8Bit = 4096;     // smaller tensors keep f32 states
+constexpr int64_t kBlock8Bit = 256;      // values that share an absmax
+constexpr int64_t kSmallest8Bit = 4096;  // smaller tensors keep f32 states
 
 void make_states(Torch& t, EngineOptimizer kind, const Parameter& p, OptimizerState& state) {
   const Tensor& w = p.tensor;
@@ -21,7 +21,9 @@ void make_states(Torch& t, EngineOptimizer kind, const Parameter& p, OptimizerSt
       like(w.type);
       break;
     case EngineOptimizer::sgd_momentum_foreach:
-    case EngineOptimizer::muon: like(w.type); break;
+    case EngineOptimizer::muon:
+      like(w.type);
+      break;
     case EngineOptimizer::adamw_8bit:
       for (int i = 0; i < 2; ++i) {
         if (w.numel() < kSmallest8Bit) {
@@ -41,7 +43,8 @@ void make_states(Torch& t, EngineOptimizer kind, const Parameter& p, OptimizerSt
       }
       break;
     case EngineOptimizer::sgd_foreach:
-    case EngineOptimizer::none: break;
+    case EngineOptimizer::none:
+      break;
   }
 }
 
@@ -89,7 +92,8 @@ void optimizer_step(Torch& t, EngineOptimizer kind, std::vector<Parameter*>& par
   for (const Type type : {Type::f32, Type::bf16, Type::f16}) {
     std::vector<Tensor> roots;
     for (const Parameter* p : parameters)
-      if (p->tensor.type == type) roots.push_back(t.make(p->tensor.rows, p->tensor.cols, type, "_foreach_sqrt.default"));
+      if (p->tensor.type == type)
+        roots.push_back(t.make(p->tensor.rows, p->tensor.cols, type, "_foreach_sqrt.default"));
   }
 }
 

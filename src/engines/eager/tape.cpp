@@ -9,12 +9,16 @@ namespace plimsoll::eager {
 
 int64_t type_bytes(Type type) {
   switch (type) {
-    case Type::f32: return 4;
+    case Type::f32:
+      return 4;
     case Type::bf16:
-    case Type::f16: return 2;
-    case Type::i64: return 8;
+    case Type::f16:
+      return 2;
+    case Type::i64:
+      return 8;
     case Type::u8:
-    case Type::boolean: return 1;
+    case Type::boolean:
+      return 1;
   }
   return 4;
 }

@@ -33,7 +33,7 @@ enum class Purpose : uint8_t { activation, parameter, gradient, optimizer_state 
 
 struct EventLog {
   std::vector<Event> events;
-  std::vector<Purpose> purposes;  // by storage
+  std::vector<Purpose> purposes;   // by storage
   std::vector<std::string> marks;  // "phase: op", each once
   int64_t live_bytes = 0;
   bool closed = false;  // nothing is written any more
@@ -111,7 +111,7 @@ struct StopRecompute {};  // thrown when a recomputed layer has given all that w
 // What recomputes a layer: see checkpoint().
 struct Frame {
   std::function<void()> recompute;
-  size_t packed = 0;              // tensors saved by the first forward pass
+  size_t packed = 0;               // tensors saved by the first forward pass
   std::vector<Tensor> recomputed;  // by order of saving; dropped one by one
   bool done = false;
 };
@@ -119,15 +119,15 @@ struct Frame {
 struct Tape {
   EventLog log;
   std::string phase = "forward";
-  std::string_view op;              // for the marks
-  std::string_view module;          // where the model is, for the marks
-  std::string_view backward_node;   // set while a node runs
+  std::string_view op;             // for the marks
+  std::string_view module;         // where the model is, for the marks
+  std::string_view backward_node;  // set while a node runs
   bool grad_enabled = true;
   uint64_t sequence = 0;
   std::shared_ptr<Frame> recording;    // saved tensors belong to this layer and are not kept
   std::shared_ptr<Frame> recomputing;  // saved tensors are collected for this layer
   bool in_recompute = false;
-  Purpose purpose = Purpose::activation;  // of storages made now
+  Purpose purpose = Purpose::activation;             // of storages made now
   std::function<void(Parameter&)> after_accumulate;  // called when a parameter's gradient is complete; may be empty
 
   Tensor make(int64_t rows, int64_t cols, Type type, std::string_view op);

@@ -20,8 +20,8 @@ Tensor view(Tensor x, int64_t rows, int64_t cols);
 Type promote(Type a, Type b);
 
 Tensor to(Torch& t, const Tensor& x, Type type);
-Tensor lowered(Torch& t, const Tensor& x);   // as autocast does for an operand of a product
-Tensor raised(Torch& t, const Tensor& x);    // as autocast does for a norm or a loss: f32
+Tensor lowered(Torch& t, const Tensor& x);  // as autocast does for an operand of a product
+Tensor raised(Torch& t, const Tensor& x);   // as autocast does for a norm or a loss: f32
 
 // Elementwise; one operand may be a column (rows × 1), a row (1 × cols) or smaller: its gradient is summed.
 Tensor mul(Torch& t, const Tensor& a, const Tensor& b);
@@ -29,7 +29,7 @@ Tensor add(Torch& t, const Tensor& a, const Tensor& b);
 Tensor mul_scalar(Torch& t, const Tensor& x, std::string_view name = "mul.Tensor");  // or div: one result each way
 Tensor add_scalar(Torch& t, const Tensor& x);
 Tensor pow_scalar(Torch& t, const Tensor& x, bool square);  // x², or x³
-Tensor mean_columns(Torch& t, const Tensor& x);  // rows × 1
+Tensor mean_columns(Torch& t, const Tensor& x);             // rows × 1
 Tensor rsqrt(Torch& t, const Tensor& x);
 Tensor neg(Torch& t, const Tensor& x);
 Tensor tanh(Torch& t, const Tensor& x);
@@ -56,6 +56,15 @@ Tensor repeat(Torch& t, const Tensor& x, int64_t n);
 Tensor linear(Torch& t, const Tensor& x, const Tensor& weight, const Tensor* bias, int64_t out);
 // A product of two batches of matrices: result and both gradients. Autocast applies.
 Tensor bmm(Torch& t, const Tensor& a, const Tensor& b, int64_t rows, int64_t cols);
+
+// Rows picked by an index; the gradient goes back through zeros and a filled copy of them.
+Tensor gather_rows(Torch& t, const Tensor& x, int64_t rows, int64_t cols, std::string_view op);
+// Sums of consecutive rows: rows of the result; the gradient is a view.
+Tensor sum_groups(Torch& t, const Tensor& x, int64_t rows);
+// Each row times its expert's matrix.
+Tensor grouped_product(Torch& t, const Tensor& x, const Tensor& weight, int64_t out);
+// weight + B·A of every expert, as one tensor of the weight's size.
+Tensor merged_weight(Torch& t, const Parameter& weight, const Parameter& a, const Parameter& b);
 
 Tensor embedding(Torch& t, const Tensor& ids, const Tensor& weight);
 Tensor layer_norm(Torch& t, const Tensor& x, const Tensor* weight, const Tensor* bias);

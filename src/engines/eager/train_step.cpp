@@ -50,7 +50,19 @@ StepTrace trace(const ModelConfig& config, const EngineRecipe& recipe, const Sha
 
 }  // namespace
 
-StepTrace trace_training(const ModelConfig& config, const EngineRecipe& recipe) { return trace(config, recipe, nullptr); }
+int64_t trained_parameters(const ModelConfig& config, const EngineRecipe& recipe) {
+  Torch t;
+  const Model model = build_model(t, config, recipe);
+  t.log.closed = true;
+  int64_t values = 0;
+  for (const auto& parameter : model.parameters)
+    if (parameter->trained) values += parameter->tensor.numel();
+  return values;
+}
+
+StepTrace trace_training(const ModelConfig& config, const EngineRecipe& recipe) {
+  return trace(config, recipe, nullptr);
+}
 
 StepTrace trace_sharded_training(const ModelConfig& config, const EngineRecipe& recipe, const EngineLayout& layout) {
   EngineRecipe gathered = recipe;  // what is computed with

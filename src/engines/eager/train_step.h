@@ -16,6 +16,9 @@ StepTrace trace_training(const ModelConfig& config, const EngineRecipe& recipe);
 // The same on one of `layout.data` ranks that share the model by FSDP2.
 StepTrace trace_sharded_training(const ModelConfig& config, const EngineRecipe& recipe, const EngineLayout& layout);
 
+// Values that a recipe trains.
+int64_t trained_parameters(const ModelConfig& config, const EngineRecipe& recipe);
+
 struct OptimizerState {
   std::vector<Tensor> tensors;
 };

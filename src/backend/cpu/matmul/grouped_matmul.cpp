@@ -10,9 +10,11 @@
 // clang-format on
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "backend/cpu/matmul/grouped_matmul.h"
+#include "backend/cpu/matmul/matmul.h"
 #include "base/bytes.h"
 #include "base/error.h"
 
@@ -197,19 +199,86 @@ void check_offsets(const GroupedMatmulSpec& spec, const int32_t* offsets) {
   for (int64_t g = 0; g < spec.groups; ++g) PLIMSOLL_CHECK(offsets[g] <= offsets[g + 1], "offsets do not go back");
 }
 
+// How many rows a product over one group is cut for: a small one is shared among threads by columns.
+std::array<int64_t, 3> part_rows(const GroupedMatmulSpec& s) {
+  return {std::min<int64_t>(64, s.rows), std::min<int64_t>(256, s.rows), s.rows};
+}
+
+int64_t part_for(const GroupedMatmulSpec& s, int64_t rows) {
+  for (const int64_t most : part_rows(s))
+    if (rows <= most) return most;
+  return s.rows;
+}
+
+MatmulSpec part_spec(const GroupedMatmulSpec& s, int64_t rows, bool accumulate) {
+  MatmulSpec spec;
+  spec.m = rows;
+  spec.n = s.n;
+  spec.k = s.k;
+  spec.a = spec.b = spec.c = s.dtype;
+  spec.transpose_b = s.transpose_weight;
+  spec.accumulate = accumulate;
+  return spec;
+}
+
+// accumulator (m, n) += leftᵀ right over a group's rows.
+MatmulSpec gradient_spec(const GroupedMatmulSpec& s) {
+  MatmulSpec spec;
+  spec.m = s.transpose_weight ? s.n : s.k;
+  spec.n = s.transpose_weight ? s.k : s.n;
+  spec.k = s.rows;
+  spec.a = spec.b = s.dtype;
+  spec.transpose_a = spec.accumulate = true;
+  return spec;
+}
+
+// Whether groups of more than a few rows go through Matmul.
+bool in_parts(const GroupedMatmulSpec& s) {
+  return s.dtype == DType::bf16 && s.rows > kSkinnyRows && s.k > 0 && s.n > 0 &&
+         Matmul(part_spec(s, s.rows, false)).takes_parts();
+}
+
+// y's rows of each group = its bias, or += it.
+void add_biases(ThreadPool& pool, const GroupedMatmulSpec& s, const int32_t* offsets, const uint16_t* bias,
+                bool accumulate, uint16_t* y) {
+  pool.parallel_for(s.groups, [&](int64_t g, int) {
+    const uint16_t* const from = bias + g * s.n;
+    for (int64_t row = offsets[g]; row < offsets[g + 1]; ++row)
+      if (accumulate)
+        for (int64_t i = 0; i < s.n; ++i)
+          y[row * s.n + i] = f32_to_bf16(bf16_to_f32(y[row * s.n + i]) + bf16_to_f32(from[i]));
+      else std::copy_n(from, s.n, y + row * s.n);
+  });
+}
+
 }  // namespace
 
-int64_t grouped_matmul_workspace_bytes(const GroupedMatmulSpec& spec, int threads) {
-  return table_bytes(spec) + threads * slot_floats() * static_cast<int64_t>(sizeof(float));
+int64_t grouped_matmul_workspace_bytes(const GroupedMatmulSpec& spec, bool gradient, int threads) {
+  int64_t bytes = threads * slot_floats() * static_cast<int64_t>(sizeof(float));
+  if (in_parts(spec)) {
+    if (gradient) bytes = std::max(bytes, matmul_workspace_bytes(gradient_spec(spec), threads));
+    for (const int64_t rows : part_rows(spec))
+      for (const bool accumulate : {false, true})
+        if (!gradient) bytes = std::max(bytes, matmul_workspace_bytes(part_spec(spec, rows, accumulate), threads));
+  }
+  return table_bytes(spec) + bytes;
 }
 
 void grouped_matmul(ThreadPool& pool, const GroupedMatmulSpec& s, const int32_t* offsets, const void* x,
                     const GroupMatrices& weights, const void* bias, bool accumulate, void* y, void* workspace) {
   check_offsets(s, offsets);
+  const bool parts = in_parts(s);
+  const auto rows_of = [&](int64_t g) { return int64_t{offsets[g + 1]} - offsets[g]; };
+  const auto is_part = [&](int64_t g) { return parts && rows_of(g) > kSkinnyRows; };
+  if (parts && bias != nullptr) {
+    add_biases(pool, s, offsets, static_cast<const uint16_t*>(bias), accumulate, static_cast<uint16_t*>(y));
+    accumulate = true;
+    bias = nullptr;
+  }
   auto* const first_block = static_cast<int64_t*>(workspace);  // row blocks before each group
   first_block[0] = 0;
   for (int64_t g = 0; g < s.groups; ++g)
-    first_block[g + 1] = first_block[g] + ceil_div(offsets[g + 1] - offsets[g], kTileRows);
+    first_block[g + 1] = first_block[g] + (is_part(g) ? 0 : ceil_div(rows_of(g), kTileRows));
   const int64_t blocks = first_block[s.groups], column_tiles = ceil_div(s.n, kTileColumns);
   const int64_t matrix_bytes = s.k * s.n * element_bytes(s.dtype);
   auto* const scratch = reinterpret_cast<float*>(static_cast<char*>(workspace) + table_bytes(s));
@@ -236,6 +305,12 @@ void grouped_matmul(ThreadPool& pool, const GroupedMatmulSpec& s, const int32_t*
                                             columns, static_cast<uint16_t*>(y) + at);
     }
   });
+  if (!parts) return;
+  for (int64_t g = 0; g < s.groups; ++g)
+    if (is_part(g))
+      Matmul(part_spec(s, part_for(s, rows_of(g)), accumulate))
+          .run_part(pool, rows_of(g), s.k, element_at(x, s.dtype, offsets[g] * s.k), weights.at(g, matrix_bytes),
+                    static_cast<char*>(y) + offsets[g] * s.n * element_bytes(s.dtype), scratch);
 }
 
 void grouped_matmul_weight_gradient(ThreadPool& pool, const GroupedMatmulSpec& s, const int32_t* offsets,
@@ -249,6 +324,14 @@ void grouped_matmul_weight_gradient(ThreadPool& pool, const GroupedMatmulSpec& s
   const int64_t row_tiles = ceil_div(m, kTileRows), column_tiles = ceil_div(n, kTileColumns);
   const int64_t matrix_bytes = m * n * static_cast<int64_t>(sizeof(float));
   auto* const scratch = reinterpret_cast<float*>(static_cast<char*>(workspace) + table_bytes(s));
+  if (in_parts(s)) {
+    const Matmul product(gradient_spec(s));
+    for (int64_t g = 0; g < s.groups; ++g)
+      if (std::byte* const target = accumulators.at(g, matrix_bytes); target != nullptr)
+        product.run_part(pool, m, offsets[g + 1] - offsets[g], element_at(left.data, s.dtype, offsets[g] * m),
+                         element_at(right.data, s.dtype, offsets[g] * n), target, scratch);
+    return;
+  }
   pool.parallel_for(s.groups * row_tiles * column_tiles, [&](int64_t index, int thread) {
     const int64_t g = index / (row_tiles * column_tiles), tile = index % (row_tiles * column_tiles);
     auto* const target = reinterpret_cast<float*>(accumulators.at(g, matrix_bytes));

@@ -1,7 +1,8 @@
 // Matmuls of rows that are sorted by group, each group with a matrix of its own: the experts of a mixture. How many
 // rows a group has is known only when it runs; the workspace depends on the shapes and the threads alone.
-// Operands are f32 or bf16, widened into packed f32 blocks; sums are f32 over k in blocks of 256. Tiles follow from the
-// offsets, never from the threads, and every sum has a fixed order: the same bits for any thread count.
+// bf16 goes through the tiles of matmul.h, group by group, where the CPU has AMX and a group more than a few rows; all
+// else is widened into packed f32 blocks. Sums are f32. Tiles follow from the offsets, never from the threads, and
+// every sum has a fixed order: the same bits for any thread count.
 #pragma once
 
 #include <cstddef>
@@ -30,7 +31,8 @@ struct GroupMatrices {
   }
 };
 
-int64_t grouped_matmul_workspace_bytes(const GroupedMatmulSpec& spec, int threads);
+// Of grouped_matmul and, with `gradient`, of grouped_matmul_weight_gradient. Makes the products that they need.
+int64_t grouped_matmul_workspace_bytes(const GroupedMatmulSpec& spec, bool gradient, int threads);
 
 // offsets (groups + 1): group g has the rows from offsets[g] to offsets[g + 1]; the last is `rows`. Otherwise an
 // internal Error. y (rows, n) = (accumulate: +=) x (rows, k) times the group's matrix, + bias[group] (groups, n).

@@ -12,8 +12,9 @@ namespace {
 MatmulSpec with_strides(MatmulSpec spec) {
   const auto known = [](DType d) { return d == DType::f32 || d == DType::bf16; };
   PLIMSOLL_CHECK(spec.m >= 0 && spec.n >= 0 && spec.k >= 0, "negative size");
-  PLIMSOLL_CHECK(spec.a == spec.b && known(spec.a) && known(spec.c) && known(spec.bias),
-                 "operands are both f32 or both bf16");
+  PLIMSOLL_CHECK((spec.a == spec.b || is_packed(spec.b)) && known(spec.a) && known(spec.c) && known(spec.bias),
+                 "operands are both f32 or both bf16, or b is packed");
+  PLIMSOLL_CHECK(!is_packed(spec.b) || spec.ldb == 0, "a packed matrix is dense");
   const auto fill = [](int64_t& stride, int64_t dense) {
     if (stride == 0) stride = dense;
     PLIMSOLL_CHECK(stride >= dense, "rows overlap");
@@ -97,6 +98,8 @@ void Matmul::run_tiles(ThreadPool& pool, int64_t m, const void* a, const void* b
   kernel_->run_part(pool, {a, b, nullptr, nullptr, static_cast<std::byte*>(workspace), consume, context}, m,
                     kernel_->spec.k);
 }
+
+bool Matmul::takes_parts() const { return kernel_->takes_parts(); }
 
 int64_t Matmul::column_tiles() const { return kernel_->column_tiles(); }
 

@@ -1,5 +1,8 @@
 // C (m,n) {=,+=} alpha · op(A) · op(B) [+ bias], row-major, f32 or bf16 operands, f32 accumulation.
 //
+// B may be packed (quant/packed_matrix.h): it is unpacked a panel or a tile at a time in the workspace, to A's type, so
+// the result is that of the unpacked matrix and no full copy of it exists.
+//
 // The work is cut into tiles by shape only; free threads take tiles, and each is a short single-threaded computation,
 // so a busy neighbour on one core delays one tile and no more, and the result is the same bits for any thread count.
 #pragma once
@@ -15,7 +18,7 @@ namespace plimsoll::cpu {
 
 struct MatmulSpec {
   int64_t m = 0, n = 0, k = 0;
-  DType a = DType::f32, b = DType::f32;  // the same: f32 or bf16
+  DType a = DType::f32, b = DType::f32;  // the same, f32 or bf16; or b packed
   DType c = DType::f32;                  // f32 or bf16
   bool transpose_a = false;              // A is stored (k,m), else (m,k)
   bool transpose_b = false;              // B is stored (n,k), else (k,n)
@@ -23,7 +26,7 @@ struct MatmulSpec {
   float alpha = 1;                       // scales the product, not the bias
   bool has_bias = false;                 // (n)
   DType bias = DType::f32;               // f32 or bf16
-  int64_t lda = 0, ldb = 0, ldc = 0;     // elements between stored rows; 0: dense
+  int64_t lda = 0, ldb = 0, ldc = 0;     // elements between stored rows; 0: dense, as a packed b is
   bool consumed = false;                 // for run_tiles: C is never stored; c is f32, no accumulate, alpha or bias
 
   bool operator==(const MatmulSpec&) const = default;
@@ -55,6 +58,9 @@ class Matmul {
   // Only the first m rows and the first k terms are wanted; the rest of the operands is there and zero. Rows of C from
   // m on hold nothing of use afterwards.
   void run_part(ThreadPool& pool, int64_t m, int64_t k, const void* a, const void* b, void* c, void* workspace) const;
+  // Whether run_part needs no zeros: it reads nothing of the operands beyond m rows and k terms, and leaves the rows of
+  // C from m on as they are.
+  bool takes_parts() const;
   // For a `consumed` spec: calls consume(tile) for parts that cover the first m rows of C once (and maybe rows after
   // them), from any thread, while they are in that thread's cache.
   template <typename Consume>

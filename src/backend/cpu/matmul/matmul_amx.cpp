@@ -38,6 +38,7 @@ constexpr int64_t kPanelBytes =
 constexpr int64_t kBlockDepth = 576;  // of k in one pass of the innermost loop: 32 rows of A are 36 KiB
 constexpr int64_t kSubColumns = 576;  // of B in one pass: 648 KiB
 constexpr int64_t kMaxTaskRows = 128;
+constexpr int64_t kPackedBlock = 256;       // packed matrices are cut at multiples of it: no type has larger blocks
 constexpr int64_t kBlockFloats = 1024;      // of C that the tile registers hold
 constexpr int64_t kGroupFloats = 32 * 128;  // of C finished together
 
@@ -278,8 +279,11 @@ struct AmxMatmul final : Matmul::Kernel {
     if (s.k > kMaxDepth)
       max_depth = std::clamp(kPanelBytes / 2 / s.n / kTileDepth * kTileDepth, kBlockDepth, max_depth);
     depth_step = std::min(round_up(s.k, kTileDepth), max_depth);
+    if (is_packed(s.b) && s.transpose_b && depth_step < s.k)
+      depth_step = std::max(kPackedBlock, depth_step / kPackedBlock * kPackedBlock);
     const int64_t max_columns = std::max<int64_t>(s.transpose_a ? 576 : 256, kPanelBytes / 2 / depth_step / 32 * 32);
     column_step = round_up(ceil_div(s.n, ceil_div(s.n, max_columns)), 2 * kTileRows);
+    if (is_packed(s.b) && !s.transpose_b && column_step < s.n) column_step = round_up(column_step, kPackedBlock);
     const bool whole_depth = s.k <= depth_step;
     panel_bytes = depth_step * column_step * 2;
     sum_bytes = !whole_depth && (s.c == DType::bf16 || s.consumed) ? round_up(s.m * column_step * 4, 64) : 0;
@@ -292,6 +296,8 @@ struct AmxMatmul final : Matmul::Kernel {
     task_columns = round_up(ceil_div(column_step, column_tasks), 64);
     tile_bytes = s.consumed ? rows * task_columns * 4 : 0;
     slot_bytes += tile_bytes;
+    if (is_packed(s.b))  // a strip of columns, or a row of tiles, unpacked
+      slot_bytes = std::max(slot_bytes, s.transpose_b ? kTileRows * depth_step * 2 : kTileDepth * column_step * 2);
   }
 
   // About 16 tasks where there are rows enough.
@@ -323,6 +329,7 @@ struct AmxMatmul final : Matmul::Kernel {
   };
 
   void pack_b(ThreadPool& pool, const MatmulOperands& operands, const Panel& panel) const {
+    if (is_packed(spec.b)) return pack_packed_b(pool, operands, panel);
     const auto* const b = static_cast<const uint16_t*>(operands.b);
     const int64_t strips = ceil_div(panel.columns, kTileRows);
     const int64_t each = std::max<int64_t>(1, 64 * 1024 / panel.strip_bytes());
@@ -338,6 +345,37 @@ struct AmxMatmul final : Matmul::Kernel {
           if (spec.transpose_b) pack_along_k<true>(b + column * spec.ldb + at, spec.ldb, width, depth, to);
           else pack_across_k<false>(b + at * spec.ldb + column, spec.ldb, width, depth, to);
         }
+    });
+  }
+
+  // Whole strips along the rows of the stored matrix, so that every block is unpacked once.
+  void pack_packed_b(ThreadPool& pool, const MatmulOperands& operands, const Panel& panel) const {
+    const PackedMatrix matrix = packed_b(spec, operands.b);
+    const int64_t strips = ceil_div(panel.columns, kTileRows);
+    const auto slot_of = [&](int thread) {
+      return reinterpret_cast<uint16_t*>(operands.workspace + panel_bytes + sum_bytes + slot_bytes * thread);
+    };
+    const auto tile_at = [&](int64_t strip, int64_t tile) {
+      return operands.workspace + strip * panel.strip_bytes() + tile * kTileBytes;
+    };
+    if (spec.transpose_b) {
+      pool.parallel_for(strips, [&](int64_t strip, int thread) {
+        uint16_t* const rows = slot_of(thread);
+        const int64_t width = std::min(kTileRows, panel.columns - strip * kTileRows);
+        unpack_tile(matrix, panel.column + strip * kTileRows, width, panel.from, panel.depth, rows, depth_step);
+        for (int64_t tile = 0; tile < panel.tiles(); ++tile)
+          pack_along_k<true>(rows + tile * kTileDepth, depth_step, width,
+                             std::min(kTileDepth, panel.depth - tile * kTileDepth), tile_at(strip, tile));
+      });
+      return;
+    }
+    pool.parallel_for(panel.tiles(), [&](int64_t tile, int thread) {
+      uint16_t* const rows = slot_of(thread);
+      const int64_t at = tile * kTileDepth, depth = std::min(kTileDepth, panel.depth - at);
+      unpack_tile(matrix, panel.from + at, depth, panel.column, panel.columns, rows, column_step);
+      for (int64_t strip = 0; strip < strips; ++strip)
+        pack_across_k<false>(rows + strip * kTileRows, column_step,
+                             std::min(kTileRows, panel.columns - strip * kTileRows), depth, tile_at(strip, tile));
     });
   }
 
@@ -359,6 +397,7 @@ struct AmxMatmul final : Matmul::Kernel {
                           panel.column / column_step * column_tasks + task / row_tasks});
     });
   }
+  bool takes_parts() const override { return true; }
   int64_t column_tiles() const override { return ceil_div(spec.n, column_step) * column_tasks; }
 
   // Rows [row, row_end) of C with one panel.

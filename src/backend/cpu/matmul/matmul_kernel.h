@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "backend/cpu/matmul/matmul.h"
+#include "quant/packed_matrix.h"
 
 namespace plimsoll::cpu {
 
@@ -27,6 +28,8 @@ struct Matmul::Kernel {
   virtual void run_part(ThreadPool& pool, const MatmulOperands& operands, int64_t /*m*/, int64_t /*k*/) const {
     run(pool, operands);
   }
+
+  virtual bool takes_parts() const { return false; }
 
   virtual int64_t column_tiles() const { return 1; }
 
@@ -51,6 +54,12 @@ void store_matmul_tile(const MatmulSpec& spec, const float* tile, int64_t stride
 // (rows, columns) with `stride` elements between rows → dense f32 (rows, columns).
 void widen_matmul_tile(const float* from, int64_t stride, int64_t rows, int64_t columns, float* to);
 void widen_matmul_tile(const uint16_t* from, int64_t stride, int64_t rows, int64_t columns, float* to);
+
+// B of a spec with a packed one.
+inline PackedMatrix packed_b(const MatmulSpec& spec, const void* b) {
+  return {spec.b, spec.transpose_b ? spec.n : spec.k, spec.transpose_b ? spec.k : spec.n,
+          static_cast<const std::byte*>(b)};
+}
 
 inline int64_t element_bytes(DType dtype) { return dtype == DType::f32 ? 4 : 2; }
 

@@ -177,8 +177,8 @@ struct OneDnnMatmul final : Matmul::Kernel {
   int64_t slot_bytes = 0;
 };
 
-// What oneDNN has no primitive for (bf16 on a CPU without its instructions, f32 to bf16): panels of A and B are widened
-// to f32 in the workspace, kDepth of k at a time, and C is rounded from an f32 tile.
+// What oneDNN has no primitive for (bf16 on a CPU without its instructions, f32 to bf16, packed B): panels of A and B
+// are widened to f32 in the workspace, kDepth of k at a time, and C is rounded from an f32 tile.
 struct WideningMatmul final : Matmul::Kernel {
   static constexpr int64_t kDepth = 512;
 
@@ -238,7 +238,11 @@ struct WideningMatmul final : Matmul::Kernel {
         };
         if (spec.transpose_a) widen(operands.a, from * spec.lda + row, spec.lda, depth, height, a);
         else widen(operands.a, row * spec.lda + from, spec.lda, height, depth, a);
-        if (spec.transpose_b) widen(operands.b, column * spec.ldb + from, spec.ldb, width, depth, b);
+        if (is_packed(spec.b)) {
+          const PackedMatrix matrix = packed_b(spec, operands.b);
+          if (spec.transpose_b) unpack_tile(matrix, column, width, from, depth, b, depth);
+          else unpack_tile(matrix, from, depth, column, width, b, width);
+        } else if (spec.transpose_b) widen(operands.b, column * spec.ldb + from, spec.ldb, width, depth, b);
         else widen(operands.b, from * spec.ldb + column, spec.ldb, depth, width, b);
         const auto& product = products[static_cast<size_t>(8 * rows.is_short(i) + 4 * columns.is_short(j) +
                                                            2 * depths.is_short(l) + (l == 0))];
@@ -273,6 +277,7 @@ struct EmptyMatmul final : Matmul::Kernel {
 std::shared_ptr<const Matmul::Kernel> make_onednn_matmul(const MatmulSpec& spec) {
   if (spec.m == 0 || spec.n == 0 || spec.k == 0) return std::make_shared<EmptyMatmul>(spec);
   return guarded([&]() -> std::shared_ptr<const Matmul::Kernel> {
+    if (is_packed(spec.b)) return std::make_shared<WideningMatmul>(spec);
     try {
       return std::make_shared<OneDnnMatmul>(spec);
     } catch (const dnnl::error& error) {

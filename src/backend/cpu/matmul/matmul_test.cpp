@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "backend/cpu/matmul/matmul_kernel.h"
 #include "support/golden.h"
 #include "support/numbers.h"
 
@@ -205,6 +206,46 @@ TEST(Matmul, LinearWithBiasAsTorch) {
   expect_close(run_f32({.m = 6, .n = 32, .k = 24}, dy, w, {}), g.f32("grad.x"), 5e-6);
   expect_close(run_f32({.m = 24, .n = 32, .k = 6, .transpose_a = true, .accumulate = true}, dy, x, {}),
                g.f32("grad.weight"), 5e-6);
+}
+
+// The same as with the matrix unpacked beforehand: to the bit in bf16 tiles, to rounding in f32.
+TEST(Matmul, APackedMatrixIsItsValues) {
+  for (const DType type : {DType::nf4, DType::int8, DType::fp8, DType::q4_1, DType::q8_0, DType::q4_k})
+    for (const DType compute : {DType::f32, DType::bf16})
+      for (const bool transpose_b : {true, false})
+        for (const auto& [m, n, k] : {std::array<int64_t, 3>{2, 96, 768}, {130, 256, 768}, {70, 1024, 2560}}) {
+          SCOPED_TRACE(testing::Message() << dtype_name(type) << ' ' << dtype_name(compute) << ' ' << transpose_b << ' '
+                                          << m << 'x' << n << 'x' << k);
+          const int64_t rows = transpose_b ? n : k, cols = transpose_b ? k : n;
+          if (!can_pack(type, {rows, cols})) continue;
+          const auto values = random_values(static_cast<size_t>(rows * cols), 2);
+          std::vector<std::byte> packed(static_cast<size_t>(packed_bytes(type, rows, cols)));
+          std::vector<std::byte> scratch(static_cast<size_t>(packer_scratch_bytes(type, rows, cols)));
+          MatrixPacker packer(type, rows, cols, packed.data(), scratch);
+          for (int64_t row = 0; row < rows; ++row)
+            packer.add_row(std::span(values).subspan(static_cast<size_t>(row * cols), static_cast<size_t>(cols)));
+          packer.finish();
+          std::vector<float> unpacked(values.size());
+          unpack_tile({type, rows, cols, packed.data()}, 0, rows, 0, cols, unpacked.data(), cols);
+          MatmulSpec spec{.m = m, .n = n, .k = k, .a = compute, .b = type, .transpose_b = transpose_b};
+          MatmulSpec plain = spec;
+          plain.b = compute;
+          const Typed a(compute, random_values(static_cast<size_t>(m * k), 1)), b(compute, unpacked);
+          const auto result = [&](const MatmulSpec& s, const void* matrix, int threads) {
+            ThreadPool pool(threads);
+            std::vector<uint8_t> workspace(static_cast<size_t>(matmul_workspace_bytes(s, threads)) + 64);
+            Typed c(DType::f32, std::vector<float>(static_cast<size_t>(m * n)));
+            Matmul(s).run(pool, a.data(), matrix, c.data(), nullptr,
+                          reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(workspace.data()) + 63) / 64 * 64));
+            return c;
+          };
+          const Typed with_packed = result(spec, packed.data(), 1), expected = result(plain, b.data(), 1);
+          const auto wanted = expected.values();
+          // Two rows of bf16 activations meet the values before these are rounded to bf16.
+          const double tolerance = m <= kMaxSkinnyRows && compute == DType::bf16 ? 5e-3 : 1e-5;
+          expect_close(with_packed.values(), std::vector<double>(wanted.begin(), wanted.end()), tolerance);
+          EXPECT_TRUE(with_packed == result(spec, packed.data(), 3)) << "threads change the bits";
+        }
 }
 
 }  // namespace

@@ -1,0 +1,76 @@
+// How three kinds of engines share a device between weights, cache and work.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+#include "arch/architecture.h"
+#include "base/bytes.h"
+#include "base/error.h"
+#include "engines/serving_memory.h"
+#include "engines/stack_memory.h"
+
+namespace plimsoll {
+namespace {
+
+struct Habits {
+  std::string_view engine;
+  double utilization;       // of the device that the engine takes
+  int64_t block_tokens;     // the cache is handed out in such pieces
+  int64_t batch_tokens;     // of one prefill step
+  int64_t logit_rows;       // rows of logits that exist at once
+  double activation_bytes;  // of a value in flight
+  double cache_growth;      // capacity over need
+};
+
+// vLLM's defaults (gpu_memory_utilization, block size, max_num_batched_tokens, max_num_seqs); llama.cpp's (n_ubatch;
+// the cache is made whole at the start); our own: f32, caches that double.
+constexpr std::array kHabits = {
+    Habits{"vllm", 0.9, 16, 8192, 256, 2, 1.0},
+    Habits{"llama.cpp", 1.0, 1, 512, 512, 4, 1.0},
+    Habits{"plimsoll", 1.0, 1, 512, 1, 4, 2.0},
+};
+
+}  // namespace
+
+ServingBytes serving_bytes(const ServingRun& run) {
+  const auto habits =
+      std::find_if(kHabits.begin(), kHabits.end(), [&](const Habits& h) { return h.engine == run.engine; });
+  if (habits == kHabits.end())
+    throw caller_error(run.engine, "has no serving profile", "one of vllm, llama.cpp, plimsoll");
+  if (run.tensor < 1 || run.device_bytes <= 0 || run.context_tokens < 1)
+    throw caller_error("serving", "lacks devices, their memory or a context", "give all three");
+  double products = 0, total = 0;
+  for (const ParameterSpec& spec : list_parameters(run.model)) {
+    const auto values = static_cast<double>(spec.shape.elements());
+    total += values;
+    if (spec.part == ParameterPart::attention || spec.part == ParameterPart::mlp) products += values;
+  }
+  const double bits = weight_bits(run.weights);
+  const auto ranks = static_cast<double>(run.tensor);
+  ServingBytes bytes;
+  bytes.weights = static_cast<int64_t>((products * bits + (total - products) * std::max(16.0, bits)) / 8 / ranks);
+  const ModelConfig& m = run.model;
+  const auto width = static_cast<double>(std::max(2 * m.intermediate_size, (m.heads + 2 * m.kv_heads) * m.head_dim));
+  // The widest moment of a layer: the residual, the norm's result, and what a product gives.
+  bytes.workspace = static_cast<int64_t>(static_cast<double>(habits->batch_tokens) * habits->activation_bytes *
+                                             (3 * static_cast<double>(m.hidden_size) + width / ranks) +
+                                         static_cast<double>(habits->logit_rows * m.vocab_size) * 4);
+  if (habits->engine != "plimsoll")
+    bytes.outside = static_cast<int64_t>(memory_constant("context_bytes") +
+                                         (run.tensor > 1 ? memory_constant("communicator_bytes") : 0));
+  bytes.kv_per_token = kv_bytes_per_token(m, run.kv_bytes, run.tensor);
+  const int64_t held = round_up(run.context_tokens, habits->block_tokens);
+  bytes.kv_per_user = static_cast<int64_t>(
+      habits->cache_growth * static_cast<double>(kv_bytes_of_sequence(m, held, run.kv_bytes, run.tensor)));
+  const auto all = static_cast<int64_t>(habits->utilization * static_cast<double>(run.device_bytes));
+  bytes.room = all - bytes.weights - bytes.workspace - bytes.outside;
+  if (bytes.room <= 0)
+    throw caller_error(run.engine, fmt::format("has no room beside {} of weights", format_bytes(bytes.weights)),
+                       "quantize the weights, or share the model between more devices");
+  bytes.most_users = bytes.room / std::max<int64_t>(1, bytes.kv_per_user);
+  return bytes;
+}
+
+}  // namespace plimsoll

@@ -1,0 +1,105 @@
+#include "engines/validation.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+
+namespace plimsoll {
+namespace {
+
+constexpr std::string_view kHeader =
+    "id,model,params_b,hardware,gpus,nodes,method,precision,optimizer,zero_stage_or_fsdp,tp,pp,cp_or_sp,ep,recompute,"
+    "micro_batch,global_batch,seq_len,lora_rank,lora_targets,framework,measured_mem_gib_per_gpu,"
+    "measured_tokens_per_s_per_gpu,measured_tflops_per_gpu,measured_mfu,measured_step_s,source,notes\n";
+
+MeasuredRow published(const std::string& row) {
+  const CsvTable table = parse_csv(std::string(kHeader) + row, "test");
+  return read_measured_rows(table, ".", "test").front();
+}
+
+TEST(MeasuredRows, AMegatronRow) {
+  const MeasuredRow row = published(
+      "a,GPT 181B "
+      "(tuning),181,A100,384,48,pretrain,bf16,Adam,ZeRO-1,8,12,,,full,2,2048,2048,,,Megatron-DeepSpeed,37,,,,"
+      "100,s,\"dp=4 h=14336 L=72 heads=64 vocab 250k; GB as printed (nvidia-smi style)\"\n");
+  EXPECT_EQ(row.reason, "");
+  EXPECT_EQ(row.run.model.hidden_size, 14336);
+  EXPECT_EQ(row.run.model.layers, 72);
+  EXPECT_EQ(row.run.model.heads, 64);
+  EXPECT_EQ(row.run.model.vocab_size, 250112);
+  EXPECT_EQ(row.run.layout.data, 4);
+  EXPECT_EQ(row.run.layout.zero_stage, 1);
+  EXPECT_EQ(row.run.recipe.grad_accum_steps, 256);
+  EXPECT_EQ(row.run.recipe.recompute, RecomputeKind::full);
+  EXPECT_EQ(row.measure, MemoryMeasure::device);
+  EXPECT_LT(row.gib, 1);  // GB
+  ASSERT_EQ(row.figures.size(), 2u);
+  EXPECT_EQ(row.figures[0].quantity, "memory_gib");
+  EXPECT_EQ(row.figures[1].quantity, "step_seconds");
+}
+
+TEST(MeasuredRows, AShortenedModelKeepsItsShareOfDenseLayers) {
+  const MeasuredRow row = published(
+      "a,DeepSeek-V3 (4 layers),,B200,8,1,pretrain,bf16,adam,distributed-optimizer (ZeRO-1),1,1,1,8,none,1,32,4096,,,"
+      "Megatron-LM,1,,,,,s,max_memory_allocated; dp 8\n");
+  EXPECT_EQ(row.run.model.layers, 4);
+  EXPECT_EQ(row.run.model.mixture.layers, (std::vector<bool>{false, true, true, true}));
+  EXPECT_EQ(row.measure, MemoryMeasure::allocated);
+}
+
+TEST(MeasuredRows, WhatIsNotStatedIsSaid) {
+  EXPECT_EQ(published("a,No Such Model,,x,1,1,full,bf16,,,,,,,none,1,1,10,,,torch,1,,,,,s,\n").reason,
+            "the shape of No Such Model isn't known");
+  EXPECT_EQ(published("a,Llama 3.1 8B,,x,1,1,full,bf16,,,,,,,none,1,1,,,,torch,1,,,,,s,\n").unknown_memory,
+            "the length of the sequences isn't stated");
+  EXPECT_EQ(published("a,Llama 3.1 8B,,x,1,1,full,bf16,,,,,,,none,,1,10,,,torch,1,,,,,s,\n").unknown_memory,
+            "the micro-batch isn't stated");
+}
+
+TEST(MeasuredRows, HostileNumbersAreReasonsNotCrashes) {
+  for (const std::string_view number : {"1e300", "-5", "nan", "999999999999999999999", "99999999999999"}) {
+    const std::string cell(number);
+    const MeasuredRow row =
+        published("a,Llama 3.1 8B,,x,1,1,full,bf16,,," + cell + "," + cell + "," + cell + "," + cell + ",none," + cell +
+                  "," + cell + "," + cell + "," + cell + ",,torch,1,,,,,s,h=" + cell + " L=" + cell + "\n");
+    const std::vector<ValidatedFigure> figures = validate_rows({row}, {});
+    ASSERT_EQ(figures.size(), 1u);
+  }
+}
+
+TEST(MeasuredRows, OtherTablesAreRefused) {
+  EXPECT_THROW(read_measured_rows(parse_csv("a,b\n1,2\n", "x.csv"), ".", "x.csv"), Error);
+}
+
+TEST(Validation, SummariesAndRows) {
+  std::vector<ValidatedFigure> figures(4);
+  for (size_t i = 0; i < 4; ++i) {
+    figures[i].id = "row-" + std::to_string(i);
+    figures[i].source = "somebody";
+    figures[i].quantity = "memory_gib";
+    figures[i].measured = 100;
+    figures[i].predicted = 100 + 10 * static_cast<double>(i);
+    figures[i].low = figures[i].predicted - 15;
+    figures[i].high = figures[i].predicted + 15;
+    figures[i].used = i < 3;
+  }
+  figures[3].reason = "too odd, \"really\"";
+  const std::vector<ErrorSummary> summaries = summarize(figures);
+  ASSERT_EQ(summaries.size(), 2u);
+  const ErrorSummary& all = summaries[0].source.empty() ? summaries[0] : summaries[1];
+  EXPECT_EQ(all.used, 3u);
+  EXPECT_EQ(all.left_out, 1u);
+  EXPECT_DOUBLE_EQ(all.median, 0.1);
+  EXPECT_DOUBLE_EQ(all.worst, 0.2);
+  EXPECT_EQ(all.worst_id, "row-2");
+  EXPECT_EQ(all.inside, 2u);
+  EXPECT_EQ(validation_csv(figures),
+            "id,quantity,measured,predicted,low,high,used,reason\n"
+            "row-0,memory_gib,100,100,85,115,yes,\n"
+            "row-1,memory_gib,100,110,95,125,yes,\n"
+            "row-2,memory_gib,100,120,105,135,yes,\n"
+            "row-3,memory_gib,100,,,,no,\"too odd, \"\"really\"\"\"\n");
+}
+
+}  // namespace
+}  // namespace plimsoll

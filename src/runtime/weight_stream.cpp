@@ -1,0 +1,195 @@
+#include "runtime/weight_stream.h"
+
+#include <fcntl.h>
+#include <liburing.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <unordered_map>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "memory/storage.h"
+
+namespace plimsoll {
+namespace {
+
+constexpr int64_t kPiece = int64_t{1} << 20;  // of one read: several are under way at once
+
+struct Place {
+  int64_t offset = 0, bytes = 0;  // bytes: a multiple of kDiskAlignment
+};
+
+struct Read {
+  int64_t offset = 0, bytes = 0;
+  std::byte* out = nullptr;
+};
+
+}  // namespace
+
+struct WeightStream::State {
+  std::string path;
+  std::unordered_map<std::string, Place> places;
+  int64_t file_bytes = 0, bytes_read = 0;
+  double seconds_waited = 0;
+  int write_fd = -1, read_fd = -1;
+  bool has_ring = false;
+  io_uring ring{};
+  std::unordered_map<const std::byte*, int64_t> pending;  // place → reads that have not ended
+  struct Slot {
+    Read read;
+    const std::byte* target = nullptr;
+  };
+  std::vector<Slot> slots;     // by number in the ring
+  std::vector<uint64_t> free;  // numbers
+
+  [[noreturn]] void fail(const char* what, int reason) const {
+    throw world_error(path, what, "check the disk that holds it, and its free space", reason);
+  }
+
+  void submit(const Read& read, const std::byte* target) {
+    while (free.empty()) reap();
+    const uint64_t number = free.back();
+    free.pop_back();
+    slots[number] = {read, target};
+    io_uring_sqe* entry = io_uring_get_sqe(&ring);
+    if (entry == nullptr) {
+      io_uring_submit(&ring);
+      entry = io_uring_get_sqe(&ring);
+    }
+    PLIMSOLL_CHECK(entry != nullptr, "the ring has room for every slot");
+    io_uring_prep_read(entry, read_fd, read.out, static_cast<unsigned>(read.bytes), static_cast<uint64_t>(read.offset));
+    io_uring_sqe_set_data64(entry, number);
+  }
+
+  // Waits for one read to end.
+  void reap() {
+    io_uring_submit(&ring);
+    io_uring_cqe* done = nullptr;
+    int status = 0;
+    do status = io_uring_wait_cqe(&ring, &done);
+    while (status == -EINTR);
+    if (status < 0) fail("cannot be read", -status);
+    const uint64_t number = io_uring_cqe_get_data64(done);
+    const int64_t got = done->res;
+    io_uring_cqe_seen(&ring, done);
+    const Slot slot = slots[number];
+    free.push_back(number);
+    if (got == -EINTR || got == -EAGAIN) return submit(slot.read, slot.target);
+    if (got < 0) fail("cannot be read", static_cast<int>(-got));
+    if (got == 0) fail("is shorter than it was written", 0);
+    bytes_read += got;
+    if (got < slot.read.bytes)
+      return submit({slot.read.offset + got, slot.read.bytes - got, slot.read.out + got}, slot.target);
+    --pending.at(slot.target);
+  }
+};
+
+int64_t stream_file_bytes(const std::vector<WeightStream::Tensor>& tensors) {
+  int64_t bytes = 0;
+  for (const WeightStream::Tensor& tensor : tensors) bytes += round_up(tensor.bytes, kDiskAlignment);
+  return bytes;
+}
+
+WeightStream::WeightStream(const std::string& path, const std::vector<Tensor>& tensors)
+    : state_(std::make_unique<State>()) {
+  State& s = *state_;
+  s.path = path;
+  for (const Tensor& tensor : tensors) {
+    const int64_t bytes = round_up(tensor.bytes, kDiskAlignment);
+    s.places[tensor.name] = {s.file_bytes, bytes};
+    s.file_bytes += bytes;
+  }
+  s.write_fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (s.write_fd < 0) s.fail("cannot be made", errno);
+  if (const int status = ::posix_fallocate(s.write_fd, 0, s.file_bytes); status != 0) {
+    ::unlink(path.c_str());
+    s.fail(("has no room for " + format_bytes(s.file_bytes) + " of streamed weights").c_str(), status);
+  }
+  s.read_fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT);
+  if (s.read_fd < 0) {
+    log_note(path + ": this file system has no direct reads; streamed weights go through the system's cache");
+    s.read_fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (s.read_fd < 0) s.fail("cannot be opened", errno);
+  }
+  s.has_ring = io_uring_queue_init(kMostReads, &s.ring, 0) == 0;
+  if (!s.has_ring) log_note("this system has no io_uring; streamed weights are read while nothing computes");
+  s.slots.resize(kMostReads);
+  for (uint64_t i = kMostReads; i-- > 0;) s.free.push_back(i);
+  // Open, it lives on without a name: whatever ends the run, nothing is left behind.
+  ::unlink(path.c_str());
+}
+
+WeightStream::~WeightStream() {
+  State& s = *state_;
+  if (s.has_ring) {
+    // Reads that are under way write into memory that the caller may free next.
+    try {
+      while (s.free.size() < s.slots.size()) s.reap();
+    } catch (const Error&) {
+    }
+    io_uring_queue_exit(&s.ring);
+  }
+  if (s.read_fd >= 0) ::close(s.read_fd);
+  if (s.write_fd >= 0) ::close(s.write_fd);
+}
+
+void WeightStream::write(const std::string& tensor, std::span<const std::byte> data) {
+  State& s = *state_;
+  const Place place = s.places.at(tensor);
+  PLIMSOLL_CHECK(round_up(static_cast<int64_t>(data.size()), kDiskAlignment) == place.bytes, "the tensor's bytes");
+  int64_t at = place.offset;
+  for (std::span<const std::byte> left = data; !left.empty();) {
+    const ssize_t done = ::pwrite(s.write_fd, left.data(), left.size(), at);
+    if (done < 0 && errno == EINTR) continue;
+    if (done <= 0) s.fail("cannot be written", errno);
+    at += done;
+    left = left.subspan(static_cast<size_t>(done));
+  }
+  // What was written must not stay in the system's cache: on disk it is needed, here it takes memory.
+  ::sync_file_range(s.write_fd, place.offset, place.bytes,
+                    SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+  ::posix_fadvise(s.write_fd, place.offset, place.bytes, POSIX_FADV_DONTNEED);
+}
+
+void WeightStream::prefetch(const std::string& tensor, std::byte* out) {
+  State& s = *state_;
+  const Place place = s.places.at(tensor);
+  PLIMSOLL_CHECK(reinterpret_cast<uintptr_t>(out) % kDiskAlignment == 0, "direct reads go to aligned memory");
+  if (!s.has_ring) {
+    for (int64_t done = 0; done < place.bytes;) {
+      const ssize_t got = ::pread(s.read_fd, out + done, static_cast<size_t>(place.bytes - done), place.offset + done);
+      if (got < 0 && errno == EINTR) continue;
+      if (got <= 0) s.fail("cannot be read", got < 0 ? errno : 0);
+      done += got;
+      s.bytes_read += got;
+    }
+    return;
+  }
+  int64_t& left = s.pending[out];
+  PLIMSOLL_CHECK(left == 0, "two reads into one place");
+  left = ceil_div(place.bytes, kPiece);
+  for (int64_t at = 0; at < place.bytes; at += kPiece)
+    s.submit({place.offset + at, std::min(kPiece, place.bytes - at), out + at}, out);
+  io_uring_submit(&s.ring);
+}
+
+void WeightStream::await(const std::byte* out) {
+  State& s = *state_;
+  if (!s.has_ring) return;
+  const auto start = std::chrono::steady_clock::now();
+  const auto found = s.pending.find(out);
+  PLIMSOLL_CHECK(found != s.pending.end(), "nothing is read there");
+  while (found->second > 0) s.reap();
+  s.seconds_waited += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+int64_t WeightStream::file_bytes() const { return state_->file_bytes; }
+int64_t WeightStream::bytes_read() const { return state_->bytes_read; }
+double WeightStream::seconds_waited() const { return state_->seconds_waited; }
+
+}  // namespace plimsoll
