@@ -11,7 +11,7 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/output.h"
-#include "cli/plan_text.h"
+#include "cli/planning/plan_text.h"
 #include "cli/progress.h"
 #include "cli/recipe_options.h"
 #include "train/trainer.h"

@@ -57,8 +57,8 @@ struct TrainProgram {
   std::vector<TrainedParameter> trained;  // parameters or adapter matrices, in graph order
   std::vector<LoraModule> lora;           // empty with Method::full
   std::vector<float> inv_freq;
-  std::vector<WeightOnDisk> streamed;        // in the order in which they are first read
-  double step_flops = 0;  // of one micro-batch, without recomputation (for MFU)
+  std::vector<WeightOnDisk> streamed;  // in the order in which they are first read
+  double step_flops = 0;               // of one micro-batch, without recomputation (for MFU)
 };
 
 // The step before recomputation is chosen: forward, adapters, backward. Everything that does not depend on

@@ -69,7 +69,7 @@ struct Recipe {
   // memory
   std::optional<int64_t> memory_bytes;  // the line; empty: no line
   RecomputeMode recompute = RecomputeMode::automatic;
-  int64_t recompute_layers = 0;          // with RecomputeMode::layers
+  int64_t recompute_layers = 0;  // with RecomputeMode::layers
   StreamMode stream = StreamMode::automatic;
   std::optional<int64_t> ce_chunk_rows;  // empty: auto
 

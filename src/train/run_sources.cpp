@@ -132,6 +132,10 @@ int64_t reading_bytes(const RunSources& sources, const DataExtent& data) {
   return runtime_overhead_bytes(sources, data) + kPerRowByte * data.longest_row_bytes + data.unpacking_bytes;
 }
 
+int64_t reading_bytes(const ModelConfig& config, int threads, const DataExtent& data) {
+  return runtime_overhead_bytes(config, threads, data) + kPerRowByte * data.longest_row_bytes + data.unpacking_bytes;
+}
+
 void check_weights(const ModelFiles& model, const std::vector<ParameterSpec>& parameters) {
   for (const ParameterSpec& spec : parameters) find_weight(model.tensors, spec.name, spec.shape);
 }

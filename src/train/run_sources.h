@@ -32,6 +32,7 @@ int64_t runtime_overhead_bytes(const ModelConfig& config, int threads, const Dat
 
 // What the process needs to unpack, parse and tokenize the longest row, with nothing else in it yet.
 int64_t reading_bytes(const RunSources& sources, const DataExtent& data);
+int64_t reading_bytes(const ModelConfig& config, int threads, const DataExtent& data);  // without adapters
 
 // A caller Error unless every parameter of the model is in its files with the shape that the configuration gives. Runs
 // before the arena is there, so that wrong files cost no time.

@@ -1,4 +1,4 @@
-#include "cli/compare_report.h"
+#include "cli/planning/compare_report.h"
 
 #include <gtest/gtest.h>
 

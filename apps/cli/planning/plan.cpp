@@ -7,7 +7,7 @@
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "cli/plan_engine.h"
-#include "cli/plan_text.h"
+#include "cli/planning/plan_text.h"
 #include "cli/recipe_options.h"
 #include "formats/output_file.h"
 #include "train/trainer.h"
