@@ -101,6 +101,11 @@ constexpr std::pair<std::string_view, std::string_view> kOtherNames[] = {
     {"model-name-or-path", "model"},
     {"n-predict", "max-tokens"},
     {"lora", "adapter"},
+    {"loraplus-lr-ratio", "lora-plus-ratio"},
+    {"use-dora", "method"},
+    {"optim", "optimizer"},
+    {"fp16", "precision"},
+    {"bf16", "precision"},
 };
 
 Error unknown_argument(const Command& command, const std::string& given, const std::vector<std::string_view>& globals) {

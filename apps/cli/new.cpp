@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "cli/commands.h"
-#include "cli/inspect_report.h"
+#include "cli/inspect/inspect_report.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "config/model_catalog.h"

@@ -28,6 +28,8 @@ std::string progress_text(const TrainProgress& progress, const Terminal& termina
   } else if (progress.resident_bytes > 0) {
     parts.push_back(mib(progress.resident_bytes) + " MiB");
   }
+  if (progress.loss_scale && progress.skipped_steps > 0)
+    parts.push_back(fmt::format("skipped {}, loss × {}", progress.skipped_steps, *progress.loss_scale));
   parts.push_back("eta " + format_duration(progress.seconds_left));
   std::string text;
   for (const std::string& part : parts) {

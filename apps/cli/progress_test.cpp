@@ -19,6 +19,15 @@ TrainProgress example() {
           .seconds_left = 190};
 }
 
+TEST(Progress, CountsSkippedSteps) {
+  TrainProgress progress = example();
+  progress.loss_scale = 32768;
+  EXPECT_EQ(progress_text(progress, Terminal{.width = 200}).find("skipped"), std::string::npos);
+  progress.skipped_steps = 3;
+  EXPECT_NE(progress_text(progress, Terminal{.width = 200}).find("  skipped 3, loss × 32768  eta 3:10"),
+            std::string::npos);
+}
+
 TEST(Progress, ShowsUseAgainstTheLine) {
   EXPECT_EQ(progress_text(example(), Terminal{}),
             "step 12/120  loss 2.310  1,850 tok/s  [█████████░░] 812 of 1,024 MiB  eta 3:10");

@@ -11,7 +11,7 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/output.h"
-#include "cli/planning/plan_text.h"
+#include "cli/plan_text.h"
 #include "cli/progress.h"
 #include "cli/recipe_options.h"
 #include "train/trainer.h"
@@ -51,6 +51,7 @@ Json report_json(const TrainReport& report) {
   json["steps"] = report.steps;
   json["final_loss"] = report.final_loss;
   json["eval_loss"] = report.eval_loss ? Json(*report.eval_loss) : Json();
+  if (report.skipped_steps) json["skipped_steps"] = *report.skipped_steps;
   json["tokens_per_second"] = report.tokens_per_second;
   json["arena_bytes"] = report.arena_bytes;
   json["planned_total_bytes"] = report.planned_total_bytes;
@@ -62,6 +63,7 @@ Json report_json(const TrainReport& report) {
 std::string report_text(const TrainReport& report) {
   std::string text = fmt::format("{} steps, loss {:.4f}", format_thousands(report.steps), report.final_loss);
   if (report.eval_loss) text += fmt::format(", evaluation loss {:.4f}", *report.eval_loss);
+  if (report.skipped_steps) text += fmt::format(", {} skipped for overflow", *report.skipped_steps);
   return text + fmt::format("\n{} tokens/s, {} used of {} planned\n{}\n",
                             format_thousands(std::llround(report.tokens_per_second)),
                             format_bytes(report.peak_resident_bytes), format_bytes(report.planned_total_bytes),

@@ -139,6 +139,9 @@ void save_checkpoint(const std::string& out, const CheckpointProgress& progress,
                                          {"train_seconds", progress.train_seconds},
                                          {"data_rows", progress.data_rows},
                                          {"data_tokens", progress.data_tokens},
+                                         {"loss_scale", progress.loss_scale.scale},
+                                         {"loss_scale_good_steps", progress.loss_scale.good_steps},
+                                         {"skipped_steps", progress.loss_scale.skipped_steps},
                                          {"state_xxh3", checksum}};
     write_file_atomically(progress_path(partial), json.dump(2) + "\n");
   } catch (...) {
@@ -181,9 +184,17 @@ std::optional<CheckpointProgress> find_checkpoint(const std::string& out) {
   progress.ce_chunk_rows = whole("ce_chunk_rows", 1, INT32_MAX);
   progress.data_rows = whole("data_rows", 0, INT64_MAX);
   progress.data_tokens = whole("data_tokens", 0, INT64_MAX);
-  if (!json.contains("train_seconds") || !json["train_seconds"].is_number())
-    throw caller_error(path, "has no number 'train_seconds'", kWayOut);
-  json["train_seconds"].get_to(progress.train_seconds);
+  const auto number = [&](const char* key) {
+    if (!json.contains(key) || !json[key].is_number())
+      throw caller_error(path, fmt::format("has no number '{}'", key), kWayOut);
+    return json[key].get<double>();
+  };
+  progress.train_seconds = number("train_seconds");
+  progress.loss_scale.scale = number("loss_scale");
+  if (!(progress.loss_scale.scale > 0 && progress.loss_scale.scale <= 1e300))
+    throw caller_error(path, fmt::format("'loss_scale' is {}", progress.loss_scale.scale), kWayOut);
+  progress.loss_scale.good_steps = whole("loss_scale_good_steps", 0, INT64_MAX);
+  progress.loss_scale.skipped_steps = whole("skipped_steps", 0, progress.step);
   if (!json.contains("state_xxh3") || !json["state_xxh3"].is_string())
     throw caller_error(path, "has no text 'state_xxh3'", kWayOut);
   json["state_xxh3"].get_to(progress.state_checksum);

@@ -11,12 +11,20 @@
 
 namespace plimsoll {
 
+// Dynamic scaling of the loss in fp16 (train/loss_scale.h).
+struct LossScaleState {
+  double scale = 1;
+  int64_t good_steps = 0;     // without overflow since the scale last changed
+  int64_t skipped_steps = 0;  // of the run
+};
+
 // What a resumed run must agree on to end with the same bytes.
 struct CheckpointProgress {
   int64_t step = 0;  // optimizer steps done
   int64_t micro_batch = 0, recompute_layers = 0, ce_chunk_rows = 0;
   double train_seconds = 0;
   int64_t data_rows = 0, data_tokens = 0;  // of the training data, as tokenized
+  LossScaleState loss_scale = {};          // fp16
   std::string state_checksum = {};         // XXH3 of the saved tensors, 16 hex digits; filled by find_checkpoint
 };
 

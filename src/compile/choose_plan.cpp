@@ -25,6 +25,7 @@ constexpr int64_t kDefaultGlobalBatch = 4;  // rows a step when neither batch is
 std::vector<int64_t> micro_batches(const Recipe& recipe) {
   if (recipe.micro_batch) return {*recipe.micro_batch};
   const int64_t global = rows_per_step(recipe);
+  if (recipe.optimizer_in_backward) return {global};  // a gradient must be complete after one micro-batch
   std::vector<int64_t> divisors;
   for (int64_t rows = std::min(global, kLargestMicroBatch); rows >= 1; --rows)
     if (global % rows == 0) divisors.push_back(rows);
@@ -105,10 +106,12 @@ class Candidates {
       seconds += op_seconds(step, step.ops[i], choices);
     }
     const auto micro_steps = static_cast<double>(std::max<int64_t>(1, rows_per_step(recipe_) / choices.micro_batch));
+    const bool twice = base(choices.micro_batch).fused && base(choices.micro_batch).fused->two_passes;
+    const double steps = micro_steps * (twice ? 2 : 1);
     // Reading and computing go on at once.
     const double read = static_cast<double>(streamed) / target_.disk_bytes_per_second;
-    return {find_live_peak(buffers).bytes, std::max(seconds, read) * micro_steps, seconds * micro_steps,
-            streamed * static_cast<int64_t>(micro_steps)};
+    return {find_live_peak(buffers).bytes, std::max(seconds, read) * steps, seconds * steps,
+            streamed * static_cast<int64_t>(steps)};
   }
 
   // A roofline per op; every chunk of the loss reads the head again.
@@ -206,7 +209,7 @@ class Chooser {
 
   // The most layers that may stream.
   int64_t most_streamed() const {
-    return recipe_.stream == StreamMode::off || recipe_.method == Method::full ? 0 : candidates_.layers();
+    return recipe_.stream == StreamMode::off || !trains_adapter(recipe_.method) ? 0 : candidates_.layers();
   }
 
   TrainPlan smallest() {
@@ -317,12 +320,17 @@ std::vector<Change> possible_changes(const ModelConfig& config, const Recipe& re
     add(fmt::format("--seq-len {}", length), [length](Recipe& r) { r.seq_len = length; });
   if (recipe.precision == DType::f32) add("--precision bf16", [](Recipe& r) { r.precision = DType::bf16; });
   if (recipe.method == Method::lora) add("--method qlora", [](Recipe& r) { r.method = Method::qlora; });
-  if (recipe.method != Method::full && recipe.rank > 4 && recipe.adapter.empty())
+  if (trains_adapter(recipe.method) && recipe.rank > 4 && recipe.adapter.empty())
     add(fmt::format("--rank {}", recipe.rank / 2), [](Recipe& r) { r.rank /= 2; });
-  if (recipe.method != Method::full && recipe.adapter.empty() && recipe.targets == "all-linear")
+  if (trains_adapter(recipe.method) && recipe.adapter.empty() && recipe.targets == "all-linear")
     if (const std::string targets = few_targets(config); !targets.empty())
       add("--targets " + targets, [targets](Recipe& r) { r.targets = targets; });
-  if (recipe.method == Method::full) {
+  if (!trains_adapter(recipe.method)) {
+    const bool one_micro_batch = !recipe.micro_batch || *recipe.micro_batch == rows_per_step(recipe);
+    if (!recipe.optimizer_in_backward && one_micro_batch)
+      add("--optimizer-in-backward on", [](Recipe& r) { r.optimizer_in_backward = true; });
+    if (recipe.optimizer == OptimizerKind::adamw && recipe.optimizer_state == DType::f32)
+      add("--optimizer adamw8bit", [](Recipe& r) { r.optimizer = OptimizerKind::adamw8bit; });
     add("--optimizer sgd", [](Recipe& r) { r.optimizer = OptimizerKind::sgd; });
     add("--method lora", [](Recipe& r) { r.method = Method::lora; });
     add("--method qlora", [](Recipe& r) { r.method = Method::qlora; });

@@ -194,6 +194,8 @@ TEST(ChoosePlan, SuggestionsWork) {
   check("--micro-batch auto --global-batch 4", [](Recipe& r) { r.micro_batch.reset(); });
   check("--seq-len 128", [](Recipe& r) { r.seq_len = 128; });
   check("--precision bf16", [](Recipe& r) { r.precision = DType::bf16; });
+  check("--optimizer-in-backward on", [](Recipe& r) { r.optimizer_in_backward = true; });
+  check("--optimizer adamw8bit", [](Recipe& r) { r.optimizer = OptimizerKind::adamw8bit; });
   check("--optimizer sgd", [](Recipe& r) { r.optimizer = OptimizerKind::sgd; });
   check("--method lora", [](Recipe& r) { r.method = Method::lora; });
 }

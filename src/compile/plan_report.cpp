@@ -52,7 +52,7 @@ std::string plan_report_json(const PlanReport& report) {
                      {"seq_len", report.seq_len},
                      {"router_aux_loss", report.router_aux_loss},
                      {"why", report.why},
-                     {"precision", report.precision == DType::f32 ? "fp32" : "bf16"}};
+                     {"precision", precision_name(report.precision)}};
   if (report.streamed_layers > 0) {
     const auto bytes = static_cast<double>(report.streamed_bytes_per_step);
     json["choices"]["streamed_layers"] = report.streamed_layers;
@@ -82,6 +82,10 @@ std::string plan_buffers_csv(const PlanReport& report) {
         fmt::format("{},{},{},{},{},{},{},{}\n", csv_cell(row.name), csv_cell(row.category), csv_cell(row.memory_space),
                     row.size_bytes, row.offset, row.first, row.last, csv_cell(row.phase));
   return csv;
+}
+
+const char* precision_name(DType precision) {
+  return precision == DType::f32 ? "fp32" : precision == DType::bf16 ? "bf16" : "fp16";
 }
 
 }  // namespace plimsoll

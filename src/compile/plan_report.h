@@ -13,6 +13,8 @@
 
 namespace plimsoll {
 
+const char* precision_name(DType precision);  // as --precision has it: "fp32", "bf16", "fp16"
+
 inline constexpr std::array<std::string_view, 8> kPlanCategories = {"parameters", "adapters",        "master_weights",
                                                                     "gradients",  "optimizer_state", "activations",
                                                                     "workspace",  "io_staging"};

@@ -162,6 +162,7 @@ Category category_of(ValueKind kind) {
     case ValueKind::master_weights:
       return Category::master_weights;
     case ValueKind::gradient:
+    case ValueKind::step_gradient:
       return Category::gradients;
     case ValueKind::optimizer_state:
       return Category::optimizer_state;

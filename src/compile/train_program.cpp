@@ -9,11 +9,13 @@
 #include "ops/op_def.h"
 #include "passes/autodiff.h"
 #include "passes/first_write.h"
+#include "passes/fuse_update.h"
 #include "passes/quantize.h"
 #include "passes/recompute.h"
 #include "passes/rewrite.h"
 #include "passes/share_product.h"
 #include "passes/stream.h"
+#include "passes/widen_half.h"
 
 namespace plimsoll {
 namespace {
@@ -36,14 +38,17 @@ class PassWatch {
 };
 
 std::vector<LoraModule> choose_modules(const Graph& graph, const Recipe& recipe, const TrainSources& sources) {
-  if (recipe.method == Method::full) return {};
+  if (!trains_adapter(recipe.method)) return {};
   if (!sources.adapter_modules.empty()) return sources.adapter_modules;
-  return select_lora_modules(graph, recipe.targets, recipe.rank, lora_scale(recipe.alpha, recipe.rank, recipe.rslora));
+  std::vector<LoraModule> modules =
+      select_lora_modules(graph, recipe.targets, recipe.rank, lora_scale(recipe.alpha, recipe.rank, recipe.rslora));
+  for (LoraModule& module : modules) module.dora = recipe.method == Method::dora;
+  return modules;
 }
 
 // The persistent values that training changes, in graph order.
 std::vector<ValueId> trained_values(const Graph& graph, Method method) {
-  const ValueKind kind = method == Method::full ? ValueKind::parameter : ValueKind::adapter;
+  const ValueKind kind = trains_adapter(method) ? ValueKind::adapter : ValueKind::parameter;
   std::vector<ValueId> trained;
   for (size_t i = 0; i < graph.values.size(); ++i)
     if (graph.values[i].kind == kind && graph.values[i].trainable) trained.push_back(static_cast<ValueId>(i));
@@ -70,8 +75,22 @@ void add_clear(Graph& graph, Value value) {
   add_op(graph, {OpKind::fill_zero, {id}, {}, "clear." + name, OpRole::transfer});
 }
 
-void add_cast(Graph& graph, ValueId source, ValueId target) {
-  add_op(graph, {OpKind::cast, {source, target}, {}, "cast." + graph.value(target).name, OpRole::transfer});
+// DoRA's magnitudes begin as the norms of the weights that the adapter gives: for a new one those of the base.
+void add_magnitude(Graph& graph, const LoraModule& module) {
+  const auto named = [&](const std::string& name) {
+    const ValueId id = graph.find(name);
+    PLIMSOLL_CHECK(id != kNoValue, name + " is loaded before");
+    return id;
+  };
+  const ValueId norm =
+      add_op(graph, {OpKind::dora_norm,
+                     {named(module.path + ".weight"), named(lora_a_name(module.path)), named(lora_b_name(module.path))},
+                     DoraNormAttrs{module.scale, !module.in_out},
+                     "norm." + module.path,
+                     OpRole::transfer})[0];
+  const ValueId magnitude =
+      add_value(graph, {dora_magnitude_name(module.path), DType::f32, graph.value(norm).shape, ValueKind::adapter});
+  add_op(graph, {OpKind::cast, {norm, magnitude}, {}, "init." + graph.value(magnitude).name, OpRole::transfer});
 }
 
 }  // namespace
@@ -120,8 +139,11 @@ Graph build_load(const TrainProgram& program, const Graph& forward, const Recipe
   uint64_t stream = 0;
   for (const TrainedParameter& parameter : program.trained) {
     const ValueId master = add_value(graph, master_value(parameter));
-    const bool fresh_adapter = recipe.method != Method::full && sources.adapter_modules.empty();
-    if (fresh_adapter) {
+    const bool fresh_adapter = trains_adapter(recipe.method) && sources.adapter_modules.empty();
+    const bool is_magnitude = fresh_adapter && parameter.name.ends_with(".lora_magnitude_vector");
+    if (is_magnitude) {
+      // Made below, when all that it is made of is there.
+    } else if (fresh_adapter) {
       const bool is_a = parameter.name.ends_with(".lora_A.weight");
       add_op(graph, {OpKind::init_tensor,
                      {master},
@@ -131,11 +153,15 @@ Graph build_load(const TrainProgram& program, const Graph& forward, const Recipe
     } else {
       add_transfer(graph, OpKind::load_tensor, master, sources.load_staging_bytes);
     }
-    if (parameter.compute != DType::f32) add_cast(graph, master, add_value(graph, compute_value(parameter)));
+    add_compute_copy(graph, parameter, master, OpRole::transfer);
     for (Value& state : optimizer_state_values(parameter, optimizer_attrs(recipe))) add_clear(graph, std::move(state));
-    if (parameter.clear_gradient)
+    if (parameter.clear_gradient && !recipe.optimizer_in_backward)
       add_clear(graph, {gradient_name(parameter.name), DType::f32, parameter.shape, ValueKind::gradient});
   }
+  if (sources.adapter_modules.empty())
+    for (const LoraModule& module : program.lora)
+      if (module.dora) add_magnitude(graph, module);
+  widen_half(graph);
   return graph;
 }
 
@@ -149,23 +175,44 @@ Graph build_checkpoint(const TrainProgram& program, const Recipe& recipe, bool r
     add_transfer(graph, kind, master, 0);
     for (Value& state : optimizer_state_values(parameter, optimizer_attrs(recipe)))
       add_transfer(graph, kind, add_value(graph, std::move(state)), 0);
-    if (resume && parameter.compute != DType::f32) add_cast(graph, master, add_value(graph, compute_value(parameter)));
+    if (resume) add_compute_copy(graph, parameter, master, OpRole::transfer);
   }
   return graph;
 }
 
-// The result: adapters as they are (f32), a full model narrowed through a staging buffer.
+// The result: adapters as they are (f32), a full model narrowed through a staging buffer; what was trained under
+// quantization as the step computed with it.
 Graph build_export(const TrainProgram& program, const Recipe& recipe, const TrainSources& sources) {
   Graph graph;
   graph.phase = phase_names::kExport;
-  const int64_t staging = recipe.method == Method::full ? sources.load_staging_bytes : 0;
+  const bool model = !trains_adapter(recipe.method);
+  const int64_t staging = model ? sources.load_staging_bytes : 0;
   for (const TrainedParameter& parameter : program.trained)
-    add_transfer(graph, OpKind::save_tensor, add_value(graph, master_value(parameter)), staging);
+    add_transfer(graph, OpKind::save_tensor,
+                 add_value(graph, parameter.fake_quant.bits > 0 ? compute_value(parameter) : master_value(parameter)),
+                 staging);
   for (const ParameterSpec& spec : program.parameters)
-    if (recipe.method == Method::full && spec.part == ParameterPart::buffer)
+    if (model && spec.part == ParameterPart::buffer)
       add_transfer(graph, OpKind::save_tensor,
                    add_value(graph, {spec.name, DType::f32, spec.shape, ValueKind::parameter}), staging);
   return graph;
+}
+
+// What the recipe says of each trained parameter, beside the optimizer's own settings.
+void set_training(std::vector<TrainedParameter>& trained, const Graph& graph, const Recipe& recipe) {
+  std::unordered_map<std::string, bool> quantized;  // weights → stored (out, in)
+  if (recipe.method == Method::qat)
+    for (const LoraModule& module : select_lora_modules(graph, recipe.targets, 1, 1.0F))
+      quantized[module.path + ".weight"] = !module.in_out;
+  for (TrainedParameter& parameter : trained) {
+    parameter.keep_master = recipe.master_weights;
+    if (parameter.kind == ValueKind::adapter && !parameter.name.ends_with(".lora_A.weight"))
+      parameter.lr_scale = recipe.lora_plus_ratio;
+    if (const auto found = quantized.find(parameter.name); found != quantized.end()) {
+      const bool int8 = recipe.qat_type == QatType::int8;
+      parameter.fake_quant = {int8 ? 8 : 4, int8 ? 0 : recipe.qat_group, found->second};
+    }
+  }
 }
 
 }  // namespace
@@ -192,7 +239,15 @@ OptimizerAttrs optimizer_attrs(const Recipe& recipe) {
     case OptimizerKind::sgd:
       attrs.rule = UpdateRule::sgd;
       break;
+    case OptimizerKind::adamw8bit:
+      attrs.rule = UpdateRule::adamw8bit;
+      break;
+    case OptimizerKind::adafactor:
+      attrs.rule = UpdateRule::adafactor;
+      break;
   }
+  attrs.state = recipe.optimizer_state;
+  attrs.scale_parameter = recipe.scale_parameter;
   attrs.beta1 = recipe.beta1;
   attrs.beta2 = recipe.beta2;
   attrs.eps = recipe.eps;
@@ -233,6 +288,9 @@ StepBase build_step_base(const ModelConfig& config, const Recipe& recipe, const 
   if (!base.lora.empty()) apply_lora(base.step, base.lora);
   watch.passed("lora", base.step);
   base.forward = base.step;
+  // Of training alone, so behind the copy that evaluates.
+  add_lora_dropout(base.step, recipe.lora_dropout);
+  watch.passed("lora_dropout", base.step);
 
   // Only what is trained gets gradients; the rest of the backward pass is never built.
   const std::vector<ValueId> trained = trained_values(base.step, recipe.method);
@@ -240,6 +298,9 @@ StepBase build_step_base(const ModelConfig& config, const Recipe& recipe, const 
     const Value& value = base.step.value(id);
     base.trained.push_back({value.name, value.shape, value.dtype, value.kind});
   }
+  set_training(base.trained, base.step, recipe);
+  if (recipe.optimizer_in_backward)
+    base.fused = {optimizer_attrs(recipe), recipe.grad_clip, recipe.grad_clip > 0 || recipe.precision == DType::f16};
   autodiff(base.step, trained);
   watch.passed("autodiff", base.step);
   const std::unordered_set<std::string> started = mark_first_writes(base.step);
@@ -249,7 +310,7 @@ StepBase build_step_base(const ModelConfig& config, const Recipe& recipe, const 
   return base;
 }
 
-Graph build_step(const StepBase& base, const TrainChoices& choices, const PassObserver& observer) {
+Graph build_step(const StepBase& base, const TrainChoices& choices, const PassObserver& observer, bool norm_pass) {
   PassWatch watch(observer);
   Graph step = base.step;
   // After autodiff, because it needs to know which forward values the backward pass reads.
@@ -260,9 +321,21 @@ Graph build_step(const StepBase& base, const TrainChoices& choices, const PassOb
   // It takes the place of products that recompute made.
   share_products(step);
   watch.passed("share_product", step);
-  // Last: it follows the order of the ops.
+  // Behind all that reads weights: a parameter changes when nothing wants its old value any more.
+  if (base.fused) {
+    const GradientUse use = norm_pass                ? GradientUse::measure
+                            : base.fused->two_passes ? GradientUse::update_by_norm
+                                                     : GradientUse::update;
+    fuse_update(step, base.trained, base.fused->attrs, base.fused->clip_norm, use);
+    watch.passed("fuse_update", step);
+  }
+  if (norm_pass) step.phase = phase_names::kGradientNorm;
+  // It follows the order of the ops.
   stream_weights(step, choices.streamed_layers);
   watch.passed("stream", step);
+  // Last: it adds copies for single ops, of streamed weights too.
+  widen_half(step);
+  watch.passed("widen_half", step);
   return step;
 }
 
@@ -279,8 +352,12 @@ TrainProgram build_train_program(const StepBase& base, const Recipe& recipe, con
   program.step_flops = total_flops(step, false);
 
   program.phases.push_back(build_load(program, base.forward, recipe, sources));
+  if (base.fused && base.fused->two_passes) {
+    Graph norm_pass = build_step(base, choices, {}, true);
+    program.phases.push_back(std::move(norm_pass));
+  }
   program.phases.push_back(std::move(step));
-  program.phases.push_back(build_update(program.trained, optimizer_attrs(recipe), recipe.grad_clip));
+  if (!base.fused) program.phases.push_back(build_update(program.trained, optimizer_attrs(recipe), recipe.grad_clip));
   if (!recipe.eval_data.empty()) {
     program.phases.push_back(base.forward);
     program.phases.back().phase = phase_names::kEvaluate;
@@ -288,6 +365,7 @@ TrainProgram build_train_program(const StepBase& base, const Recipe& recipe, con
     remove_dead_ops(program.phases.back());
     set_chunk_rows(program.phases.back(), choices.ce_chunk_rows);
     stream_weights(program.phases.back(), choices.streamed_layers);
+    widen_half(program.phases.back());
   }
   program.phases.push_back(build_checkpoint(program, recipe, false));
   program.phases.push_back(build_checkpoint(program, recipe, true));

@@ -31,7 +31,9 @@ struct TrainChoices {
 namespace phase_names {
 inline constexpr const char* kLoad = "load";
 inline constexpr const char* kTrainStep = "train step";  // one micro-batch: forward and backward
-inline constexpr const char* kUpdate = "update";
+inline constexpr const char* kUpdate = "update";         // not where the optimizer runs in the backward pass
+// The first of two passes over a step's batch, where updates in the backward pass must know all gradients before.
+inline constexpr const char* kGradientNorm = "gradient norm";
 inline constexpr const char* kEvaluate = "evaluate";
 inline constexpr const char* kSave = "save";      // checkpoint: trained weights and optimizer state
 inline constexpr const char* kResume = "resume";  // and back
@@ -61,10 +63,18 @@ struct TrainProgram {
   double step_flops = 0;               // of one micro-batch, without recomputation (for MFU)
 };
 
+// The optimizer in the backward pass.
+struct FusedUpdate {
+  OptimizerAttrs attrs;
+  double clip_norm = 0;
+  bool two_passes = false;  // the gradients' norm is known only after a pass of its own
+};
+
 // The step before recomputation is chosen: forward, adapters, backward. Everything that does not depend on
 // TrainChoices::recompute_layers and ce_chunk_rows, so that a search builds it once for each micro-batch.
 struct StepBase {
   Graph forward, step;
+  std::optional<FusedUpdate> fused;
   std::vector<ParameterSpec> parameters;
   std::vector<TrainedParameter> trained;
   std::vector<LoraModule> lora;
@@ -76,8 +86,9 @@ using PassObserver = std::function<void(std::string_view pass, const Graph& grap
 StepBase build_step_base(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources,
                          int64_t micro_batch, const PassObserver& observer = {});
 
-// The step with `choices`' recomputation and chunks.
-Graph build_step(const StepBase& base, const TrainChoices& choices, const PassObserver& observer = {});
+// The step with `choices`' recomputation and chunks; of two passes the one that updates, or that before it.
+Graph build_step(const StepBase& base, const TrainChoices& choices, const PassObserver& observer = {},
+                 bool norm_pass = false);
 
 TrainProgram build_train_program(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources,
                                  const TrainChoices& choices);

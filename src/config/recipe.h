@@ -12,8 +12,10 @@
 
 namespace plimsoll {
 
-enum class Method { full, lora, qlora };
-enum class OptimizerKind { adamw, adam, sgd };
+enum class Method { full, lora, qlora, dora, qat };
+inline bool trains_adapter(Method method) { return method != Method::full && method != Method::qat; }
+enum class QatType { int8, int4 };
+enum class OptimizerKind { adamw, adam, sgd, adamw8bit, adafactor };
 enum class LrScheduleKind { constant, linear, cosine };
 enum class LossOn { all, assistant };
 enum class DataShape { automatic, text, prompt, instruction, chat, sharegpt, preference, ids };
@@ -41,13 +43,17 @@ struct Recipe {
   // method
   Method method = Method::lora;
   std::string quant = "auto";     // qlora: how the frozen weights are held; one of quant_words()
-  DType precision = DType::bf16;  // f32 or bf16: compute; trained parameters always have f32 master weights
+  DType precision = DType::bf16;  // f32, bf16 or f16: compute
   int64_t rank = 16;
   double alpha = 32;
   std::string targets = "all-linear";  // or "q_proj,v_proj,…"
   bool rslora = false;
   std::optional<double> router_aux_loss;  // weight; empty: as config.json has it, where output_router_logits is true
   std::string adapter;                    // PEFT folder to start from; its rank, alpha and targets hold
+  double lora_dropout = 0;                // share of an adapter's inputs that is zero in a step
+  double lora_plus_ratio = 1;             // rate of lora_B (and of DoRA's magnitudes) over that of lora_A
+  QatType qat_type = QatType::int8;
+  int64_t qat_group = 32;  // int4: inputs that share a scale
 
   // optimizer
   OptimizerKind optimizer = OptimizerKind::adamw;
@@ -57,8 +63,15 @@ struct Recipe {
   double weight_decay = 0.0;          // adamw: of tensors of two or more dimensions; adam, sgd: L2 in every gradient
   double beta1 = 0.9, beta2 = 0.999;  // --betas 0.9,0.999
   double eps = 1e-8;
-  double momentum = 0.0;   // sgd
-  double grad_clip = 1.0;  // 0: off
+  double momentum = 0.0;               // sgd
+  DType optimizer_state = DType::f32;  // adamw, adam: of the moments; bf16 is rounded stochastically
+  bool master_weights = true;          // full in bf16: false trains the bf16 weights themselves, rounded stochastically
+  bool relative_step = false;          // adafactor: the rate is min(0.01, 1/√step)
+  bool scale_parameter = false;        // adafactor: the rate is relative to each tensor's root mean square
+  double grad_clip = 1.0;              // 0: off
+  bool optimizer_in_backward = false;  // each parameter is updated as soon as its gradient is complete
+  double loss_scale = 65536;           // fp16: the first one
+  int64_t loss_scale_interval = 2000;  // fp16: steps without overflow after which it doubles
 
   // batch and length of the run
   std::optional<int64_t> micro_batch;   // rows; empty: auto

@@ -144,6 +144,8 @@ void check_adapter_fields(const Recipe& recipe) {
   if (recipe.rank != defaults.rank) refuse("rank", std::to_string(recipe.rank));
   if (recipe.alpha != defaults.alpha) refuse("alpha", number_text(recipe.alpha));
   if (recipe.targets != defaults.targets) refuse("targets", one_line(recipe.targets, 80));
+  if (recipe.lora_dropout != 0) refuse("lora-dropout", number_text(recipe.lora_dropout));
+  if (recipe.lora_plus_ratio != 1) refuse("lora-plus-ratio", number_text(recipe.lora_plus_ratio));
   if (recipe.rslora) refuse("rslora", "on");
 }
 
@@ -265,10 +267,10 @@ void validate_recipe(const Recipe& recipe) {
                        fmt::format("{} is not a multiple of micro-batch {}", *recipe.global_batch, *recipe.micro_batch),
                        fmt::format("give --global-batch {}, or --micro-batch auto",
                                    (*recipe.global_batch / *recipe.micro_batch + 1) * *recipe.micro_batch));
-  if (recipe.method == Method::full && !recipe.adapter.empty())
-    throw caller_error(
-        "adapter", fmt::format("'{}' given with method full, which trains no adapter", one_line(recipe.adapter, 80)),
-        "give --method lora, or merge the adapter into the model first (plimsoll merge)");
+  if (!trains_adapter(recipe.method) && !recipe.adapter.empty())
+    throw caller_error("adapter",
+                       fmt::format("'{}' given with a method that trains no adapter", one_line(recipe.adapter, 80)),
+                       "give --method lora, or merge the adapter into the model first (plimsoll merge)");
   if (recipe.method == Method::qlora && recipe.quant == quant_word::kNone)
     throw caller_error("quant", "none given with method qlora, which holds the base in few bits",
                        "give --method lora, or a type such as --quant nf4");
@@ -278,7 +280,37 @@ void validate_recipe(const Recipe& recipe) {
   check_adapter_fields(recipe);
   if (recipe.momentum != 0 && recipe.optimizer != OptimizerKind::sgd)
     throw caller_error("momentum", fmt::format("{} has no meaning for this optimizer", recipe.momentum),
-                       "give --optimizer sgd, or --momentum 0 (adamw and adam take --betas)");
+                       "give --optimizer sgd, or --momentum 0 (the others take --betas)");
+  const bool adafactor = recipe.optimizer == OptimizerKind::adafactor;
+  if (recipe.optimizer_state != DType::f32 && recipe.optimizer != OptimizerKind::adamw &&
+      recipe.optimizer != OptimizerKind::adam)
+    throw caller_error("optimizer-state", "bf16 has no meaning for this optimizer",
+                       "give --optimizer adamw or adam, or --optimizer-state fp32");
+  const int64_t global = recipe.global_batch.value_or(recipe.micro_batch.value_or(0));
+  if (recipe.optimizer_in_backward && recipe.micro_batch && global != *recipe.micro_batch)
+    throw caller_error(
+        "optimizer-in-backward",
+        fmt::format("on with {} rows a step in micro-batches of {}: gradients would have to be kept until "
+                    "the last of them",
+                    global, *recipe.micro_batch),
+        fmt::format("give --micro-batch {} (with --recompute auto), a smaller --global-batch, or "
+                    "--optimizer-in-backward off",
+                    global));
+  if (recipe.lora_dropout > 0 && recipe.method != Method::lora && recipe.method != Method::qlora)
+    throw caller_error("lora-dropout", fmt::format("{} is for methods lora and qlora only", recipe.lora_dropout),
+                       "give --lora-dropout 0, or --method lora");
+  if (recipe.lora_plus_ratio != 1 && !trains_adapter(recipe.method))
+    throw caller_error("lora-plus-ratio", fmt::format("{} is for adapters only", recipe.lora_plus_ratio),
+                       "give --lora-plus-ratio 1, or --method lora");
+  if (!recipe.master_weights && (recipe.precision != DType::bf16 || recipe.method != Method::full))
+    throw caller_error("master-weights", "off is for all weights in bf16 only",
+                       "give --method full --precision bf16, or --master-weights on");
+  if ((recipe.relative_step || recipe.scale_parameter) && !adafactor)
+    throw caller_error(recipe.relative_step ? "relative-step" : "scale-parameter", "on is for adafactor only",
+                       "give --optimizer adafactor");
+  if (recipe.relative_step && (recipe.lr_schedule != LrScheduleKind::constant || recipe.warmup_steps > 0))
+    throw caller_error("relative-step", "on has a schedule of its own",
+                       "leave --lr-schedule and --warmup-steps out, or give --relative-step off");
   if (recipe.eval_every > 0 && recipe.eval_data.empty())
     throw caller_error("eval-every", fmt::format("{} given, but there is nothing to evaluate on", recipe.eval_every),
                        "give --eval-data FILE, or --eval-every 0");

@@ -17,18 +17,30 @@ template <typename Enum>
 const Words<Enum>& words_of();
 template <>
 const Words<Method>& words_of() {
-  static const Words<Method> words = {{"full", Method::full}, {"lora", Method::lora}, {"qlora", Method::qlora}};
+  static const Words<Method> words = {{"full", Method::full},
+                                      {"lora", Method::lora},
+                                      {"qlora", Method::qlora},
+                                      {"dora", Method::dora},
+                                      {"qat", Method::qat}};
   return words;
 }
 template <>
 const Words<DType>& words_of() {
-  static const Words<DType> words = {{"fp32", DType::f32}, {"bf16", DType::bf16}};
+  static const Words<DType> words = {{"fp32", DType::f32}, {"bf16", DType::bf16}, {"fp16", DType::f16}};
+  return words;
+}
+template <>
+const Words<QatType>& words_of() {
+  static const Words<QatType> words = {{"int8", QatType::int8}, {"int4", QatType::int4}};
   return words;
 }
 template <>
 const Words<OptimizerKind>& words_of() {
-  static const Words<OptimizerKind> words = {
-      {"adamw", OptimizerKind::adamw}, {"adam", OptimizerKind::adam}, {"sgd", OptimizerKind::sgd}};
+  static const Words<OptimizerKind> words = {{"adamw", OptimizerKind::adamw},
+                                             {"adam", OptimizerKind::adam},
+                                             {"sgd", OptimizerKind::sgd},
+                                             {"adamw8bit", OptimizerKind::adamw8bit},
+                                             {"adafactor", OptimizerKind::adafactor}};
   return words;
 }
 template <>
@@ -256,11 +268,11 @@ std::vector<RecipeField> build_fields() {
   add(bind<Word<&R::method, Method>>(
       {.name = "method",
        .kind = Kind::word,
-       .value_name = "full|lora|qlora",
-       .help = "train all weights, or low-rank adapters beside frozen ones, which qlora holds in few bits",
+       .value_name = "full|lora|qlora|dora|qat",
+       .help = "all weights; low-rank adapters beside frozen ones; the same, these in few bits; adapters with a "
+               "magnitude for each output; all weights, the linear layers computing with quantized ones",
        .example = "full",
-       .words = names_of<Method>(),
-       .unavailable = {{"dora", "use lora"}, {"qat", "use full"}}}));
+       .words = names_of<Method>()}));
   add(bind<Plain<&R::quant, std::string>>(
       {.name = "quant",
        .kind = Kind::word,
@@ -272,11 +284,12 @@ std::vector<RecipeField> build_fields() {
   add(bind<Word<&R::precision, DType>>(
       {.name = "precision",
        .kind = Kind::word,
-       .value_name = "fp32|bf16",
-       .help = "compute in fp32 or bf16; trained parameters keep fp32 master weights either way",
+       .value_name = "fp32|bf16|fp16",
+       .help =
+           "what weights and activations are kept in; fp16 scales the loss, skips steps that overflow, and computes "
+           "each op in fp32",
        .example = "fp32",
-       .words = names_of<DType>(),
-       .unavailable = {{"fp16", "use bf16: as small, and needs no loss scaling"}}}));
+       .words = names_of<DType>()}));
   add(bind<Plain<&R::rank, int64_t>>({.name = "rank",
                                       .kind = Kind::integer,
                                       .value_name = "N",
@@ -313,16 +326,47 @@ std::vector<RecipeField> build_fields() {
                                              .value_name = "DIR",
                                              .help = "PEFT adapter to start from; its rank, alpha and targets hold",
                                              .example = "out/adapter"}));
+  add(bind<Plain<&R::lora_dropout, double>>(
+      {.name = "lora-dropout",
+       .kind = Kind::number,
+       .value_name = "P",
+       .help = "share of an adapter's inputs that is zero in a step; no mask is kept",
+       .example = "0.05",
+       .min = 0,
+       .max = 1,
+       .below_max = true}));
+  add(bind<Plain<&R::lora_plus_ratio, double>>(
+      {.name = "lora-plus-ratio",
+       .kind = Kind::number,
+       .value_name = "X",
+       .help = "learning rate of lora_B, and of DoRA's magnitudes, over that of lora_A",
+       .example = "16",
+       .min = 0,
+       .max = 1e6}));
+  add(bind<Word<&R::qat_type, QatType>>({.name = "qat-type",
+                                         .kind = Kind::word,
+                                         .value_name = "int8|int4",
+                                         .help =
+                                             "what --method qat quantizes to: int8 with a scale for each output, int4 "
+                                             "with one for each group; --targets says which layers",
+                                         .example = "int4",
+                                         .words = names_of<QatType>()}));
+  add(bind<Plain<&R::qat_group, int64_t>>({.name = "qat-group",
+                                           .kind = Kind::integer,
+                                           .value_name = "N",
+                                           .help = "inputs of an output that share a scale, with --qat-type int4",
+                                           .example = "128",
+                                           .min = 1,
+                                           .max = 1 << 24}));
 
   group = "Optimizer";
   add(bind<Word<&R::optimizer, OptimizerKind>>(
       {.name = "optimizer",
        .kind = Kind::word,
-       .value_name = "adamw|adam|sgd",
-       .help = "update rule",
+       .value_name = "adamw|adam|sgd|adamw8bit|adafactor",
+       .help = "update rule; adamw8bit: its state as 8-bit codes, adafactor: one number for each row and column",
        .example = "sgd",
-       .words = names_of<OptimizerKind>(),
-       .unavailable = {{"adamw8bit", "use adamw; with --method lora its state is small"}}}));
+       .words = names_of<OptimizerKind>()}));
   add(bind<Plain<&R::lr, double>>({.name = "lr",
                                    .kind = Kind::number,
                                    .value_name = "X",
@@ -377,6 +421,32 @@ std::vector<RecipeField> build_fields() {
                                          .min = 0,
                                          .max = 1,
                                          .below_max = true}));
+  add(bind<Word<&R::optimizer_state, DType>>(
+      {.name = "optimizer-state",
+       .kind = Kind::word,
+       .value_name = "fp32|bf16",
+       .help = "how adamw and adam keep their two averages; bf16: half the bytes, rounded stochastically",
+       .example = "bf16",
+       .words = {"fp32", "bf16"}}));
+  add(bind<Plain<&R::master_weights, bool>>(
+      {.name = "master-weights",
+       .kind = Kind::on_off,
+       .value_name = "on|off",
+       .help = "fp32 copy of what is trained; off: bf16 weights of --method full are updated in place, rounded "
+               "stochastically",
+       .example = "off"}));
+  add(bind<Plain<&R::relative_step, bool>>(
+      {.name = "relative-step",
+       .kind = Kind::on_off,
+       .value_name = "on|off",
+       .help = "adafactor: the rate is min(0.01, 1 / sqrt(step)) instead of --lr and its schedule",
+       .example = "on"}));
+  add(bind<Plain<&R::scale_parameter, bool>>(
+      {.name = "scale-parameter",
+       .kind = Kind::on_off,
+       .value_name = "on|off",
+       .help = "adafactor: the rate is times the root mean square of each tensor's weights",
+       .example = "on"}));
   add(bind<Plain<&R::grad_clip, double>>({.name = "grad-clip",
                                           .kind = Kind::number,
                                           .value_name = "X",
@@ -384,6 +454,29 @@ std::vector<RecipeField> build_fields() {
                                           .example = "0.5",
                                           .min = 0,
                                           .max = 1e9}));
+  add(bind<Plain<&R::optimizer_in_backward, bool>>(
+      {.name = "optimizer-in-backward",
+       .kind = Kind::on_off,
+       .value_name = "on|off",
+       .help = "update each parameter as soon as its gradient is complete, so that no step holds all gradients; with "
+               "--grad-clip or fp16 each step runs twice, first for the norm",
+       .example = "on"}));
+  add(bind<Plain<&R::loss_scale, double>>(
+      {.name = "loss-scale",
+       .kind = Kind::number,
+       .value_name = "X",
+       .help = "fp16: what the loss is multiplied by at first; halved by an overflow",
+       .example = "1024",
+       .min = 1,
+       .max = 1e12}));
+  add(bind<Plain<&R::loss_scale_interval, int64_t>>(
+      {.name = "loss-scale-interval",
+       .kind = Kind::integer,
+       .value_name = "N",
+       .help = "fp16: steps without overflow after which the scale doubles",
+       .example = "500",
+       .min = 1,
+       .max = kMaxSteps}));
 
   group = "Batch and length";
   add(bind<Auto<&R::micro_batch>>({.name = "micro-batch",

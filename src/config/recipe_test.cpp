@@ -114,11 +114,8 @@ TEST(Recipe, FlagErrorsNameTheFlag) {
             "--betas: 1 is out of range / give two numbers with a comma between, each 0 to below 1");
   EXPECT_EQ(flag_error("betas", "0.9"),
             "--betas: '0.9' is not two numbers with a comma between, each 0 to below 1 / for example --betas 0.9,0.95");
-  EXPECT_EQ(flag_error("method", "dora").find("--method: dora is not available yet / use lora"), 0U);
-  EXPECT_EQ(flag_error("method", "qat").find("--method: qat is not available yet / use full"), 0U);
-  EXPECT_EQ(flag_error("precision", "fp16").find("--precision: fp16 is not available yet / use bf16"), 0U);
-  EXPECT_EQ(flag_error("optimizer", "adamw8bit").find("--optimizer: adamw8bit is not available yet / use adamw"), 0U);
-  EXPECT_EQ(flag_error("method", "loraa"), "--method: 'loraa' is not full, lora or qlora / for example --method full");
+  EXPECT_EQ(flag_error("method", "loraa"),
+            "--method: 'loraa' is not full, lora, qlora, dora or qat / for example --method full");
   EXPECT_EQ(flag_error("micro-batch", "fast"),
             "--micro-batch: 'fast' is not auto, or a whole number, 1 or more / for example --micro-batch 4");
   EXPECT_EQ(flag_error("memory", "lots").substr(0, 28), "--memory: 'lots' is not a si");
@@ -141,6 +138,21 @@ TEST(Recipe, FieldsThatDisagree) {
   EXPECT_EQ(toml_error("method = \"full\"\nadapter = \"x\"").substr(0, 8), "adapter:");
   EXPECT_EQ(toml_error("momentum = 0.9").substr(0, 9), "momentum:");
   EXPECT_EQ(toml_error("eval_every = 5").substr(0, 11), "eval-every:");
+  const auto names = [](const std::string& toml, const std::string& field) {
+    const std::string error = toml_error(toml);
+    EXPECT_TRUE(error.starts_with(field + ": ")) << error;
+    EXPECT_NE(error.find(" / "), std::string::npos) << error;
+  };
+  names("optimizer_state = \"bf16\"\noptimizer = \"adafactor\"", "optimizer-state");
+  names("master_weights = \"off\"", "master-weights");
+  names("master_weights = \"off\"\nmethod = \"full\"\nprecision = \"fp32\"", "master-weights");
+  names("relative_step = \"on\"", "relative-step");
+  names("scale_parameter = \"on\"", "scale-parameter");
+  names("optimizer = \"adafactor\"\nrelative_step = \"on\"\nwarmup_steps = 3", "relative-step");
+  names("optimizer_in_backward = \"on\"\nmicro_batch = 2\nglobal_batch = 8", "optimizer-in-backward");
+  names("lora_dropout = 0.1\nmethod = \"dora\"", "lora-dropout");
+  names("lora_plus_ratio = 16\nmethod = \"full\"", "lora-plus-ratio");
+  EXPECT_EQ(toml_error("optimizer_in_backward = \"on\"\nmicro_batch = 8\nglobal_batch = 8"), "no error");
   EXPECT_EQ(toml_error("micro_batch = 4\nglobal_batch = 8\nsteps = 3\nmomentum = 0.9\noptimizer = \"sgd\""),
             "no error");
 }

@@ -77,6 +77,11 @@ TextFiles find_text_files(const std::string& name) {
   throw caller_error(model, "is neither a folder nor a file", "give a Hugging Face folder, a .gguf file or org/name");
 }
 
+bool has_vocabulary(const GgufFile& gguf) {
+  const GgufValue* model = gguf.find("tokenizer.ggml.model");
+  return model != nullptr && (model->text() == nullptr || *model->text() != "no_vocab");
+}
+
 TextFiles text_files_of(const ModelFiles& files) {
   return {files.path, files.tokenizer_file, files.tokenizer_config_json, files.chat_template_jinja, files.gguf};
 }

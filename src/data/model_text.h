@@ -12,13 +12,16 @@
 
 namespace plimsoll {
 
+// False also for "no_vocab", which is how llama.cpp marks a model without one.
+bool has_vocabulary(const GgufFile& gguf);
+
 // Paths are empty where there is no such file.
 struct TextFiles {
   std::string source;  // what errors call it
   std::string tokenizer_file, tokenizer_config_json, chat_template_jinja;
   std::optional<GgufFile> gguf;
 
-  bool has_tokenizer() const { return gguf ? gguf->find("tokenizer.ggml.model") != nullptr : !tokenizer_file.empty(); }
+  bool has_tokenizer() const { return gguf ? has_vocabulary(*gguf) : !tokenizer_file.empty(); }
 };
 
 // As open_model_source, but needs no config.json: a folder, a tokenizer.json, a tokenizer.model, a config.json (the

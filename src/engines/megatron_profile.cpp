@@ -204,7 +204,9 @@ EngineMemory megatron_memory(const EngineRun& run, const StackMemory& stack) {
     made.last = last;
     return made;
   };
-  const double workspace = memory_constant("workspace_bytes");
+  double workspace = memory_constant("workspace_bytes");
+  if (run.recipe.weights == WeightFormat::f16 && run.layout.zero_stage > 0)  // DeepSpeed's buckets of 16-bit gradients
+    workspace += std::min(memory_constant("zero_bucket_bytes"), most.gradients);
   const std::vector<Buffer> buffers = {
       buffer(most.weights, 0, 2), buffer(most.gradients, 0, 2), buffer(most.states, 0, 2), buffer(most.kept, 0, 1),
       buffer(most.loss, 1, 1),    buffer(most.work, 0, 1),      buffer(workspace, 0, 2),

@@ -35,7 +35,10 @@ EngineMemory sharded_memory(const EngineRun& run, const StackMemory& stack) {
   // A stack on DeepSpeed may run adapters on one device without it.
   const bool masters = stack.master_weights && (l.zero_stage > 0 || !adapters);
   if (gathers && !masters) {
-    memory = memory_of_trace(eager::trace_sharded_training(run.model, recipe, l));
+    // FSDP1 frees gathered weights when their gradient is ready; frozen ones have none and stay.
+    EngineLayout layout = l;
+    if (adapters && stack.profile == MemoryProfile::torch) layout.reshard_after_forward = false;
+    memory = memory_of_trace(eager::trace_sharded_training(run.model, recipe, layout));
   } else {
     // DeepSpeed keeps f32 masters and moments of what is trained, cut over the ranks from stage 1 on.
     EngineRecipe plain = recipe;

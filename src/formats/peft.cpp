@@ -19,7 +19,7 @@ namespace {
 
 using json = nlohmann::ordered_json;  // patterns hold in the order of the file
 
-constexpr std::string_view kPrefix = "base_model.model.";
+constexpr std::string_view kPrefix = "base_model.model.", kMagnitude = ".lora_magnitude_vector";
 constexpr int64_t kMaxRank = 1 << 16;
 
 // Keys that say nothing about what the adapter computes, and those that are read or refused below.
@@ -67,11 +67,10 @@ constexpr std::array kKnownKeys = {"alpha_pattern",
                                    "monteclora_config"};
 
 // Settings that change what the adapter computes in ways not known here: refused unless absent, null, false or empty.
-constexpr std::array kUnsupportedKeys = {"use_dora",          "modules_to_save",   "lora_bias",
-                                         "layer_replication", "target_parameters", "trainable_token_indices",
-                                         "use_qalora",        "use_bdlora",        "alora_invocation_tokens",
-                                         "arrow_config",      "kasa_config",       "velora_config",
-                                         "monteclora_config"};
+constexpr std::array kUnsupportedKeys = {
+    "modules_to_save", "lora_bias",        "layer_replication",       "target_parameters", "trainable_token_indices",
+    "use_qalora",      "use_bdlora",       "alora_invocation_tokens", "arrow_config",      "kasa_config",
+    "velora_config",   "monteclora_config"};
 
 bool is_off(const json& value) {
   return value.is_null() || value == json(false) || (value.is_structured() && value.empty());
@@ -181,14 +180,13 @@ void refuse_unsupported(const Reader& in) {
   }
 }
 
-// "base_model.model.<path>.lora_A.weight" → path and 'A'.
+// "base_model.model.<path>.lora_A.weight" → path and 'A'; 'M' for DoRA's magnitudes.
 std::pair<std::string, char> split_tensor_name(const std::string& name, const std::string& source) {
   const auto fail = [&](const std::string& what) {
     return caller_error(source, fmt::format("tensor {} {}", name, what),
                         "use a plain LoRA or rsLoRA adapter of linear layers");
   };
   if (name.find(".lora_embedding_") != std::string::npos) throw fail("adapts an embedding, which is not supported");
-  if (name.find(".lora_magnitude_vector") != std::string::npos) throw fail("belongs to DoRA, which is not supported");
   if (name.ends_with(".bias")) throw fail("is a trained bias, which is not supported");
   for (const char letter : {'A', 'B'}) {
     const std::string suffix = fmt::format(".lora_{}.weight", letter);
@@ -196,10 +194,17 @@ std::pair<std::string, char> split_tensor_name(const std::string& name, const st
       continue;
     return {name.substr(kPrefix.size(), name.size() - kPrefix.size() - suffix.size()), letter};
   }
+  if (name.starts_with(kPrefix) && name.ends_with(kMagnitude) && name.size() > kPrefix.size() + kMagnitude.size())
+    return {name.substr(kPrefix.size(), name.size() - kPrefix.size() - kMagnitude.size()), 'M'};
   throw fail("is neither lora_A nor lora_B of a module (modules_to_save are not supported)");
 }
 
 void check_shapes(const PeftModule& module, const std::string& source) {
+  if (module.magnitude && (module.magnitude->shape != Shape{module.b.shape[0]} || !can_decode(module.magnitude->dtype)))
+    throw caller_error(source,
+                       fmt::format("module {} has lora_B {} and lora_magnitude_vector {}", module.path,
+                                   to_string(module.b.shape), to_string(module.magnitude->shape)),
+                       "save the adapter again");
   if (module.path.ends_with(".experts") || module.path.ends_with(".experts.base_layer"))
     throw caller_error(source, fmt::format("module {} holds the adapters of all experts as one", module.path),
                        "give the adapter as it was before PEFT stacked it, or merge it with PEFT");
@@ -247,6 +252,8 @@ PeftConfig parse_peft_config(std::string_view text, std::string_view source) {
     throw caller_error(std::string(source), fmt::format("lora_alpha is {}", out.alpha), "correct this value");
   if (!in.get("lora_dropout").is_null()) out.dropout = number(in.get("lora_dropout"), "lora_dropout");
   out.rslora = in.get("use_rslora") == json(true);
+  if (const json& dora = in.get("use_dora"); !is_off(dora) && dora != json(true)) in.unsupported("use_dora", dora);
+  out.dora = in.get("use_dora") == json(true);
   out.fan_in_fan_out = in.get("fan_in_fan_out") == json(true);
   if (in.get("base_model_name_or_path").is_string())
     out.base_model = in.get("base_model_name_or_path").get<std::string>();
@@ -273,17 +280,28 @@ PeftAdapter open_peft_adapter(const std::string& folder) {
   PeftAdapter out;
   out.config = parse_peft_config(read_text_file(config_path), config_path);
   out.tensors = open_safetensors(weights_path);
-  std::map<std::string, std::pair<const TensorEntry*, const TensorEntry*>> pairs;
+  struct Parts {
+    const TensorEntry *a = nullptr, *b = nullptr, *magnitude = nullptr;
+  };
+  std::map<std::string, Parts> found;
   for (const TensorEntry& entry : out.tensors.entries) {
     const auto [path, letter] = split_tensor_name(entry.name, weights_path);
-    (letter == 'A' ? pairs[path].first : pairs[path].second) = &entry;
+    Parts& parts = found[path];
+    (letter == 'A' ? parts.a : letter == 'B' ? parts.b : parts.magnitude) = &entry;
   }
-  for (const auto& [path, pair] : pairs) {
-    if (pair.first == nullptr || pair.second == nullptr) {
+  for (const auto& [path, parts] : found) {
+    if (parts.a == nullptr || parts.b == nullptr) {
       throw caller_error(weights_path, fmt::format("module {} has only one of lora_A and lora_B", path),
                          "save the adapter again");
     }
-    PeftModule module{path, *pair.first, *pair.second, out.config.rank_of(path), out.config.scale_of(path)};
+    if (out.config.dora != (parts.magnitude != nullptr)) {
+      throw caller_error(weights_path,
+                         fmt::format("module {} has {} lora_magnitude_vector, but use_dora is {}", path,
+                                     parts.magnitude != nullptr ? "a" : "no", out.config.dora),
+                         "use the adapter_config.json that belongs to these weights");
+    }
+    PeftModule module{path, *parts.a, *parts.b, out.config.rank_of(path), out.config.scale_of(path)};
+    if (parts.magnitude != nullptr) module.magnitude = *parts.magnitude;
     check_shapes(module, weights_path);
     out.modules.push_back(std::move(module));
   }
@@ -310,7 +328,7 @@ std::string write_peft_config(const PeftConfig& config) {
   out["fan_in_fan_out"] = config.fan_in_fan_out;
   out["init_lora_weights"] = true;
   out["lora_bias"] = false;
-  out["use_dora"] = false;
+  out["use_dora"] = config.dora;
   for (const char* key : {"auto_mapping", "exclude_modules", "layer_replication", "layers_pattern",
                           "layers_to_transform", "modules_to_save", "target_parameters", "trainable_token_indices"}) {
     out[key] = nullptr;

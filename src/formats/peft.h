@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,6 +20,7 @@ struct PeftConfig {
   double alpha = 8;
   bool rslora = false;
   double dropout = 0;
+  bool dora = false;
   bool fan_in_fan_out = false;  // weights of the base are stored (in, out): GPT-2's Conv1D. PEFT corrects it by itself
   std::string base_model;       // name or path; may be empty
   std::vector<std::string> target_modules;  // names as q_proj, or one expression that PEFT matches with whole paths
@@ -38,6 +40,7 @@ struct PeftModule {
   TensorEntry b;     // (out, r)
   int64_t rank = 0;
   double scale = 0;
+  std::optional<TensorEntry> magnitude = {};  // (out), of DoRA
 };
 
 struct PeftAdapter {
@@ -46,7 +49,7 @@ struct PeftAdapter {
   TensorIndex tensors;              // the entries of `modules` refer to its file
 };
 
-// Throws a caller Error that names what cannot be read (DoRA, saved modules, trained biases, adapted embeddings, …) or
+// Throws a caller Error that names what cannot be read (saved modules, trained biases, adapted embeddings, …) or
 // does not fit together. Keys that are not known are noted on stderr.
 PeftAdapter open_peft_adapter(const std::string& folder);
 

@@ -80,8 +80,18 @@ TEST(Peft, RoundTripsThroughAFolder) {
   EXPECT_EQ(load_floats(read.tensors, peft_tensor_name(v, 'A')), (std::vector<float>{14, 15, 16}));
 }
 
+TEST(Peft, ReadsDora) {
+  const PeftAdapter dora = open_peft_adapter(golden_path("training/dora/llama_tied/adapter_init"));
+  EXPECT_TRUE(dora.config.dora);
+  EXPECT_NE(write_peft_config(dora.config).find("\"use_dora\": true"), std::string::npos);
+  ASSERT_EQ(dora.modules.size(), 14U);
+  for (const PeftModule& module : dora.modules) {
+    ASSERT_TRUE(module.magnitude.has_value()) << module.path;
+    EXPECT_EQ(module.magnitude->shape, Shape{module.b.shape[0]}) << module.path;
+  }
+}
+
 TEST(Peft, NamesWhatIsNotSupported) {
-  expect_caller_error([] { open_peft_adapter(golden_path("training/dora/llama_tied/adapter_init")); }, "use_dora");
   const auto refuse = [](const char* key, const nlohmann::json& value) {
     nlohmann::json config = nlohmann::json::parse(write_peft_config({}));
     config[key] = value;
@@ -90,6 +100,7 @@ TEST(Peft, NamesWhatIsNotSupported) {
   refuse("peft_type", "IA3");
   refuse("bias", "all");
   refuse("modules_to_save", {"lm_head"});
+  refuse("use_dora", "maybe");
   refuse("lora_bias", true);
   refuse("layer_replication", {{0, 4}});
   refuse("init_lora_weights", "pissa");
@@ -122,7 +133,10 @@ TEST(Peft, NamesBrokenWeights) {
   refuse({{path + ".weight", DType::f32, {3, 3}}}, "modules_to_save");
   refuse({{path + ".lora_B.bias", DType::f32, {3}}}, "bias");
   refuse({{path + ".lora_embedding_A", DType::f32, {8, 3}}}, "embedding");
-  refuse({{path + ".lora_magnitude_vector", DType::f32, {3}}}, "DoRA");
+  refuse({{path + ".lora_A.weight", DType::f32, {8, 3}},
+          {path + ".lora_B.weight", DType::f32, {3, 8}},
+          {path + ".lora_magnitude_vector", DType::f32, {3}}},
+         "use_dora is false");
   const TestFolder empty;
   expect_caller_error([&] { open_peft_adapter(empty.path()); }, "adapter_config.json");
   write_file_atomically(empty / "adapter_config.json", write_peft_config({}));

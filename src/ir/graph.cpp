@@ -13,6 +13,7 @@ bool is_persistent(ValueKind kind) {
     case ValueKind::cache:
       return true;
     case ValueKind::input:
+    case ValueKind::step_gradient:
     case ValueKind::activation:
     case ValueKind::io_staging:
     case ValueKind::streamed:
@@ -35,6 +36,8 @@ const char* name_of(ValueKind kind) {
       return "master_weights";
     case ValueKind::gradient:
       return "gradient";
+    case ValueKind::step_gradient:
+      return "step_gradient";
     case ValueKind::optimizer_state:
       return "optimizer_state";
     case ValueKind::cache:

@@ -30,6 +30,7 @@ enum class ValueKind : uint8_t {
   adapter,         // low-rank matrices: f32 master and compute copy
   master_weights,  // f32 copies of trained parameters when compute is narrower
   gradient,        // f32 accumulators of trained parameters
+  step_gradient,   // the same where it lives from its first to its last use in a step; not persistent
   optimizer_state,
   cache,       // keys and values of past tokens
   activation,  // everything else: lives from its producer to its last use
@@ -37,6 +38,7 @@ enum class ValueKind : uint8_t {
   streamed,    // weights that lie on disk and are here while a layer computes; read straight from there
 };
 bool is_persistent(ValueKind kind);  // lives across phases, at one place
+inline bool may_be_updated(ValueKind kind) { return is_persistent(kind) || kind == ValueKind::step_gradient; }
 const char* name_of(ValueKind kind);
 
 struct Value {
@@ -94,8 +96,16 @@ enum class OpKind : uint8_t {
   split_columns_grad,
   scale,
   softcap,
+  dropout,
+  dora_norm,
+  scale_columns,
+  scale_columns_grad,
+  convert,
   cast,
+  fake_quant,
   fill_zero,
+  begin_gradient,
+  square_sum,
   clip_coefficient,
   optimizer_update,
   load_tensor,
@@ -231,15 +241,47 @@ struct ScaleAttrs {
 struct SoftcapAttrs {
   float cap = 1.0F;
 };
-enum class UpdateRule : uint8_t { adamw, adam, sgd };
+enum class UpdateRule : uint8_t { adamw, adam, sgd, adamw8bit, adafactor };
 struct OptimizerAttrs {
   UpdateRule rule = UpdateRule::adamw;
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0.0, momentum = 0.0;
   double lr_scale = 1.0;
+  DType state = DType::f32;      // adamw, adam: of the moments; bf16 is rounded stochastically
+  bool scale_parameter = false;  // adafactor: the rate is relative to the weights' root mean square
+  uint64_t stream = 0;           // of random bits, for each tensor its own
 };
 struct ClipAttrs {
-  double max_norm = 0.0;
-};  // 0: only measure
+  double max_norm = 0.0;   // 0: only measure
+  bool from_sums = false;  // the operand holds what square_sum wrote, instead of gradients
+};
+struct BeginGradientAttrs {
+  Shape shape = {};
+  bool clear = true;  // false: its first writer overwrites it
+};
+struct SquareSumAttrs {
+  int64_t slot = 0;
+};
+struct DropoutAttrs {
+  double p = 0;         // the share that becomes zero; the others are divided by 1 - p
+  uint64_t stream = 0;  // of random bits, for each place in the model its own
+};
+struct DoraNormAttrs {
+  float scale = 1.0F;
+  bool transpose_weight = true;  // as LinearAttrs
+};
+struct ScaleColumnsAttrs {
+  bool rows = false;  // scale rows instead; no bias, no gradient
+  bool has_bias = false;
+};
+struct ConvertAttrs {
+  DType dtype = DType::f32;  // of the result
+};
+// Symmetric absmax quantization to `bits` and back, along the input dimension.
+struct FakeQuantAttrs {
+  int bits = 0;                  // 0: none
+  int64_t group = 0;             // inputs that share a scale; 0: all of an output
+  bool transpose_weight = true;  // as LinearAttrs
+};
 // Host ops name what they move; the executor's host services know where it lies.
 struct TransferAttrs {
   std::string tensor;
@@ -253,11 +295,12 @@ struct InitAttrs {
   uint64_t stream = 0;
 };  // stream: which random sequence, per tensor
 
-using OpAttrs =
-    std::variant<std::monostate, EmbeddingAttrs, RmsNormAttrs, LinearAttrs, RopeTableAttrs, RopeAttrs, AttentionAttrs,
-                 GatedActivationAttrs, CrossEntropyAttrs, ScaleAttrs, SoftcapAttrs, SplitColumnsAttrs,
-                 ExpandLatentAttrs, ClampedSwigluAttrs, RouteAttrs, RouteBalanceAttrs, GroupedLinearAttrs,
-                 OptimizerAttrs, ClipAttrs, TransferAttrs, InitAttrs, LayerNormAttrs, ActivationAttrs>;
+using OpAttrs = std::variant<std::monostate, EmbeddingAttrs, RmsNormAttrs, LinearAttrs, RopeTableAttrs, RopeAttrs,
+                             AttentionAttrs, GatedActivationAttrs, CrossEntropyAttrs, ScaleAttrs, SoftcapAttrs,
+                             SplitColumnsAttrs, ExpandLatentAttrs, ClampedSwigluAttrs, RouteAttrs, RouteBalanceAttrs,
+                             GroupedLinearAttrs, OptimizerAttrs, ClipAttrs, TransferAttrs, InitAttrs, LayerNormAttrs,
+                             ActivationAttrs, BeginGradientAttrs, SquareSumAttrs, DropoutAttrs, DoraNormAttrs,
+                             ScaleColumnsAttrs, ConvertAttrs, FakeQuantAttrs>;
 
 enum class OpRole : uint8_t { forward, backward, recompute, update, transfer };
 const char* name_of(OpRole role);

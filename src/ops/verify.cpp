@@ -37,7 +37,7 @@ void verify(const Graph& graph) {
       PLIMSOLL_CHECK(defined[static_cast<size_t>(id)],
                      op.name + " reads " + graph.value(id).name + " before it is written");
       if (def.mutates != nullptr && def.mutates(op, static_cast<int>(i)))
-        PLIMSOLL_CHECK(is_persistent(graph.value(id).kind),
+        PLIMSOLL_CHECK(may_be_updated(graph.value(id).kind),
                        op.name + " updates " + graph.value(id).name + ", which is not persistent");
     }
     for (const ValueId id : op.results) {

@@ -13,6 +13,7 @@ namespace plimsoll {
 namespace {
 
 constexpr std::string_view kWeightSuffix = ".weight";
+constexpr std::string_view kASuffix = ".lora_A.weight";
 constexpr const char* kAllLinear = "all-linear";
 constexpr const char* kExperts = "experts";
 
@@ -53,10 +54,80 @@ std::vector<std::string> split_names(const std::string& text) {
   return names;
 }
 
+struct AdapterPair {
+  ValueId a = kNoValue, b = kNoValue;
+};
+
+AdapterPair add_adapter(Graph& graph, const LoraModule& module, DType dtype, int64_t inputs, int64_t outputs) {
+  return {add_value(graph, {lora_a_name(module.path), dtype, {module.rank, inputs}, ValueKind::adapter}),
+          add_value(graph, {lora_b_name(module.path), dtype, {outputs, module.rank}, ValueKind::adapter})};
+}
+
+// Values of an adapter, and y with it.
+struct Adapted {
+  ValueId a = kNoValue, b = kNoValue, y = kNoValue;
+};
+
+// Appends `op`, a linear, and the two products of its adapter.
+Adapted adapt(Graph& graph, const Op& op, const LoraModule& module) {
+  graph.ops.push_back(op);
+  // Of the type of x: the weight may be packed.
+  const auto [a, b] = add_adapter(graph, module, graph.value(op.operands[0]).dtype,
+                                  graph.value(op.operands[0]).shape[1], graph.value(op.results[0]).shape[1]);
+  Adapted adapted{a, b, kNoValue};
+  const ValueId reduced = add_op(
+      graph, {OpKind::linear, {op.operands[0], adapted.a}, LinearAttrs{}, op.name + ".lora_A", op.role, op.layer})[0];
+  LinearAttrs attrs;
+  attrs.alpha = module.scale;
+  attrs.has_addend = true;
+  adapted.y = add_op(
+      graph, {OpKind::linear, {reduced, adapted.b, op.results[0]}, attrs, op.name + ".lora_B", op.role, op.layer})[0];
+  return adapted;
+}
+
+// The linear without its bias and its adapter are scaled together; then comes the bias.
+ValueId adapt_with_dora(Graph& graph, Op op, const LoraModule& module, std::vector<DoraNorm>* frozen) {
+  auto& linear = std::get<LinearAttrs>(op.attrs);
+  PLIMSOLL_CHECK(!linear.has_addend, op.name + ": an addend would be scaled too");
+  ScaleColumnsAttrs scale;
+  scale.has_bias = linear.has_bias;
+  const ValueId bias = linear.has_bias ? op.operands[2] : kNoValue;
+  op.operands.resize(2);
+  linear.has_bias = false;
+  const Adapted adapted = adapt(graph, op, module);
+  const int64_t outputs = graph.value(adapted.y).shape[1];
+  const ValueId magnitude =
+      add_value(graph, {dora_magnitude_name(module.path), DType::f32, {outputs}, ValueKind::adapter});
+  const DoraNormAttrs attrs{module.scale, linear.transpose_weight};
+  ValueId norm = kNoValue;
+  if (frozen != nullptr) {
+    Value value{"norm." + module.path, DType::f32, {outputs}, ValueKind::constant};
+    const bool first_graph = std::ranges::none_of(*frozen, [&](const DoraNorm& n) { return n.norm == value.name; });
+    if (first_graph)
+      frozen->push_back(
+          {graph.value(op.operands[1]).name, lora_a_name(module.path), lora_b_name(module.path), value.name, attrs});
+    norm = add_value(graph, std::move(value));
+  } else {
+    norm = add_op(graph, {OpKind::dora_norm,
+                          {op.operands[1], adapted.a, adapted.b},
+                          attrs,
+                          op.name + ".dora_norm",
+                          op.role,
+                          op.layer})[0];
+  }
+  std::vector<ValueId> operands = {adapted.y, magnitude, norm};
+  if (scale.has_bias) operands.push_back(bias);
+  return add_op(graph, {OpKind::scale_columns, operands, scale, op.name + ".dora", op.role, op.layer})[0];
+}
+
 }  // namespace
 
 std::string lora_a_name(const std::string& path) { return "base_model.model." + path + ".lora_A.weight"; }
 std::string lora_b_name(const std::string& path) { return "base_model.model." + path + ".lora_B.weight"; }
+
+std::string dora_magnitude_name(const std::string& path) {
+  return "base_model.model." + path + ".lora_magnitude_vector";
+}
 
 float lora_scale(double alpha, int64_t rank, bool rslora) {
   const auto r = static_cast<double>(rank);
@@ -105,27 +176,6 @@ namespace {
 
 using ModulesByPath = std::unordered_map<std::string, const LoraModule*>;
 
-struct AdapterPair {
-  ValueId a, b;
-};
-
-AdapterPair add_adapter(Graph& graph, const LoraModule& module, DType dtype, int64_t inputs, int64_t outputs) {
-  return {add_value(graph, {lora_a_name(module.path), dtype, {module.rank, inputs}, ValueKind::adapter}),
-          add_value(graph, {lora_b_name(module.path), dtype, {outputs, module.rank}, ValueKind::adapter})};
-}
-
-// y of a linear with its adapter.
-ValueId adapt_linear(Graph& graph, const Op& op, const LoraModule& module) {
-  const auto [a, b] = add_adapter(graph, module, graph.value(op.operands[0]).dtype,
-                                  graph.value(op.operands[0]).shape[1], graph.value(op.results[0]).shape[1]);
-  const ValueId reduced =
-      add_op(graph, {OpKind::linear, {op.operands[0], a}, LinearAttrs{}, op.name + ".lora_A", op.role, op.layer})[0];
-  LinearAttrs attrs;
-  attrs.alpha = module.scale;
-  attrs.has_addend = true;
-  return add_op(graph, {OpKind::linear, {reduced, b, op.results[0]}, attrs, op.name + ".lora_B", op.role, op.layer})[0];
-}
-
 // y of the experts' linears with the adapters of all of them.
 ValueId adapt_experts(Graph& graph, const Op& op, const std::vector<const LoraModule*>& modules) {
   const ValueId x = op.operands[0], offsets = op.operands[1];
@@ -135,6 +185,9 @@ ValueId adapt_experts(Graph& graph, const Op& op, const std::vector<const LoraMo
   attrs.experts = op.attributes<GroupedLinearAttrs>().experts;
   std::vector<ValueId> down = {x, offsets}, up = {kNoValue, offsets, op.results[0]};
   for (const LoraModule* module : modules) {
+    if (module->dora)
+      throw caller_error("--method", "dora has no magnitudes for experts such as " + module->path,
+                         "leave experts out of --targets, or give --method lora");
     if (module->rank != first.rank || module->scale != first.scale)
       throw caller_error("the adapter", "has other ranks or scales for " + module->path + " than for " + first.path,
                          "use an adapter with one rank for all experts");
@@ -167,7 +220,7 @@ std::vector<const LoraModule*> take_modules(const Graph& graph, const Op& op, Mo
 
 }  // namespace
 
-void apply_lora(Graph& graph, const std::vector<LoraModule>& modules) {
+void apply_lora(Graph& graph, const std::vector<LoraModule>& modules, std::vector<DoraNorm>* frozen) {
   ModulesByPath by_path;
   for (const LoraModule& module : modules) by_path[module.path] = &module;
   const std::vector<Op> original = std::move(graph.ops);
@@ -177,17 +230,45 @@ void apply_lora(Graph& graph, const std::vector<LoraModule>& modules) {
     Op op = source;
     for (ValueId& id : op.operands)
       if (const auto found = replaced.find(id); found != replaced.end()) id = found->second;
-    graph.ops.push_back(op);
     const std::vector<const LoraModule*> found = take_modules(graph, op, by_path);
-    if (found.empty()) continue;
-    replaced[op.results[0]] =
-        op.kind == OpKind::linear ? adapt_linear(graph, op, *found[0]) : adapt_experts(graph, op, found);
+    if (found.empty()) {
+      graph.ops.push_back(op);
+    } else if (op.kind != OpKind::linear) {
+      graph.ops.push_back(op);
+      replaced[op.results[0]] = adapt_experts(graph, op, found);
+    } else {
+      replaced[op.results[0]] =
+          found[0]->dora ? adapt_with_dora(graph, op, *found[0], frozen) : adapt(graph, op, *found[0]).y;
+    }
   }
   set_ops(graph, std::move(graph.ops));
   if (!by_path.empty())
     throw caller_error("the adapter",
                        "adapts " + by_path.begin()->first + ", which is no linear layer that adapters go on",
                        "check that the adapter belongs to this model");
+}
+
+void add_lora_dropout(Graph& graph, double p) {
+  if (p == 0) return;
+  const std::vector<Op> original = std::move(graph.ops);
+  graph.ops.clear();
+  uint64_t stream = 0;
+  for (const Op& source : original) {
+    Op op = source;
+    if (op.kind == OpKind::grouped_linear && std::ranges::any_of(op.operands, [&](ValueId id) {
+          return id != kNoValue && graph.value(id).kind == ValueKind::adapter;
+        }))
+      throw caller_error("--lora-dropout", "has no meaning for adapters of experts: PEFT loads none with it",
+                         "give --lora-dropout 0, or leave experts out of --targets");
+    const bool reads_a = op.kind == OpKind::linear && graph.value(op.operands[1]).kind == ValueKind::adapter &&
+                         graph.value(op.operands[1]).name.ends_with(kASuffix);
+    if (reads_a)
+      op.operands[0] = add_op(
+          graph,
+          {OpKind::dropout, {op.operands[0]}, DropoutAttrs{p, stream++}, op.name + ".dropout", op.role, op.layer})[0];
+    graph.ops.push_back(std::move(op));
+  }
+  set_ops(graph, std::move(graph.ops));
 }
 
 }  // namespace plimsoll

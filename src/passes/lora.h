@@ -16,10 +16,12 @@ struct LoraModule {
   int64_t rank = 0;
   float scale = 1.0F;
   bool in_out = false;  // the weight is stored (in, out): a Conv1D, PEFT's fan_in_fan_out
+  bool dora = false;    // with a magnitude for each output
 };
 
 std::string lora_a_name(const std::string& path);  // "base_model.model.<path>.lora_A.weight"
 std::string lora_b_name(const std::string& path);
+std::string dora_magnitude_name(const std::string& path);
 
 float lora_scale(double alpha, int64_t rank, bool rslora);
 
@@ -34,6 +36,18 @@ std::vector<LoraModule> select_lora_modules(const Graph& graph, const std::strin
 
 // Adds the adapters of `modules` to the graph, as persistent adapter values in the compute dtype. Throws a caller Error
 // for a module that is no such linear.
-void apply_lora(Graph& graph, const std::vector<LoraModule>& modules);
+//
+// DoRA (Liu et al. 2024, arXiv:2402.09353): y = m / ‖W + s B A‖ · (x Wᵀ + s · (x Aᵀ) Bᵀ), with the norm of each
+// output's weights, a constant for the gradient, and a trained magnitude m (out) f32. The norm is an op of the graph;
+// with `frozen` it is a persistent value instead, to be made once while loading, and is listed there.
+struct DoraNorm {
+  std::string weight, a, b, norm;  // names of values
+  DoraNormAttrs attrs;
+};
+void apply_lora(Graph& graph, const std::vector<LoraModule>& modules, std::vector<DoraNorm>* frozen = nullptr);
+
+// Zeroes a share `p` of what each adapter of the graph reads, in training only (Hu et al. 2021). No mask is kept: the
+// same bits are drawn again for the gradient.
+void add_lora_dropout(Graph& graph, double p);
 
 }  // namespace plimsoll

@@ -12,7 +12,8 @@ namespace plimsoll {
 
 struct AdamW8bitStep {
   double learning_rate = 1e-3, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0;
-  int64_t step = 1;  // t, from 1 on
+  int64_t step = 1;          // t, from 1 on
+  float gradient_scale = 1;  // multiplies the gradient
 };
 
 inline constexpr int64_t kAdamW8bitBlock = 256;
@@ -24,6 +25,16 @@ struct AdamW8bitState {
   float* first_absmax = nullptr;  // blocks of 256
   float* second_absmax = nullptr;
 };
+
+// What a step computes with, rounded to float once.
+struct AdamW8bitRates {
+  float beta1, rest1, beta2, rest2, decay, rate, correction, epsilon, gradient_scale;
+};
+AdamW8bitRates adamw8bit_rates(const AdamW8bitStep& step);
+
+// The update of n values by moments that are not coded.
+void adamw8bit_values(const AdamW8bitRates& rates, float* parameters, const float* gradients, int64_t n, float* first,
+                      float* second);
 
 // n values, their gradients and state. To share work among threads, cut at multiples of 256. Allocates nothing.
 void adamw8bit_update(const AdamW8bitStep& step, float* parameters, const float* gradients, int64_t n,

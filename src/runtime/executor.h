@@ -54,8 +54,11 @@ struct RunState {
   double grad_norm = 0;            // out: ‖gradient‖₂ before clipping
   int64_t past_length = 0;         // generate: tokens in the caches
   int64_t row = 0;                 // gather_rows: which
-  uint64_t seed = 0;               // init_tensor
+  uint64_t seed = 0;               // init_tensor, dropout, stochastic rounding
   bool first_micro_batch = false;  // of a step: sums that an op starts are overwritten, not added to
+  int64_t draw = 0;                // dropout: micro-batches of the run before this one
+  double loss_scale = 1;           // the gradients are of the loss times this
+  bool overflow = false;           // out: a gradient is not finite, so nothing is updated
   HostServices* host = nullptr;
 };
 

@@ -109,6 +109,7 @@ struct Generator::State {
     cached.clear();
     std::vector<float> inv_freq;
     std::vector<Graph> phases;
+    std::vector<DoraNorm> norms;
     for (const auto& [name, rows] : {std::pair{kPrefill, kPrefillRows}, std::pair{kDecode, int64_t{1}}}) {
       ForwardRequest request;
       request.kind = ForwardKind::generate;
@@ -118,12 +119,12 @@ struct Generator::State {
       request.longest_sequence = tokens;
       ForwardGraph forward = build_forward(model.config, request);
       quantize(forward.graph, packed);
-      if (!adapter.modules.empty()) apply_lora(forward.graph, adapter.modules);
+      if (!adapter.modules.empty()) apply_lora(forward.graph, adapter.modules, &norms);
       forward.graph.phase = name;
       inv_freq = std::move(forward.inv_freq);
       phases.push_back(std::move(forward.graph));
     }
-    engine = std::make_unique<Engine>(plan_inference(std::move(phases), model.tensors, pool.threads()),
+    engine = std::make_unique<Engine>(plan_inference(std::move(phases), model.tensors, pool.threads(), norms),
                                       std::move(inv_freq), pool, capacity);
     load_weights(engine->plan, engine->arena, pool, model, adapter);
     for (const Executor* phase : {&engine->prefill, &engine->decode}) {

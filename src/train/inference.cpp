@@ -3,11 +3,12 @@
 #include "compile/train_program.h"
 #include "config/machine.h"
 #include "ops/op_def.h"
+#include "passes/widen_half.h"
 #include "train/weight_loader.h"
 
 namespace plimsoll {
 
-Graph build_load_phase(const std::vector<Graph>& phases, int64_t staging_bytes) {
+Graph build_load_phase(const std::vector<Graph>& phases, int64_t staging_bytes, const std::vector<DoraNorm>& norms) {
   Graph graph;
   graph.phase = phase_names::kLoad;
   std::unordered_map<std::string, bool> seen;
@@ -27,14 +28,26 @@ Graph build_load_phase(const std::vector<Graph>& phases, int64_t staging_bytes) 
       }
     }
   }
+  for (const DoraNorm& norm : norms) {
+    const ValueId made = add_op(graph, {OpKind::dora_norm,
+                                        {graph.find(norm.weight), graph.find(norm.a), graph.find(norm.b)},
+                                        norm.attrs,
+                                        "make." + norm.norm,
+                                        OpRole::transfer})[0];
+    const ValueId kept = add_value(graph, {norm.norm, DType::f32, graph.value(made).shape, ValueKind::constant});
+    add_op(graph, {OpKind::cast, {made, kept}, {}, "keep." + norm.norm, OpRole::transfer});
+  }
+  widen_half(graph);
   return graph;
 }
 
-RunPlan plan_inference(std::vector<Graph> phases, const TensorIndex& weights, int threads) {
+RunPlan plan_inference(std::vector<Graph> phases, const TensorIndex& weights, int threads,
+                       const std::vector<DoraNorm>& norms) {
   for (const Graph& phase : phases)
     for (const Value& value : phase.values)
       if (value.kind == ValueKind::parameter) find_weight(weights, value.name, value.shape);
-  phases.insert(phases.begin(), build_load_phase(phases, load_staging_bytes(weights)));
+  for (Graph& phase : phases) widen_half(phase);
+  phases.insert(phases.begin(), build_load_phase(phases, load_staging_bytes(weights), norms));
   for (const Graph& phase : phases) verify(phase);
   return plan_memory(std::move(phases), [threads](const Graph& graph, const Op& op) {
     return cpu_backend().workspace_bytes(graph, op, threads);

@@ -28,4 +28,6 @@ double lr_of_step(LrScheduleKind kind, double lr, int64_t step, int64_t warmup_s
   return lr * factor_of_step(kind, step, warmup_steps, total_steps);
 }
 
+double relative_step(int64_t step) { return std::min(1e-2, 1.0 / std::sqrt(static_cast<double>(step + 1))); }
+
 }  // namespace plimsoll

@@ -13,4 +13,7 @@ namespace plimsoll {
 // stays at 0. Requires step, warmup_steps, total_steps >= 0.
 double lr_of_step(LrScheduleKind kind, double lr, int64_t step, int64_t warmup_steps, int64_t total_steps);
 
+// Adafactor's own: 0.01, and 1 / √(step + 1) from the 10,000th step on.
+double relative_step(int64_t step);
+
 }  // namespace plimsoll

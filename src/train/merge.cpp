@@ -22,8 +22,8 @@ namespace fs = std::filesystem;
 constexpr const char* kMergePhase = "merge";
 constexpr int64_t kStagingBytes = 4 << 20;
 
-// One tensor after another, in the order of the target: load, add s · B A where the adapter has it, save. Every tensor
-// dies before the next one is loaded, so the phase needs the bytes of the largest.
+// One tensor after another, in the order of the target: load, add s · B A where the adapter has it (and scale, DoRA),
+// save. Every tensor dies before the next one is loaded, so the phase needs the bytes of the largest.
 Graph build_merge_phase(const std::vector<ParameterSpec>& order, const AdapterSource& adapter, int64_t load_staging,
                         int64_t save_staging) {
   Graph graph;
@@ -47,11 +47,17 @@ Graph build_merge_phase(const std::vector<ParameterSpec>& order, const AdapterSo
       attrs.alpha = module.scale;
       attrs.transpose_x = attrs.transpose_weight = tensor.in_out;
       attrs.has_addend = true;
-      weight = add_op(graph, {OpKind::linear,
-                              {tensor.in_out ? a : b, tensor.in_out ? b : a, weight},
-                              attrs,
-                              "merge." + tensor.name,
-                              OpRole::transfer})[0];
+      const std::string name = "merge." + tensor.name;
+      const auto add = [&](OpKind kind, std::vector<ValueId> operands, OpAttrs with) {
+        return add_op(graph, {kind, std::move(operands), std::move(with), name, OpRole::transfer})[0];
+      };
+      const ValueId norm =
+          module.dora ? add(OpKind::dora_norm, {weight, a, b}, DoraNormAttrs{module.scale, !tensor.in_out}) : kNoValue;
+      weight = add(OpKind::linear, {tensor.in_out ? a : b, tensor.in_out ? b : a, weight}, attrs);
+      if (module.dora) {
+        const ValueId magnitude = load(dora_magnitude_name(module.path), graph.value(norm).shape);
+        weight = add(OpKind::scale_columns, {weight, magnitude, norm}, ScaleColumnsAttrs{!tensor.in_out, false});
+      }
       modules.erase(found);
     }
     add_op(graph, {OpKind::save_tensor,

@@ -52,6 +52,10 @@ void MetricsFile::append(const StepMetrics& metrics) {
                                  {"tokens", metrics.tokens},  {"tokens_per_second", metrics.tokens_per_second},
                                  {"mfu", metrics.mfu},        {"peak_resident_bytes", metrics.peak_resident_bytes},
                                  {"seconds", metrics.seconds}};
+  if (metrics.loss_scale) {
+    json["loss_scale"] = *metrics.loss_scale;
+    json["skipped"] = metrics.skipped;
+  }
   if (metrics.eval_loss) json["eval_loss"] = *metrics.eval_loss;
   const std::string line = json.dump() + "\n";
   size_t written = 0;

@@ -15,6 +15,8 @@ struct StepMetrics {
   int64_t peak_resident_bytes = 0;
   double seconds = 0;  // of this step
   std::optional<double> eval_loss;
+  std::optional<double> loss_scale;  // fp16: that this step used
+  bool skipped = false;              // fp16: a gradient overflowed, nothing was updated
 };
 
 class MetricsFile {

@@ -45,16 +45,17 @@ void write_tokenizer_files(const GgufFile& gguf, const ModelFiles& model, const 
 
 void write_gguf_companions(const GgufFile& gguf, const ModelFiles& model, const std::string& folder) {
   write_file_atomically(folder + "/generation_config.json", generation_config_of(model.config));
-  if (gguf.find("tokenizer.ggml.model") != nullptr) write_tokenizer_files(gguf, model, folder);
+  if (has_vocabulary(gguf)) write_tokenizer_files(gguf, model, folder);
   const GgufValue* chat = gguf.find("tokenizer.chat_template");
   if (chat != nullptr && chat->text() != nullptr) write_file_atomically(folder + "/chat_template.jinja", *chat->text());
 }
 
 }  // namespace
 
-void SafetensorsTarget::save(const std::string&, const Value&, std::span<const std::byte> data,
+void SafetensorsTarget::save(const std::string& tensor, const Value& value, std::span<const std::byte> data,
                              std::span<std::byte> staging) {
-  if (dtype_ == DType::f32) {
+  PLIMSOLL_CHECK(value.dtype == dtype_ || value.dtype == DType::f32, tensor + " has another type");
+  if (value.dtype == dtype_) {
     writer_.write(data);
     return;
   }

@@ -11,7 +11,8 @@
 
 namespace plimsoll {
 
-// Writes f32 tensors, in the order of `entries`, as `dtype`: narrowed piece by piece through the op's staging.
+// Writes tensors in the order of `entries` as `dtype`: f32 ones narrowed piece by piece through the op's staging, those
+// of that type as they are.
 class SafetensorsTarget : public HostServices {
  public:
   SafetensorsTarget(const std::string& path, const std::vector<SafetensorsOutput>& entries, DType dtype)

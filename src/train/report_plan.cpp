@@ -15,10 +15,15 @@ namespace {
 
 std::string describe_method(const Recipe& recipe, const PackedFormats& packed) {
   if (recipe.method == Method::full) return "all parameters";
+  if (recipe.method == Method::qat)
+    return recipe.qat_type == QatType::int8
+               ? "all parameters, linear layers in int8"
+               : fmt::format("all parameters, linear layers in int4 by {}", recipe.qat_group);
   const std::string base = recipe.method == Method::qlora
                                ? fmt::format(", base held in {}", packed.linears ? name_of(packed) : "its file's types")
                                : "";
-  return fmt::format("{}LoRA r={} on {}{}", recipe.method == Method::qlora ? "Q" : "", recipe.rank,
+  const char* const name = recipe.method == Method::qlora ? "QLoRA" : recipe.method == Method::dora ? "DoRA" : "LoRA";
+  return fmt::format("{} r={} on {}{}", name, recipe.rank,
                      recipe.targets == "all-linear" ? "all linear layers" : recipe.targets, base);
 }
 
@@ -105,6 +110,7 @@ void dump_ir(const RunSources& sources, const TrainPlan& plan, const std::string
   const StepBase base =
       build_step_base(sources.model.config, sources.recipe, sources.train, plan.choices.micro_batch, write);
   build_step(base, plan.choices, write);
+  if (base.fused && base.fused->two_passes) build_step(base, plan.choices, write, true);
   for (const ExecutionPlan& phase : plan.run.phases) {
     std::string name = phase.name();
     std::replace(name.begin(), name.end(), ' ', '_');

@@ -10,7 +10,7 @@
 namespace plimsoll {
 std::string write_result_files(const std::string& out, const RunSources& sources, const TrainPlan& plan,
                                TrainSession& session) {
-  const bool full = sources.recipe.method == Method::full;
+  const bool full = !trains_adapter(sources.recipe.method);
   const std::string folder = make_folder(out + (full ? "/model" : "/adapter"));
   const DType dtype = full ? sources.recipe.precision : DType::f32;
   std::vector<SafetensorsOutput> entries;
@@ -33,6 +33,8 @@ std::string write_result_files(const std::string& out, const RunSources& sources
   config.alpha = sources.recipe.alpha;
   config.rslora = sources.recipe.rslora;
   config.base_model = sources.recipe.model;
+  config.dora = std::ranges::any_of(plan.program.lora, [](const LoraModule& module) { return module.dora; });
+  config.dropout = sources.recipe.lora_dropout;
   if (!sources.adapter.files) {
     std::set<std::string> names;
     for (const LoraModule& module : plan.program.lora) {

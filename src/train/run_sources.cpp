@@ -57,12 +57,17 @@ RunSources open_run_sources(const Recipe& recipe, ModelNeed need) {
     sources.recipe.rank = sources.adapter.files->config.rank;
     sources.recipe.alpha = sources.adapter.files->config.alpha;
     sources.recipe.rslora = sources.adapter.files->config.rslora;
+    // With qlora the base stays packed.
+    if (sources.adapter.files->config.dora && recipe.method == Method::lora) sources.recipe.method = Method::dora;
+    if (!sources.adapter.files->config.dora && recipe.method == Method::dora)
+      throw caller_error("--method", "dora, but " + recipe.adapter + " holds a plain LoRA adapter",
+                         "give --method lora, or an adapter that was trained as DoRA");
   }
   if (recipe.seq_len > sources.model.config.context_length)
     log_warning("--seq-len " + std::to_string(recipe.seq_len) + " is longer than the model's context of " +
                 std::to_string(sources.model.config.context_length) +
                 " tokens: positions beyond it are new to the model");
-  if (recipe.method != Method::full && recipe.targets == "all-linear" && !sources.adapter.files &&
+  if (trains_adapter(recipe.method) && recipe.targets == "all-linear" && !sources.adapter.files &&
       sources.model.config.mixture.experts > 0)
     log_note(
         "adapters of a mixture go on attention, and with --targets all-linear,experts on its experts (not of gpt_oss "
@@ -82,7 +87,7 @@ int64_t expert_adapters(const RunSources& sources) {
   if (sources.adapter.files)
     return std::count_if(sources.adapter.modules.begin(), sources.adapter.modules.end(),
                          [](const LoraModule& module) { return module.path.find(".experts.") != std::string::npos; });
-  if (sources.recipe.method == Method::full) return 0;
+  if (!trains_adapter(sources.recipe.method)) return 0;
   const ModelConfig& config = sources.model.config;
   for (const char* name : {"experts", "w1", "w2", "w3", "gate_proj", "up_proj", "down_proj"})
     if (sources.recipe.targets.find(name) != std::string::npos) return 3 * config.mixture.experts * config.layers;
@@ -128,8 +133,18 @@ DataExtent measure_data(const Recipe& recipe) {
   return extent;
 }
 
+namespace {
+int64_t unpacking_and_parsing(const DataExtent& data) {
+  return kPerRowByte * data.longest_row_bytes + data.unpacking_bytes;
+}
+}  // namespace
+
 int64_t reading_bytes(const RunSources& sources, const DataExtent& data) {
-  return runtime_overhead_bytes(sources, data) + kPerRowByte * data.longest_row_bytes + data.unpacking_bytes;
+  return runtime_overhead_bytes(sources, data) + unpacking_and_parsing(data);
+}
+
+int64_t reading_bytes(const ModelConfig& config, int threads, const DataExtent& data) {
+  return runtime_overhead_bytes(config, threads, data) + unpacking_and_parsing(data);
 }
 
 int64_t reading_bytes(const ModelConfig& config, int threads, const DataExtent& data) {

@@ -21,7 +21,8 @@ AdapterSource open_adapter_source(const std::string& folder) {
   if (folder.empty()) return source;
   source.files = open_peft_adapter(folder);
   for (const PeftModule& module : source.files->modules)
-    source.modules.push_back({module.path, module.rank, static_cast<float>(module.scale)});
+    source.modules.push_back(
+        {module.path, module.rank, static_cast<float>(module.scale), false, module.magnitude.has_value()});
   return source;
 }
 

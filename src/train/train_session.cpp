@@ -20,10 +20,15 @@ TrainSession::TrainSession(const TrainPlan& plan, int threads)
   batch_ = TokenBatch(plan.choices.micro_batch, positions / plan.choices.micro_batch);
 }
 
-const Executor& TrainSession::phase(const char* name) const {
+const Executor* TrainSession::find_phase(const char* name) const {
   const auto found =
       std::find_if(executors_.begin(), executors_.end(), [&](const Executor& e) { return e.plan().name() == name; });
-  PLIMSOLL_CHECK(found != executors_.end(), std::string("the run has no phase ") + name);
+  return found == executors_.end() ? nullptr : &*found;
+}
+
+const Executor& TrainSession::phase(const char* name) const {
+  const Executor* const found = find_phase(name);
+  PLIMSOLL_CHECK(found != nullptr, std::string("the run has no phase ") + name);
   return *found;
 }
 
@@ -42,8 +47,8 @@ void TrainSession::load(const RunSources& sources, const std::string& out) {
   write_inv_freq(phase(phase_names::kTrainStep), plan_.program.inv_freq);
 }
 
-TrainSession::StepResult TrainSession::step(const TrainData& data, const StepRows& rows, double lr,
-                                            int64_t step_index) {
+TrainSession::StepResult TrainSession::step(const TrainData& data, const StepRows& rows, double lr, int64_t updates,
+                                            int64_t first_draw, double loss_scale) {
   const Executor& train_step = phase(phase_names::kTrainStep);
   const int64_t micro_batch = plan_.choices.micro_batch;
   const auto fill = [&](int64_t first) {
@@ -52,20 +57,32 @@ TrainSession::StepResult TrainSession::step(const TrainData& data, const StepRow
   // The loss is a mean over the counted tokens of the whole step, however they fall into micro-batches.
   int64_t counted = 0;
   for (int64_t first = 0; first < rows.rows(); first += micro_batch) counted += fill(first);
-  const float scale = counted > 0 ? 1.0F / static_cast<float>(counted) : 0.0F;
+  const float mean = counted > 0 ? 1.0F / static_cast<float>(counted) : 0.0F;
+  const float scale = mean * static_cast<float>(loss_scale);
   StepResult result;
+  state_.lr = lr;
+  state_.step = updates;
+  state_.loss_scale = loss_scale;
+  state_.draw = first_draw;
+  state_.overflow = false;
+  Profile* const profile = profile_ ? &*profile_ : nullptr;
+  const Executor* const norm_pass = find_phase(phase_names::kGradientNorm);
   for (int64_t first = 0; first < rows.rows(); first += micro_batch) {
     if (rows.rows() > micro_batch) fill(first);
-    write_batch(train_step, batch_, scale);
     state_.first_micro_batch = first == 0;
-    train_step.run(state_, profile_ ? &*profile_ : nullptr);
-    result.loss += read_loss(train_step);
+    if (norm_pass != nullptr) {
+      write_batch(*norm_pass, batch_, scale);
+      norm_pass->run(state_, profile);
+    }
+    write_batch(train_step, batch_, scale);
+    train_step.run(state_, profile);
+    result.loss += read_loss(train_step) / loss_scale;
     result.tokens += batch_.real_tokens();
+    ++state_.draw;
   }
-  state_.lr = lr;
-  state_.step = step_index;
-  phase(phase_names::kUpdate).run(state_, profile_ ? &*profile_ : nullptr);
+  if (const Executor* update = find_phase(phase_names::kUpdate)) update->run(state_, profile);
   result.grad_norm = state_.grad_norm;
+  result.overflow = state_.overflow;
   return result;
 }
 

@@ -24,9 +24,12 @@ class TrainSession {
   struct StepResult {
     double loss = 0;
     double grad_norm = 0;
-    int64_t tokens = 0;  // not padding
+    int64_t tokens = 0;     // not padding
+    bool overflow = false;  // a gradient was not finite: nothing was updated
   };
-  StepResult step(const TrainData& data, const StepRows& rows, double lr, int64_t step_index);
+  // `updates`: optimizer steps done before; `first_draw`: micro-batches of the run before this step.
+  StepResult step(const TrainData& data, const StepRows& rows, double lr, int64_t updates, int64_t first_draw,
+                  double loss_scale = 1);
 
   // Mean loss over a whole dataset, in its own order.
   double evaluate(const TokenizedDataset& dataset, const Recipe& recipe, int32_t pad_id);
@@ -42,6 +45,8 @@ class TrainSession {
   int64_t used_arena_bytes() const;  // highest byte that any phase touches
 
  private:
+  const Executor* find_phase(const char* name) const;  // nullptr: the run has no such phase
+
   const TrainPlan& plan_;
   ThreadPool pool_;
   Arena arena_;

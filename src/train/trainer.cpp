@@ -21,6 +21,7 @@
 #include "formats/text_file.h"
 #include "memory/resident.h"
 #include "ops/op_def.h"
+#include "train/loss_scale.h"
 #include "train/lr_schedule.h"
 #include "train/matmul_peak.h"
 #include "train/metrics.h"
@@ -38,6 +39,7 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kKeptCheckpoints = 2;
+constexpr double kLeastLossScale = 0x1p-14;  // below it the loss itself is lost in fp16
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -81,7 +83,9 @@ std::string profile_text(const Profile& profile) {
 class Run {
  public:
   Run(const TrainOptions& options, RunSources& sources, const TrainData& data, const TrainPlan& plan)
-      : peak_flops_(measure_matmul_peak(sources.threads, sources.recipe.precision)),  // before the arena is there
+      : peak_flops_(measure_matmul_peak(sources.threads, sources.recipe.precision == DType::bf16
+                                                             ? DType::bf16
+                                                             : DType::f32)),  // before the arena is there
         options_(options),
         sources_(sources),
         recipe_(sources.recipe),
@@ -99,6 +103,7 @@ class Run {
     session_.load(sources_, options_.out);
     progress_ = {0, plan_.choices.micro_batch, plan_.choices.recompute_layers, plan_.choices.ce_chunk_rows, 0};
     progress_.data_rows = data_.train.size();
+    if (recipe_.precision == DType::f16) progress_.loss_scale.scale = recipe_.loss_scale;
     progress_.data_tokens = data_.train.report().tokens;
     if (resumed) {
       if (resumed->data_rows != progress_.data_rows || resumed->data_tokens != progress_.data_tokens)
@@ -123,6 +128,7 @@ class Run {
     }
     if (data_.eval && !report_.eval_loss) report_.eval_loss = session_.evaluate(*data_.eval, recipe_, data_.pad_id);
     report_.output = write_result_files(options_.out, sources_, plan_, session_);
+    if (recipe_.precision == DType::f16) report_.skipped_steps = progress_.loss_scale.skipped_steps;
     report_.tokens_per_second =
         median(speeds_.size() > 2 ? std::vector<double>(speeds_.begin() + 2, speeds_.end()) : speeds_);
     report_.arena_bytes = session_.used_arena_bytes();
@@ -135,9 +141,17 @@ class Run {
   void train_one_step(MetricsFile& metrics) {
     const auto start = Clock::now();
     const int64_t step = progress_.step;
-    const double lr = lr_of_step(recipe_.lr_schedule, recipe_.lr, step, recipe_.warmup_steps, report_.steps);
+    const bool scaled = recipe_.precision == DType::f16;
+    LossScaleState& loss_scale = progress_.loss_scale;
+    const int64_t updates = step - loss_scale.skipped_steps;  // a skipped step moves no schedule
+    const double lr = recipe_.relative_step
+                          ? relative_step(updates)
+                          : lr_of_step(recipe_.lr_schedule, recipe_.lr, updates, recipe_.warmup_steps, report_.steps);
     order_.rows_of_step(step, rows_);
-    const TrainSession::StepResult result = session_.step(data_, rows_, lr, step);
+    const double used_scale = loss_scale.scale;
+    const TrainSession::StepResult result =
+        session_.step(data_, rows_, lr, updates, step * plan_.grad_accum_steps, used_scale);
+    if (scaled) update_loss_scale(loss_scale, result.overflow, recipe_.loss_scale_interval);
     const double seconds = seconds_since(start);
     progress_.train_seconds += seconds;
     ++progress_.step;
@@ -145,7 +159,9 @@ class Run {
     const double speed = static_cast<double>(result.tokens) / seconds;
     speeds_.push_back(speed);
 
-    StepMetrics line{step, result.loss, lr, result.grad_norm, result.tokens, speed, 0, 0, seconds, {}};
+    StepMetrics line{step, result.loss, lr, result.grad_norm, result.tokens, speed, 0, 0, seconds, {}, {}, false};
+    if (scaled) line.loss_scale = used_scale;
+    line.skipped = result.overflow;
     if (peak_flops_ > 0)
       line.mfu = plan_.program.step_flops * static_cast<double>(plan_.grad_accum_steps) / seconds / peak_flops_;
     if (data_.eval && recipe_.eval_every > 0 && progress_.step % recipe_.eval_every == 0)
@@ -154,7 +170,11 @@ class Run {
     report_.eval_loss = line.eval_loss;
     line.peak_resident_bytes = peak_resident_bytes();
     metrics.append(line);
-    if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm))
+    if (scaled && loss_scale.scale < kLeastLossScale)
+      throw caller_error("step " + std::to_string(progress_.step),
+                         "gradients overflow fp16 however small the loss is scaled",
+                         "give --precision bf16, which has fp32's range; or lower --lr");
+    if (!scaled && (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)))
       throw caller_error("step " + std::to_string(progress_.step), "the loss or its gradient is not a finite number",
                          "lower --lr, or add --warmup-steps; a checkpoint of an earlier step is kept");
     if (recipe_.save_every > 0 && progress_.step % recipe_.save_every == 0) {
@@ -166,7 +186,8 @@ class Run {
                             read_resident_memory().value_or(ResidentMemory{}).now_bytes,
                             recipe_.memory_bytes.value_or(0),
                             static_cast<double>(report_.steps - progress_.step) * progress_.train_seconds /
-                                static_cast<double>(progress_.step)});
+                                static_cast<double>(progress_.step),
+                            loss_scale.skipped_steps, line.loss_scale});
   }
 
   double peak_flops_;

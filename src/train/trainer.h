@@ -21,6 +21,8 @@ struct TrainProgress {
   int64_t resident_bytes = 0;
   int64_t memory_bytes = 0;  // the line; 0: none
   double seconds_left = 0;
+  int64_t skipped_steps = 0;              // fp16: of the run so far
+  std::optional<double> loss_scale = {};  // fp16
 };
 
 struct TrainOptions {
@@ -38,6 +40,7 @@ struct TrainReport {
   int64_t steps = 0;
   double final_loss = 0;
   std::optional<double> eval_loss;
+  std::optional<int64_t> skipped_steps;  // fp16
   double tokens_per_second = 0;
   int64_t arena_bytes = 0, planned_total_bytes = 0, peak_resident_bytes = 0;
   std::string output;  // adapter/ or model/ in the output folder

@@ -98,7 +98,7 @@ TEST_P(AllocationTest, StepsKeepNothing) {
     order.rows_of_step(step % 2, rows);  // one epoch: a new one is planned beside the training path
     const long before = live_bytes, calls = allocations;
     peak_bytes = before;
-    session.step(data, rows, 1e-3, step);
+    session.step(data, rows, 1e-3, step, step * 2);
     if (step == 0) continue;
     EXPECT_EQ(live_bytes, before) << "step " << step;
     EXPECT_LE(peak_bytes - before, kThreads << 20) << "step " << step;
@@ -108,11 +108,14 @@ TEST_P(AllocationTest, StepsKeepNothing) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Methods, AllocationTest,
-                         testing::Combine(testing::Values(Method::lora, Method::full),
-                                          testing::Values(DType::f32, DType::bf16)),
+                         testing::Combine(testing::Values(Method::lora, Method::full, Method::dora),
+                                          testing::Values(DType::f32, DType::bf16, DType::f16)),
                          [](const auto& info) {
-                           return std::string(std::get<0>(info.param) == Method::lora ? "lora" : "full") +
-                                  (std::get<1>(info.param) == DType::f32 ? "_f32" : "_bf16");
+                           const Method method = std::get<0>(info.param);
+                           const std::string name = method == Method::lora   ? "lora"
+                                                    : method == Method::full ? "full"
+                                                                             : "dora";
+                           return name + "_" + std::string(dtype_name(std::get<1>(info.param)));
                          });
 
 }  // namespace

@@ -106,6 +106,38 @@ TEST_F(ResumeTest, KilledAtAnyMoment) {
   }
 }
 
+TEST_F(ResumeTest, KilledInEveryWayToTrain) {
+  const std::vector<std::vector<std::string>> ways = {
+      {"--method", "full", "--optimizer", "adamw8bit"},
+      {"--method", "full", "--optimizer", "adafactor", "--scale-parameter", "on"},
+      {"--method", "full", "--optimizer-state", "bf16", "--master-weights", "off", "--micro-batch", "8",
+       "--optimizer-in-backward", "on"},
+      {"--method", "full", "--precision", "fp16", "--loss-scale", "1e9", "--loss-scale-interval", "3"},
+      {"--method", "dora", "--lora-plus-ratio", "4", "--lr", "1e-3"},
+      {"--lora-dropout", "0.3"},
+      {"--method", "qat", "--qat-type", "int4", "--lr", "1e-3"}};
+  for (size_t way = 0; way < ways.size(); ++way) {
+    SCOPED_TRACE(ways[way][1] + " " + ways[way].back());
+    constexpr int kFew = 10;
+    const std::string whole = "whole" + std::to_string(way), out = "killed" + std::to_string(way);
+    const Finished done = run_program(train(whole, kFew, ways[way]), folder_);
+    ASSERT_EQ(done.code, 0) << done.err;
+    RunningProgram program(train(out, kFew, ways[way]), folder_ / "log");
+    for (int i = 0; i < 120000 && logged_lines(folder_ / out) < 5 && !program.has_ended(); ++i) sleep_microseconds(500);
+    EXPECT_FALSE(program.has_ended());
+    program.kill();
+    std::vector<std::string> more = ways[way];
+    more.emplace_back("--resume");
+    const Finished resumed = run_program(train(out, kFew, more), folder_);
+    ASSERT_EQ(resumed.code, 0) << resumed.err;
+    const bool adapts = ways[way][1] == "dora" || ways[way][0] == "--lora-dropout";
+    const std::string result = adapts ? "/adapter/adapter_model.safetensors" : "/model/model.safetensors";
+    EXPECT_TRUE(read_bytes(folder_ / (out + result)) == read_bytes(folder_ / (whole + result)));
+    EXPECT_EQ(logged_steps(folder_ / out), logged_steps(folder_ / whole));
+    EXPECT_EQ(resumed.json().value("skipped_steps", -1), done.json().value("skipped_steps", -1));
+  }
+}
+
 TEST_F(ResumeTest, GoesOnFromTheRecipeItWrote) {
   run_whole("whole");
   run_whole("first", 6);

@@ -185,6 +185,39 @@ def make_texts():
     write("hub_listing/id", "org/name@refs/pr/1:sub/model-q4_0.gguf")
 
 
+def make_quantized():
+    """Configs of quantized folders; tensors behind two bytes that say in which way (see fuzz_packed_tensor.cpp)."""
+    scheme = {"num_bits": 4, "type": "int", "symmetric": False, "strategy": "group", "group_size": 32}
+    fp8 = {"num_bits": 8, "type": "float", "strategy": "block", "block_structure": [128, 128]}
+    for name, config in {
+        "nf4": {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True},
+        "int8": {"quant_method": "bitsandbytes", "load_in_8bit": True, "llm_int8_skip_modules": None},
+        "fp8": {"quant_method": "fp8", "weight_block_size": [128, 128], "activation_scheme": "dynamic"},
+        "integers": {"quant_method": "compressed-tensors", "format": "pack-quantized", "dequantize": True,
+                     "config_groups": {"group_0": {"targets": ["Linear"], "weights": scheme}, "group_1": {"weights": scheme}}},
+        "floats": {"quant_method": "compressed-tensors", "format": "float-quantized", "config_groups": {"group_0": {"weights": fp8}}},
+        "other": {"quant_method": "gptq", "bits": 4},
+    }.items():
+        write(f"quantization_config/{name}", json.dumps({"quantization_config": config}))
+    golden = Path(__file__).resolve().parents[1] / "golden/quant"
+    for name in ("linear_nf4_plain", "linear_nf4_double", "linear_fp4_double"):
+        write(f"packed_tensor/{name}", b"\0\0" + (golden / f"bnb4_state_dict/{name}.safetensors").read_bytes())
+    f32 = lambda count: struct.pack(f"<{count}f", *[0.01 * (i + 1) for i in range(count)])
+    write("packed_tensor/int8", b"\1\0" + safetensors({"a.weight": ("I8", [4, 8], bytes(range(32))), "a.SCB": ("F32", [4], f32(4)),
+                                                    "a.weight_format": ("U8", [], b"\0")}))
+    for bits in (2, 3, 4, 8):
+        words, zeros = (64 * bits + 31) // 32, (8 * bits + 31) // 32
+        write(f"packed_tensor/integers{bits}", bytes([2, bits - 2]) + safetensors({
+            "a.weight_packed": ("I32", [8, words], bytes(i % 251 for i in range(8 * words * 4))),
+            "a.weight_scale": ("F32", [8, 2], f32(16)), "a.weight_shape": ("I64", [2], struct.pack("<2q", 8, 64)),
+            "a.weight_zero_point": ("I32", [zeros, 2], b"\x77" * (zeros * 8))}))
+    write("packed_tensor/fp8", b"\3\0" + safetensors({"a.weight": ("F8_E4M3", [4, 8], bytes(range(32))), "a.weight_scale": ("F32", [1], f32(1)),
+                                                   "a.input_scale": ("F32", [1], f32(1))}))
+    write("packed_tensor/fp8_block", b"\4\0" + safetensors({"a.weight": ("F8_E4M3", [20, 40], bytes(i % 127 for i in range(800))),
+                                                         "a.weight_scale_inv": ("F32", [2, 3], f32(6)), "b.weight": ("F32", [2], f32(2))}))
+
+
 if __name__ == "__main__":
     make_files()
+    make_quantized()
     make_texts()

@@ -14,12 +14,13 @@ using Numbers = std::vector<double>;
 
 struct OpOperand {
   enum class Role {
-    input,      // differentiated, comes from an op before
-    f32_input,  // the same, but always f32
-    weight,     // differentiated, a trained parameter with an accumulator
-    fixed,      // a float that is not differentiated, always f32
-    integers,   // i32
-    absent      // an optional operand that is left out
+    input,       // differentiated, comes from an op before
+    f32_input,   // the same, but always f32
+    weight,      // differentiated, a trained parameter with an accumulator
+    f32_weight,  // the same, but always f32
+    fixed,       // a float that is not differentiated, always f32
+    integers,    // i32
+    absent       // an optional operand that is left out
   };
   std::string name;
   Shape shape;

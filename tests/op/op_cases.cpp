@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/counter_random.h"
 #include "base/dtype.h"
 #include "op/op_case.h"
 
@@ -241,6 +242,92 @@ OpCase scale() {
             for (const double x : in[0]) out.push_back(static_cast<double>(0.22F) * x);
             return out;
           }};
+}
+
+OpCase dropout() {
+  constexpr double kShare = 0.3;
+  return {.name = "dropout",
+          .kind = OpKind::dropout,
+          .attrs = DropoutAttrs{kShare, 0},
+          .operands = {{"x", {50, 27}, Role::input, {}}},
+          .reference = [](const std::vector<Numbers>& in) {
+            // Of the first stream, the first micro-batch and seed 0.
+            const auto key = static_cast<uint32_t>(mix_bits(key_at(0, uint64_t{1} << 40, 0)));
+            Numbers out;
+            for (size_t i = 0; i < in[0].size(); ++i) {
+              const bool kept = static_cast<double>(bits_at(key, static_cast<uint32_t>(i))) * 0x1p-32 >= kShare;
+              out.push_back(kept ? in[0][i] / (1 - kShare) : 0);
+            }
+            return out;
+          }};
+}
+
+// z and its scale; with a bias in the last operand.
+OpCase scale_columns(const char* name, bool has_bias) {
+  constexpr int64_t kRows = 70, kColumns = 75;
+  Numbers norms;
+  for (int64_t i = 0; i < kColumns; ++i) norms.push_back(0.5 + 0.125 * static_cast<double>(i % 7));
+  OpCase test{.name = name,
+              .kind = OpKind::scale_columns,
+              .attrs = ScaleColumnsAttrs{false, has_bias},
+              .operands = {{"z", {kRows, kColumns}, Role::input, {}},
+                           {"magnitude", {kColumns}, Role::f32_weight, {}},
+                           {"norm", {kColumns}, Role::fixed, norms}},
+              .reference = [has_bias](const std::vector<Numbers>& in) {
+                Numbers out;
+                for (size_t i = 0; i < in[0].size(); ++i) {
+                  const size_t column = i % static_cast<size_t>(kColumns);
+                  out.push_back(in[0][i] * in[1][column] / in[2][column] + (has_bias ? in[3][column] : 0));
+                }
+                return out;
+              }};
+  if (has_bias) test.operands.push_back({"bias", {kColumns}, Role::weight, {}});
+  return test;
+}
+
+// The norms of outputs of weight + scale · B A.
+OpCase dora_norm(const char* name, bool transposed) {
+  constexpr int64_t kOutputs = 70, kInputs = 83, kRank = 3;
+  constexpr float kScale = 0.75F;
+  return {.name = name,
+          .kind = OpKind::dora_norm,
+          .attrs = DoraNormAttrs{kScale, transposed},
+          .operands = {{"weight", transposed ? Shape{kOutputs, kInputs} : Shape{kInputs, kOutputs}, Role::weight, {}},
+                       {"a", {kRank, kInputs}, Role::weight, {}},
+                       {"b", {kOutputs, kRank}, Role::weight, {}}},
+          .reference =
+              [transposed](const std::vector<Numbers>& in) {
+                Numbers out;
+                for (int64_t n = 0; n < kOutputs; ++n) {
+                  double squares = 0;
+                  for (int64_t k = 0; k < kInputs; ++k) {
+                    double w = in[0][transposed ? at(n, kInputs, k) : at(k, kOutputs, n)];
+                    for (int64_t r = 0; r < kRank; ++r)
+                      w += static_cast<double>(kScale) * in[2][at(n, kRank, r)] * in[1][at(r, kInputs, k)];
+                    squares += w * w;
+                  }
+                  out.push_back(std::sqrt(squares));
+                }
+                return out;
+              },
+          .has_gradient = false};
+}
+
+// Rows of a weight that is merged.
+OpCase scale_rows() {
+  return {.name = "scale_rows",
+          .kind = OpKind::scale_columns,
+          .attrs = ScaleColumnsAttrs{true, false},
+          .operands = {{"z", {5, 27}, Role::fixed, {}},
+                       {"magnitude", {5}, Role::fixed, {}},
+                       {"norm", {5}, Role::fixed, {1, 2, 0.5, 4, 3}}},
+          .reference =
+              [](const std::vector<Numbers>& in) {
+                Numbers out;
+                for (size_t i = 0; i < in[0].size(); ++i) out.push_back(in[0][i] * in[1][i / 27] / in[2][i / 27]);
+                return out;
+              },
+          .has_gradient = false};
 }
 
 OpCase softcap() {
@@ -503,6 +590,12 @@ std::vector<OpCase> op_cases() {
       cross_entropy("cross_entropy_softcap", 3, {1, -100, 0, 36, 5, 5, -100, 9}, false, 3),
       scale(),
       softcap(),
+      dropout(),
+      dora_norm("dora_norm", true),
+      dora_norm("dora_norm_untransposed", false),
+      scale_columns("scale_columns", false),
+      scale_columns("scale_columns_bias", true),
+      scale_rows(),
       split_columns(),
       cross_entropy("cross_entropy_no_label", 2, {-100, -100, -100}),
       cross_entropy("cross_entropy_bias", 3, {1, -100, 0, 36, 5, 5, -100, 9}, true),

@@ -41,9 +41,11 @@ struct BuiltOp {
   std::vector<ValueId> results, upstream;
 };
 
+bool is_weight(Role role) { return role == Role::weight || role == Role::f32_weight; }
+
 bool differentiated(const OpCase& test, size_t i) {
   const Role role = test.operands[i].role;
-  return test.has_gradient && (role == Role::input || role == Role::f32_input || role == Role::weight);
+  return test.has_gradient && (role == Role::input || role == Role::f32_input || is_weight(role));
 }
 
 BuiltOp build(const OpCase& test, DType dtype, bool with_so_far) {
@@ -57,13 +59,14 @@ BuiltOp build(const OpCase& test, DType dtype, bool with_so_far) {
       for (std::vector<ValueId>* ids : {&built.operands, &built.gradients, &built.so_far}) ids->push_back(kNoValue);
       continue;
     }
-    const bool wide = operand.role == Role::fixed || operand.role == Role::f32_input;
+    const bool wide =
+        operand.role == Role::fixed || operand.role == Role::f32_input || operand.role == Role::f32_weight;
     const DType type = operand.role == Role::integers ? DType::i32 : wide ? DType::f32 : dtype;
-    const ValueKind kind = operand.role == Role::weight ? ValueKind::parameter : ValueKind::input;
+    const ValueKind kind = is_weight(operand.role) ? ValueKind::parameter : ValueKind::input;
     built.operands.push_back(add_value(graph, {operand.name, type, operand.shape, kind}));
     built.gradients.push_back(kNoValue);
     built.so_far.push_back(kNoValue);
-    if (operand.role == Role::weight && test.has_gradient)
+    if (is_weight(operand.role) && test.has_gradient)
       built.gradients[i] = accumulators[built.operands[i]] =
           add_value(graph, {gradient_name(operand.name), DType::f32, operand.shape, ValueKind::gradient});
     else if (differentiated(test, i) && with_so_far)
@@ -88,7 +91,7 @@ BuiltOp build(const OpCase& test, DType dtype, bool with_so_far) {
     op_def(test.kind).gradient(builder, op);
     built.results = graph.outputs;  // the loss moves to its gradient op
     for (size_t i = 0; i < test.operands.size(); ++i) {
-      if (!differentiated(test, i) || test.operands[i].role == Role::weight) continue;
+      if (!differentiated(test, i) || is_weight(test.operands[i].role)) continue;
       built.gradients[i] = builder.gradient_of(built.operands[i]);
       graph.outputs.push_back(built.gradients[i]);
     }
@@ -138,7 +141,7 @@ void check(const OpCase& test, DType dtype, bool with_so_far) {
     if (built.operands[i] == kNoValue) continue;
     runner.set(built.operands[i], floats(operands[i]));
     if (built.so_far[i] != kNoValue) runner.set(built.so_far[i], std::vector<float>(operands[i].size(), kBefore));
-    if (differentiated(test, i) && test.operands[i].role == Role::weight)
+    if (differentiated(test, i) && is_weight(test.operands[i].role))
       runner.set(built.gradients[i], std::vector<float>(operands[i].size(), kBefore));
   }
   const Numbers value = test.reference(operands);
@@ -165,7 +168,7 @@ void check(const OpCase& test, DType dtype, bool with_so_far) {
   for (size_t i = 0; i < operands.size(); ++i) {
     if (!differentiated(test, i)) continue;
     Numbers want = differences(test, operands, i, {upstream.begin(), upstream.end()});
-    const bool onto = test.operands[i].role == Role::weight || with_so_far;
+    const bool onto = is_weight(test.operands[i].role) || with_so_far;
     for (double& number : want) number += onto ? static_cast<double>(kBefore) : 0.0;
     expect_near(runner.get(built.gradients[i]), want, tolerance, "gradient of " + test.operands[i].name);
   }

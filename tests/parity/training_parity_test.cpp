@@ -86,8 +86,11 @@ Recipe recipe_of(const std::string& method, const std::string& model, const Test
     recipe.optimizer = OptimizerKind::adam;
     recipe.weight_decay = golden.at("adam_l2");
   }
-  recipe.method = method.find("lora") == std::string::npos ? Method::full : Method::lora;
-  if (recipe.method == Method::lora) recipe.adapter = golden_path(base + "/adapter_init");
+  recipe.method = method == "dora"                           ? Method::dora
+                  : method.find("lora") != std::string::npos ? Method::lora
+                                                             : Method::full;
+  if (method == "lora-plus") recipe.lora_plus_ratio = golden.at("loraplus_lr_ratio");
+  if (trains_adapter(recipe.method)) recipe.adapter = golden_path(base + "/adapter_init");
   return recipe;
 }
 
@@ -116,7 +119,7 @@ TEST_P(TrainingParity, TwentySteps) {
   }
   EXPECT_FALSE(std::getline(metrics, line));
 
-  const bool full = options.recipe.method == Method::full;
+  const bool full = !trains_adapter(options.recipe.method);
   const Golden final_weights(base + (full ? "/final.safetensors" : "/adapter_final/adapter_model.safetensors"));
   const TensorIndex weights =
       open_safetensors(report.output + (full ? "/model.safetensors" : "/adapter_model.safetensors"));
@@ -150,6 +153,12 @@ constexpr std::pair<const char*, const char*> kRuns[] = {
     {"lora", "gpt2"},
     {"lora-subset", "gpt2"},
     {"rslora", "gpt2"},
+    {"lora-plus", "llama_tied"},
+    {"lora-plus", "qwen3"},
+    {"lora-plus", "gpt2"},
+    {"dora", "llama_tied"},
+    {"dora", "qwen3"},
+    {"dora", "gpt2"},
 };
 
 INSTANTIATE_TEST_SUITE_P(AllMethods, TrainingParity,

@@ -24,6 +24,11 @@ void split_columns(const KernelContext& c);
 void split_columns_grad(const KernelContext& c);
 void scale(const KernelContext& c);
 void softcap(const KernelContext& c);
+void dropout(const KernelContext& c);
+void dora_norm(const KernelContext& c);
+void scale_columns(const KernelContext& c);
+void scale_columns_grad(const KernelContext& c);
+int64_t dora_norm_workspace(const Graph& graph, const Op& op);
 int64_t rms_norm_grad_workspace(const Graph& graph, const Op& op);
 int64_t layer_norm_grad_workspace(const Graph& graph, const Op& op);
 
@@ -69,6 +74,11 @@ int64_t grouped_linear_workspace(const Graph& graph, const Op& op, int threads);
 
 // Optimizer and transfers (cpu_backend_update.cpp)
 void cast(const KernelContext& c);
+void convert(const KernelContext& c);
+void fake_quant(const KernelContext& c);
+void begin_gradient(const KernelContext& c);
+void square_sum(const KernelContext& c);
+int64_t square_sum_workspace(const Graph& graph, const Op& op);
 void fill_zero(const KernelContext& c);
 void clip_coefficient(const KernelContext& c);
 void optimizer_update(const KernelContext& c);
@@ -79,5 +89,6 @@ void lay_out_tensor(const KernelContext& c);
 void prefetch_tensor(const KernelContext& c);
 void await_tensors(const KernelContext& c);
 int64_t clip_coefficient_workspace(const Graph& graph, const Op& op);
+int64_t optimizer_update_workspace(const Graph& graph, const Op& op);
 
 }  // namespace plimsoll::cpu_adapters

@@ -32,6 +32,12 @@ int64_t workspace_bytes(const Graph& graph, const Op& op, int threads) {
       return layer_norm_grad_workspace(graph, op);
     case OpKind::clip_coefficient:
       return clip_coefficient_workspace(graph, op);
+    case OpKind::square_sum:
+      return square_sum_workspace(graph, op);
+    case OpKind::dora_norm:
+      return dora_norm_workspace(graph, op);
+    case OpKind::optimizer_update:
+      return optimizer_update_workspace(graph, op);
     default:
       return 0;
   }
@@ -84,7 +90,15 @@ Backend build_backend() {
   set(OpKind::split_columns_grad, k::split_columns_grad);
   set(OpKind::scale, k::scale);
   set(OpKind::softcap, k::softcap);
+  set(OpKind::dropout, k::dropout);
+  set(OpKind::dora_norm, k::dora_norm);
+  set(OpKind::scale_columns, k::scale_columns);
+  set(OpKind::scale_columns_grad, k::scale_columns_grad);
+  set(OpKind::convert, k::convert);
   set(OpKind::cast, k::cast);
+  set(OpKind::fake_quant, k::fake_quant);
+  set(OpKind::begin_gradient, k::begin_gradient);
+  set(OpKind::square_sum, k::square_sum);
   set(OpKind::fill_zero, k::fill_zero);
   set(OpKind::clip_coefficient, k::clip_coefficient);
   set(OpKind::optimizer_update, k::optimizer_update);

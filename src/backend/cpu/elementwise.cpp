@@ -17,6 +17,7 @@
 #include "base/bytes.h"
 #include "base/dtype.h"
 #include "base/error.h"
+#include "quant/half.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace plimsoll::cpu::HWY_NAMESPACE {
@@ -55,6 +56,14 @@ HWY_INLINE void softcap_span(const T* a, float cap, T* out, int64_t n) {
 void softcap_f32(const float* a, float cap, float* out, int64_t n) { softcap_span(a, cap, out, n); }
 void softcap_bf16(const uint16_t* a, float cap, uint16_t* out, int64_t n) { softcap_span(a, cap, out, n); }
 
+// Plain loops, which the compiler turns into vectors of this target; exact for subnormals and overflow.
+void f16_to_f32_span(const uint16_t* a, float* out, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) out[i] = inline_half::from_f16(a[i]);
+}
+void f32_to_f16_span(const float* a, uint16_t* out, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) out[i] = inline_half::to_f16(a[i]);
+}
+
 void bf16_to_f32_span(const uint16_t* a, float* out, int64_t n) {
   for_vectors(n, [&](int64_t i, auto lane) { lane.put(lane.get(a + i), out + i); });
 }
@@ -75,6 +84,8 @@ HWY_EXPORT(softcap_f32);
 HWY_EXPORT(softcap_bf16);
 HWY_EXPORT(axpy_f32);
 HWY_EXPORT(axpy_bf16);
+HWY_EXPORT(f16_to_f32_span);
+HWY_EXPORT(f32_to_f16_span);
 HWY_EXPORT(bf16_to_f32_span);
 HWY_EXPORT(f32_to_bf16_span);
 
@@ -147,7 +158,11 @@ void cast(ThreadPool& pool, int64_t n, DType from, const void* a, DType to, void
       HWY_DYNAMIC_DISPATCH(bf16_to_f32_span)(bits_at(a, i), f32_at(out, i), count);
     } else if (from == DType::f32 && to == DType::bf16) {
       HWY_DYNAMIC_DISPATCH(f32_to_bf16_span)(f32_at(a, i), bits_at(out, i), count);
-    } else {  // f16 is met only while loading and saving
+    } else if (from == DType::f16 && to == DType::f32) {
+      HWY_DYNAMIC_DISPATCH(f16_to_f32_span)(bits_at(a, i), f32_at(out, i), count);
+    } else if (from == DType::f32 && to == DType::f16) {
+      HWY_DYNAMIC_DISPATCH(f32_to_f16_span)(f32_at(a, i), bits_at(out, i), count);
+    } else {  // bf16 and f16 meet only while loading and saving
       for (int64_t j = i; j < i + count; ++j) {
         const float value = value_of(from, a, j);
         if (to == DType::f32) *f32_at(out, j) = value;

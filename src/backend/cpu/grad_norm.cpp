@@ -64,7 +64,13 @@ double sum_of_squares(ThreadPool& pool, std::span<const std::span<const float>> 
     first += ceil_div(n, kBlock);
   }
   double sum = 0;
-  for (int64_t block = 0; block < first; ++block) sum += sums[block];
+  first = 0;
+  for (const std::span<const float> gradient : gradients) {
+    double of_gradient = 0;
+    for (const int64_t end = first + ceil_div(static_cast<int64_t>(gradient.size()), kBlock); first < end; ++first)
+      of_gradient += sums[first];
+    sum += of_gradient;
+  }
   return sum;
 }
 

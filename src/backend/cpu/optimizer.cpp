@@ -7,6 +7,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 #include "backend/cpu/elementwise_simd-inl.h"
+#include "backend/cpu/stochastic_simd-inl.h"
 // clang-format on
 
 #include <algorithm>
@@ -14,12 +15,18 @@
 
 #include "backend/cpu/optimizer.h"
 #include "base/bytes.h"
+#include "base/counter_random.h"
 #include "base/error.h"
+#include "quant/half.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace plimsoll::cpu::HWY_NAMESPACE {
 
-void adam_span(const OptimizerScalars& s, const OptimizerTensor& t, bool decoupled, int64_t begin, int64_t count) {
+// W and S: what weights and moments are stored as, float or uint16_t (bf16). `key`: of these `count` elements; where
+// they begin in the tensor plays no part in the random bits.
+template <typename W, typename S>
+HWY_INLINE void adam_elements(const OptimizerScalars& s, const OptimizerTensor& t, bool decoupled, uint32_t key,
+                              int64_t begin, int64_t count) {
   const Floats d;
   const auto set = [&](double value) { return hn::Set(d, static_cast<float>(value)); };
   const double steps = static_cast<double>(s.step);
@@ -34,46 +41,85 @@ void adam_span(const OptimizerScalars& s, const OptimizerTensor& t, bool decoupl
   const auto step_size = set(-(s.lr / (1.0 - std::pow(s.beta1, steps))));
   const auto correction2 = set(std::sqrt(1.0 - std::pow(s.beta2, steps)));
   const auto eps = set(s.eps);
-  for_vectors(count, [&](int64_t offset, auto lane) {
-    const int64_t i = begin + offset;
-    auto p = lane.get(t.master + i);
-    auto g = hn::Mul(clip, lane.get(t.gradient + i));
+  W* const weights = static_cast<W*>(t.weights) + begin;
+  S* const m_state = static_cast<S*>(t.m) + begin;
+  S* const v_state = static_cast<S*>(t.v) + begin;
+  for_vectors(count, [&](int64_t i, auto lane) {
+    auto p = lane.get(weights + i);
+    auto g = hn::Mul(clip, lane.get(t.gradient + begin + i));
     if (has_decay) {
       if (decoupled) p = hn::Mul(p, decay);
       else g = hn::MulAdd(decay, p, g);
     }
-    auto m = lane.get(t.m + i);
+    auto m = lane.get(m_state + i);
     const auto toward = hn::Sub(g, m);
     m = near_end ? hn::NegMulAdd(blend, toward, g) : hn::MulAdd(blend, toward, m);
-    auto v = hn::Mul(lane.get(t.v + i), beta2);
+    auto v = hn::Mul(lane.get(v_state + i), beta2);
     v = hn::MulAdd(hn::Mul(one_minus_beta2, g), g, v);
     const auto denominator = hn::Add(hn::Div(hn::Sqrt(v), correction2), eps);
     p = hn::Add(p, hn::Div(hn::Mul(step_size, m), denominator));
-    lane.put(m, t.m + i);
-    lane.put(v, t.v + i);
-    lane.put(p, t.master + i);
-    if (t.bf16_copy != nullptr) lane.put(p, t.bf16_copy + i);
+    if constexpr (sizeof(S) == 2) {
+      const auto random = random_bits(key, static_cast<uint32_t>(i));
+      m = drawn_for<S>(m, random);
+      v = drawn_for<S>(v, hn::ShiftRight<16>(random));
+    }
+    if constexpr (sizeof(W) == 2) p = drawn_for<W>(p, random_bits(~key, static_cast<uint32_t>(i)));
+    lane.put(m, m_state + i);
+    lane.put(v, v_state + i);
+    lane.put(p, weights + i);
   });
 }
 
-void sgd_span(const OptimizerScalars& s, const OptimizerTensor& t, int64_t begin, int64_t count) {
+void adam_span(const OptimizerScalars& s, const OptimizerTensor& t, bool decoupled, uint32_t key, int64_t begin,
+               int64_t count) {
+  const bool narrow_weights = t.weights_dtype != DType::f32, narrow_state = t.state_dtype != DType::f32;
+  if (narrow_weights && narrow_state) adam_elements<uint16_t, uint16_t>(s, t, decoupled, key, begin, count);
+  else if (narrow_weights) adam_elements<uint16_t, float>(s, t, decoupled, key, begin, count);
+  else if (narrow_state) adam_elements<float, uint16_t>(s, t, decoupled, key, begin, count);
+  else adam_elements<float, float>(s, t, decoupled, key, begin, count);
+}
+
+template <typename W>
+HWY_INLINE void sgd_elements(const OptimizerScalars& s, const OptimizerTensor& t, uint32_t key, int64_t begin,
+                             int64_t count) {
   const Floats d;
   const auto clip = hn::Set(d, s.clip);
   const auto decay = hn::Set(d, static_cast<float>(s.weight_decay));
   const auto momentum = hn::Set(d, static_cast<float>(s.momentum));
   const auto minus_lr = hn::Set(d, static_cast<float>(-s.lr));
-  for_vectors(count, [&](int64_t offset, auto lane) {
-    const int64_t i = begin + offset;
-    auto p = lane.get(t.master + i);
-    auto g = hn::MulAdd(decay, p, hn::Mul(clip, lane.get(t.gradient + i)));
-    if (t.m != nullptr) {
-      if (s.step > 1) g = hn::MulAdd(momentum, lane.get(t.m + i), g);
-      lane.put(g, t.m + i);
+  W* const weights = static_cast<W*>(t.weights) + begin;
+  float* const buffer = t.m != nullptr ? static_cast<float*>(t.m) + begin : nullptr;
+  for_vectors(count, [&](int64_t i, auto lane) {
+    auto p = lane.get(weights + i);
+    auto g = hn::MulAdd(decay, p, hn::Mul(clip, lane.get(t.gradient + begin + i)));
+    if (buffer != nullptr) {
+      if (s.step > 1) g = hn::MulAdd(momentum, lane.get(buffer + i), g);
+      lane.put(g, buffer + i);
     }
     p = hn::MulAdd(minus_lr, g, p);
-    lane.put(p, t.master + i);
-    if (t.bf16_copy != nullptr) lane.put(p, t.bf16_copy + i);
+    if constexpr (sizeof(W) == 2) p = drawn_for<W>(p, random_bits(~key, static_cast<uint32_t>(i)));
+    lane.put(p, weights + i);
   });
+}
+
+void sgd_span(const OptimizerScalars& s, const OptimizerTensor& t, uint32_t key, int64_t begin, int64_t count) {
+  if (t.weights_dtype == DType::f32) sgd_elements<float>(s, t, key, begin, count);
+  else sgd_elements<uint16_t>(s, t, key, begin, count);
+}
+
+// f32 values into bf16 weights, rounded stochastically.
+void draw_span(const float* values, uint32_t key, uint16_t* weights, int64_t count) {
+  for_vectors(count, [&](int64_t i, auto lane) {
+    lane.put(drawn_for<uint16_t>(lane.get(values + i), random_bits(~key, static_cast<uint32_t>(i))), weights + i);
+  });
+}
+
+void round_span(const float* values, bool to_bf16, uint16_t* copy, int64_t count) {
+  if (to_bf16) {
+    for_vectors(count, [&](int64_t i, auto lane) { lane.put(lane.get(values + i), copy + i); });
+    return;
+  }
+  for (int64_t i = 0; i < count; ++i) copy[i] = inline_half::to_f16(values[i]);
 }
 
 }  // namespace plimsoll::cpu::HWY_NAMESPACE
@@ -83,16 +129,34 @@ HWY_AFTER_NAMESPACE();
 namespace plimsoll::cpu {
 HWY_EXPORT(adam_span);
 HWY_EXPORT(sgd_span);
+HWY_EXPORT(draw_span);
+HWY_EXPORT(round_span);
 
 namespace {
-constexpr int64_t kTileElements = 1 << 14;
+constexpr int64_t kTileElements = 1 << 14;  // f32 weights of a tile stay in the second-level cache for the copy
+
+uint32_t key_of(uint64_t random_key, int64_t begin) {
+  return static_cast<uint32_t>(mix_bits(random_key + static_cast<uint64_t>(begin)));
+}
+
+// Rounds what was just updated.
+void write_copy(const OptimizerTensor& t, int64_t begin, int64_t count, const float* values) {
+  if (t.copy == nullptr) return;
+  HWY_DYNAMIC_DISPATCH(round_span)
+  (values, t.copy_dtype == DType::bf16, static_cast<uint16_t*>(t.copy) + begin, count);
+}
+
+void copy_tile(const OptimizerTensor& t, int64_t begin, int64_t count) {
+  if (t.copy != nullptr) write_copy(t, begin, count, static_cast<const float*>(t.weights) + begin);
+}
 
 void run_adam(ThreadPool& pool, const OptimizerScalars& scalars, const OptimizerTensor& tensor, bool decoupled) {
   PLIMSOLL_CHECK(tensor.m != nullptr && tensor.v != nullptr && scalars.step >= 1,
                  "adam needs two moments and steps from 1");
   pool.parallel_for(ceil_div(tensor.n, kTileElements), [&](int64_t tile, int) {
-    const int64_t begin = tile * kTileElements;
-    HWY_DYNAMIC_DISPATCH(adam_span)(scalars, tensor, decoupled, begin, std::min(kTileElements, tensor.n - begin));
+    const int64_t begin = tile * kTileElements, count = std::min(kTileElements, tensor.n - begin);
+    HWY_DYNAMIC_DISPATCH(adam_span)(scalars, tensor, decoupled, key_of(scalars.random_key, begin), begin, count);
+    copy_tile(tensor, begin, count);
   });
 }
 }  // namespace
@@ -107,9 +171,30 @@ void adam_step(ThreadPool& pool, const OptimizerScalars& scalars, const Optimize
 void sgd_step(ThreadPool& pool, const OptimizerScalars& scalars, const OptimizerTensor& tensor) {
   PLIMSOLL_CHECK(tensor.m != nullptr || scalars.momentum == 0, "momentum needs its buffer");
   pool.parallel_for(ceil_div(tensor.n, kTileElements), [&](int64_t tile, int) {
-    const int64_t begin = tile * kTileElements;
-    HWY_DYNAMIC_DISPATCH(sgd_span)(scalars, tensor, begin, std::min(kTileElements, tensor.n - begin));
+    const int64_t begin = tile * kTileElements, count = std::min(kTileElements, tensor.n - begin);
+    HWY_DYNAMIC_DISPATCH(sgd_span)(scalars, tensor, key_of(scalars.random_key, begin), begin, count);
+    copy_tile(tensor, begin, count);
   });
+}
+
+void read_weights(const OptimizerTensor& tensor, int64_t begin, int64_t count, float* values) {
+  if (tensor.weights_dtype == DType::f32) {
+    std::copy_n(static_cast<const float*>(tensor.weights) + begin, count, values);
+    return;
+  }
+  const uint16_t* const from = static_cast<const uint16_t*>(tensor.weights) + begin;
+  for (int64_t i = 0; i < count; ++i) values[i] = inline_half::from_bf16(from[i]);
+}
+
+void write_weights(const OptimizerTensor& tensor, uint64_t random_key, int64_t begin, int64_t count,
+                   const float* values) {
+  if (tensor.weights_dtype == DType::f32) {
+    std::copy_n(values, count, static_cast<float*>(tensor.weights) + begin);
+    write_copy(tensor, begin, count, values);
+    return;
+  }
+  HWY_DYNAMIC_DISPATCH(draw_span)
+  (values, key_of(random_key, begin), static_cast<uint16_t*>(tensor.weights) + begin, count);
 }
 
 }  // namespace plimsoll::cpu

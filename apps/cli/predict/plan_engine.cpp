@@ -1,0 +1,224 @@
+#include "cli/predict/plan_engine.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "engines/serving_memory.h"
+#include "hub/model_source.h"
+
+namespace plimsoll::cli {
+namespace {
+
+template <typename T>
+struct Named {
+  std::string_view name;
+  T value;
+};
+
+constexpr std::array kWeights = {
+    Named<WeightFormat>{"f32", WeightFormat::f32},     Named<WeightFormat>{"bf16", WeightFormat::bf16},
+    Named<WeightFormat>{"f16", WeightFormat::f16},     Named<WeightFormat>{"int8", WeightFormat::int8},
+    Named<WeightFormat>{"nf4", WeightFormat::nf4},     Named<WeightFormat>{"nf4-dq", WeightFormat::nf4_double},
+    Named<WeightFormat>{"gptq4", WeightFormat::gptq4},
+};
+constexpr std::array kOptimizers = {
+    Named<EngineOptimizer>{"adamw_foreach", EngineOptimizer::adamw_foreach},
+    Named<EngineOptimizer>{"adamw_fused", EngineOptimizer::adamw_fused},
+    Named<EngineOptimizer>{"adamw_8bit", EngineOptimizer::adamw_8bit},
+    Named<EngineOptimizer>{"sgd", EngineOptimizer::sgd_foreach},
+    Named<EngineOptimizer>{"sgd_momentum", EngineOptimizer::sgd_momentum_foreach},
+    Named<EngineOptimizer>{"adafactor", EngineOptimizer::adafactor},
+    Named<EngineOptimizer>{"muon", EngineOptimizer::muon},
+};
+
+template <typename T, size_t N>
+T look_up(const std::array<Named<T>, N>& names, std::string_view text, std::string_view flag) {
+  std::string known;
+  for (const Named<T>& each : names) {
+    if (each.name == text) return each.value;
+    known += (known.empty() ? "" : ", ") + std::string(each.name);
+  }
+  throw caller_error(std::string(flag), fmt::format("is {}", one_line(text, 40)), "one of " + known);
+}
+
+constexpr std::array kCached = {
+    Named<double>{"f16", 2.0},
+    Named<double>{"fp8", 1.0},
+    Named<double>{"q8_0", 34.0 / 32},
+    Named<double>{"q4_0", 18.0 / 32},
+};
+
+void read_layout(std::string_view text, EngineLayout& layout) {
+  const auto bad = [&](std::string_view part) {
+    return caller_error("--layout", fmt::format("has {}", one_line(part, 40)),
+                        "write it like dp=8,tp=2,pp=1,cp=1,ep=1,zero=3,sp=1");
+  };
+  while (!text.empty()) {
+    const std::string_view part = text.substr(0, text.find(','));
+    text.remove_prefix(std::min(text.size(), part.size() + 1));
+    const size_t sign = part.find('=');
+    if (sign == std::string_view::npos) throw bad(part);
+    const std::string_view key = part.substr(0, sign);
+    const auto value = parse_integer(part.substr(sign + 1));
+    if (!value || *value < 0 || *value > 1000000) throw bad(part);
+    if (key == "dp") layout.data = *value;
+    else if (key == "tp") layout.tensor = *value;
+    else if (key == "pp") layout.pipeline = *value;
+    else if (key == "cp") layout.context = *value;
+    else if (key == "ep") layout.expert = *value;
+    else if (key == "vpp") layout.virtual_stages = *value;
+    else if (key == "zero" && *value <= 3) layout.zero_stage = static_cast<int>(*value);
+    else if (key == "sp" && *value <= 1) layout.sequence_parallel = *value == 1;
+    else if (key == "offload" && *value <= 1) layout.offload_optimizer = *value == 1;
+    else throw bad(part);
+  }
+}
+
+std::string interval_row(std::string_view name, const ByteInterval& figure) {
+  return fmt::format("  {:<13}{:>12}   {} to {}\n", name, format_bytes(figure.bytes), format_bytes(figure.low),
+                     format_bytes(figure.high));
+}
+
+Json interval_json(const ByteInterval& figure) {
+  return {{"bytes", figure.bytes}, {"low", figure.low}, {"high", figure.high}};
+}
+
+std::string text_of(const EngineRun& run, const EngineMemory& memory, const std::optional<int64_t>& line) {
+  std::string text =
+      fmt::format("{} on {} device{}: a prediction (profile {}), not a plan of ours\n\n", run.engine,
+                  run.layout.devices(), run.layout.devices() == 1 ? "" : "s, the one with the most", memory.kind);
+  text += interval_row("allocated", memory.allocated) + interval_row("reserved", memory.reserved) +
+          interval_row("device used", memory.device_used);
+  text +=
+      fmt::format("\n  at the peak: {} parameters, {} gradients, {} optimizer state, {} activations and workspace\n",
+                  format_bytes(memory.parameters), format_bytes(memory.gradients), format_bytes(memory.optimizer_state),
+                  format_bytes(memory.activations));
+  text += fmt::format("  peak: {}: {}\n", memory.peak_phase, memory.peak_op);
+  for (const PhasePeak& phase : memory.phases)
+    text += fmt::format("    {:<10}{:>12}\n", phase.name, format_bytes(phase.bytes));
+  if (memory.host_bytes > 0) text += fmt::format("  on the host: {}\n", format_bytes(memory.host_bytes));
+  if (line) text += fmt::format("  line: {}\n", format_bytes(*line));
+  return text;
+}
+
+Json json_of(const EngineRun& run, const EngineMemory& memory, const std::optional<int64_t>& line) {
+  Json phases = Json::array();
+  for (const PhasePeak& phase : memory.phases) phases.push_back({{"name", phase.name}, {"bytes", phase.bytes}});
+  return {{"engine", run.engine},
+          {"profile", memory.kind},
+          {"devices", run.layout.devices()},
+          {"allocated", interval_json(memory.allocated)},
+          {"reserved", interval_json(memory.reserved)},
+          {"device_used", interval_json(memory.device_used)},
+          {"at_peak",
+           {{"parameters", memory.parameters},
+            {"gradients", memory.gradients},
+            {"optimizer_state", memory.optimizer_state},
+            {"activations", memory.activations}}},
+          {"peak", {{"phase", memory.peak_phase}, {"op", memory.peak_op}}},
+          {"phases", phases},
+          {"host_bytes", memory.host_bytes},
+          {"budget_bytes", line ? Json(*line) : Json(nullptr)},
+          {"fits", line ? Json(memory.device_used.bytes <= *line) : Json(nullptr)}};
+}
+
+}  // namespace
+
+EngineRun engine_run(const Recipe& recipe, const EngineOptions& options) {
+  EngineRun run;
+  run.engine = options.engine;
+  run.model = open_model_source(recipe.model, ModelNeed::text).config;
+  EngineRecipe& r = run.recipe;
+  const bool half = recipe.precision != DType::f32;
+  r.weights = half ? WeightFormat::bf16 : WeightFormat::f32;
+  if (recipe.method == Method::qlora) r.weights = WeightFormat::nf4_double;
+  if (!options.weights.empty()) r.weights = look_up(kWeights, options.weights, "--weights");
+  const bool quantized =
+      r.weights != WeightFormat::f32 && r.weights != WeightFormat::bf16 && r.weights != WeightFormat::f16;
+  r.compute = r.weights == WeightFormat::f16 ? ComputeMode::f16 : half ? ComputeMode::bf16 : ComputeMode::f32;
+  if (options.autocast) r.compute = ComputeMode::amp_bf16;
+  r.method = recipe.method == Method::full ? TuneMethod::full : quantized ? TuneMethod::qlora : TuneMethod::lora;
+  if (quantized && r.method == TuneMethod::full)
+    throw caller_error("--weights", fmt::format("is {}, which can't be trained", options.weights),
+                       "train adapters on it (--method lora), or give bf16 or f32");
+  if (recipe.method == Method::qlora && !quantized)
+    throw caller_error("--weights", fmt::format("is {}, which is not quantized", options.weights),
+                       "give --method lora, or a quantized type as nf4-dq");
+  if (r.method != TuneMethod::full) {
+    r.lora_rank = recipe.rank;
+    std::string_view targets = recipe.targets;
+    while (!targets.empty()) {
+      const std::string_view target = targets.substr(0, targets.find(','));
+      r.lora_targets.emplace_back(target);
+      targets.remove_prefix(std::min(targets.size(), target.size() + 1));
+    }
+  }
+  r.optimizer = recipe.optimizer == OptimizerKind::sgd
+                    ? (recipe.momentum > 0 ? EngineOptimizer::sgd_momentum_foreach : EngineOptimizer::sgd_foreach)
+                    : EngineOptimizer::adamw_foreach;
+  if (!options.optimizer.empty()) r.optimizer = look_up(kOptimizers, options.optimizer, "--engine-optimizer");
+  r.recompute = recipe.recompute == RecomputeMode::all ? RecomputeKind::full : RecomputeKind::none;
+  r.seq_len = recipe.seq_len;
+  r.micro_batch = recipe.micro_batch.value_or(1);
+  read_layout(options.layout, run.layout);
+  const int64_t data = std::max<int64_t>(1, run.layout.data);
+  r.grad_accum_steps =
+      std::max<int64_t>(1, recipe.global_batch.value_or(r.micro_batch * data) / (r.micro_batch * data));
+  return run;
+}
+
+int plan_on_engine(const Recipe& recipe, const EngineOptions& options, bool json) {
+  const EngineRun run = engine_run(recipe, options);
+  const EngineMemory memory = estimate_engine_memory(run);
+  if (json) write_json(json_of(run, memory, recipe.memory_bytes));
+  else write_result(text_of(run, memory, recipe.memory_bytes));
+  if (!recipe.memory_bytes || memory.device_used.bytes <= *recipe.memory_bytes) return 0;
+  throw Error(
+      ErrorKind::does_not_fit, options.engine,
+      fmt::format("would use {} of a device with {}", format_bytes(memory.device_used.bytes),
+                  format_bytes(*recipe.memory_bytes)),
+      "recompute (--recompute all), a smaller --micro-batch or --seq-len, adapters, or more devices (--layout)");
+}
+
+int plan_serving(const Recipe& recipe, const EngineOptions& options, bool json) {
+  if (!recipe.memory_bytes)
+    throw caller_error("--memory", "is missing", "give the memory of one device, for example --memory 80GiB");
+  ServingRun run;
+  run.engine = options.serve;
+  run.model = open_model_source(recipe.model, ModelNeed::text).config;
+  run.weights = options.weights.empty() ? WeightFormat::bf16 : look_up(kWeights, options.weights, "--weights");
+  run.kv_bytes = options.kv.empty() ? 2.0 : look_up(kCached, options.kv, "--kv");
+  EngineLayout layout;
+  read_layout(options.layout, layout);
+  run.tensor = layout.tensor;
+  run.device_bytes = *recipe.memory_bytes;
+  run.context_tokens = recipe.seq_len;
+  const ServingBytes bytes = serving_bytes(run);
+  if (json) {
+    write_json({{"engine", run.engine},
+                {"devices", run.tensor},
+                {"weights_bytes", bytes.weights},
+                {"workspace_bytes", bytes.workspace},
+                {"outside_bytes", bytes.outside},
+                {"kv_bytes_per_token", bytes.kv_per_token},
+                {"kv_bytes_per_user", bytes.kv_per_user},
+                {"kv_room_bytes", bytes.room},
+                {"most_users", bytes.most_users}});
+    return 0;
+  }
+  write_result(fmt::format(
+      "serving on {} ({} device{}): a prediction, not a plan of ours\n\n  weights         {:>12}\n  workspace       "
+      "{:>12}\n"
+      "  outside         {:>12}\n  keys and values {:>12}   {} a token, {} a user with {} tokens\n  most users      "
+      "{:>12}\n",
+      run.engine, run.tensor, run.tensor == 1 ? "" : "s, each", format_bytes(bytes.weights),
+      format_bytes(bytes.workspace), format_bytes(bytes.outside), format_bytes(bytes.room),
+      format_bytes(bytes.kv_per_token), format_bytes(bytes.kv_per_user), run.context_tokens, bytes.most_users));
+  return 0;
+}
+
+}  // namespace plimsoll::cli

@@ -1,0 +1,78 @@
+#include "passes/widen_half.h"
+
+#include <unordered_map>
+
+#include "ops/op_def.h"
+#include "passes/rewrite.h"
+
+namespace plimsoll {
+namespace {
+
+bool takes_half(OpKind kind) {
+  switch (kind) {
+    case OpKind::convert:
+    case OpKind::cast:
+    case OpKind::fake_quant:
+    case OpKind::fill_zero:
+    case OpKind::optimizer_update:
+    case OpKind::load_tensor:
+    case OpKind::init_tensor:
+    case OpKind::save_tensor:
+    case OpKind::lay_out_tensor:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// Attributes that name the dtype of a result.
+void widen_attributes(OpAttrs& attrs) {
+  if (auto* linear = std::get_if<LinearAttrs>(&attrs); linear != nullptr && linear->result_dtype == DType::f16)
+    linear->result_dtype = DType::f32;
+  if (auto* route = std::get_if<RouteAttrs>(&attrs); route != nullptr && route->gradient_dtype == DType::f16)
+    route->gradient_dtype = DType::f32;
+}
+
+}  // namespace
+
+void widen_half(Graph& graph) {
+  const std::vector<Op> original = std::move(graph.ops);
+  graph.ops.clear();
+  const auto is_half = [&](ValueId id) { return id != kNoValue && graph.value(id).dtype == DType::f16; };
+  for (const Op& source : original) {
+    Op op = source;
+    if (takes_half(op.kind)) {
+      graph.ops.push_back(std::move(op));
+      continue;
+    }
+    std::unordered_map<ValueId, ValueId> wide;
+    for (ValueId& id : op.operands) {
+      if (!is_half(id)) continue;
+      auto found = wide.find(id);
+      if (found == wide.end()) {
+        const ValueId copy = add_op(
+            graph,
+            {OpKind::convert, {id}, ConvertAttrs{DType::f32}, graph.value(id).name + ".f32", op.role, op.layer})[0];
+        found = wide.emplace(id, copy).first;
+      }
+      id = found->second;
+    }
+    widen_attributes(op.attrs);
+    std::vector<Op> narrowing;
+    for (ValueId& id : op.results) {
+      if (!is_half(id)) continue;
+      const ValueId half = id;
+      Value value = graph.value(half);
+      value.name += ".f32";
+      value.dtype = DType::f32;
+      id = add_value(graph, std::move(value));
+      narrowing.push_back(
+          {OpKind::convert, {id}, {half}, ConvertAttrs{DType::f16}, op.role, op.layer, op.name + ".f16"});
+    }
+    graph.ops.push_back(std::move(op));
+    for (Op& convert : narrowing) graph.ops.push_back(std::move(convert));
+  }
+  set_ops(graph, std::move(graph.ops));
+}
+
+}  // namespace plimsoll

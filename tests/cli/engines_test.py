@@ -1,0 +1,88 @@
+"""plan --engine, plan --serve and validate."""
+
+import csv
+import json
+import os
+import tempfile
+import unittest
+
+from program import GOLDEN, ProgramTest
+
+
+class PlanEngine(ProgramTest):
+    def test_three_figures_with_intervals(self):
+        plan = json.loads(self.ok("plan", "smollm2-135m", "--engine", "torch", "--method", "full", "--seq-len", "256", "--json"))
+        figures = [plan[name] for name in ("allocated", "reserved", "device_used")]
+        for figure in figures:
+            self.assertLessEqual(figure["low"], figure["bytes"])
+            self.assertLessEqual(figure["bytes"], figure["high"])
+        self.assertLess(figures[0]["bytes"], figures[1]["bytes"])
+        self.assertLess(figures[1]["bytes"], figures[2]["bytes"])
+        self.assertEqual(sum(plan["at_peak"].values()), figures[0]["bytes"])
+        self.assertEqual(plan["profile"], "torch")
+        self.assertIsNone(plan["fits"])
+
+    def test_a_traced_row_from_the_command_line(self):
+        with open(os.path.join(GOLDEN, "measured", "torch_peak.csv"), encoding="utf-8") as file:
+            row = next(row for row in csv.DictReader(file) if row["id"] == "tp-0001")
+        config = os.path.join(GOLDEN, "measured", row["config_file"])
+        plan = json.loads(self.ok("plan", config, "--engine", "torch", "--method", "full", "--seq-len", row["seq_len"],
+                                  "--micro-batch", row["micro_batch"], "--engine-optimizer", row["optimizer"], "--json"))
+        self.assertAlmostEqual(plan["allocated"]["bytes"] / int(row["peak_bytes"]), 1, places=5)
+
+    def test_layouts(self):
+        plan = json.loads(self.ok("plan", "llama-3.1-8b", "--engine", "megatron", "--method", "full", "--layout",
+                                  "dp=2,tp=4,pp=2,zero=1,sp=1", "--seq-len", "1024", "--json"))
+        self.assertEqual((plan["devices"], plan["profile"]), (16, "megatron"))
+        self.fails(2, "plan", "llama-3.1-8b", "--engine", "megatron", "--layout", "tp=4;pp=2")
+        self.fails(2, "plan", "llama-3.1-8b", "--engine", "megatron", "--layout", "zero=4")
+        self.fails(2, "plan", "llama-3.1-8b", "--layout", "tp=4")
+
+    def test_a_device_that_is_too_small(self):
+        done = self.fails_with_text("plan", "llama-3.1-8b", "--engine", "torch", "--method", "full", "--memory", "24GiB")
+        self.assertIn("device used", done)
+
+    def fails_with_text(self, *arguments):
+        from program import run
+        done = run(*arguments)
+        self.assertEqual(done.returncode, 3, done.stderr)
+        return done.stdout.decode()
+
+    def test_weights_that_cannot_be_trained(self):
+        self.fails(2, "plan", "llama-3.1-8b", "--engine", "torch", "--method", "full", "--weights", "nf4")
+        self.fails(2, "plan", "llama-3.1-8b", "--engine", "torch", "--weights", "q9")
+
+
+class PlanServe(ProgramTest):
+    def test_users(self):
+        serve = ("plan", "llama-3.1-8b", "--serve", "vllm", "--seq-len", "8192", "--json")
+        one = json.loads(self.ok(*serve, "--memory", "40GiB"))
+        two = json.loads(self.ok(*serve, "--memory", "80GiB"))
+        self.assertGreater(one["most_users"], 0)
+        self.assertGreater(two["most_users"], 2 * one["most_users"])
+        self.assertEqual(one["kv_bytes_per_token"], 131072)
+        self.fails(2, *serve)
+        self.fails(2, *serve, "--memory", "12GiB")
+        self.fails(2, "plan", "llama-3.1-8b", "--serve", "nobody", "--memory", "40GiB")
+
+
+class Validate(ProgramTest):
+    def test_rows_and_summary(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "rows.csv")
+            summary = json.loads(self.ok("validate", os.path.join(GOLDEN, "measured", "torch_peak.csv"), "--out", path, "--json"))
+            with open(path, encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+        self.assertEqual(list(rows[0]), ["id", "quantity", "measured", "predicted", "low", "high", "used", "reason"])
+        self.assertEqual(len(rows), 2 * 198)
+        peak = next(s for s in summary["summaries"] if s["quantity"] == "peak_bytes" and s["source"] is None)
+        self.assertEqual((peak["used"], peak["not_used"]), (198, 0))
+        self.assertLess(peak["p95"], 0.001)
+
+    def test_other_tables(self):
+        self.fails(2, "validate", os.path.join(GOLDEN, "measured", "configs", "GPT-2.json"))
+        self.fails(4, "validate", "/nonexistent.csv")
+
+
+if __name__ == "__main__":
+    unittest.main()
