@@ -92,7 +92,7 @@ TEST_P(AllocationTest, StepsKeepNothing) {
   BatchOrder order(
       data.train.size(), [&](int64_t i) { return data.train.length(i); }, {recipe.seq_len, true, true, 0}, 4);
   TrainSession session(plan, sources.threads);
-  session.load(sources);
+  session.load(sources, "");
   StepRows rows;
   for (int64_t step = 0; step < kSteps; ++step) {
     order.rows_of_step(step % 2, rows);  // one epoch: a new one is planned beside the training path
