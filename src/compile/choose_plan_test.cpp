@@ -99,6 +99,7 @@ TEST(ChoosePlan, SmallestBudgetWorksAndAPageLessDoesNot) {
 
 TEST(ChoosePlan, NoChoiceNeedsLessThanTheSmallestBudget) {
   Recipe recipe = small_recipe();
+  recipe.stream = StreamMode::off;
   const int64_t smallest = plan(recipe).smallest_budget_bytes;
   int64_t found = INT64_MAX;
   for_every_choice(recipe, [&](const TrainPlan& choice) { found = std::min(found, choice.total_bytes); });

@@ -49,7 +49,11 @@ void place_persistent(RunPlan& plan, const std::vector<Graph>& phases) {
   for (const Graph& graph : phases)
     for (const Value& value : graph.values)
       if (value.kind == ValueKind::streamed) {
-        plan.persistent_bytes = round_up(plan.persistent_bytes, kDiskAlignment);
+        const int64_t aligned = round_up(plan.persistent_bytes, kDiskAlignment);
+        if (aligned > plan.persistent_bytes)
+          plan.persistent.push_back({"alignment of direct reads", Category::io_staging, aligned - plan.persistent_bytes,
+                                     plan.persistent_bytes, 0, 0});
+        plan.persistent_bytes = aligned;
         return;
       }
 }

@@ -35,7 +35,7 @@ void parse_blocks(const JsonFields& fields, std::string_view key, QuantizationCo
   const bool usable =
       sizes != nullptr && sizes->is_array() && sizes->size() == 2 &&
       std::all_of(sizes->begin(), sizes->end(), [](const json& size) {
-        return size.is_number_unsigned() && size.get<uint64_t>() >= 1 && size.get<uint64_t>() <= uint64_t{kMostColumns};
+        return size.is_number_integer() && size.get<double>() >= 1 && size.get<double>() <= static_cast<double>(kMostColumns);
       });
   if (!usable) fields.fail(key, "is not a list of two sizes", kWayOut);
   out.block_rows = sizes->at(0).get<int64_t>();

@@ -91,13 +91,14 @@ EvaluateReport run_evaluation(const Recipe& recipe) {
 }
 
 DatasetLoss evaluate_dataset(const Executor& evaluate, const TokenizedDataset& dataset, bool packing, int32_t pad_id,
-                             TokenBatch& batch) {
+                             TokenBatch& batch, HostServices* host) {
   BatchOrder order(
       dataset.size(), [&](int64_t i) { return dataset.length(i); }, {batch.length, packing, false, 0}, batch.batch);
   const int64_t row_count = order.rows_of_epoch(0);
   DatasetLoss loss;
   StepRows rows;
   RunState state;
+  state.host = host;
   for (int64_t first = 0; first < row_count; first += batch.batch) {
     order.rows_of_step(first / batch.batch, rows);
     // The last step of the order runs on into the next epoch; those rows are not counted twice.

@@ -30,6 +30,6 @@ struct DatasetLoss {
 
 // The whole dataset in its own order through a loss phase of batch.batch × batch.length tokens; `batch` is scratch.
 DatasetLoss evaluate_dataset(const Executor& evaluate, const TokenizedDataset& dataset, bool packing, int32_t pad_id,
-                             TokenBatch& batch);
+                             TokenBatch& batch, HostServices* host = nullptr);
 
 }  // namespace plimsoll

@@ -84,12 +84,6 @@ class WrongUse(ProgramTest):
         self.assertEqual(self.fails(2, "generate", "m", "--prompt", "x", "--max-tokens", "1.5")[0], "--max-tokens: '1.5' is not a whole number")
         self.assertEqual(self.fails(2, "generate", "m", "--prompt", "x", "--temperature", "-1")[0], "--temperature: -1 is out of range")
 
-    def test_what_is_not_available_yet_says_so(self):
-        for flag, word in (("method", "dora"), ("method", "qat"), ("precision", "fp16"), ("optimizer", "adamw8bit")):
-            error, way_out = self.fails(2, "plan", "m", f"--{flag}", word)
-            self.assertEqual(error, f"--{flag}: {word} is not available yet")
-            self.assertTrue(way_out.startswith("use "))
-
     def test_train_says_what_it_needs(self):
         self.assertEqual(self.fails(2, "train")[0], "--out: is missing")
         self.assertEqual(self.fails(2, "train", "--out", "x")[0], "--model: is missing")

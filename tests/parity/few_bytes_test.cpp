@@ -184,6 +184,8 @@ TEST_F(FewBytes, WhatWasTrainedUnderQuantizationIsWhatIsExported) {
 TEST_F(FewBytes, DropoutIsDrawnAgainAlike) {
   Recipe plain = recipe("llama_tied", Method::lora, DType::f32);
   plain.adapter = golden_path("training/lora/llama_tied/adapter_init");
+  plain.rank = Recipe{}.rank;  // the adapter's own holds
+  plain.alpha = Recipe{}.alpha;
   Recipe dropped = plain;
   dropped.lora_dropout = 0.4;
   const Outcome without = train(plain), with = train(dropped);

@@ -24,13 +24,15 @@ Recipe smollm2() {
 }
 
 std::vector<Recipe> recipes() {
-  std::vector<Recipe> all(5, smollm2());
+  std::vector<Recipe> all(6, smollm2());
+  for (Recipe& recipe : all) recipe.stream = StreamMode::off;
   all[1].memory_bytes = 600 * kMiB;
   all[2].memory_bytes = 1;  // does not fit: the smallest plan
   all[3].method = Method::full;
   all[3].memory_bytes = 3 * kGiB;
   all[4].precision = DType::f32;
   all[4].recompute = RecomputeMode::all;
+  all[5].stream = StreamMode::on;
   return all;
 }
 
@@ -99,11 +101,13 @@ TEST(PlanOfSmolLm2, EveryPhaseIsSoundAndAtItsLowerBound) {
     ASSERT_EQ(plan.run.phases.size(), 7U);
     for (const ExecutionPlan& phase : plan.run.phases) {
       validate(plan.run, phase);
-      EXPECT_EQ(phase.arena_bytes, phase.lower_bound_bytes) << phase.name();
+      // What is read straight from disk begins at a page: a few KiB between the buffers.
+      if (recipe.stream == StreamMode::on) EXPECT_LE(phase.arena_bytes, phase.lower_bound_bytes * 1001 / 1000);
+      else EXPECT_EQ(phase.arena_bytes, phase.lower_bound_bytes) << phase.name();
       EXPECT_EQ(std::accumulate(phase.at_peak.begin(), phase.at_peak.end(), int64_t{0}), phase.lower_bound_bytes)
           << phase.name();
     }
-    EXPECT_EQ(plan.run.arena_bytes, plan.run.lower_bound_bytes);
+    if (recipe.stream == StreamMode::off) EXPECT_EQ(plan.run.arena_bytes, plan.run.lower_bound_bytes);
     EXPECT_EQ(plan.run.arena_bytes, plan.run.peak_phase().arena_bytes);
     EXPECT_EQ(plan.total_bytes, plan.run.arena_bytes + plan.overhead_bytes);
   }
