@@ -52,8 +52,8 @@ GgufMetadata tokenizer_keys(const GgufMetadata& metadata);
 // Writes one tensor. `read_row` fills one row in Hugging Face's order (a vector is one row of all its values, except
 // that vectors whose rows move are rows of one value); rows come in any order and from any thread of `pool`. A row of a
 // transposed tensor is a column of the model's. `staging`: at least gguf_staging_bytes(tensor), aligned for floats; as
-// many rows as fit are converted at a time. Not called for tensors with `values`. `written`, where given, sees each row by
-// its number in the file and what it became, from any thread.
+// many rows as fit are converted at a time. Not called for tensors with `values`. `written`, where given, sees each row
+// by its number in the file and what it became, from any thread.
 using ReadRow = std::function<void(int64_t row, std::span<float> out)>;
 using WrittenRow = std::function<void(int64_t number, std::span<const float> row, const std::byte* encoded)>;
 void write_gguf_tensor(GgufWriter& writer, const GgufExportTensor& tensor, const ReadRow& read_row, ThreadPool& pool,
