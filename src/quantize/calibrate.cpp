@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "formats/number_conversion.h"
 #include "ops/op_def.h"
 #include "passes/rewrite.h"
 #include "quantize/awq.h"
@@ -23,6 +24,9 @@ constexpr const char* kSolve = "solve";
 constexpr const char* kSave = "save";
 constexpr const char* kScratch = "scratch";
 
+// The piece runs in bf16, as models are calibrated in the field; rounding works on f32 copies of its parameters.
+constexpr DType kCompute = DType::bf16;
+std::string master_name(const std::string& parameter) { return "master." + parameter; }
 std::string hessian_name(size_t index) { return "hessian." + std::to_string(index); }
 std::string groups_name(const std::string& weight) { return "groups." + weight; }
 
@@ -40,7 +44,7 @@ class Calibration {
         options_(options),
         target_(target),
         threads_(threads),
-        stream_(model.config, options.seq_len),
+        stream_(model.config, options.seq_len, kCompute),
         formats_(packed_formats_of(model, options)) {
     // A tensor is written with the first piece that has it.
     size_t next = 0;
@@ -147,7 +151,7 @@ class Calibration {
                           ValueKind::gradient});
       }
     for (const ParameterSpec& spec : work.saved) {
-      const ValueId weight = add_value(graph, {spec.name, DType::f32, spec.shape, ValueKind::parameter});
+      const ValueId weight = add_value(graph, {master_name(spec.name), DType::f32, spec.shape, ValueKind::parameter});
       add_op(graph, {OpKind::save_tensor,
                      {weight},
                      TransferAttrs{spec.name, target_.staging_bytes(spec), DType::f32, {}},
@@ -178,6 +182,16 @@ class PieceValues {
   T* data(const std::string& name) const {
     return reinterpret_cast<T*>(arena_.data() + plan_.persistent_offset.at(name));
   }
+  float* master(const std::string& parameter) const { return data<float>(master_name(parameter)); }
+  // What the piece computes with, from the f32 copies.
+  void narrow() const {
+    for (const auto& [name, shape] : shapes_) {
+      const auto narrow = shapes_.find(name.starts_with("master.") ? stored_name_of(name) : "");
+      if (narrow == shapes_.end()) continue;
+      const std::span<const float> values(data<float>(name), static_cast<size_t>(shape.elements()));
+      encode_values(kCompute, values, data<std::byte>(narrow->first));
+    }
+  }
   std::span<std::byte> bytes(const std::string& name) const {
     return {data<std::byte>(name), static_cast<size_t>(shapes_.at(name).elements())};
   }
@@ -189,23 +203,26 @@ class PieceValues {
   std::map<std::string, Shape> shapes_;
 };
 
-void solve_gptq(const QuantizeOptions& options, const PieceWork& work, const PieceValues& values,
-                const std::map<std::string, PackedFormat>& formats, ThreadPool& pool) {
+std::map<std::string, SquaredError> solve_gptq(const QuantizeOptions& options, const PieceWork& work,
+                                               const PieceValues& values,
+                                               const std::map<std::string, PackedFormat>& formats, ThreadPool& pool) {
   const GptqOptions gptq{options.clipping, options.percentile, options.damping, options.act_order};
   auto* upper = values.data<float>(kScratch);
+  std::map<std::string, SquaredError> errors;
   for (size_t i = 0; i < work.shared.size(); ++i) {
     const int64_t size = work.shared[i].size;
     const GptqFactor factor = factor_hessian(gptq, size, values.data<float>(hessian_name(i)), upper, pool);
     for (const std::string& weight : work.shared[i].weights)
-      round_gptq(gptq, formats.at(weight), factor, upper, values.shape(weight)[0], size, values.data<float>(weight),
-                 values.data<AffineGroup>(groups_name(weight)), pool);
+      errors[weight] = round_gptq(gptq, formats.at(weight), factor, upper, values.shape(weight)[0], size,
+                                  values.master(weight), values.data<AffineGroup>(groups_name(weight)), pool);
   }
+  return errors;
 }
 
 // Multiplies columns of the linears, and takes it back in front of them.
 void fold(const SharedInput& shared, const PieceValues& values, std::span<const float> scales) {
   for (const std::string& weight : shared.weights) {
-    auto* at = values.data<float>(weight);
+    auto* at = values.master(weight);
     for (int64_t row = 0; row < values.shape(weight)[0]; ++row)
       for (int64_t j = 0; j < shared.size; ++j) at[row * shared.size + j] *= scales[static_cast<size_t>(j)];
   }
@@ -213,12 +230,12 @@ void fold(const SharedInput& shared, const PieceValues& values, std::span<const 
   std::map<int32_t, float> by_place;
   for (size_t j = 0; j < shared.places.size(); ++j) by_place[shared.places[j]] = scales[j];
   for (size_t i = 0; i < shared.vectors.size(); ++i) {
-    auto* at = values.data<float>(shared.vectors[i]);
+    auto* at = values.master(shared.vectors[i]);
     const float offset = i == 0 ? shared.weight_offset : 0;
     for (const auto& [place, scale] : by_place) at[place] = (offset + at[place]) / scale - offset;
   }
   if (shared.matrix.empty()) return;
-  auto* at = values.data<float>(shared.matrix);
+  auto* at = values.master(shared.matrix);
   const int64_t width = values.shape(shared.matrix)[1];
   for (const auto& [place, scale] : by_place)
     for (int64_t j = 0; j < width; ++j) at[place * width + j] /= scale;
@@ -229,7 +246,7 @@ void solve_awq(const PieceWork& work, const PieceValues& values, const std::map<
   const auto linears_of = [&](const SharedInput& shared) {
     std::vector<AwqLinear> linears;
     for (const std::string& weight : shared.weights)
-      linears.push_back({values.data<float>(weight), values.shape(weight)[0], formats.at(weight)});
+      linears.push_back({values.master(weight), values.shape(weight)[0], formats.at(weight)});
     return linears;
   };
   for (size_t i = 0; i < work.shared.size(); ++i) {
@@ -281,14 +298,17 @@ void calibrate(const ModelFiles& model, const QuantizeOptions& options, Quantize
     // What goes on to the next piece: with AWQ what the original gives, with GPTQ what is left after rounding.
     if (observes) stream.run(piece, executor(kObserve), batches, before.get(), gptq ? nullptr : next.get());
     const PieceValues values(work, arena);
-    if (observes && gptq) solve_gptq(options, work, values, calibration.formats(), pool);
+    std::map<std::string, SquaredError> errors;
+    if (observes && gptq) errors = solve_gptq(options, work, values, calibration.formats(), pool);
     if (observes && !gptq) solve_awq(work, values, calibration.formats(), pool);
+    if (gptq) values.narrow();
     if (next && (gptq || !observes)) stream.run(piece, executor(kForward), batches, before.get(), next.get());
     for (const SharedInput& shared : work.shared)
       for (const std::string& weight : shared.weights) {
         const std::span bytes = values.bytes(groups_name(weight));
         target.set_groups(weight,
-                          {reinterpret_cast<const AffineGroup*>(bytes.data()), bytes.size() / sizeof(AffineGroup)});
+                          {reinterpret_cast<const AffineGroup*>(bytes.data()), bytes.size() / sizeof(AffineGroup)},
+                          errors.contains(weight) ? std::optional(errors.at(weight)) : std::nullopt);
       }
     RunState state;
     state.host = &target;

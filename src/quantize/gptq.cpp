@@ -114,14 +114,16 @@ GptqFactor factor_hessian(const GptqOptions& options, int64_t size, float* hessi
   return factor;
 }
 
-void round_gptq(const GptqOptions& options, const PackedFormat& format, const GptqFactor& factor, const float* upper,
-                int64_t rows, int64_t size, float* weights, AffineGroup* groups, ThreadPool& pool) {
+SquaredError round_gptq(const GptqOptions& options, const PackedFormat& format, const GptqFactor& factor,
+                        const float* upper, int64_t rows, int64_t size, float* weights, AffineGroup* groups,
+                        ThreadPool& pool) {
   AffineFormat affine = affine_format(format);
   affine.clipping = options.clipping;
   affine.percentile = options.percentile;
   const int64_t group = format.group, group_count = size / group;
   const bool ordered = !factor.order.empty();
   if (ordered) choose_groups(format, options.clipping, options.percentile, weights, rows, size, pool, groups);
+  std::vector<SquaredError> sums(static_cast<size_t>(ceil_div(rows, kRows)));
   pool.parallel_for(ceil_div(rows, kRows), [&](int64_t tile, int) {
     const int64_t first = tile * kRows, count = std::min(kRows, rows - first);
     std::vector<float> x(static_cast<size_t>(count * size)), scratch(static_cast<size_t>(group));
@@ -160,9 +162,19 @@ void round_gptq(const GptqOptions& options, const PackedFormat& format, const Gp
           for (int64_t j = end; j < size; ++j) row[j] -= error * upper[i * size + j];
         }
     }
+    SquaredError& sum = sums[static_cast<size_t>(tile)];
     for (int64_t r = 0; r < count; ++r)
-      for (int64_t i = 0; i < size; ++i) weights[(first + r) * size + column(i)] = x[static_cast<size_t>(r * size + i)];
+      for (int64_t i = 0; i < size; ++i) {
+        float& weight = weights[(first + r) * size + column(i)];
+        const float restored = x[static_cast<size_t>(r * size + i)];
+        const double value = weight, off = static_cast<double>(restored) - value;
+        sum += {off * off, value * value};
+        weight = restored;
+      }
   });
+  SquaredError all;
+  for (const SquaredError& sum : sums) all += sum;
+  return all;
 }
 
 }  // namespace plimsoll

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
-#include "formats/packed_weight.h"
+#include "formats/packed_encode.h"
 #include "quant/affine_groups.h"
 
 namespace plimsoll {
@@ -29,9 +29,10 @@ struct GptqFactor {
 // H⁻¹ = Uᵀ U, in the order of the factor. A caller Error when the sums are not finite.
 GptqFactor factor_hessian(const GptqOptions& options, int64_t size, float* hessian, float* upper, ThreadPool& pool);
 
-// Rounds `weights` (rows, K) to grids of `format` (integers) and leaves what they mean in their place. `groups`: rows ·
-// K / group, the grids. The same bits for any number of threads.
-void round_gptq(const GptqOptions& options, const PackedFormat& format, const GptqFactor& factor, const float* upper,
-                int64_t rows, int64_t size, float* weights, AffineGroup* groups, ThreadPool& pool);
+// Rounds `weights` (rows, K) to grids of `format` (integers) and leaves what they mean in their place; returns what
+// they are off by now. `groups`: rows · K / group, the grids. The same bits for any number of threads.
+SquaredError round_gptq(const GptqOptions& options, const PackedFormat& format, const GptqFactor& factor,
+                        const float* upper, int64_t rows, int64_t size, float* weights, AffineGroup* groups,
+                        ThreadPool& pool);
 
 }  // namespace plimsoll

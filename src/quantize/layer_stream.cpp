@@ -4,7 +4,9 @@
 
 #include "arch/architecture.h"
 #include "base/error.h"
+#include "ops/op_def.h"
 #include "train/inference.h"
+#include "train/weight_loader.h"
 
 namespace plimsoll {
 
@@ -36,10 +38,11 @@ void Carried::read_rows(int64_t batch, int64_t first, int64_t count, size_t valu
   file_.read(offset + first * row, out.first(static_cast<size_t>(count * row)));
 }
 
-LayerStream::LayerStream(const ModelConfig& config, int64_t length) {
+LayerStream::LayerStream(const ModelConfig& config, int64_t length, DType compute) {
   ForwardRequest request;
   request.kind = ForwardKind::logits;
   request.length = length;
+  request.compute = compute;
   ForwardGraph forward = build_forward(config, request);
   inv_freq_ = std::move(forward.inv_freq);
   pieces_ = cut_forward(forward.graph);
@@ -63,7 +66,14 @@ void LayerStream::run(const ForwardPiece& piece, const Executor& executor, const
 }
 
 RunPlan plan_piece(std::vector<Graph> phases, const TensorIndex& weights, int threads) {
-  return plan_inference(std::move(phases), weights, threads);
+  for (const Graph& phase : phases)
+    for (const Value& value : phase.values)
+      if (value.kind == ValueKind::parameter) find_weight(weights, stored_name_of(value.name), value.shape);
+  phases.insert(phases.begin(), build_load_phase(phases, load_staging_bytes(weights)));
+  for (const Graph& phase : phases) verify(phase);
+  return plan_memory(std::move(phases), [threads](const Graph& graph, const Op& op) {
+    return cpu_backend().workspace_bytes(graph, op, threads);
+  });
 }
 
 }  // namespace plimsoll

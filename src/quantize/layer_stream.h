@@ -33,7 +33,7 @@ class Carried {
 
 class LayerStream {
  public:
-  LayerStream(const ModelConfig& config, int64_t length);
+  LayerStream(const ModelConfig& config, int64_t length, DType compute = DType::f32);
 
   const std::vector<ForwardPiece>& pieces() const { return pieces_; }
   // One pass of all batches through a piece whose plan's phase `executor` runs; `next` gets what it hands on.
@@ -46,7 +46,8 @@ class LayerStream {
   std::vector<float> inv_freq_;
 };
 
-// Loads parameters and clears sums: the phase of build_load_phase.
+// With a phase that loads parameters ("master." before a name: an f32 copy of it) and clears sums. A caller Error when
+// a parameter is not in `weights`.
 RunPlan plan_piece(std::vector<Graph> phases, const TensorIndex& weights, int threads);
 
 }  // namespace plimsoll

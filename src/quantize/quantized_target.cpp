@@ -138,15 +138,17 @@ class FolderTarget : public QuantizedTarget {
     const PackedFormat& format = formats_.at(tensor);
     const int64_t rows = shape[0], cols = shape[1], before = groups_bytes(format, rows, cols);
     const AffineGroup* groups = nullptr;
-    if (const auto given = groups_.find(tensor); given != groups_.end()) {
-      groups = given->second.data();
+    const auto found = found_.find(tensor);
+    if (found != found_.end()) {
+      groups = found->second.groups.data();
     } else if (before > 0) {
       auto* chosen = reinterpret_cast<AffineGroup*>(staging.data());
       choose_groups(format, options_.clipping, options_.percentile, values, rows, cols, pool_, chosen);
       groups = chosen;
     }
     const std::span out = staging.subspan(static_cast<size_t>(before));
-    const SquaredError sum = encode_packed(format, rows, cols, values, groups, pool_, out);
+    SquaredError sum = encode_packed(format, rows, cols, values, groups, pool_, out);
+    if (found != found_.end() && found->second.error) sum = *found->second.error;
     const int64_t bytes = packed_stored_bytes(format, rows, cols);
     writer_->write(out.first(static_cast<size_t>(bytes)));
     written_.push_back({tensor, options_.type.name, rows * cols, bytes, sum.relative()});

@@ -9,7 +9,7 @@
 
 #include "arch/architecture.h"
 #include "formats/model_files.h"
-#include "quant/affine_groups.h"
+#include "formats/packed_encode.h"
 #include "quantize/quantize.h"
 #include "runtime/executor.h"
 
@@ -22,14 +22,21 @@ class QuantizedTarget : public HostServices {
   virtual int64_t staging_bytes(const ParameterSpec& tensor) const = 0;  // that save() needs
   virtual void finish() = 0;                                             // puts the target in place
 
-  // Grids that were found elsewhere, for the next save() of this tensor: rows · groups, kept by the caller until then.
-  void set_groups(const std::string& tensor, std::span<const AffineGroup> groups) { groups_[tensor] = groups; }
+  // For the next save() of this tensor: grids that were found elsewhere (rows · groups, kept by the caller until then),
+  // and what values that lie on them already are off by.
+  void set_groups(const std::string& tensor, std::span<const AffineGroup> groups, std::optional<SquaredError> error) {
+    found_[tensor] = {groups, error};
+  }
   const std::vector<QuantizedTensor>& written() const { return written_; }
 
  protected:
   std::vector<ParameterSpec> order_;
   std::vector<QuantizedTensor> written_;
-  std::unordered_map<std::string, std::span<const AffineGroup>> groups_;
+  struct Found {
+    std::span<const AffineGroup> groups;
+    std::optional<SquaredError> error;
+  };
+  std::unordered_map<std::string, Found> found_;
 };
 
 // `by_layer`: tensors come layer by layer, as calibration makes them; else in the order of the model. `model`,

@@ -66,7 +66,7 @@ TEST_P(LineTest, PeakStaysBelowAndThePlanIsNotPadded) {
     if (full) {
       EXPECT_GE(static_cast<double>(peak), 0.8 * static_cast<double>(planned));
     }
-    EXPECT_GE(arena, full && GetParam() != "in_backward" ? 200 * kMiB : GetParam() == "qlora" ? 20 * kMiB : 50 * kMiB);
+    EXPECT_GE(arena, full && GetParam() != "in_backward" ? 200 * kMiB : 20 * kMiB);
     const auto written = nlohmann::json::parse(read_bytes(folder / (std::to_string(line) + "/plan.json")));
     EXPECT_EQ(written.at("arena_bytes"), arena);
     EXPECT_EQ(written.at("total_bytes"), planned);
