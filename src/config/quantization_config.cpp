@@ -32,11 +32,11 @@ QuantizationConfig parse_bitsandbytes(const JsonFields& fields) {
 
 void parse_blocks(const JsonFields& fields, std::string_view key, QuantizationConfig& out) {
   const json* sizes = fields.find(key);
-  const bool usable =
-      sizes != nullptr && sizes->is_array() && sizes->size() == 2 &&
-      std::all_of(sizes->begin(), sizes->end(), [](const json& size) {
-        return size.is_number_integer() && size.get<double>() >= 1 && size.get<double>() <= static_cast<double>(kMostColumns);
-      });
+  const bool usable = sizes != nullptr && sizes->is_array() && sizes->size() == 2 &&
+                      std::all_of(sizes->begin(), sizes->end(), [](const json& size) {
+                        return size.is_number_integer() && size.get<double>() >= 1 &&
+                               size.get<double>() <= static_cast<double>(kMostColumns);
+                      });
   if (!usable) fields.fail(key, "is not a list of two sizes", kWayOut);
   out.block_rows = sizes->at(0).get<int64_t>();
   out.block_cols = sizes->at(1).get<int64_t>();

@@ -87,7 +87,9 @@ TrainSession::StepResult TrainSession::step(const TrainData& data, const StepRow
 }
 
 double TrainSession::evaluate(const TokenizedDataset& dataset, const Recipe& recipe, int32_t pad_id) {
-  return evaluate_dataset(phase(phase_names::kEvaluate), dataset, recipe.packing, pad_id, batch_, stream_services_.get()).mean();
+  return evaluate_dataset(phase(phase_names::kEvaluate), dataset, recipe.packing, pad_id, batch_,
+                          stream_services_.get())
+      .mean();
 }
 
 int64_t TrainSession::used_arena_bytes() const {

@@ -42,6 +42,24 @@ class RunTest : public testing::Test {
   TestFolder folder_;
 };
 
+// Where frozen weights lie, and in what bits they are kept there, is nothing that a result may show.
+TEST_F(RunTest, StreamedWeightsChangeNoBit) {
+  for (const Method method : {Method::lora, Method::qlora}) {
+    Recipe resident = recipe();
+    resident.method = method;
+    resident.eval_data = resident.data[0];
+    resident.stream = StreamMode::off;
+    Recipe streamed = resident;
+    streamed.stream = StreamMode::on;
+    const TrainReport one = run(resident, "resident"), other = run(streamed, "streamed");
+    EXPECT_TRUE(read_bytes(one.output + "/adapter_model.safetensors") ==
+                read_bytes(other.output + "/adapter_model.safetensors"));
+    EXPECT_EQ(logged_steps(folder_ / "resident"), logged_steps(folder_ / "streamed"));
+    EXPECT_EQ(one.eval_loss, other.eval_loss);
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "streamed/streamed.weights"));
+  }
+}
+
 TEST_F(RunTest, ThreadsChangeNoBit) {
   for (const Method method : {Method::lora, Method::full}) {
     for (const DType precision : {DType::f32, DType::bf16}) {
