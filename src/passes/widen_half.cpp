@@ -29,10 +29,13 @@ bool takes_half(OpKind kind) {
 
 // Attributes that name the dtype of a result.
 void widen_attributes(OpAttrs& attrs) {
-  if (auto* linear = std::get_if<LinearAttrs>(&attrs); linear != nullptr && linear->result_dtype == DType::f16)
-    linear->result_dtype = DType::f32;
-  if (auto* route = std::get_if<RouteAttrs>(&attrs); route != nullptr && route->gradient_dtype == DType::f16)
-    route->gradient_dtype = DType::f32;
+  const auto widen = [](std::optional<DType>& dtype) {
+    if (dtype == DType::f16) dtype = DType::f32;
+  };
+  if (auto* embedding = std::get_if<EmbeddingAttrs>(&attrs)) widen(embedding->result_dtype);
+  if (auto* linear = std::get_if<LinearAttrs>(&attrs)) widen(linear->result_dtype);
+  if (auto* route = std::get_if<RouteAttrs>(&attrs)) widen(route->gradient_dtype);
+  if (auto* balance = std::get_if<RouteBalanceAttrs>(&attrs)) widen(balance->gradient_dtype);
 }
 
 }  // namespace

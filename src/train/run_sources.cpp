@@ -23,6 +23,8 @@ constexpr int64_t kCodeAndLibraries = 32 * kMiB;  // program, C++ runtime, matmu
 constexpr int64_t kPerThread = 1 * kMiB;          // touched stack, library thread state, scratch of the tokenizer
 constexpr int64_t kPerToken = 100;                // tokenizer: texts, lookup tables, merges
 constexpr int64_t kPerLayer = 256 * kKiB;         // graphs and their plan
+constexpr int64_t kProductsInF32 = 8 * kMiB;      // fp32 and fp16: what the library generates for more shapes
+constexpr int64_t kPerLayerHalf = 160 * kKiB;     // fp16: an op more for each value that an op reads or writes
 constexpr int64_t kPerExpert = 24 * kKiB;         // of each layer: its tensors in all phases
 constexpr int64_t kPerExpertAdapter = 56 * kKiB;  // its two tensors, with their gradients and state, in all phases
 // A row as text, as values, as tokens with their places; a word without end takes 27 in the tokenizer alone (measured).
@@ -102,8 +104,11 @@ int64_t runtime_overhead_bytes(const ModelConfig& config, int threads, const Dat
 }
 
 int64_t runtime_overhead_bytes(const RunSources& sources, const DataExtent& data) {
-  return runtime_overhead_bytes(sources.model.config, sources.threads, data) +
-         kPerExpertAdapter * expert_adapters(sources);
+  const ModelConfig& config = sources.model.config;
+  const DType precision = sources.recipe.precision;
+  return runtime_overhead_bytes(config, sources.threads, data) + kPerExpertAdapter * expert_adapters(sources) +
+         (precision == DType::bf16 ? 0 : kProductsInF32) +
+         (precision == DType::f16 ? kPerLayerHalf * config.layers : 0);
 }
 
 namespace {

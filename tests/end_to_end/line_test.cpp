@@ -27,18 +27,19 @@ TEST_P(LineTest, PeakStaysBelowAndThePlanIsNotPadded) {
   const TestFolder folder;
   write_random_model(folder / "model", middle_llama());
   write_random_rows(folder / "rows.jsonl", 8, 60, 60, 8192);
-  const bool full = GetParam() != "lora" && GetParam() != "qlora" && GetParam() != "dora";
-  std::vector<std::string> recipe = {"--model",        folder / "model",
-                                     "--data",         folder / "rows.jsonl",
-                                     "--eval-data",    folder / "rows.jsonl",
-                                     "--method",       GetParam() == "in_backward" ? "full" : GetParam(),
-                                     "--seq-len",      "64",
-                                     "--global-batch", "2",
-                                     "--steps",        "2",
-                                     "--save-every",   "1",
-                                     "--threads",      "2",
-                                     "--precision",    full ? "bf16" : "fp32",
-                                     "--json"};
+  const bool full = GetParam() != "lora" && GetParam() != "qlora" && GetParam() != "dora" && GetParam() != "fp16";
+  std::vector<std::string> recipe = {
+      "--model",        folder / "model",
+      "--data",         folder / "rows.jsonl",
+      "--eval-data",    folder / "rows.jsonl",
+      "--method",       GetParam() == "in_backward" ? "full" : GetParam() == "fp16" ? "lora" : GetParam(),
+      "--seq-len",      "64",
+      "--global-batch", "2",
+      "--steps",        "2",
+      "--save-every",   "1",
+      "--threads",      "2",
+      "--precision",    full ? "bf16" : GetParam() == "fp16" ? "fp16" : "fp32",
+      "--json"};
   if (GetParam() == "in_backward")
     recipe.insert(recipe.end(), {"--optimizer-in-backward", "on", "--optimizer", "adamw8bit"});
   const auto with = [&](std::vector<std::string> words, const std::string& memory) {
@@ -78,7 +79,8 @@ TEST_P(LineTest, PeakStaysBelowAndThePlanIsNotPadded) {
   EXPECT_FALSE(std::filesystem::exists(folder / "refused"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Methods, LineTest, testing::Values("lora", "qlora", "full", "dora", "qat", "in_backward"),
+INSTANTIATE_TEST_SUITE_P(Methods, LineTest,
+                         testing::Values("lora", "qlora", "full", "dora", "qat", "in_backward", "fp16"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

@@ -156,6 +156,16 @@ TEST_F(FewBytes, Fp16SkipsStepsThatOverflowAndFollowsFp32) {
   }
 }
 
+TEST_F(FewBytes, Fp16OverABaseInFewBits) {
+  Recipe bf16 = recipe("llama_tied", Method::qlora, DType::bf16);
+  Recipe half = bf16;
+  half.precision = DType::f16;
+  half.loss_scale = 1024;
+  const Outcome want = train(bf16), got = train(half);
+  for (size_t i = 0; i < want.steps.size(); ++i)
+    EXPECT_NEAR(got.steps[i].at("loss"), want.steps[i].at("loss"), 4e-2) << i;
+}
+
 TEST_F(FewBytes, WhatWasTrainedUnderQuantizationIsWhatIsExported) {
   for (const char* model : {"llama_tied", "gpt2"}) {
     for (const QatType type : {QatType::int8, QatType::int4}) {

@@ -11,7 +11,7 @@
 namespace plimsoll {
 namespace {
 
-constexpr double kLogits = 5e-5, kLoss = 1e-5, kGradient = 2e-5, kBf16Loss = 4e-2;
+constexpr double kLogits = 5e-5, kLoss = 1e-5, kGradient = 2e-5, kBf16Loss = 4e-2, kFp16Loss = 1e-2;
 
 std::string model_folder(const TestFolder& folder, const std::string& model,
                          const std::string& config = "config.json") {
@@ -84,6 +84,15 @@ TEST_P(ModelParity, LogitsLossAndGradients) {
   expect_logits(got, expected.f32("logits"), Golden(batch).i64("attention_mask"));
   EXPECT_NEAR(read_tensor_as<float>(got, "loss").at(0), expected.f32("loss").at(0), kLoss);
   expect_gradients(got, expected, "");
+}
+
+TEST_P(ModelParity, Fp16LossIsNear) {
+  const auto& [model, config] = GetParam();
+  const TestFolder folder;
+  const TensorIndex got = probe(folder, model_folder(folder, model, config),
+                                golden_path("models/" + model + "/batch.safetensors"), DType::f16);
+  const Golden expected("models/" + model + "/expected.safetensors");
+  EXPECT_NEAR(read_tensor_as<float>(got, "loss").at(0), expected.f32("loss").at(0), kFp16Loss);
 }
 
 TEST_P(ModelParity, Bf16LossIsNear) {
