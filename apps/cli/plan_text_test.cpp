@@ -111,14 +111,6 @@ TEST(PlanText, SmallModelsHaveSizesToo) {
   EXPECT_EQ(text.find(" 0 MiB"), std::string::npos) << text;
 }
 
-TEST(WrapLines, BreaksAtBlanks) {
-  EXPECT_EQ(wrap_lines("  one two three\nfour\n", 9), "  one two\n      three\nfour\n");
-  EXPECT_EQ(wrap_lines("abcdefghij klm", 5), "abcdefghij\n    klm");
-  EXPECT_EQ(wrap_lines("\033[31mred\033[0m blue", 8), "\033[31mred\033[0m blue");
-  EXPECT_EQ(wrap_lines("ein Öl ä ü", 6), "ein Öl\n    ä\n    ü");
-  EXPECT_EQ(wrap_lines("      \n\nx", 3), "      \n\nx");
-}
-
 TEST(PlanText, ARefusalNamesTheLeastBudget) {
   PlanReport report = example();
   report.fits = false;

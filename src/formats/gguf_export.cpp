@@ -52,7 +52,8 @@ void add_rope(const ModelConfig& config, const std::string& prefix, GgufExport& 
     case RopeKind::yarn: {
       if (!rope.truncate && config.architecture != "gpt_oss") throw cannot_express("yarn scaling without truncation");
       if (!rope.truncate)
-        log_warning("llama.cpp rounds the limits of this model's YaRN scaling: its logits will differ a little");
+        log_warning(
+            "llama.cpp rounds the limits of this model's YaRN scaling: its logits will differ from the model's");
       add_scaling("yarn");
       if (rope.beta_fast != 32.0) out.metadata[prefix + "rope.scaling.yarn_beta_fast"] = gguf_f32(rope.beta_fast);
       if (rope.beta_slow != 1.0) out.metadata[prefix + "rope.scaling.yarn_beta_slow"] = gguf_f32(rope.beta_slow);
