@@ -160,7 +160,7 @@ TEST_F(ResumeTest, ResumingAFinishedRunChangesNothing) {
   EXPECT_EQ(logged_steps(folder_ / "whole"), steps);
 }
 
-TEST_F(ResumeTest, AFinishedRunHasNothingToDo) {
+TEST_F(ResumeTest, AFinishedRunSaysThatItIsDone) {
   run_whole("whole");
   const Finished again = run_program(resume("whole"), folder_);
   EXPECT_EQ(again.code, 0) << again.err;
