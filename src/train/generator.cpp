@@ -4,8 +4,10 @@
 #include <numeric>
 
 #include "arch/architecture.h"
+#include "backend/cpu/attention/kv_cache.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "config/generation_config.h"
 #include "config/machine.h"
 #include "data/chat_template.h"
@@ -48,6 +50,23 @@ GenerationConfig generation_config_of(const ModelFiles& model) {
   return parse_generation_config(read_text_file(model.generation_config_json), model.generation_config_json);
 }
 
+// A caller Error for a word that is none, and for blocks that a head of this model cannot be cut into.
+DType choose_cache_type(const std::string& word, DType precision, const ModelConfig& config) {
+  if (word == "auto") return precision;
+  const std::optional<DType> type = dtype_from_name(word == "fp32" ? "f32" : word == "fp16" ? "f16" : word);
+  if (!type || !cpu::can_cache(*type))
+    throw caller_error("--kv-cache", "\"" + one_line(word, 40) + "\" is no type of a cache",
+                       "use auto, fp32, bf16, f16, q8_0 or q4_0");
+  const int block = dtype_info(*type).block_elements;
+  const int64_t values = config.latent.value > 0 ? config.latent.value : config.head_dim;
+  if (config.head_dim % block != 0 || values % block != 0)
+    throw caller_error(
+        "--kv-cache " + word,
+        "packs " + std::to_string(block) + " values, heads of this model have " + std::to_string(config.head_dim),
+        "use f16");
+  return *type;
+}
+
 // Weights and caches in one arena, for texts of up to `capacity` tokens.
 struct Engine {
   std::vector<float> inv_freq;
@@ -75,7 +94,7 @@ struct Generator::State {
   SpecialTexts special;
   GenerationConfig generation;
   std::vector<int64_t> ends;
-  DType precision;
+  DType precision, cache;
   PackedFormats packed;
   ThreadPool pool;
   std::unique_ptr<Engine> engine;
@@ -83,13 +102,14 @@ struct Generator::State {
   std::vector<int32_t> cached;  // tokens whose keys and values are in the caches
 
   State(const std::string& model_name, const std::string& adapter_folder, int64_t threads, DType wanted,
-        const std::string& quant)
+        const std::string& quant, const std::string& cache_word)
       : model(open_runnable_model(model_name)),
         adapter(open_adapter_source(adapter_folder)),
         tokenizer(load_model_tokenizer(text_files_of(model))),
         generation(generation_config_of(model)),
         ends(end_tokens(model, tokenizer, generation)),
         precision(wanted),
+        cache(choose_cache_type(cache_word, wanted, model.config)),
         packed(choose_packed_formats(quant, PackedDefault::none, model.tensors, wanted)),
         pool(threads_or_all(threads)) {
     if (const std::string text = read_chat_template(model); !text.empty()) chat_template.emplace(text);
@@ -116,6 +136,7 @@ struct Generator::State {
       request.length = rows;
       request.cache_capacity = capacity;
       request.compute = precision;
+      request.cache = cache;
       request.longest_sequence = tokens;
       ForwardGraph forward = build_forward(model.config, request);
       quantize(forward.graph, packed);
@@ -249,6 +270,8 @@ GenerateReport Generator::State::generate(const std::vector<int32_t>& prompt, co
   const double decode_seconds = seconds_between(prefilled, Clock::now());
   if (report.generated_tokens > 1)
     report.decode_tokens_per_second = static_cast<double>(report.generated_tokens - 1) / decode_seconds;
+  for (const Value& value : engine->plan.phase(kDecode).graph.values)
+    if (value.kind == ValueKind::cache) report.kv_cache_bytes += value.bytes();
   report.peak_resident_bytes = peak_resident_bytes();
   return report;
 }
@@ -285,8 +308,8 @@ std::optional<int32_t> Generator::State::end_of_turn() const {
 }
 
 Generator::Generator(const std::string& model, const std::string& adapter, int64_t threads, DType precision,
-                     const std::string& quant)
-    : state_(std::make_unique<State>(model, adapter, threads, precision, quant)) {}
+                     const std::string& quant, const std::string& cache)
+    : state_(std::make_unique<State>(model, adapter, threads, precision, quant, cache)) {}
 
 Generator::~Generator() = default;
 
