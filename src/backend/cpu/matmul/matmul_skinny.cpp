@@ -5,6 +5,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/matmul/matmul_skinny.cpp"
 #include <hwy/foreach_target.h>
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 #include "backend/cpu/elementwise_simd-inl.h"
 // clang-format on
@@ -18,6 +19,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace plimsoll::cpu::HWY_NAMESPACE {
 
+constexpr int64_t kMaxBytesAhead = 4096;
+
 // tile[i * stride + j] = a row i · b row j, for `rows` rows of a and `columns` rows of b.
 template <int rows, typename T>
 HWY_INLINE void dot_rows(const MatmulSpec& spec, const T* a, const T* b, int64_t columns, float* tile, int64_t stride) {
@@ -28,10 +31,13 @@ HWY_INLINE void dot_rows(const MatmulSpec& spec, const T* a, const T* b, int64_t
       for (auto& sum : row) sum = hn::Zero(Floats());
     const T* from[kColumns];
     for (int c = 0; c < kColumns; ++c) from[c] = b + std::min(j + c, columns - 1) * spec.ldb;
+    // Rows are short: what is asked for in advance is mostly the rows after these.
+    const int64_t ahead = std::min(kColumns * spec.ldb, kMaxBytesAhead / static_cast<int64_t>(sizeof(T)));
     for_vectors(spec.k, [&](int64_t i, auto lane) {
       VecF x[rows];
       for (int r = 0; r < rows; ++r) x[r] = lane.get(a + r * spec.lda + i);
       for (int c = 0; c < kColumns; ++c) {
+        hwy::Prefetch(from[c] + i + ahead);
         const auto w = lane.get(from[c] + i);
         for (int r = 0; r < rows; ++r) sums[r][c] = hn::MulAdd(x[r], w, sums[r][c]);
       }
