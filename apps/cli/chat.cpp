@@ -39,7 +39,7 @@ class Conversation {
       : options_(options),
         person_(inspect_terminal(STDIN_FILENO).is_terminal),
         generator_(options.shared.model, options.shared.adapter, options.shared.threads, options.shared.dtype(),
-                   options.shared.quant),
+                   options.shared.quant, options.shared.kv_cache),
         sampling_(options.shared.resolved(generator_.defaults())) {
     reset();
   }

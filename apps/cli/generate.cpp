@@ -23,7 +23,7 @@ struct GenerateOptions {
 
 int run_generate(const GenerateOptions& options) {
   Generator generator(options.shared.model, options.shared.adapter, options.shared.threads, options.shared.dtype(),
-                      options.shared.quant);
+                      options.shared.quant, options.shared.kv_cache);
   const OnText print = options.json ? OnText() : OnText([](std::string_view piece) { write_result(piece); });
   const SamplingOptions sampling = options.shared.resolved(generator.defaults());
   const GenerateReport report = generator.complete(options.prompt, sampling, print);
@@ -99,6 +99,11 @@ std::vector<Argument> generation_arguments(GenerationOptions& options) {
            .help = "of weights and arithmetic: fp32 gives a reference's tokens, bf16 takes half the bytes [fp32]",
            .target = &options.precision},
           {.name = "--quant", .value_name = "TYPE", .help = kQuantHelp, .target = &options.quant},
+          {.name = "--kv-cache",
+           .value_name = "TYPE",
+           .help = "of keys and values of past tokens: fp32, bf16, f16, q8_0 (8 bits), q4_0 (4 bits); auto: as "
+                   "--precision [auto]",
+           .target = &options.kv_cache},
           {.name = "--threads",
            .value_name = "N",
            .help = "threads that compute; 0: all that this process may use [0]",
@@ -145,6 +150,7 @@ Json generate_json(const GenerateReport& report) {
   json["prefill_tokens_per_second"] = report.prefill_tokens_per_second;
   json["decode_tokens_per_second"] = report.decode_tokens_per_second;
   json["time_to_first_token_seconds"] = report.time_to_first_token_seconds;
+  json["kv_cache_bytes"] = report.kv_cache_bytes;
   json["peak_resident_bytes"] = report.peak_resident_bytes;
   return json;
 }

@@ -18,6 +18,7 @@ struct GenerationOptions {
   int64_t threads = 0;
   std::string precision = "fp32";
   std::string quant = "auto";
+  std::string kv_cache = "auto";
 
   // What was given, else as the model's generation_config.json says and as transformers reads it, else greedy. Notes on
   // stderr what came from the file.

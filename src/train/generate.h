@@ -32,6 +32,7 @@ struct GenerateReport {
   Finish finish = Finish::max_tokens;
   int64_t prompt_tokens = 0, generated_tokens = 0;
   double prefill_tokens_per_second = 0, decode_tokens_per_second = 0, time_to_first_token_seconds = 0;
+  int64_t kv_cache_bytes = 0;  // room for the longest text so far
   int64_t peak_resident_bytes = 0;
 };
 
@@ -48,8 +49,9 @@ class Generator {
  public:
   // `precision` of weights and arithmetic: f32 gives the very tokens of a reference in f32, bf16 half the bytes.
   // `quant`: how weights are held (config/quant_words.h); auto: as the file packs them.
+  // `cache`: how keys and values of past tokens are held (fp32, bf16, f16, q8_0, q4_0); auto: as `precision`.
   Generator(const std::string& model, const std::string& adapter, int64_t threads, DType precision = DType::f32,
-            const std::string& quant = "auto");
+            const std::string& quant = "auto", const std::string& cache = "auto");
   ~Generator();
   Generator(const Generator&) = delete;
   Generator& operator=(const Generator&) = delete;
