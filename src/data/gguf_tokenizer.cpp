@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "data/tokenizer/tokenizer_gguf.h"
 #include "formats/text_file.h"
 
 namespace plimsoll {
@@ -16,10 +18,9 @@ using nlohmann::json;
 // Kinds of tokens as llama.cpp numbers them.
 constexpr int32_t kNormal = 1, kControl = 3, kUserDefined = 4, kUnused = 5;
 
-constexpr std::string_view kLlama3Split =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kQwen2Split =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+// Ways of splitting that tokenizer.json writes as regular expressions before ByteLevel, by llama.cpp's names; of two
+// with the same expressions that with the same ignore_merges counts.
+constexpr std::array<std::string_view, 4> kSplittings = {"llama-bpe", "dbrx", "qwen2", "gpt-4o"};
 
 struct Vocabulary {
   GgufTexts texts;           // in order of appearance
@@ -143,16 +144,19 @@ std::string recognise_splitting(const json& document) {
   const bool plain = member(document, "normalizer").is_null();
   if (is_byte_level(step, true)) return plain && !ignore_merges ? "gpt-2" : "";
   const json& steps = member(step, "pretokenizers");
-  if (!is_type(step, "Sequence") || !steps.is_array() || steps.size() != 2) return "";
-  const json &first = steps[0], &second = steps[1];
-  if (is_type(first, "Digits") && flag(first, "individual_digits", false) && is_byte_level(second, true)) {
+  if (!is_type(step, "Sequence") || !steps.is_array() || steps.size() < 2) return "";
+  if (steps.size() == 2 && is_type(steps[0], "Digits") && flag(steps[0], "individual_digits", false) &&
+      is_byte_level(steps[1], true))
     return plain && !ignore_merges ? "smollm" : "";
-  }
-  if (!is_byte_level(second, false)) return "";
-  // The same expression stands under two names, one for tokenizers that take whole words from the vocabulary first.
-  if (is_split(first, kLlama3Split) && plain) return ignore_merges ? "llama-bpe" : "dbrx";
+  if (!is_byte_level(steps.back(), false)) return "";
   const bool nfc = is_type(member(document, "normalizer"), "NFC");
-  if (is_split(first, kQwen2Split) && (plain || nfc) && !ignore_merges) return "qwen2";
+  for (const std::string_view name : kSplittings) {
+    const GgufSplitting& splitting = *find_gguf_splitting(name);
+    bool same = steps.size() == splitting.regexes.size() + 1 && splitting.ignore_merges == ignore_merges &&
+                (plain || (nfc && splitting.nfc));
+    for (size_t i = 0; same && i < splitting.regexes.size(); ++i) same = is_split(steps[i], splitting.regexes[i]);
+    if (same) return std::string(name);
+  }
   return "";
 }
 

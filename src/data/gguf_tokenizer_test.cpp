@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "data/tokenizer/tokenizer_gguf.h"
 #include "support/test_files.h"
 
 namespace plimsoll {
@@ -35,6 +36,11 @@ TEST(GgufTokenizer, RecognisesHowTextIsSplit) {
       {"pretokenizers", {{{"type", "Digits"}, {"individual_digits", true}}, smollm["pre_tokenizer"]}}};
   const TestFolder folder;
   EXPECT_EQ(splitting_of(folder.write("t.json", smollm.dump())), "smollm");
+  json gpt4o = json::parse(read_bytes(tokenizer_path("llama3_split")));
+  gpt4o["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = find_gguf_splitting("gpt-4o")->regexes[0];
+  EXPECT_EQ(splitting_of(folder.write("t.json", gpt4o.dump())), "gpt-4o");
+  gpt4o["model"]["ignore_merges"] = true;
+  expect_caller_error([&] { splitting_of(folder.write("t.json", gpt4o.dump())); }, "splits text in a way");
 }
 
 TEST(GgufTokenizer, HoldsTokensMergesAndIds) {

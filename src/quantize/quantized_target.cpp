@@ -42,10 +42,11 @@ class GgufQuantizedTarget : public QuantizedTarget {
         [this](const GgufExportTensor& tensor, int64_t number, std::span<const float> row, const std::byte* bytes) {
           std::vector<float> restored(row.size());
           decode_values(tensor.output.dtype, bytes, restored);
-          rows_[static_cast<size_t>(number)] = difference(row, restored);
+          rows_.at(static_cast<size_t>(number)) +=
+              difference(row, restored);  // parts of one tensor one after the other
         });
     for (const GgufExportTensor& tensor : plan_.tensors)
-      if (!tensor.hf_name.empty()) types_.push_back(tensor.output.dtype);
+      if (!tensor.hf_name.empty() && tensor.part == 0) types_.push_back(tensor.output.dtype);
   }
 
   int64_t staging_bytes(const ParameterSpec& tensor) const override {
@@ -55,7 +56,8 @@ class GgufQuantizedTarget : public QuantizedTarget {
   void save(const std::string& tensor, const Value& value, std::span<const std::byte> data,
             std::span<std::byte> staging) override {
     const int64_t elements = value.shape.elements();
-    rows_.assign(static_cast<size_t>(value.shape.rank() > 1 ? std::max(value.shape[0], value.shape[1]) : elements), {});
+    const Shape& shape = value.shape;  // rows of the file are rows or columns of the model's, of all its experts
+    rows_.assign(static_cast<size_t>(shape.rank() > 1 ? elements / std::min(shape[-1], shape[-2]) : elements), {});
     target_->save(tensor, value, data, staging);
     SquaredError sum;  // in the order of the rows, whoever wrote them
     for (const SquaredError& row : rows_) sum += row;
