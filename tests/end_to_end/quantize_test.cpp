@@ -75,6 +75,19 @@ TEST_F(QuantizeTest, EveryTypeIsWrittenAndReadBack) {
 }
 
 // On a random model perplexity says little; how far the distributions are apart does.
+// Fused projections, transposed matrices, experts apart and in one tensor.
+TEST_F(QuantizeTest, EveryWayOfLyingGoesIntoGguf) {
+  for (const std::string family : {"gpt2", "phi3", "mixtral", "gpt_oss"}) {
+    const std::string gguf = folder / (family + ".gguf");
+    const Finished done =
+        run_program({"quantize", golden_path("models/" + family), "--type", "q8_0", "--out", gguf, "--json"}, folder);
+    ASSERT_EQ(done.code, 0) << family << done.err;
+    const auto report = done.json();
+    for (const auto& tensor : report.at("worst")) EXPECT_LT(tensor.at("relative_error"), 0.02) << tensor;
+    EXPECT_EQ(run_program({"inspect", gguf}, folder).code, 0) << family;
+  }
+}
+
 TEST_F(QuantizeTest, DataBringsTheModelNearerToTheOriginal) {
   const auto kl = [&](const std::string& out, std::vector<std::string> more) {
     std::vector<std::string> words = {"--type",    "int4",       "--group-size", "64",
