@@ -10,6 +10,7 @@
 #include "cli/chat_input.h"
 #include "cli/commands.h"
 #include "cli/generation_options.h"
+#include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
 #include "formats/output_file.h"

@@ -123,8 +123,9 @@ struct Generator::State {
         packed(choose_packed_formats(options.quant, PackedDefault::none, model.tensors, options.precision)),
         pool(threads_or_all(options.threads)),
         line(options.memory_bytes) {
-    if (const std::string text = read_chat_template(model); !text.empty()) chat_template.emplace(text);
-    special = special_texts(text_files_of(model), &tokenizer);
+    const TextFiles files = text_files_of(model);
+    if (const auto found = find_chat_template(files)) chat_template.emplace(found->text, found->name);
+    special = special_texts(files, &tokenizer);
     model.gguf.reset();
   }
 
