@@ -2,9 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "config/model_config.h"
 
 namespace plimsoll {
 
@@ -19,6 +22,8 @@ struct HandoverPlan {
   int64_t micro_batch = 1, grad_accum_steps = 1;
   bool recompute = false;
   int64_t node_devices = 8;
+  int64_t layers = 0;                 // of the model; 0: not known
+  std::optional<ModelConfig> config;  // the model's shape, where the caller could read it
 
   int64_t devices() const { return data * tensor * pipeline * context; }
   int64_t nodes() const { return (devices() + node_devices - 1) / node_devices; }

@@ -218,6 +218,7 @@ int run_search(const SearchOptions& options) {
            {"seq_len", options.seq_len},
            {"global_batch", options.global_batch}}},
          {"node_devices", fabric_of(*problem.device, problem.constants).node_devices},
+         {"layers", problem.base.model.layers},
          {"device", problem.device->name},
          {"device_bytes", problem.device->memory_bytes},
          {"usd_per_device_hour", problem.usd_per_device_hour > 0 ? Json(problem.usd_per_device_hour) : Json(nullptr)},
