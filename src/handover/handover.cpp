@@ -14,6 +14,18 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+[[noreturn]] void unknown_target(std::string_view target) {
+  std::vector<std::string_view> names;
+  std::string all;
+  for (const HandoverTarget& each : handover_targets()) {
+    names.push_back(each.name);
+    all += (all.empty() ? "" : ", ") + std::string(each.name);
+  }
+  const std::string_view near = nearest_name(target, names);
+  throw caller_error(fmt::format("--to {}", one_line(target, 40)), "is no engine that a plan can be handed to",
+                     near.empty() ? all : fmt::format("{}; all: {}", near, all));
+}
+
 }  // namespace
 
 namespace handover {
@@ -41,7 +53,7 @@ void refuse(std::string_view engine, const std::string& what, const std::string&
 void require_data_only(const HandoverPlan& plan, std::string_view engine) {
   if (plan.tensor > 1 || plan.pipeline > 1 || plan.context > 1 || plan.expert > 1)
     refuse(engine, "it cuts the model by tensor, pipeline, context or expert parallelism",
-           "--to megatron or torchtitan, or a plan of data parallelism alone (search --only data, or --devices)");
+           "--to megatron or torchtitan, or a plan of data parallelism alone (search --for TARGET)");
 }
 
 }  // namespace handover
@@ -114,6 +126,37 @@ HandoverPlan parse_search_plan(const std::string& json, const std::string& sourc
   return plan;
 }
 
+LayoutLimits handover_limits(std::string_view target) {
+  constexpr LayoutLimits kData = {
+      .tensor = false, .pipeline = false, .context = false, .expert = false, .virtual_stages = false};
+  LayoutLimits limits;
+  if (target == "deepspeed" || target == "llama-factory") {
+    limits = kData;
+  } else if (target == "accelerate-fsdp") {
+    limits = kData;
+    limits.zero = {true, false, true, true};
+  } else if (target == "unsloth") {
+    limits = kData;
+    limits.most_devices = 1;
+  } else if (target == "axolotl") {
+    limits.pipeline = limits.expert = false;
+    limits.zero = {true, false, true, true};
+  } else if (target == "torchtune") {
+    limits = kData;
+    limits.zero = {false, false, true, true};
+  } else if (target == "torchtitan") {
+    limits.zero = {true, false, true, true};
+    limits.virtual_stages = false;  // only where they divide the layers
+  } else if (target == "megatron") {
+    limits.zero = {true, true, false, false};
+  } else {
+    const std::vector<HandoverTarget>& all = handover_targets();
+    if (std::none_of(all.begin(), all.end(), [&](const HandoverTarget& each) { return each.name == target; }))
+      unknown_target(target);
+  }
+  return limits;
+}
+
 std::string handover_config(const HandoverPlan& plan, std::string_view target) {
   using Writer = std::string (*)(const HandoverPlan&);
   static constexpr std::pair<std::string_view, Writer> kWriters[] = {
@@ -125,15 +168,7 @@ std::string handover_config(const HandoverPlan& plan, std::string_view target) {
       {"skypilot", handover::skypilot}};
   for (const auto& [name, writer] : kWriters)
     if (name == target) return writer(plan);
-  std::vector<std::string_view> names;
-  std::string all;
-  for (const HandoverTarget& each : handover_targets()) {
-    names.push_back(each.name);
-    all += (all.empty() ? "" : ", ") + std::string(each.name);
-  }
-  const std::string_view near = nearest_name(target, names);
-  throw caller_error(fmt::format("--to {}", one_line(target, 40)), "is no engine that a plan can be handed to",
-                     near.empty() ? all : fmt::format("{}; all: {}", near, all));
+  unknown_target(target);
 }
 
 }  // namespace plimsoll

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "config/model_config.h"
+#include "search/layout_search.h"
 
 namespace plimsoll {
 
@@ -37,6 +38,10 @@ struct HandoverTarget {
   std::string_view name, file, about;
 };
 const std::vector<HandoverTarget>& handover_targets();
+
+// The layouts that a target can start; a search within them finds nothing that handover_config refuses for its layout.
+// Throws a caller Error for a name that is no target.
+LayoutLimits handover_limits(std::string_view target);
 
 // The configuration's text. Throws a caller Error where the engine cannot do what the plan asks (a pipeline in FSDP …),
 // with an engine that can.

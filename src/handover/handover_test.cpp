@@ -161,6 +161,35 @@ TEST(Handover, AdaptersAndWidthsOfTheBase) {
   EXPECT_THROW(handover_config(plan, "torchtitan"), Error);
 }
 
+// What a search for a target may find, the target starts.
+TEST(Handover, LimitsAreWhatIsNotRefused) {
+  for (const HandoverTarget& target : handover_targets()) {
+    const LayoutLimits limits = handover_limits(target.name);
+    int64_t tried = 0;
+    for (int code = 0; code < 4 * 64; ++code) {
+      HandoverPlan plan = simple();
+      const auto bit = [&](int at) { return (code >> at) % 2 != 0; };
+      plan.zero_stage = code >> 6;
+      plan.data = bit(0) ? 8 : 1;
+      plan.tensor = bit(1) ? 2 : 1, plan.pipeline = bit(2) ? 2 : 1, plan.context = bit(3) ? 2 : 1;
+      plan.expert = bit(4) ? 2 : 1, plan.virtual_stages = bit(5) ? 2 : 1;
+      const bool cuts = plan.data * plan.context > 1;
+      if ((!cuts && plan.zero_stage > 0) || (plan.zero_stage >= 2 && plan.pipeline > 1)) continue;
+      if ((plan.virtual_stages > 1 && plan.pipeline == 1) || (plan.expert > plan.data)) continue;
+      const bool allowed = (plan.tensor == 1 || limits.tensor) && (plan.pipeline == 1 || limits.pipeline) &&
+                           (plan.context == 1 || limits.context) && (plan.expert == 1 || limits.expert) &&
+                           (plan.virtual_stages == 1 || limits.virtual_stages) &&
+                           (!cuts || limits.zero[static_cast<size_t>(plan.zero_stage)]) &&
+                           (limits.most_devices == 0 || plan.devices() <= limits.most_devices);
+      if (!allowed) continue;
+      ++tried;
+      EXPECT_NO_THROW(handover_config(plan, target.name)) << target.name << " " << code;
+    }
+    EXPECT_GT(tried, 0) << target.name;
+  }
+  EXPECT_THROW(handover_limits("megatorn"), Error);
+}
+
 TEST(Handover, NamesAreQuoted) {
   HandoverPlan plan = simple();
   plan.model = "x\"\nevil: true";

@@ -155,9 +155,11 @@ void Searcher::layout(int64_t tensor, int64_t pipeline, int64_t context, int64_t
     for (const RecomputeKind recompute : {RecomputeKind::none, RecomputeKind::full}) {
       if (problem_.recompute && *problem_.recompute != recompute) continue;
       for (int64_t v = 1; v <= 4; v *= 2) {
-        if (v > 1 && (pipeline == 1 || pipeline * v > model_.layers)) break;
+        if (v > 1 && (pipeline == 1 || !problem_.limits.virtual_stages || pipeline * v > model_.layers)) break;
         for (int zero = 0; zero <= 3; ++zero) {
           if (zero > 0 && data * context == 1) break;
+          const bool cuts = data * context > 1;
+          if (cuts && !problem_.limits.zero[static_cast<size_t>(zero)]) continue;
           if (zero >= 2 && pipeline > 1) break;  // gradients and weights would travel with every micro-batch
           look(v, zero, recompute, size);
         }
@@ -170,16 +172,19 @@ void Searcher::layout(int64_t tensor, int64_t pipeline, int64_t context, int64_t
 void Searcher::count(int64_t devices) {
   fastest_.reset(), smallest_.reset(), refused_.reset();
   if (devices > most_in_node_ && !joined_) return;
+  if (problem_.limits.most_devices > 0 && devices > problem_.limits.most_devices) return;
   for (int64_t tensor = 1; tensor <= std::min(devices, most_in_node_); ++tensor) {
-    if (devices % tensor != 0 || !can_cut(tensor)) continue;
+    if (devices % tensor != 0 || !can_cut(tensor) || (tensor > 1 && !problem_.limits.tensor)) continue;
     for (int64_t pipeline = 1; pipeline <= std::min(devices / tensor, model_.layers); ++pipeline) {
-      if ((devices / tensor) % pipeline != 0) continue;
+      if ((devices / tensor) % pipeline != 0 || (pipeline > 1 && !problem_.limits.pipeline)) continue;
       const int64_t rest = devices / tensor / pipeline;
       for (int64_t context = 1; context <= rest; context *= 2) {
+        if (context > 1 && !problem_.limits.context) break;
         if (rest % context != 0 || (context > 1 && run_.recipe.seq_len / context < kShortestPart)) break;
         const int64_t data = rest / context;
         int64_t experts = 0;
-        for (const auto& [shape, layers] : model_.groups) experts = std::max(experts, shape.experts);
+        if (problem_.limits.expert)
+          for (const auto& [shape, layers] : model_.groups) experts = std::max(experts, shape.experts);
         for (int64_t expert = 1; expert <= data; ++expert)
           if (data % expert == 0 && (expert == 1 || (experts > 0 && experts % expert == 0)))
             layout(tensor, pipeline, context, expert, data);

@@ -1,6 +1,7 @@
 // Every layout of a training run on every number of devices: what fits, how long it takes, what it costs.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -10,6 +11,13 @@
 #include "engines/rank_bytes.h"
 
 namespace plimsoll {
+
+// What an engine can start. ZeRO 0 is always allowed where there is one rank to cut over.
+struct LayoutLimits {
+  bool tensor = true, pipeline = true, context = true, expert = true, virtual_stages = true;
+  std::array<bool, 4> zero = {true, true, true, true};
+  int64_t most_devices = 0;  // 0: any number
+};
 
 struct SearchProblem {
   EngineRun base;  // model and recipe; layout, micro-batch, accumulation and recompute are what is searched
@@ -23,6 +31,7 @@ struct SearchProblem {
   double deadline_hours = 0, most_usd = 0;  // 0: none
   std::optional<RecomputeKind> recompute;   // only this one
   std::optional<int64_t> micro_batch;       // only this one
+  LayoutLimits limits;
 };
 
 struct LayoutPlan {

@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "formats/output_file.h"
+#include "handover/handover.h"
 #include "hub/model_source.h"
 #include "search/layout_search.h"
 
@@ -17,7 +18,7 @@ namespace {
 
 struct SearchOptions {
   std::string model, devices, method = "full", base = "16bit", targets = "all-linear", recompute, engine = "megatron";
-  std::string deadline, catalog, trace, price_kind = "on_demand";
+  std::string deadline, target, catalog, trace, price_kind = "on_demand";
   int64_t rank = 16, seq_len = 4096, global_batch = 32, micro_batch = 0;
   double tokens = 0, price = 0, price_max = 0;
   bool json = false;
@@ -95,6 +96,7 @@ SearchProblem problem_of(const SearchOptions& options, const Catalog& catalog) {
     if (const DevicePrice* price = cheapest(catalog, problem.device->name, kind))
       problem.usd_per_device_hour = price->usd;
   }
+  if (!options.target.empty()) problem.limits = handover_limits(options.target);
   problem.most_usd = options.price_max;
   if (problem.most_usd > 0 && problem.usd_per_device_hour <= 0)
     throw caller_error("--price-max", "the catalogue has no price for " + problem.device->name,
@@ -298,6 +300,10 @@ Command search_command() {
                          .value_name = "none|full",
                          .help = "only this; else both are searched",
                          .target = &options->recompute},
+                        {.name = "--for",
+                         .value_name = "TARGET",
+                         .help = "only layouts that this engine can start (the targets of `plimsoll export`)",
+                         .target = &options->target},
                         {.name = "--tokens",
                          .value_name = "N",
                          .help = "of the whole run, as 1e9; without it one step is counted",
