@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/predict/device_range.h"
 #include "formats/output_file.h"
 #include "handover/handover.h"
 #include "hub/model_source.h"
@@ -32,21 +33,6 @@ double parse_hours(const std::string& text) {
     if (unit > 0 && value && *value > 0) return *value * unit;
   }
   throw caller_error("--deadline " + one_line(text, 40), "is no time", "72h, 3d or 90m");
-}
-
-// "h100-80g:1..64", "h100-80g:8", "h100-80g" (1 to 64).
-void parse_devices(const std::string& text, const Catalog& catalog, SearchProblem& problem) {
-  const size_t colon = text.find(':');
-  problem.device = &require_device(catalog, text.substr(0, colon), "--devices");
-  if (colon == std::string::npos) return;
-  const std::string range = text.substr(colon + 1);
-  const size_t dots = range.find("..");
-  const auto least = parse_integer(range.substr(0, dots));
-  const auto most = dots == std::string::npos ? least : parse_integer(range.substr(dots + 2));
-  if (!least || !most)
-    throw caller_error("--devices " + one_line(text, 60), "is no range of counts", "for example h100-80g:1..64");
-  problem.least_devices = *least;
-  problem.most_devices = *most;
 }
 
 WeightFormat parse_base(const std::string& text) {
@@ -78,7 +64,10 @@ SearchProblem problem_of(const SearchOptions& options, const Catalog& catalog) {
     throw caller_error("--base " + one_line(options.base, 40), "needs a base that stays as it is",
                        "--method lora --base " + one_line(options.base, 40));
   }
-  parse_devices(options.devices, catalog, problem);
+  const DeviceRange range = parse_device_range(options.devices, catalog);
+  problem.device = range.device;
+  problem.least_devices = range.least;
+  problem.most_devices = range.most;
   problem.habits = time_habits(options.engine);
   problem.constants = load_time_constants();
   problem.global_batch = options.global_batch;
