@@ -35,6 +35,18 @@ std::string shape(const ModelConfig& model) {
   return text;
 }
 
+// Stages in words of Megatron-Core: E the embedding, t a layer, L the loss; as layers_of_chunk divides them.
+std::string uneven(int64_t layers, int64_t chunks) {
+  const int64_t least = layers / chunks, more = layers % chunks, first = (chunks - more) / 2;
+  std::string text = "E";
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+    if (chunk > 0) text += "|";
+    const int64_t count = least + (chunk >= first && chunk < first + more ? 1 : 0);
+    text += count == 1 ? "t" : fmt::format("t*{}", count);
+  }
+  return text + "L";
+}
+
 }  // namespace
 
 std::string megatron(const HandoverPlan& plan) {
@@ -50,7 +62,11 @@ std::string megatron(const HandoverPlan& plan) {
       "--use-flash-attn\n--transformer-impl transformer_engine\n--cross-entropy-loss-fusion\n",
       plan.tensor, plan.pipeline, plan.context, plan.expert, plan.micro_batch, plan.global_batch(), plan.seq_len);
   if (plan.tensor > 1) text += "--sequence-parallel\n";
-  if (plan.virtual_stages > 1) text += fmt::format("--num-virtual-stages-per-pipeline-rank {}\n", plan.virtual_stages);
+  const int64_t chunks = plan.pipeline * plan.virtual_stages;
+  if (chunks > 1 && plan.layers % chunks != 0)
+    text += "--pipeline-model-parallel-layout " + uneven(plan.layers, chunks) + "\n";
+  else if (plan.virtual_stages > 1)
+    text += fmt::format("--num-virtual-stages-per-pipeline-rank {}\n", plan.virtual_stages);
   if (plan.zero_stage == 1) text += "--use-distributed-optimizer\n--overlap-grad-reduce\n--overlap-param-gather\n";
   if (plan.recompute) text += "--recompute-granularity full\n--recompute-method uniform\n--recompute-num-layers 1\n";
   return text;

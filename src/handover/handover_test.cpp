@@ -126,6 +126,14 @@ TEST(Handover, MegatronGetsTheModelsShape) {
   EXPECT_TRUE(has(handover_config(plan, "megatron"), "--use-checkpoint-args\n"));
 }
 
+TEST(Handover, MegatronHearsOfUnevenStages) {
+  HandoverPlan plan = simple();
+  plan.zero_stage = 1, plan.pipeline = 4, plan.layers = 30;
+  EXPECT_TRUE(has(handover_config(plan, "megatron"), "--pipeline-model-parallel-layout Et*7|t*8|t*8|t*7L\n"));
+  plan.layers = 32;
+  EXPECT_FALSE(has(handover_config(plan, "megatron"), "layout"));
+}
+
 TEST(Handover, TorchtitanCutsLayersAsThePlanDoes) {
   HandoverPlan plan = simple();
   plan.zero_stage = 0, plan.data = 1, plan.pipeline = 4, plan.virtual_stages = 2, plan.layers = 32;

@@ -39,7 +39,7 @@ def layout(data=1, tensor=1, pipeline=1, context=1, expert=1, virtual_stages=1, 
 
 LAYOUTS = [layout(), layout(data=8, zero_stage=0), layout(data=8, zero_stage=1), layout(data=8, zero_stage=2),
            layout(data=16, zero_stage=3), layout(data=2, tensor=4, zero_stage=3), layout(data=2, tensor=4, zero_stage=1),
-           layout(data=2, tensor=2, pipeline=4), layout(data=2, tensor=2, pipeline=4, virtual_stages=2, zero_stage=1),
+           layout(data=2, tensor=2, pipeline=4), layout(pipeline=7), layout(data=2, tensor=2, pipeline=4, virtual_stages=2, zero_stage=1),
            layout(data=4, context=2, zero_stage=3), layout(data=8, expert=8, zero_stage=1), layout(data=8, expert=8)]
 RECIPES = [("full", "16bit", "all-linear"), ("lora", "16bit", "all-linear"), ("lora", "4bit", "q_proj,v_proj"),
            ("lora", "8bit", "all-linear")]
@@ -159,7 +159,7 @@ def check_megatron(text, plan):
     same(int(flags["global-batch-size"]), micro * accumulation * where["data"], "global-batch-size")
     if "num-layers" in flags:
         settings.update(pipeline_dtype=torch.bfloat16, add_bias_linear=False, gated_linear_unit=True)
-        if where["virtual_stages"] > 1:
+        if where["virtual_stages"] > 1 and "pipeline_model_parallel_layout" not in settings:
             settings["virtual_pipeline_model_parallel_size"] = where["virtual_stages"]
         loaded = TransformerConfig(**settings)
         same(loaded.tensor_model_parallel_size, where["tensor"], "tensor")

@@ -22,7 +22,7 @@ struct SearchOptions {
   std::string deadline, target, catalog, trace, price_kind = "on_demand";
   int64_t rank = 16, seq_len = 4096, global_batch = 32, micro_batch = 0;
   double tokens = 0, price = 0, price_max = 0;
-  bool json = false;
+  bool quick = false, json = false;
 };
 
 // "72h", "3d", "90m" → hours.
@@ -85,6 +85,7 @@ SearchProblem problem_of(const SearchOptions& options, const Catalog& catalog) {
     if (const DevicePrice* price = cheapest(catalog, problem.device->name, kind))
       problem.usd_per_device_hour = price->usd;
   }
+  problem.confirm = !options.quick;
   if (!options.target.empty()) problem.limits = handover_limits(options.target);
   problem.most_usd = options.price_max;
   if (problem.most_usd > 0 && problem.usd_per_device_hour <= 0)
@@ -114,6 +115,10 @@ Json plan_json(const LayoutPlan& plan) {
             {"optimizer_state", plan.bytes.optimizer},
             {"activations", plan.bytes.activations},
             {"workspace", plan.bytes.workspace}}},
+          {"engine_bytes_per_device", plan.engine_bytes ? Json({{"device_used", plan.engine_bytes->bytes},
+                                                                {"low", plan.engine_bytes->low},
+                                                                {"high", plan.engine_bytes->high}})
+                                                        : Json(nullptr)},
           {"step_seconds", plan.step_seconds > 0 ? Json(plan.step_seconds) : Json(nullptr)},
           {"tokens_per_second", plan.tokens_per_second},
           {"hours", plan.hours},
@@ -141,10 +146,11 @@ std::string hours_text(double hours) {
 }
 
 std::string row_text(const LayoutPlan& plan) {
-  return fmt::format("{:>7}{:>12.2f}{:>12.0f}{:>13}{:>11}{:>10.1f}  {}\n", plan.devices(), plan.step_seconds,
+  const auto gib = [](double bytes) { return fmt::format("{:.1f}", bytes / static_cast<double>(kGiB)); };
+  return fmt::format("{:>7}{:>12.2f}{:>12.0f}{:>13}{:>11}{:>10}{:>10}  {}\n", plan.devices(), plan.step_seconds,
                      plan.tokens_per_second, hours_text(plan.hours),
-                     plan.usd > 0 ? fmt::format("{:.2f}", plan.usd) : "-",
-                     plan.bytes.total() / static_cast<double>(kGiB), layout_text(plan));
+                     plan.usd > 0 ? fmt::format("{:.2f}", plan.usd) : "-", gib(plan.bytes.total()),
+                     plan.engine_bytes ? gib(static_cast<double>(plan.engine_bytes->bytes)) : "-", layout_text(plan));
 }
 
 std::string search_text(const SearchProblem& problem, const LayoutSearch& found, const EngineTime* time,
@@ -155,8 +161,12 @@ std::string search_text(const SearchProblem& problem, const LayoutSearch& found,
   if (!found.least) return text + "none works: " + found.what_stops + "\n";
   text += fmt::format("least that works: {} devices: {}\n", found.least->devices(), layout_text(*found.least));
   if (!found.what_stops.empty()) text += "one fewer: " + found.what_stops + "\n";
-  text += fmt::format("\n{:>7}{:>12}{:>12}{:>13}{:>11}{:>10}  {}\n", "devices", "step s", "tokens/s",
-                      problem.tokens > 0 ? "run" : "step", "USD", "GiB each", "layout (micro-batch × accumulation)");
+  if (found.confirmed > 0)
+    text +=
+        fmt::format("the engine profile was asked about {} plans and refused {}\n", found.confirmed, found.overruled);
+  text += fmt::format("\n{:>7}{:>12}{:>12}{:>13}{:>11}{:>10}{:>10}  {}\n", "devices", "step s", "tokens/s",
+                      problem.tokens > 0 ? "run" : "step", "USD", "GiB each", "engine",
+                      "layout (micro-batch × accumulation)");
   for (const LayoutPlan& plan : found.pareto) text += row_text(plan);
   if (time != nullptr) {
     text += fmt::format(
@@ -215,6 +225,8 @@ int run_search(const SearchOptions& options) {
          {"usd_per_device_hour", problem.usd_per_device_hour > 0 ? Json(problem.usd_per_device_hour) : Json(nullptr)},
          {"layouts", found.layouts},
          {"fitting", found.fitting},
+         {"confirmed", found.confirmed},
+         {"overruled", found.overruled},
          {"seconds", seconds},
          {"least", found.least ? plan_json(*found.least) : Json(nullptr)},
          {"one_fewer", found.what_stops},
@@ -293,6 +305,10 @@ Command search_command() {
                          .value_name = "TARGET",
                          .help = "only layouts that this engine can start (the targets of `plimsoll export`)",
                          .target = &options->target},
+                        {.name = "--quick",
+                         .value_name = "",
+                         .help = "closed forms only: the engine profiles are not asked about the winners",
+                         .target = &options->quick},
                         {.name = "--tokens",
                          .value_name = "N",
                          .help = "of the whole run, as 1e9; without it one step is counted",
