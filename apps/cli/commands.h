@@ -32,6 +32,7 @@ Command export_command();
 Command calibrate_command();
 Command scale_command();
 Command serve_plan_command();
+Command approaches_command();
 Command validate_command();
 Command help_recipe_command();  // hidden: docs/recipes.md
 
