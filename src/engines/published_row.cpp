@@ -68,6 +68,7 @@ void read_precision(const RowCells& row, MeasuredRow& made) {
   if (recipe.method == TuneMethod::qlora || (weights && says && !contains(precision, "kv int8")))
     recipe.weights = quantized;
   const std::string optimizer = lower(row["optimizer"]);
+  recipe.half_states = contains(optimizer, "bf16 states");
   recipe.optimizer = contains(optimizer, "8bit")        ? EngineOptimizer::adamw_8bit
                      : contains(optimizer, "sgd")       ? EngineOptimizer::sgd_foreach
                      : contains(optimizer, "adafactor") ? EngineOptimizer::adafactor
@@ -88,6 +89,9 @@ void read_targets(const RowCells& row, MeasuredRow& made) {
   else if (contains(targets, "q") && contains(targets, "v"))
     recipe.lora_targets = {"q_proj", "v_proj", "qkv_proj", "query_key_value"};
   else recipe.lora_targets = {"all-linear"};
+  // Beside all others: q, k and v are one matrix.
+  if (contains(targets, "c_attn") && recipe.lora_targets.front() == "all-linear")
+    recipe.lora_targets.emplace_back("c_attn");
 }
 
 void read_layout(const RowCells& row, MeasuredRow& made) {
@@ -104,7 +108,8 @@ void read_layout(const RowCells& row, MeasuredRow& made) {
   int64_t gpus = row.integer("gpus", 0);
   int64_t data = parse_integer(note_value(notes, "dp")).value_or(0);
   if (data == 0) data = number_after(notes, "dp ");
-  if (data == 0 && gpus > 0) data = gpus / model_ranks;
+  // The devices are what counts: notes may tell of several runs.
+  if (gpus > 0 && (data == 0 || (data * model_ranks != gpus && gpus % model_ranks == 0))) data = gpus / model_ranks;
   if (data == 0 && contains(lower(row["zero_stage_or_fsdp"]), "distributed") && made.unknown_memory.empty())
     made.unknown_memory = "the number of devices isn't stated";
   l.data = std::max<int64_t>(1, data);
