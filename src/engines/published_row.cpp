@@ -176,6 +176,12 @@ MeasuredRow published_row(const RowCells& row) {
   if (made.inference && contains(lower(row["precision"]), "kv int8")) made.run.kv_bytes = 1;
   if (recipe.seq_len == 0 && !made.inference && made.unknown_memory.empty())
     made.unknown_memory = "the length of the sequences isn't stated";
+  // A cut beyond the samples: the longest of them counts, and in text of many lengths that is some twice the mean.
+  if (const size_t at = notes.find(" tokens avg, truncated"); at != std::string_view::npos) {
+    const std::string_view before = notes.substr(0, at);
+    const int64_t mean = parse_integer(before.substr(before.find_last_not_of("0123456789") + 1)).value_or(0);
+    if (mean > 0) recipe.seq_len = std::min(recipe.seq_len, 2 * mean);
+  }
   recipe.micro_batch = row.integer("micro_batch", 0);
   if (recipe.micro_batch == 0 && !made.inference && made.unknown_memory.empty())
     made.unknown_memory = "the micro-batch isn't stated";
@@ -195,9 +201,17 @@ MeasuredRow published_row(const RowCells& row) {
                             recipe.weights == WeightFormat::fp4;
   recipe.quantized_keeps_input = bitsandbytes && stack.old_bitsandbytes;
   recipe.kbit_preparation = stack.amp && recipe.method == TuneMethod::qlora && bitsandbytes;
-  if (stack.amp && recipe.compute == ComputeMode::bf16) recipe.compute = ComputeMode::amp_bf16;
-  if (stack.amp && recipe.compute == ComputeMode::f16) recipe.compute = ComputeMode::amp_f16;
-  if (contains(notes, "cumulative") && made.unknown_memory.empty())
+  // DeepSpeed's engine computes in the weights' type, without autocast; it runs full training, sharded runs and fp16.
+  const bool engine =
+      stack.master_weights &&
+      (recipe.method == TuneMethod::full || recipe.compute == ComputeMode::f16 || !row["zero_stage_or_fsdp"].empty());
+  if (stack.amp && !engine && recipe.compute == ComputeMode::bf16) recipe.compute = ComputeMode::amp_bf16;
+  if (stack.amp && !engine && recipe.compute == ComputeMode::f16) recipe.compute = ComputeMode::amp_f16;
+  recipe.half_loss = engine && stack.half_loss;
+  // Tables that add one setting a row: what the columns can't say stays unknown.
+  const bool columns_tell = notes.starts_with("+ Packed") || notes.starts_with("+ Compile") ||
+                            notes.starts_with("+ Chunked") || notes.starts_with("+ Activation Checkpointing");
+  if (contains(notes, "cumulative") && !columns_tell && made.unknown_memory.empty())
     made.unknown_memory = "what the run does is told in words, on top of other rows";
   read_layout(row, made);
   made.measure = stack.measure;
@@ -215,6 +229,9 @@ MeasuredRow published_row(const RowCells& row) {
     recipe.attention_dropout = rate("attention-dropout");
     recipe.fused_loss =
         note_value(notes, "cross-entropy-loss-fusion") == "true" || contains(notes, "cross-entropy fusion");
+    // Names of Megatron-Core's tests say where Transformer Engine computes; its own modules write the scores.
+    const bool only_engine = made.run.layout.context > 1 || recipe.compute == ComputeMode::fp8;
+    if (contains(name, "mcore") && !contains(name, "_te_") && !only_engine) recipe.attention = AttentionKernel::math;
     if (contains(notes, "SimuMax")) made.run.layout.sequence_parallel = true;
   }
   read_published_time(row, made);
