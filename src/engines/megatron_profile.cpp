@@ -225,6 +225,14 @@ EngineMemory megatron_memory(const EngineRun& run, const StackMemory& stack) {
   memory.peak_op = "pipeline stage " + std::to_string(where);
   memory.phases = {{"forward", peak.bytes - buffers[4].size_bytes}, {"backward", peak.bytes}};
   finish_memory(memory, run, stack);
+  if (run.recipe.maybe_scores && run.recipe.attention == AttentionKernel::automatic) {
+    EngineRun scores = run;
+    scores.recipe.attention = AttentionKernel::math;
+    const EngineMemory most_bytes = megatron_memory(scores, stack);
+    memory.allocated.high = std::max(memory.allocated.high, most_bytes.allocated.high);
+    memory.reserved.high = std::max(memory.reserved.high, most_bytes.reserved.high);
+    memory.device_used.high = std::max(memory.device_used.high, most_bytes.device_used.high);
+  }
   return memory;
 }
 

@@ -230,6 +230,7 @@ MeasuredRow published_row(const RowCells& row) {
     recipe.fused_loss =
         note_value(notes, "cross-entropy-loss-fusion") == "true" || contains(notes, "cross-entropy fusion");
     // Names of Megatron-Core's tests say where Transformer Engine computes; its own modules write the scores.
+    recipe.maybe_scores = note_value(notes, "deterministic-mode") == "true";
     const bool only_engine = made.run.layout.context > 1 || recipe.compute == ComputeMode::fp8;
     if (contains(name, "mcore") && !contains(name, "_te_") && !only_engine) recipe.attention = AttentionKernel::math;
     if (contains(notes, "SimuMax")) made.run.layout.sequence_parallel = true;
