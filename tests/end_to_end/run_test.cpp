@@ -193,11 +193,12 @@ TEST_F(RunTest, AFinishedRunIsNotWrittenOver) {
 TEST_F(RunTest, OtherDataIsNotResumedWith) {
   Recipe learning = recipe();
   learning.save_every = 1;
-  run(learning, "out");
-  write_random_rows(folder_ / "rows.jsonl", 23, 5, 30, 256);
   TrainOptions again;
   again.recipe = learning;
   again.out = folder_ / "out";
+  again.interrupted = [] { return true; };
+  EXPECT_TRUE(run_training(again).interrupted);
+  write_random_rows(folder_ / "rows.jsonl", 23, 5, 30, 256);
   again.resume = true;
   expect_caller_error([&] { run_training(again); }, "was begun with 24 rows");
 }
