@@ -238,6 +238,7 @@ int run_serve_plan(const ServeOptions& options) {
          {"usd_per_device_hour", price > 0 ? Json(price) : Json(nullptr)},
          {"usd_per_million_output", price > 0 ? Json(money.usd_per_million_output) : Json(nullptr)},
          {"usd_per_million_total", price > 0 ? Json(money.usd_per_million_total) : Json(nullptr)},
+         {"room_for_all", others},
          {"api", api_rows},
          {"buy_usd_per_device", buy.buy_usd > 0 ? Json(buy.buy_usd) : Json(nullptr)},
          {"break_even_hours", even ? Json(*even) : Json(nullptr)}});
