@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/terminal.h"
 
 namespace plimsoll::cli {
 namespace {
@@ -54,7 +55,7 @@ int run_without_command(const std::vector<std::string>& words, const std::vector
       return 0;
     }
     if (word == "--help" || word == "-h") {
-      write_result(program_help(commands));
+      write_page(program_help(commands));
       return 0;
     }
   }
@@ -95,7 +96,7 @@ int run(const std::vector<std::string>& words) {
         near.empty() ? "plimsoll --help lists the commands" : fmt::format("did you mean plimsoll {}?", near));
   }
   if (parse_arguments(*command, rest, kGlobals) == Parsed::show_help) {
-    write_result(command_help(*command));
+    write_page(command_help(*command, inspect_terminal(STDOUT_FILENO).width));
     return 0;
   }
   return command->run();

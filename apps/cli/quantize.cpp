@@ -148,7 +148,7 @@ int run_quantize_command(const QuantizeCommandOptions& given) {
   const QuantizeReport report = run_quantize(options);
   line.finish();
   if (given.json) write_json(quantize_json(report, options.type.name));
-  else write_result(quantize_text(report, options.type.name));
+  else write_page(quantize_text(report, options.type.name));
   return 0;
 }
 

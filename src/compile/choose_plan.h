@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "compile/run_plan.h"
+#include "compile/suggestion.h"
 #include "compile/train_program.h"
 
 namespace plimsoll {
@@ -19,11 +20,6 @@ struct PlanTarget {
   double flops_per_second = 1e12;        // matmul rate to rank choices by; only ratios matter
   double disk_bytes_per_second = 1.0e9;  // of direct reads; a fast disk has more
   double bytes_per_second = 1e10;
-};
-
-struct Suggestion {
-  std::string change;       // "--seq-len 256"
-  int64_t total_bytes = 0;  // arena + overhead with that change
 };
 
 struct TrainPlan {

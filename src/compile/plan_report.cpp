@@ -20,7 +20,7 @@ std::string csv_cell(const std::string& text) {
 
 Error does_not_fit(const PlanReport& report) {
   std::string way_out = fmt::format("--memory {} is the least that works", report.smallest_budget_bytes);
-  for (const PlanReport::Suggestion& suggestion : report.suggestions)
+  for (const Suggestion& suggestion : report.suggestions)
     way_out += fmt::format("; {} needs {}{}", suggestion.change, format_bytes(suggestion.total_bytes),
                            report.fits_line(suggestion) ? "" : ", still too much");
   const auto exactly = [](int64_t bytes) { return fmt::format("{} bytes ({})", bytes, format_bytes(bytes)); };
@@ -39,12 +39,11 @@ std::string plan_report_json(const PlanReport& report) {
   json["arena_bytes"] = report.arena_bytes;
   json["lower_bound_bytes"] = report.lower_bound_bytes;
   json["runtime_overhead_bytes"] = report.runtime_overhead_bytes;
-  json["peak"] = {{"phase", report.peak_phase}, {"op", report.peak_op}, {"bytes", report.peak_live_bytes}};
+  json["peak"] = {{"phase", report.peak_phase}, {"op", report.peak_op}, {"bytes", report.peak_live_bytes()}};
   json["phases"] = Json::array();
   for (const PlanReport::Phase& phase : report.phases)
     json["phases"].push_back({{"name", phase.name}, {"bytes", phase.bytes}, {"op", phase.op}});
-  for (size_t i = 0; i < kPlanCategories.size(); ++i)
-    json["categories"][std::string(kPlanCategories[i])] = report.category_bytes[i];
+  for (const Category category : kCategories) json["categories"][name_of(category)] = report.category_bytes[category];
   json["choices"] = {{"micro_batch", report.micro_batch},
                      {"grad_accum_steps", report.grad_accum_steps},
                      {"recompute", report.recompute_layers},
@@ -65,7 +64,7 @@ std::string plan_report_json(const PlanReport& report) {
   if (!report.quant.empty()) json["choices"]["quant"] = report.quant;
   json["smallest_budget_bytes"] = report.smallest_budget_bytes;
   json["suggestions"] = Json::array();
-  for (const PlanReport::Suggestion& suggestion : report.suggestions)
+  for (const Suggestion& suggestion : report.suggestions)
     json["suggestions"].push_back({{"change", suggestion.change},
                                    {"total_bytes", suggestion.total_bytes},
                                    {"fits", report.fits_line(suggestion)}});

@@ -1,33 +1,25 @@
 // What `plimsoll plan` prints and a run writes to plan.json.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "base/error.h"
+#include "compile/category.h"
+#include "compile/suggestion.h"
 #include "config/recipe.h"
 
 namespace plimsoll {
 
 const char* precision_name(DType precision);  // as --precision has it: "fp32", "bf16", "fp16"
 
-inline constexpr std::array<std::string_view, 8> kPlanCategories = {"parameters", "adapters",        "master_weights",
-                                                                    "gradients",  "optimizer_state", "activations",
-                                                                    "workspace",  "io_staging"};
-
 struct PlanReport {
   struct Phase {
     std::string name;   // "load", "train step", "evaluate", "save", …
     int64_t bytes = 0;  // arena bytes it needs
     std::string op;     // where its peak is
-  };
-  struct Suggestion {
-    std::string change;  // "--recompute all"
-    int64_t total_bytes = 0;
   };
   struct BufferRow {  // --buffers
     std::string name, category, memory_space;
@@ -43,9 +35,8 @@ struct PlanReport {
   std::optional<int64_t> budget_bytes;
   int64_t arena_bytes = 0, runtime_overhead_bytes = 0, lower_bound_bytes = 0, smallest_budget_bytes = 0;
   std::string peak_phase, peak_op;
-  int64_t peak_live_bytes = 0;  // sum of category_bytes
   std::vector<Phase> phases;
-  std::array<int64_t, kPlanCategories.size()> category_bytes{};
+  CategoryBytes category_bytes;
 
   int64_t micro_batch = 0, grad_accum_steps = 0, seq_len = 0, ce_chunk_rows = 0;
   int64_t recompute_layers = 0, layers = 0;
@@ -62,6 +53,7 @@ struct PlanReport {
   bool fits_line(const Suggestion& suggestion) const {
     return suggestion.total_bytes <= budget_bytes.value_or(suggestion.total_bytes);
   }
+  int64_t peak_live_bytes() const { return category_bytes.sum(); }
   int64_t total_bytes() const { return arena_bytes + runtime_overhead_bytes; }
 };
 

@@ -97,11 +97,10 @@ void validate(const std::string& phase, const std::vector<Buffer>& buffers, cons
 void describe_peak(ExecutionPlan& phase, const std::vector<Buffer>& buffers, const RunPlan& plan) {
   const LivePeak peak = find_live_peak(buffers);
   phase.peak_op = buffers.empty() ? -1 : peak.time;
-  for (const PlannedBuffer& buffer : plan.persistent)
-    phase.at_peak[static_cast<size_t>(buffer.category)] += buffer.size_bytes;
+  for (const PlannedBuffer& buffer : plan.persistent) phase.at_peak[buffer.category] += buffer.size_bytes;
   for (const int32_t i : buffers_live_at(buffers, peak.time)) {
     const PlannedBuffer& buffer = phase.buffers[static_cast<size_t>(i)];
-    phase.at_peak[static_cast<size_t>(buffer.category)] += buffer.size_bytes;
+    phase.at_peak[buffer.category] += buffer.size_bytes;
   }
 }
 
@@ -132,28 +131,6 @@ ExecutionPlan plan_phase(Graph graph, const RunPlan& plan, const WorkspaceBytes&
 }
 
 }  // namespace
-
-const char* name_of(Category category) {
-  switch (category) {
-    case Category::parameters:
-      return "parameters";
-    case Category::adapters:
-      return "adapters";
-    case Category::master_weights:
-      return "master_weights";
-    case Category::gradients:
-      return "gradients";
-    case Category::optimizer_state:
-      return "optimizer_state";
-    case Category::activations:
-      return "activations";
-    case Category::workspace:
-      return "workspace";
-    case Category::io_staging:
-      return "io_staging";
-  }
-  return "?";
-}
 
 Category category_of(ValueKind kind) {
   switch (kind) {

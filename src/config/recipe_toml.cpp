@@ -60,6 +60,8 @@ std::string toml_value(const RecipeField& field, const FieldValue& value) {
   return field.kind == FieldKind::size ? toml_string(text) : text;
 }
 
+std::string not_set_line(const RecipeField& field) { return fmt::format("# {} is not set", recipe_key(field)); }
+
 std::string_view type_name(const toml::node& node) {
   switch (node.type()) {
     case toml::node_type::table:
@@ -201,6 +203,20 @@ Recipe read_recipe_file(const std::string& path) {
   return recipe;
 }
 
+std::vector<const RecipeField*> lost_recipe_fields(std::string_view text) {
+  const auto has_line = [&](std::string_view begin) {
+    for (size_t at = text.find(begin); at != std::string_view::npos; at = text.find(begin, at + 1))
+      if (at == 0 || text[at - 1] == '\n') return true;
+    return false;
+  };
+  std::vector<const RecipeField*> lost;
+  for (const RecipeField& field : recipe_fields()) {
+    const std::string key = recipe_key(field);
+    if (!has_line(key + " =") && !has_line(key + "=") && !has_line(not_set_line(field))) lost.push_back(&field);
+  }
+  return lost;
+}
+
 std::string write_recipe_toml(const Recipe& recipe) {
   std::string text = "# A recipe for plimsoll: every field, defaults written out. Flags override it.\n";
   std::string_view group;
@@ -213,7 +229,7 @@ std::string write_recipe_toml(const Recipe& recipe) {
     check_field_value(field, value, recipe_key(field));
     text += fmt::format("\n# {}{}{}\n", field.help, field.words.empty() ? "" : ": ",
                         field.words.empty() ? "" : field.value_name);
-    if (std::holds_alternative<std::monostate>(value)) text += fmt::format("# {} is not set\n", recipe_key(field));
+    if (std::holds_alternative<std::monostate>(value)) text += not_set_line(field) + "\n";
     else text += fmt::format("{} = {}\n", recipe_key(field), toml_value(field, value));
   }
   return text;

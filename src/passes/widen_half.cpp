@@ -43,7 +43,9 @@ void widen_attributes(OpAttrs& attrs) {
 void widen_half(Graph& graph) {
   const std::vector<Op> original = std::move(graph.ops);
   graph.ops.clear();
-  const auto is_half = [&](ValueId id) { return id != kNoValue && graph.value(id).dtype == DType::f16; };
+  const auto is_half = [&](ValueId id) {
+    return id != kNoValue && graph.value(id).dtype == DType::f16 && graph.value(id).kind != ValueKind::cache;
+  };
   for (const Op& source : original) {
     Op op = source;
     if (takes_half(op.kind)) {

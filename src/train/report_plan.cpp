@@ -67,10 +67,7 @@ PlanReport report_plan(const RunSources& sources, const TrainPlan& plan, bool wi
   const ExecutionPlan& peak = plan.run.peak_phase();
   report.peak_phase = peak.name();
   report.peak_op = op_name(peak);
-  for (int category = 0; category < kCategoryCount; ++category) {
-    report.category_bytes[static_cast<size_t>(category)] = peak.at_peak[static_cast<size_t>(category)];
-    report.peak_live_bytes += peak.at_peak[static_cast<size_t>(category)];
-  }
+  report.category_bytes = peak.at_peak;
   for (const ExecutionPlan& phase : plan.run.phases)
     report.phases.push_back({phase.name(), phase.arena_bytes, op_name(phase)});
   report.micro_batch = plan.choices.micro_batch;
@@ -88,8 +85,7 @@ PlanReport report_plan(const RunSources& sources, const TrainPlan& plan, bool wi
   if (recipe.method == Method::qlora) report.quant = name_of(sources.train.packed);
   report.router_aux_loss = balance_weight(sources.model.config, recipe);
   report.why = plan.why;
-  for (const Suggestion& suggestion : plan.suggestions)
-    report.suggestions.push_back({suggestion.change, suggestion.total_bytes});
+  report.suggestions = plan.suggestions;
   if (with_buffers) {
     for (const ExecutionPlan& phase : plan.run.phases) {
       add_rows(report, plan.run.persistent, phase.name(),

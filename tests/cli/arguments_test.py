@@ -66,6 +66,11 @@ class WrongUse(ProgramTest):
         self.assertEqual(self.fails(2, "generate", "m", "--prompt")[0], "--prompt: its value is missing")
         self.assertEqual(self.fails(2, "generate", "m")[0], "--prompt: is missing")
 
+    def test_two_dashes_end_the_flags(self):
+        self.assertEqual(self.fails(2, "inspect", "--", "-no-such-model-")[0].split(":")[0], "-no-such-model-")
+        self.assertEqual(self.fails(2, "inspect", "--json", "--", "--list")[0].split(":")[0], "--list")
+        self.assertIn("one argument more", self.fails(2, "inspect", "a", "--", "b")[0])
+
     def test_values(self):
         for arguments, thing in (
             (["--rank", "abc"], "--rank: 'abc' is not a whole number"),

@@ -59,7 +59,7 @@ int run_calibrate(const CalibrateOptions& options) {
         "{:.0f} %\n",
         recipe.model, check->predicted_seconds, check->measured_seconds,
         100 * (check->predicted_seconds / check->measured_seconds - 1), check->steps, 100 * check->spread);
-  write_result(text);
+  write_page(text);
   return 0;
 }
 

@@ -105,7 +105,7 @@ int run_scale(const ScaleOptions& options) {
                 {"source", fit.source},
                 {"compute_optimal", size_json(best)},
                 {"over_trained", smaller}});
-  else write_result(text);
+  else write_page(text);
   return 0;
 }
 

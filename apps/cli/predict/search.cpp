@@ -236,7 +236,7 @@ int run_search(const SearchOptions& options) {
          {"best", best},
          {"fastest", time ? time_json(*time) : Json(nullptr)}});
   } else {
-    write_result(search_text(problem, found, time ? &*time : nullptr, seconds));
+    write_page(search_text(problem, found, time ? &*time : nullptr, seconds));
   }
   if (found.least) return 0;
   throw Error(ErrorKind::does_not_fit, options.devices, found.what_stops.empty() ? "no layout works" : found.what_stops,

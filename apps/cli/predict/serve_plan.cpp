@@ -289,7 +289,7 @@ int run_serve_plan(const ServeOptions& options) {
   } else {
     text += "\n  no price for this device is in the catalogue: --price USD, of one device and hour, adds the money\n";
   }
-  write_result(text);
+  write_page(text);
   return 0;
 }
 
