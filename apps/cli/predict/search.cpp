@@ -159,7 +159,8 @@ std::string search_text(const SearchProblem& problem, const LayoutSearch& found,
                                  format_thousands(found.layouts), problem.least_devices, problem.most_devices,
                                  problem.device->name, format_thousands(found.fitting), seconds);
   if (!found.least) return text + "none works: " + found.what_stops + "\n";
-  text += fmt::format("least that works: {} devices: {}\n", found.least->devices(), layout_text(*found.least));
+  text += fmt::format("least that works: {} device{}: {}\n", found.least->devices(),
+                      found.least->devices() == 1 ? "" : "s", layout_text(*found.least));
   if (!found.what_stops.empty()) text += "one fewer: " + found.what_stops + "\n";
   if (found.confirmed > 0)
     text +=
