@@ -83,8 +83,18 @@ const Words<TextSplit>& words_of() {
 
 template <>
 const Words<StreamMode>& words_of() {
-  static const Words<StreamMode> words = {
-      {"auto", StreamMode::automatic}, {"off", StreamMode::off}, {"on", StreamMode::on}};
+  static const Words<StreamMode> words = {{"auto", StreamMode::automatic},
+                                          {"off", StreamMode::off},
+                                          {"on", StreamMode::on},
+                                          {"weights", StreamMode::weights},
+                                          {"inputs", StreamMode::inputs}};
+  return words;
+}
+
+template <>
+const Words<RecomputeKeep>& words_of() {
+  static const Words<RecomputeKeep> words = {
+      {"auto", RecomputeKeep::automatic}, {"nothing", RecomputeKeep::nothing}, {"attention", RecomputeKeep::attention}};
   return words;
 }
 
@@ -167,6 +177,16 @@ void set_recompute(Recipe& recipe, const FieldValue& value) {
   recipe.recompute = word == "none"  ? RecomputeMode::none
                      : word == "all" ? RecomputeMode::all
                                      : RecomputeMode::automatic;
+}
+
+FieldValue get_memory(const Recipe& recipe) {
+  if (recipe.memory_auto) return std::string("auto");
+  return recipe.memory_bytes ? FieldValue(*recipe.memory_bytes) : FieldValue();
+}
+void set_memory(Recipe& recipe, const FieldValue& value) {
+  recipe.memory_auto = std::holds_alternative<std::string>(value);
+  recipe.memory_bytes.reset();
+  if (const int64_t* bytes = std::get_if<int64_t>(&value)) recipe.memory_bytes = *bytes;
 }
 
 // --- the list -------------------------------------------------------------------------------------------------------
@@ -513,19 +533,30 @@ std::vector<RecipeField> build_fields() {
                                           .instead_of = "steps"}));
 
   group = "Memory";
-  add(bind<Optional<&R::memory_bytes, int64_t>>({.name = "memory",
-                                                 .kind = Kind::size,
-                                                 .value_name = "SIZE",
-                                                 .help = "the line: the most memory that the whole process may use",
-                                                 .example = "2GiB",
-                                                 .min = 1}));
+  add({.name = "memory",
+       .kind = Kind::size,
+       .value_name = "SIZE|auto",
+       .help = "the line: the most memory that the whole process may use; auto: what is free now, less a tenth",
+       .example = "2GiB",
+       .words = {"auto"},
+       .min = 1,
+       .get = get_memory,
+       .set = set_memory});
   add(bind<Word<&R::stream, StreamMode>>(
       {.name = "stream",
        .kind = Kind::word,
-       .value_name = "auto|off|on",
-       .help = "frozen weights lie on disk and are read while the layer before computes; auto: where nothing else fits",
+       .value_name = "auto|off|on|weights|inputs",
+       .help = "frozen weights lie on disk and are read while the layer before computes, what recomputed layers keep "
+               "goes there and comes back; on: both, auto: where nothing else fits",
        .example = "off",
        .words = names_of<StreamMode>()}));
+  add(bind<Optional<&R::disk_rate, int64_t>>(
+      {.name = "disk-rate",
+       .kind = Kind::size,
+       .value_name = "SIZE",
+       .help = "bytes a second of the disk that streaming reads from; not set: a short test where the run writes",
+       .example = "3GB",
+       .min = 1}));
   add({.name = "recompute",
        .kind = Kind::integer,
        .value_name = "auto|none|all|N",
@@ -536,6 +567,14 @@ std::vector<RecipeField> build_fields() {
        .max = 1e6,
        .get = get_recompute,
        .set = set_recompute});
+  add(bind<Word<&R::recompute_keep, RecomputeKeep>>(
+      {.name = "recompute-keep",
+       .kind = Kind::word,
+       .value_name = "auto|nothing|attention",
+       .help =
+           "what recomputed layers keep beside their input; auto: what attention gave, where that is faster and fits",
+       .example = "nothing",
+       .words = names_of<RecomputeKeep>()}));
   add(bind<Auto<&R::ce_chunk_rows>>({.name = "ce-chunk-rows",
                                      .kind = Kind::integer,
                                      .value_name = "auto|N",

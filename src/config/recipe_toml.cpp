@@ -140,6 +140,8 @@ FieldValue from_toml(const RecipeField& field, const toml::node& node, const std
     }
     case FieldKind::size:
       if (whole != nullptr) return whole->get();
+      if (text != nullptr && std::find(field.words.begin(), field.words.end(), text->get()) != field.words.end())
+        return text->get();
       if (text != nullptr) return parse_bytes(text->get(), thing);
       throw wrong("a size");
   }

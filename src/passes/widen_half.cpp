@@ -19,6 +19,7 @@ bool takes_half(OpKind kind) {
     case OpKind::init_tensor:
     case OpKind::save_tensor:
     case OpKind::lay_out_tensor:
+    case OpKind::offload_tensor:
     case OpKind::prefetch_tensor:
     case OpKind::await_tensors:
       return true;
