@@ -53,6 +53,8 @@ class TerminalInput final : public ChatInput {
 
   Event next(std::string& line) override {
     interrupted_ = false;
+    // libedit shows the prompt before it makes Ctrl-C a key.
+    el_set(edit_, EL_PREP_TERM, 1);
     int count = 0;
     const char* text = el_gets(edit_, &count);
     if (interrupted_) {

@@ -46,7 +46,9 @@ void widen_half(Graph& graph) {
   if (std::ranges::none_of(graph.values, [](const Value& value) { return value.dtype == DType::f16; })) return;
   const std::vector<Op> original = std::move(graph.ops);
   graph.ops.clear();
-  const auto is_half = [&](ValueId id) { return id != kNoValue && graph.value(id).dtype == DType::f16; };
+  const auto is_half = [&](ValueId id) {
+    return id != kNoValue && graph.value(id).dtype == DType::f16 && graph.value(id).kind != ValueKind::cache;
+  };
   for (const Op& source : original) {
     Op op = source;
     if (takes_half(op.kind)) {
