@@ -14,7 +14,7 @@ namespace {
 class DiskRateTest : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = testing::TempDir() + "/disk_rate";
+    folder_ = testing::TempDir() + "/disk_rate_" + testing::UnitTest::GetInstance()->current_test_info()->name();
     std::filesystem::remove_all(folder_);
     std::filesystem::create_directories(folder_ + "/work");
     setenv("PLIMSOLL_CACHE", (folder_ + "/cache").c_str(), 1);
