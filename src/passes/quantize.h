@@ -19,8 +19,8 @@ struct PackedFormats {
   bool none() const { return !linears && stored.empty(); }
 };
 
-// A matrix that some op reads otherwise (experts in one tensor) stays as it is, and so does a stored one that has no whole blocks in
-// a row. Throws a caller Error for a linear layer that cannot be packed as `linears`.
+// A matrix that some op reads otherwise (experts in one tensor) stays as it is, and so does a stored one that has no
+// whole blocks in a row. Throws a caller Error for a linear layer that cannot be packed as `linears`.
 void quantize(Graph& graph, const PackedFormats& formats);
 
 }  // namespace plimsoll

@@ -154,13 +154,13 @@ void Searcher::confirm() {
     return a.tokens_per_second > b.tokens_per_second;
   };
   const auto smaller = [](const LayoutPlan& a, const LayoutPlan& b) { return a.bytes.total() < b.bytes.total(); };
-  std::sort(candidates_.begin(), candidates_.end(), faster);
+  std::stable_sort(candidates_.begin(), candidates_.end(), faster);
   const size_t first = std::min(kFastest, candidates_.size());
   const auto rest = candidates_.begin() + static_cast<std::ptrdiff_t>(first);
   const size_t second = std::min(kSmallest, candidates_.size() - first);
   std::partial_sort(rest, rest + static_cast<std::ptrdiff_t>(second), candidates_.end(), smaller);
   candidates_.resize(first + second);
-  std::sort(candidates_.begin(), candidates_.end(), faster);
+  std::stable_sort(candidates_.begin(), candidates_.end(), faster);  // of equals the one that was found first
   fastest_.reset();
   for (LayoutPlan& plan : candidates_) {
     plan.engine_bytes = engine_bytes(problem_, plan);

@@ -41,7 +41,7 @@ constexpr int64_t kMostRows = kPasses[0].rows;
 size_t pass_for(int64_t tokens) { return tokens > 128 ? 0 : tokens > 3 ? 1 : 2; }
 
 constexpr int64_t kOfTraining = 8 * kMiB;  // of what a process needs beside its arena: rows, kernels of gradients
-constexpr int64_t kFirstCapacity = 512;  // tokens of the first caches; doubled when a text grows out of them
+constexpr int64_t kFirstCapacity = 512;    // tokens of the first caches; doubled when a text grows out of them
 
 double seconds_between(Clock::time_point a, Clock::time_point b) {
   return std::chrono::duration<double>(b - a).count();
