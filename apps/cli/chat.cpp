@@ -38,8 +38,7 @@ class Conversation {
   explicit Conversation(const ChatOptions& options)
       : options_(options),
         person_(inspect_terminal(STDIN_FILENO).is_terminal),
-        generator_(options.shared.model, options.shared.adapter, options.shared.threads, options.shared.dtype(),
-                   options.shared.quant, options.shared.kv_cache),
+        generator_(options.shared.generator()),
         sampling_(options.shared.resolved(generator_.defaults())) {
     reset();
   }

@@ -22,26 +22,7 @@ double ring_or_tree(Collective kind, double bytes, int64_t ranks, double rate, d
   return (n - 1) * hop + share * bytes / rate;
 }
 
-}  // namespace
-
-Fabric fabric_of(const Device& device, const TimeConstants& constants) {
-  Fabric fabric;
-  const double link = device.link > 0 ? device.link : device.host_link;
-  fabric.link = constants.link_efficiency * link;
-  fabric.network = constants.network_efficiency * device.network;
-  fabric.hop_seconds = constants.hop_seconds;
-  fabric.node_devices = device.node_devices > 0 ? device.node_devices : kUsualNode;
-  return fabric;
-}
-
-int64_t ranks_in_node(const Fabric& fabric, int64_t ranks, int64_t stride) {
-  int64_t most = std::max<int64_t>(1, std::min(ranks, fabric.node_devices / std::max<int64_t>(1, stride)));
-  while (ranks % most != 0) --most;
-  return most;
-}
-
-double collective_seconds(const Fabric& fabric, Collective kind, double bytes, int64_t ranks, int64_t in_node) {
-  if (ranks <= 1 || bytes <= 0) return 0;
+double moving_seconds(const Fabric& fabric, Collective kind, double bytes, int64_t ranks, int64_t in_node) {
   const int64_t nodes = ranks / in_node;
   if (in_node > 1 && fabric.link <= 0)
     throw caller_error("links between devices", "the catalogue has none for this device",
@@ -61,6 +42,30 @@ double collective_seconds(const Fabric& fabric, Collective kind, double bytes, i
   // Each rank holds bytes / in_node after the part within the node.
   const double inner = ring_or_tree(kind, bytes, in_node, fabric.link, fabric.hop_seconds);
   return inner + ring_or_tree(kind, bytes / part, nodes, fabric.network, fabric.hop_seconds);
+}
+
+}  // namespace
+
+Fabric fabric_of(const Device& device, const TimeConstants& constants) {
+  Fabric fabric;
+  const double link = device.link > 0 ? device.link : device.host_link;
+  fabric.link = constants.link_efficiency * link;
+  fabric.network = constants.network_efficiency * device.network;
+  fabric.start_seconds = constants.collective_seconds;
+  fabric.hop_seconds = constants.hop_seconds;
+  fabric.node_devices = device.node_devices > 0 ? device.node_devices : kUsualNode;
+  return fabric;
+}
+
+int64_t ranks_in_node(const Fabric& fabric, int64_t ranks, int64_t stride) {
+  int64_t most = std::max<int64_t>(1, std::min(ranks, fabric.node_devices / std::max<int64_t>(1, stride)));
+  while (ranks % most != 0) --most;
+  return most;
+}
+
+double collective_seconds(const Fabric& fabric, Collective kind, double bytes, int64_t ranks, int64_t in_node) {
+  if (ranks <= 1 || bytes <= 0) return 0;
+  return fabric.start_seconds + moving_seconds(fabric, kind, bytes, ranks, in_node);
 }
 
 }  // namespace plimsoll

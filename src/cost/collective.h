@@ -16,6 +16,7 @@ enum class Collective { all_reduce, all_gather, reduce_scatter, all_to_all, send
 
 struct Fabric {
   double link = 0, network = 0;  // bytes per second that a rank's collectives reach, of one direction
+  double start_seconds = 0;      // of a collective
   double hop_seconds = 0;
   int64_t node_devices = 1;
 };

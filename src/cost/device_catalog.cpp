@@ -37,6 +37,7 @@ constexpr std::array kFigures = {
     FigureRule{"int8", "TOPS", &Device::int8, 1e12},
     FigureRule{"achieved_bf16", "TFLOPS", &Device::achieved_bf16, 1e12},
     FigureRule{"achieved_fp8", "TFLOPS", &Device::achieved_fp8, 1e12},
+    FigureRule{"sustained_bf16", "TFLOPS", &Device::sustained_bf16, 1e12},
     FigureRule{"flash2", "TFLOPS", &Device::flash2, 1e12},
     FigureRule{"flash3", "TFLOPS", &Device::flash3, 1e12},
     FigureRule{"bandwidth", "GB/s", &Device::bandwidth, 1e9},

@@ -22,6 +22,7 @@ struct Device {
   int64_t memory_bytes = 0;        // what a process can use: `memory_visible` where there is one, else `memory`
   double fp32 = 0, tf32 = 0, bf16 = 0, fp16 = 0, fp8 = 0, fp4 = 0, int8 = 0;  // peak flops per second
   double achieved_bf16 = 0, achieved_fp8 = 0;  // the best matrix product that was measured, flops per second
+  double sustained_bf16 = 0;  // what large products keep up in long runs, under the limit of power; flops per second
   double flash2 = 0, flash3 = 0;  // the fastest measured forward attention of FlashAttention-2 and -3, flops per second
   double bandwidth = 0;           // of its memory, bytes per second
   double link = 0;                // to the devices of its node (NVLink, Infinity Fabric), bytes per second

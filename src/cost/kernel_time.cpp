@@ -17,6 +17,19 @@ constexpr double kUsualShareOfPeak = 0.87;
 constexpr double kFirstFlash = 0.5;
 constexpr double kUsualFlashShare = 0.85, kFlashBackward = 0.85;
 
+// Rows of 128 bytes are what tensor cores are fed with; cuBLAS says so of 16-bit products on every device since the
+// A100 (docs.nvidia.com, "Matrix Multiplication Background", section 3). Each halving of the alignment costs a share.
+constexpr int64_t kAlignedElements = 64;
+
+double aligned_share(const KernelRates& rates, double n, double k) {
+  double share = 1;
+  int64_t alignment = kAlignedElements;
+  for (const double size : {n, k})
+    while (alignment > 1 && static_cast<int64_t>(size) % alignment != 0) alignment /= 2;
+  for (; alignment < kAlignedElements; alignment *= 2) share *= rates.alignment;
+  return share;
+}
+
 double best_product(double peak, double achieved) { return achieved > 0 ? achieved : kUsualShareOfPeak * peak; }
 
 }  // namespace
@@ -27,24 +40,24 @@ KernelRates kernel_rates(const Device& device, const TimeConstants& constants, F
                        "add both to a devices.csv of your own and give it with --catalog");
   KernelRates rates;
   const double half = best_product(device.half_peak() > 0 ? device.half_peak() : device.fp32, device.achieved_bf16);
+  // What a run of many products keeps up, beside one product alone.
+  const double kept =
+      device.sustained_bf16 > 0 ? std::min(1.0, device.sustained_bf16 / half) : constants.gemm_efficiency;
   rates.product[static_cast<int>(ProductFormat::f32)] =
-      constants.gemm_efficiency *
-      std::max(device.tf32 > 0 ? kUsualShareOfPeak * device.tf32 : 0, kUsualShareOfPeak * device.fp32);
-  rates.product[static_cast<int>(ProductFormat::half)] = constants.gemm_efficiency * half;
+      kept * std::max(device.tf32 > 0 ? kUsualShareOfPeak * device.tf32 : 0, kUsualShareOfPeak * device.fp32);
+  rates.product[static_cast<int>(ProductFormat::half)] = kept * half;
   const double eight = device.fp8 > 0 ? best_product(device.fp8, device.achieved_fp8) : half;
-  // Casts and scales cost a part of the gain.
-  rates.product[static_cast<int>(ProductFormat::fp8)] =
-      constants.gemm_efficiency * (half + constants.fp8_share * (eight - half));
+  rates.product[static_cast<int>(ProductFormat::fp8)] = kept * eight;
   const double four = device.fp4 > 0 ? kUsualShareOfPeak * device.fp4 : eight;
-  rates.product[static_cast<int>(ProductFormat::fp4)] =
-      constants.gemm_efficiency * (half + constants.fp8_share * (four - half));
+  rates.product[static_cast<int>(ProductFormat::fp4)] = kept * four;
   const double measured = flash == FlashKind::third && device.flash3 > 0 ? device.flash3 : device.flash2;
   rates.flash_forward = constants.attention_efficiency * (measured > 0 ? measured : kUsualFlashShare * half);
   if (flash == FlashKind::first) rates.flash_forward *= kFirstFlash;
   rates.flash_backward = kFlashBackward * rates.flash_forward;
   rates.stream = constants.stream_efficiency * device.bandwidth;
   rates.fixed_seconds = constants.gemm_seconds;
-  rates.depth = constants.gemm_depth;
+  rates.exposed_bytes = constants.gemm_bytes;
+  rates.alignment = constants.gemm_alignment;
   return rates;
 }
 
@@ -52,9 +65,10 @@ double product_seconds(const KernelRates& rates, double m, double n, double k, P
   const double flops = 2 * m * n * k;
   const double element = format == ProductFormat::f32 ? 4 : format == ProductFormat::half ? 2 : 1;
   const double bytes = element * (m * k + k * n) + 2 * m * n;
-  const double least = std::min({m, n, k});
-  const double rate = rates.product[static_cast<int>(format)] * least / (least + rates.depth);
-  return count * (std::max(flops / rate, bytes / rates.stream) + rates.fixed_seconds);
+  const double rate = rates.product[static_cast<int>(format)] * aligned_share(rates, n, k);
+  const double computing = flops / rate, moving = bytes / rates.stream;
+  return count *
+         (std::max(computing, moving) + rates.exposed_bytes * std::min(computing, moving) + rates.fixed_seconds);
 }
 
 double attention_seconds(const KernelRates& rates, double tokens, double keys, double width, bool backward) {

@@ -18,7 +18,8 @@ struct KernelRates {
   double flash_forward = 0, flash_backward = 0;  // flops per second
   double stream = 0;                             // bytes per second
   double fixed_seconds = 0;                      // of one kernel
-  double depth = 0;                              // see TimeConstants::gemm_depth
+  double exposed_bytes = 0;                      // see TimeConstants::gemm_bytes
+  double alignment = 1;                          // see TimeConstants::gemm_alignment
 };
 
 // Throws a caller Error where the catalogue lacks what is needed (bandwidth, a peak).

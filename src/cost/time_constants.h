@@ -7,19 +7,22 @@
 namespace plimsoll {
 
 struct TimeConstants {
-  double gemm_efficiency = 0;       // share of the fastest measured product that large products of a model reach
-  double gemm_depth = 0;            // a product whose least dimension is this reaches half of that
-  double gemm_seconds = 0;          // start and tail of one product, whatever its size
-  double attention_efficiency = 0;  // share of the device's flash attention rate
-  double stream_efficiency = 0;     // share of the memory bandwidth that element-wise kernels reach
-  double launch_seconds = 0;        // of the host, to start one kernel in eager mode
-  double fp8_share = 0;             // of the gain that 8-bit products promise, what is left beside scaling and casts
-  double link_efficiency = 0;       // share of the link's rate that collectives reach
-  double network_efficiency = 0;    // the same between nodes
-  double hop_seconds = 0;           // latency of one step of a collective
-  double overlap_cost = 0;          // share of a hidden collective's time by which it slows the work that hides it
-  double adapter_seconds = 0;       // of the small kernels around one adapted matrix, whatever its size
-  double straggler = 0;             // growth of a step with each doubling of the nodes
+  double gemm_efficiency = 0;  // share of the fastest measured product that large products of a model reach
+  double gemm_bytes = 0;       // share of the time of a product's reads and writes that its arithmetic doesn't hide
+  double gemm_alignment = 1;   // share left of the rate with each halving of the alignment of its rows
+  double gemm_seconds = 0;     // start and tail of one product, whatever its size
+  double attention_efficiency = 0;    // share of the device's flash attention rate
+  double stream_efficiency = 0;       // share of the memory bandwidth that element-wise kernels reach
+  double launch_seconds = 0;          // of the host, to start one kernel in eager mode
+  double link_efficiency = 0;         // share of the link's rate that collectives reach
+  double network_efficiency = 0;      // the same between nodes
+  double collective_seconds = 0;      // to start a collective
+  double hop_seconds = 0;             // latency of one step of a collective
+  double overlap_cost = 0;            // share of a hidden collective's time by which it slows the work that hides it
+  double expert_launches = 0;         // what routing and experts add to the launches of a layer, as a share of them
+  double deterministic_launches = 1;  // times as many launches where kernels must give the same bits each time
+  double hook_launches = 0;           // of a layer, where hooks of every module gather and release its weights
+  double straggler = 0;               // growth of a step with each doubling of the nodes
   // 90 of 100 measured steps lie between these parts of the prediction.
   double interval_low = 1, interval_high = 1;
 };

@@ -24,7 +24,9 @@ constexpr Passes kEager = {18, 3, 10, 5, 2, 7, 7};
 
 // What the host has to start beside what every layer has: casts of autocast, an adapted product's casts, two products,
 // scale and addition, routing and gathering of experts.
-constexpr double kAutocastLaunches = 8, kAdapterLaunches = 7, kExpertShare = 1.0;
+constexpr double kAutocastLaunches = 8, kAdapterLaunches = 7;
+// Of one step round the ring of context-parallel ranks: sending, attention, and putting the results together.
+constexpr double kRingLaunches = 15;
 constexpr double kBackwardLaunches = 1.5;  // of the forward ones
 
 // Stacks of before flash attention don't run on devices with 8-bit products: there the same name is a later version.
@@ -84,15 +86,19 @@ bool is_target(const EngineRecipe& recipe, const ProductShape& product, bool row
   return false;
 }
 
-// How many of the matrices inside a product have an adapter (a fused q, k, v counts as three).
+// How many of the matrices inside a product have an adapter: three of q, k and v, one where they are one matrix.
 double adapted_parts(const EngineRecipe& recipe, const ProductShape& product, bool gated) {
   const bool rows = product.cut == Cut::rows;
   if (!is_target(recipe, product, rows)) return 0;
   if (rows) return 1;
+  const auto named = [&](std::string_view name) {
+    return std::find(recipe.lora_targets.begin(), recipe.lora_targets.end(), name) != recipe.lora_targets.end();
+  };
+  const bool one_matrix = named("c_attn") || named("qkv_proj") || named("Wqkv") || named("query_key_value");
+  if (product.attention && one_matrix && !named("q_proj")) return 1;
   double parts = 0;
   for (const std::string& name : recipe.lora_targets) {
-    if (name == "all-linear" || name == "c_attn" || name == "qkv_proj" || name == "Wqkv" || name == "query_key_value")
-      return product.attention ? 3 : gated ? 2 : 1;
+    if (name == "all-linear") return product.attention ? 3 : gated ? 2 : 1;
     if (product.attention &&
         (name == "q_proj" || name == "k_proj" || name == "v_proj" || name == "q" || name == "k" || name == "v"))
       ++parts;
@@ -121,7 +127,10 @@ void add_product(const Setting& s, const ProductShape& product, double rows, dou
   layer.forward[Cause::products] += forward;
   layer.backward[Cause::products] += product_seconds(s.rates, rows, in, out, s.format, count);
   if (!s.adapter) {
-    layer.backward[Cause::products] += product_seconds(s.rates, in, out, rows, s.format, count);
+    layer.backward[Cause::products] += product_seconds(s.rates, rows, in, out, s.format, count);
+    // The sum over micro-batches is read and written, and as an operation of its own the new gradient, too.
+    layer.backward[Cause::element_wise] +=
+        stream_seconds(s.rates, (2 * s.habits.gradient_bytes + (s.habits.fused ? 0 : 2)) * out * in * count);
   } else {
     const double parts = adapted_parts(s.recipe, product, gated);
     if (parts > 0) {
@@ -132,7 +141,7 @@ void add_product(const Setting& s, const ProductShape& product, double rows, dou
       const double flops = 2 * rows * r * (parts * in + out);
       const double once = stream_seconds(s.rates, bytes) +
                           flops / s.rates.product[static_cast<int>(ProductFormat::half)] +
-                          parts * s.constants.adapter_seconds;
+                          2 * parts * s.rates.fixed_seconds;
       layer.forward[Cause::adapters] += count * once;
       layer.backward[Cause::adapters] += 2 * count * once;
     }
@@ -289,8 +298,12 @@ LayerSeconds layer_seconds(const TimeQuestion& question, const ModelShape& model
   add_tensor_parallel(s, hidden, !shape.products.empty() && (shape.ffn > 0 || shape.experts > 0), layer);
   double launches = s.habits.layer_launches;
   if (s.autocast && !s.habits.fused) launches += kAutocastLaunches;
+  const bool one_device = s.layout.devices() == 1 && s.recipe.method == TuneMethod::full;
+  if (s.layout.zero_stage >= 3 || one_device) launches += s.habits.module_hooks ? s.constants.hook_launches : 0;
+  if (s.layout.context > 1 && shape.heads > 0) launches += static_cast<double>(s.layout.context) * kRingLaunches;
   if (launches > kAdapterLaunches) launches += adapted * kAdapterLaunches;
-  if (shape.experts > 0) launches *= 1 + kExpertShare;
+  if (shape.experts > 0) launches *= 1 + s.constants.expert_launches;
+  if (question.deterministic) launches *= s.constants.deterministic_launches;
   add_host(s, launches, layer);
   add_recompute(s, layer);
   return layer;
@@ -317,7 +330,7 @@ LayerSeconds head_seconds(const TimeQuestion& question, const ModelShape& model)
   head.forward[Cause::products] = product_seconds(s.rates, s.tokens, vocab, hidden, s.format);
   head.backward[Cause::products] = product_seconds(s.rates, s.tokens, hidden, vocab, s.format);
   if (!s.adapter || s.recipe.trains_embeddings)
-    head.backward[Cause::products] += product_seconds(s.rates, hidden, vocab, s.tokens, s.format);
+    head.backward[Cause::products] += product_seconds(s.rates, s.tokens, hidden, vocab, s.format);
   const Passes& passes = s.habits.fused_loss ? kFused : kEager;
   head.forward[Cause::loss] = stream_seconds(s.rates, s.element * s.tokens * vocab * passes.loss_forward);
   head.backward[Cause::loss] = stream_seconds(s.rates, s.element * s.tokens * vocab * passes.loss_backward);

@@ -64,7 +64,10 @@ struct EngineRecipe {
   int64_t seq_len = 1;           // tokens of a sequence, all context-parallel ranks together
   int64_t grad_accum_steps = 1;  // micro-batches of a step on one rank
   AttentionKernel attention = AttentionKernel::automatic;
-  bool reduce_f32 = false;  // sharded: gradients are reduced in f32
+  bool maybe_scores = false;  // kernels that give the same bits each time may be those that write the scores
+  bool half_loss = false;     // the loss in the type of the logits, no f32 copy of them
+  bool half_states = false;   // gradients and the optimizer's states in 16 bit, no master weights beside them
+  bool reduce_f32 = false;    // sharded: gradients are reduced in f32
   // Megatron: what its models have beyond their shape.
   double hidden_dropout = 0.0, attention_dropout = 0.0;
   bool fused_loss = false;  // cross-entropy in one kernel

@@ -73,6 +73,7 @@ struct TimeQuestion {
   const Device* device = nullptr;
   TimeHabits habits;
   TimeConstants constants;
+  bool deterministic = false;   // kernels that give the same bits each time: fewer of them are fused
   double expert_imbalance = 0;  // how much longer experts take for the one with the most rows
   bool timeline = false;
 };

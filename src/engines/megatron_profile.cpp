@@ -85,7 +85,8 @@ double layer_bytes(const EngineRun& run, const StackMemory& stack, const Split& 
     bytes += 2 * n * static_cast<double>(2 * m.heads + 2 * m.kv_heads) * static_cast<double>(m.head_dim) / s.t;
   }
   const double scores = heads * n * static_cast<double>(r.seq_len) / s.t;
-  if (!stack.flash && r.recompute == RecomputeKind::none) bytes += scores * (r.attention_dropout > 0 ? 5 : 2);
+  const bool flash = r.attention == AttentionKernel::automatic ? stack.flash : r.attention == AttentionKernel::flash;
+  if (!flash && r.recompute == RecomputeKind::none) bytes += scores * (r.attention_dropout > 0 ? 5 : 2);
   else bytes += 4 * n * heads / s.t;
   const double widths = gated(m) ? 3 : 2;  // gate and up, or one; the activation's result
   const bool moe = m.mixture.experts > 0 && (layer >= m.mixture.layers.size() || m.mixture.layers[layer]);
@@ -118,9 +119,14 @@ StageBytes stage_bytes(const EngineRun& run, const StackMemory& stack, const Spl
   plain.recipe.recompute = RecomputeKind::none;
   int64_t layers = 0;
   for (int64_t i = 0; i < m.layers; ++i) {
-    // Chunks of layers go round the stages v times.
+    // Chunks of layers go round the stages v times. What does not divide goes to the middle, as the ends hold the
+    // embedding and the head (Llama 3's 126 layers on 16 stages, arXiv:2407.21783).
     const int64_t chunks = stages * static_cast<int64_t>(s.virtual_stages);
-    const int64_t chunk = i * chunks / m.layers;
+    const int64_t least = m.layers / chunks, more = m.layers % chunks, begin = (chunks - more) / 2;
+    const int64_t to_longer = begin * least, to_end = to_longer + more * (least + 1);
+    const int64_t chunk = i < to_longer ? i / least
+                          : i < to_end  ? begin + (i - to_longer) / (least + 1)
+                                        : begin + more + (i - to_end) / least;
     if (chunk % stages != stage) continue;
     ++layers;
     const LayerParameters p = layer_parameters(m, static_cast<size_t>(i));
@@ -140,7 +146,7 @@ StageBytes stage_bytes(const EngineRun& run, const StackMemory& stack, const Spl
   const bool half = r.weights != WeightFormat::f32;
   bytes.weights = all * (half ? 2 : 4);
   // Gradients add up in f32, but for fp16 under DeepSpeed, which converts a rank's part only.
-  const bool f16_parts = r.weights == WeightFormat::f16 && run.layout.zero_stage > 0;
+  const bool f16_parts = half && stack.half_gradients && run.layout.zero_stage > 0;
   const double gradient = f16_parts ? 2 : 4;
   bytes.gradients = all * gradient;
   double state = r.optimizer == EngineOptimizer::adamw_8bit ? 4 + 2 : r.optimizer == EngineOptimizer::muon ? 4 + 4 : 12;
@@ -205,7 +211,8 @@ EngineMemory megatron_memory(const EngineRun& run, const StackMemory& stack) {
     return made;
   };
   double workspace = memory_constant("workspace_bytes");
-  if (run.recipe.weights == WeightFormat::f16 && run.layout.zero_stage > 0)  // DeepSpeed's buckets of 16-bit gradients
+  if (run.recipe.weights != WeightFormat::f32 && stack.half_gradients &&
+      run.layout.zero_stage > 0)  // DeepSpeed's buckets of 16-bit gradients
     workspace += std::min(memory_constant("zero_bucket_bytes"), most.gradients);
   const std::vector<Buffer> buffers = {
       buffer(most.weights, 0, 2), buffer(most.gradients, 0, 2), buffer(most.states, 0, 2), buffer(most.kept, 0, 1),
@@ -223,6 +230,14 @@ EngineMemory megatron_memory(const EngineRun& run, const StackMemory& stack) {
   memory.peak_op = "pipeline stage " + std::to_string(where);
   memory.phases = {{"forward", peak.bytes - buffers[4].size_bytes}, {"backward", peak.bytes}};
   finish_memory(memory, run, stack);
+  if (run.recipe.maybe_scores && run.recipe.attention == AttentionKernel::automatic) {
+    EngineRun scores = run;
+    scores.recipe.attention = AttentionKernel::math;
+    const EngineMemory most_bytes = megatron_memory(scores, stack);
+    memory.allocated.high = std::max(memory.allocated.high, most_bytes.allocated.high);
+    memory.reserved.high = std::max(memory.reserved.high, most_bytes.reserved.high);
+    memory.device_used.high = std::max(memory.device_used.high, most_bytes.device_used.high);
+  }
   return memory;
 }
 

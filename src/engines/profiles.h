@@ -21,6 +21,9 @@ EngineMemory native_memory(const EngineRun& run, const StackMemory& stack);
 // Weights, cache and work of serving `micro_batch` users with `seq_len` tokens each (0: the weights only).
 EngineMemory inference_memory(const EngineRun& run, const StackMemory& stack);
 
+// What a stack does whether or not its recipe says so.
+EngineRecipe with_habits(const EngineRecipe& asked, const StackMemory& stack);
+
 void add_loss_copies(EngineMemory& memory, const EngineRun& run, const StackMemory& stack);
 
 // Fills device_used from reserved, and the intervals of all three, half as wide as `spread` says.

@@ -68,6 +68,7 @@ void read_precision(const RowCells& row, MeasuredRow& made) {
   if (recipe.method == TuneMethod::qlora || (weights && says && !contains(precision, "kv int8")))
     recipe.weights = quantized;
   const std::string optimizer = lower(row["optimizer"]);
+  recipe.half_states = contains(optimizer, "bf16 states");
   recipe.optimizer = contains(optimizer, "8bit")        ? EngineOptimizer::adamw_8bit
                      : contains(optimizer, "sgd")       ? EngineOptimizer::sgd_foreach
                      : contains(optimizer, "adafactor") ? EngineOptimizer::adafactor
@@ -88,6 +89,9 @@ void read_targets(const RowCells& row, MeasuredRow& made) {
   else if (contains(targets, "q") && contains(targets, "v"))
     recipe.lora_targets = {"q_proj", "v_proj", "qkv_proj", "query_key_value"};
   else recipe.lora_targets = {"all-linear"};
+  // Beside all others: q, k and v are one matrix.
+  if (contains(targets, "c_attn") && recipe.lora_targets.front() == "all-linear")
+    recipe.lora_targets.emplace_back("c_attn");
 }
 
 void read_layout(const RowCells& row, MeasuredRow& made) {
@@ -104,7 +108,8 @@ void read_layout(const RowCells& row, MeasuredRow& made) {
   int64_t gpus = row.integer("gpus", 0);
   int64_t data = parse_integer(note_value(notes, "dp")).value_or(0);
   if (data == 0) data = number_after(notes, "dp ");
-  if (data == 0 && gpus > 0) data = gpus / model_ranks;
+  // The devices are what counts: notes may tell of several runs.
+  if (gpus > 0 && (data == 0 || (data * model_ranks != gpus && gpus % model_ranks == 0))) data = gpus / model_ranks;
   if (data == 0 && contains(lower(row["zero_stage_or_fsdp"]), "distributed") && made.unknown_memory.empty())
     made.unknown_memory = "the number of devices isn't stated";
   l.data = std::max<int64_t>(1, data);
@@ -171,6 +176,12 @@ MeasuredRow published_row(const RowCells& row) {
   if (made.inference && contains(lower(row["precision"]), "kv int8")) made.run.kv_bytes = 1;
   if (recipe.seq_len == 0 && !made.inference && made.unknown_memory.empty())
     made.unknown_memory = "the length of the sequences isn't stated";
+  // A cut beyond the samples: the longest of them counts, and in text of many lengths that is some twice the mean.
+  if (const size_t at = notes.find(" tokens avg, truncated"); at != std::string_view::npos) {
+    const std::string_view before = notes.substr(0, at);
+    const int64_t mean = parse_integer(before.substr(before.find_last_not_of("0123456789") + 1)).value_or(0);
+    if (mean > 0) recipe.seq_len = std::min(recipe.seq_len, 2 * mean);
+  }
   recipe.micro_batch = row.integer("micro_batch", 0);
   if (recipe.micro_batch == 0 && !made.inference && made.unknown_memory.empty())
     made.unknown_memory = "the micro-batch isn't stated";
@@ -190,9 +201,17 @@ MeasuredRow published_row(const RowCells& row) {
                             recipe.weights == WeightFormat::fp4;
   recipe.quantized_keeps_input = bitsandbytes && stack.old_bitsandbytes;
   recipe.kbit_preparation = stack.amp && recipe.method == TuneMethod::qlora && bitsandbytes;
-  if (stack.amp && recipe.compute == ComputeMode::bf16) recipe.compute = ComputeMode::amp_bf16;
-  if (stack.amp && recipe.compute == ComputeMode::f16) recipe.compute = ComputeMode::amp_f16;
-  if (contains(notes, "cumulative") && made.unknown_memory.empty())
+  // DeepSpeed's engine computes in the weights' type, without autocast; it runs full training, sharded runs and fp16.
+  const bool engine =
+      stack.master_weights &&
+      (recipe.method == TuneMethod::full || recipe.compute == ComputeMode::f16 || !row["zero_stage_or_fsdp"].empty());
+  if (stack.amp && !engine && recipe.compute == ComputeMode::bf16) recipe.compute = ComputeMode::amp_bf16;
+  if (stack.amp && !engine && recipe.compute == ComputeMode::f16) recipe.compute = ComputeMode::amp_f16;
+  recipe.half_loss = engine && stack.half_loss;
+  // Tables that add one setting a row: what the columns can't say stays unknown.
+  const bool columns_tell = notes.starts_with("+ Packed") || notes.starts_with("+ Compile") ||
+                            notes.starts_with("+ Chunked") || notes.starts_with("+ Activation Checkpointing");
+  if (contains(notes, "cumulative") && !columns_tell && made.unknown_memory.empty())
     made.unknown_memory = "what the run does is told in words, on top of other rows";
   read_layout(row, made);
   made.measure = stack.measure;
@@ -210,6 +229,10 @@ MeasuredRow published_row(const RowCells& row) {
     recipe.attention_dropout = rate("attention-dropout");
     recipe.fused_loss =
         note_value(notes, "cross-entropy-loss-fusion") == "true" || contains(notes, "cross-entropy fusion");
+    // Names of Megatron-Core's tests say where Transformer Engine computes; its own modules write the scores.
+    recipe.maybe_scores = note_value(notes, "deterministic-mode") == "true";
+    const bool only_engine = made.run.layout.context > 1 || recipe.compute == ComputeMode::fp8;
+    if (contains(name, "mcore") && !contains(name, "_te_") && !only_engine) recipe.attention = AttentionKernel::math;
     if (contains(notes, "SimuMax")) made.run.layout.sequence_parallel = true;
   }
   read_published_time(row, made);

@@ -26,6 +26,8 @@ std::string missing(const RowCells& row, const MeasuredRow& made) {
   if (row["gpus"].empty()) return "the number of devices isn't stated";
   if (row["micro_batch"].empty()) return "the micro-batch isn't stated";
   if (row["seq_len"].empty() && made.mean_length == 0) return "the length of the sequences isn't stated";
+  if (row["notes"].find("DeepEP") != std::string_view::npos && row["ep"].empty())
+    return "how its experts are spread isn't stated";
   const bool many = made.run.layout.devices() > 8;
   if (many && (row["tp"].empty() || row["pp"].empty())) return "the layout isn't stated";
   const bool counts_steps = !row["measured_step_s"].empty() && row["measured_tokens_per_s_per_gpu"].empty();
@@ -44,8 +46,9 @@ void read_published_time(const RowCells& row, MeasuredRow& made) {
   if (notes.find("no comm overlap") != std::string_view::npos) made.overlaps = false;
   // "QoFP8", "QoNF4", "FP4": the base's storage and the products of one stack's own kernels.
   const std::string_view precision = row["precision"];
-  if (precision == "FP4" || precision == "QoFP4") made.fp4_products = true;
-  if (precision == "FP8" || precision == "QoFP8" || precision == "QoNF4") made.fp8_products = true;
+  if (precision == "FP4") made.fp4_products = true;
+  if (precision == "FP8" || precision == "QoFP8" || precision == "QoFP4" || precision == "QoNF4")
+    made.fp8_products = true;
   EngineLayout& layout = made.run.layout;
   int64_t chunks = number_behind(notes, "num-virtual-stages-per-pipeline-rank=");
   if (chunks == 0) chunks = number_behind(notes, "VP=");

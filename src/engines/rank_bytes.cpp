@@ -23,7 +23,8 @@ StateBytes trained_bytes(const EngineRecipe& recipe) {
   using Kind = decltype(recipe.optimizer);
   const bool pure32 = recipe.weights == WeightFormat::f32;
   StateBytes bytes{pure32 ? 4.0 : 2.0, 4.0, pure32 ? 8.0 : 12.0};
-  if (recipe.optimizer == Kind::adamw_8bit) bytes.optimizer = pure32 ? 2.0 : 6.0;
+  if (recipe.half_states) bytes = {2.0, 2.0, 4.0};
+  else if (recipe.optimizer == Kind::adamw_8bit) bytes.optimizer = pure32 ? 2.0 : 6.0;
   else if (recipe.optimizer == Kind::sgd_foreach) bytes.optimizer = pure32 ? 0.0 : 4.0;
   else if (recipe.optimizer == Kind::sgd_momentum_foreach) bytes.optimizer = pure32 ? 4.0 : 8.0;
   else if (recipe.optimizer == Kind::adafactor) bytes.optimizer = pure32 ? 0.1 : 4.1;

@@ -15,9 +15,6 @@ namespace {
 // Beyond this multiple of a device's memory the closed form is not wrong, the description is.
 constexpr double kSurelyTooMuch = 1.5;
 
-// Deterministic runs leave out fused kernels: half as many more to start.
-constexpr double kDeterministicLaunches = 1.5;
-
 }  // namespace
 
 TimeModel make_time_model() {
@@ -47,17 +44,24 @@ TimeModel make_time_model() {
     question.run = &run;
     question.device = device;
     question.habits = time_habits(row.run.engine);
-    if (row.deterministic) question.habits.layer_launches *= kDeterministicLaunches;
+    question.deterministic = row.deterministic;
     if (row.overlaps) {
       question.habits.overlap_gradients = question.habits.overlap_gather = *row.overlaps;
       question.habits.overlap_tensor = *row.overlaps && question.habits.overlap_tensor;
     }
     if (row.fp8_products || row.fp4_products) run.recipe.compute = ComputeMode::fp8;
     if (row.fp4_products) run.recipe.weights = WeightFormat::fp4;
+    else if (row.fp8_products && run.recipe.weights == WeightFormat::fp4) run.recipe.weights = WeightFormat::nf4;
     if (row.mean_length > 0) run.recipe.seq_len = row.mean_length;
     if (!row.says_recompute && question.habits.recomputes) run.recipe.recompute = RecomputeKind::full;
-    const double needs = rank_bytes(run, shape_of(run.model)).total();
-    if (needs > kSurelyTooMuch * static_cast<double>(device->memory_bytes)) {
+    // It was measured, so it did fit: what its row leaves open is what makes it fit.
+    const ModelShape shape = shape_of(run.model);
+    const auto fits = [&] {
+      return rank_bytes(run, shape).total() <= kSurelyTooMuch * static_cast<double>(device->memory_bytes);
+    };
+    if (!fits() && !row.says_recompute) run.recipe.recompute = RecomputeKind::full;
+    if (!fits() && question.habits.offloads) run.layout.offload_optimizer = true;
+    if (!fits()) {
       answer.reason = "as it is described it would not fit: a part of the layout isn't stated";
       return answer;
     }

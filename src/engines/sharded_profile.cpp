@@ -22,7 +22,7 @@ int64_t trained_values(const ModelConfig& model, const EngineRecipe& recipe) {
 }  // namespace
 
 EngineMemory sharded_memory(const EngineRun& run, const StackMemory& stack) {
-  EngineRecipe recipe = run.recipe;
+  EngineRecipe recipe = with_habits(run.recipe, stack);
   recipe.grad_accum_steps = std::clamp<int64_t>(recipe.grad_accum_steps, 1, kTracedMicroBatches);
   const EngineLayout& l = run.layout;
   if (l.tensor > 1 || l.pipeline > 1)
@@ -30,14 +30,14 @@ EngineMemory sharded_memory(const EngineRun& run, const StackMemory& stack) {
   EngineMemory memory;
   const bool adapters = recipe.method != TuneMethod::full;
   const bool gathers = l.zero_stage == 3 && l.devices() > 1;
-  if (gathers && recipe.recompute == RecomputeKind::none && run.engine == "litgpt")
+  if (gathers && recipe.recompute == RecomputeKind::none && stack.keeps_gathered)
     recipe.recompute = RecomputeKind::full;
   // A stack on DeepSpeed may run adapters on one device without it.
   const bool masters = stack.master_weights && (l.zero_stage > 0 || !adapters);
   if (gathers && !masters) {
     // FSDP1 frees gathered weights when their gradient is ready; frozen ones have none and stay.
     EngineLayout layout = l;
-    if (adapters && stack.profile == MemoryProfile::torch) layout.reshard_after_forward = false;
+    if (adapters && stack.keeps_gathered) layout.reshard_after_forward = false;
     memory = memory_of_trace(eager::trace_sharded_training(run.model, recipe, layout));
   } else {
     // DeepSpeed keeps f32 masters and moments of what is trained, cut over the ranks from stage 1 on.
@@ -56,6 +56,9 @@ EngineMemory sharded_memory(const EngineRun& run, const StackMemory& stack) {
     } else {
       more -= static_cast<double>(memory.optimizer_state) * (1 - cut);
     }
+    // Before stage 3 its engine makes two buckets for reductions, whole whatever the gradients are.
+    if (stack.master_weights && !gathers && (l.zero_stage > 0 || !adapters || recipe.half_loss))
+      more += memory_constant("zero_bucket_bytes");
     if (l.zero_stage >= 2 && !gathers) more -= static_cast<double>(memory.gradients) * (1 - cut);
     if (l.data > 1 && !adapters && l.zero_stage == 0) more += static_cast<double>(memory.gradients);  // DDP's buckets
     memory.optimizer_state += static_cast<int64_t>(more);

@@ -4,6 +4,7 @@
 #include <cctype>
 #include <map>
 
+#include "base/bytes.h"
 #include "base/csv.h"
 #include "base/error.h"
 #include "base/text.h"
@@ -58,6 +59,12 @@ std::vector<StackMemory> load_stacks() {
                                                                  : StackMemory::Recompute::unknown,
                       .logit_bytes = number("logit_bytes"),
                       .master_weights = cell("master_weights") == "yes",
+                      .fused_loss = cell("fused_loss") == "yes",
+                      .fused_optimizer = cell("fused_optimizer") == "yes",
+                      .half_loss = cell("half_loss") == "yes",
+                      .keeps_gathered = cell("keeps_gathered") == "yes",
+                      .half_gradients = cell("half_gradients") == "yes",
+                      .context_bytes = number("context_gib") * static_cast<double>(kGiB),
                       .spread = number("spread"),
                       .source = cell("source"),
                       .date = cell("date")});

@@ -25,9 +25,15 @@ struct StackMemory {
   bool amp = false;               // 16-bit runs are autocast
   // What a run does where its row doesn't say.
   enum class Recompute : uint8_t { none, full, unknown } recompute = Recompute::none;
-  double logit_bytes = 12;      // of a logit at the loss's peak: 12 for transformers' f32 loss
-  bool master_weights = false;  // f32 copies of 16-bit weights in the optimizer
-  double spread = 0.2;          // half the width of the interval, as a share
+  double logit_bytes = 12;       // of a logit at the loss's peak: 12 for transformers' f32 loss
+  bool master_weights = false;   // f32 copies of 16-bit weights in the optimizer
+  bool fused_loss = false;       // the loss in chunks, its gradient over the logits: no f32 copy of all of them
+  bool fused_optimizer = false;  // AdamW in one kernel a group of tensors, without temporaries
+  bool half_loss = false;        // without autocast the loss is in the type of the logits
+  bool keeps_gathered = false;   // FSDP1: recomputes layers when sharded, and frozen weights stay gathered
+  bool half_gradients = false;   // gradients add up in 16 bit; a rank's part is widened for the update
+  double context_bytes = 0;      // of a process on its device, with the kernels that are loaded
+  double spread = 0.2;           // half the width of the interval, as a share
   std::string source, date;
 };
 

@@ -43,11 +43,13 @@ std::vector<TimeHabits> all_time_habits() {
     habits.fused_loss = yes(row, "fused_loss");
     habits.flash = static_cast<int>(number(row, "flash"));
     habits.layer_launches = number(row, "layer_launches");
+    habits.module_hooks = yes(row, "module_hooks");
     habits.overlap_gradients = yes(row, "overlap_gradients");
     habits.overlap_gather = yes(row, "overlap_gather");
     habits.overlap_tensor = yes(row, "overlap_tensor");
     habits.gradient_bytes = number(row, "gradient_bytes");
     habits.recomputes = yes(row, "recomputes");
+    habits.offloads = yes(row, "offloads");
     habits.serves = yes(row, "serves");
     all.push_back(habits);
   }

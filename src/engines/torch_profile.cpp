@@ -28,8 +28,16 @@ void add_loss_copies(EngineMemory& memory, const EngineRun& run, const StackMemo
   memory.reserved.bytes += grown;
 }
 
+EngineRecipe with_habits(const EngineRecipe& asked, const StackMemory& stack) {
+  EngineRecipe recipe = asked;
+  recipe.fused_loss = recipe.fused_loss || stack.fused_loss;
+  if (stack.fused_optimizer && recipe.optimizer == EngineOptimizer::adamw_foreach)
+    recipe.optimizer = EngineOptimizer::adamw_fused;
+  return recipe;
+}
+
 EngineMemory torch_memory(const EngineRun& run, const StackMemory& stack) {
-  EngineRecipe recipe = run.recipe;
+  EngineRecipe recipe = with_habits(run.recipe, stack);
   recipe.grad_accum_steps = std::clamp<int64_t>(recipe.grad_accum_steps, 1, kTracedMicroBatches);
   if (recipe.micro_batch < 1 || recipe.seq_len < 1)
     throw caller_error("batch", "has no sequences or no tokens",
@@ -47,7 +55,7 @@ void finish_memory(EngineMemory& memory, const EngineRun& run, const StackMemory
   const EngineLayout& l = run.layout;
   const auto groups = static_cast<double>((l.data > 1 ? 1 : 0) + (l.tensor > 1 ? 1 : 0) + (l.pipeline > 1 ? 1 : 0) +
                                           (l.context > 1 ? 1 : 0) + (l.expert > 1 ? 1 : 0));
-  const double outside = memory_constant("context_bytes") + groups * memory_constant("communicator_bytes");
+  const double outside = stack.context_bytes + groups * memory_constant("communicator_bytes");
   memory.device_used.bytes = memory.reserved.bytes + static_cast<int64_t>(outside);
   for (ByteInterval* figure : {&memory.allocated, &memory.reserved, &memory.device_used}) {
     const auto half = static_cast<int64_t>(stack.spread * static_cast<double>(figure->bytes));

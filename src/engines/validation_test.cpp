@@ -56,6 +56,42 @@ TEST(MeasuredRows, WhatIsNotStatedIsSaid) {
             "the micro-batch isn't stated");
 }
 
+// What decides the bytes and isn't a column: who computes, where, and how long the samples really are.
+TEST(MeasuredRows, HabitsOfStacks) {
+  const MeasuredRow local = published(
+      "a,gpt3_mcore_tp1_pp1,,H100,8,1,pretrain,bf16,adam,,1,1,1,1,none,4,32,1024,,,Megatron-Core dev,3,,,,,s,"
+      "L=12 h=512 a=8; deterministic-mode=true\n");
+  EXPECT_EQ(local.run.recipe.attention, AttentionKernel::math);
+  const MeasuredRow engine = published(
+      "a,gpt3_mcore_te_tp1_pp1,,H100,8,1,pretrain,bf16,adam,,1,1,1,1,none,4,32,1024,,,Megatron-Core dev,3,,,,,s,"
+      "L=12 h=512 a=8; deterministic-mode=true\n");
+  EXPECT_EQ(engine.run.recipe.attention, AttentionKernel::automatic);
+  EXPECT_TRUE(engine.run.recipe.maybe_scores);
+  const MeasuredRow cut = published(
+      "a,Qwen-7B,,A100,1,1,lora,bf16,,,,,,,full,1,,8192,8,qkv,ms-swift,48,,,,,s,"
+      "\"dataset of 3234 tokens avg, truncated to max_length\"\n");
+  EXPECT_EQ(cut.run.recipe.seq_len, 6468);
+  const MeasuredRow autocast =
+      published("a,Qwen-7B,,A100,1,1,lora,bf16,,,,,,,full,1,8,1024,64,all,transformers+PEFT+DeepSpeed,20,,,,,s,\n");
+  EXPECT_EQ(autocast.run.recipe.compute, ComputeMode::amp_bf16);
+  const MeasuredRow half = published(
+      "a,Qwen-7B,,A100,1,1,qlora,int4 GPTQ + fp16,,,,,,,full,1,8,1024,64,all,transformers+PEFT+DeepSpeed,12,,,,,s,\n");
+  EXPECT_EQ(half.run.recipe.compute, ComputeMode::f16);
+  EXPECT_TRUE(half.run.recipe.half_loss);
+}
+
+// Kernels that may write the scores widen the interval upwards, not the figure.
+TEST(MeasuredRows, ScoresThatMayBeThereAreInTheInterval) {
+  const std::string row =
+      "a,gpt3_mcore_te_tp1_pp1,,H100,8,1,pretrain,bf16,adam,,1,1,1,1,none,4,32,1024,,,Megatron-Core dev,3,,,,,s,"
+      "L=12 h=512 a=8;";
+  const ValidatedFigure plain = validate_rows({published(row + "\n")}, {}).front();
+  const ValidatedFigure maybe = validate_rows({published(row + " deterministic-mode=true\n")}, {}).front();
+  EXPECT_EQ(plain.predicted, maybe.predicted);
+  EXPECT_EQ(plain.low, maybe.low);
+  EXPECT_GT(maybe.high, 1.5 * plain.high);
+}
+
 TEST(MeasuredRows, HostileNumbersAreReasonsNotCrashes) {
   for (const std::string_view number : {"1e300", "-5", "nan", "999999999999999999999", "99999999999999"}) {
     const std::string cell(number);

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -18,6 +20,7 @@
 #include "train/generate.h"
 #include "train/inference.h"
 #include "train/packed_formats.h"
+#include "train/run_sources.h"
 #include "train/sampler.h"
 #include "train/stop_strings.h"
 #include "train/token_batch.h"
@@ -37,7 +40,8 @@ constexpr std::array<Pass, 3> kPasses = {{{"prefill", 256}, {"prefill_short", 32
 constexpr int64_t kMostRows = kPasses[0].rows;
 size_t pass_for(int64_t tokens) { return tokens > 128 ? 0 : tokens > 3 ? 1 : 2; }
 
-constexpr int64_t kFirstCapacity = 512;  // tokens of the first caches; doubled when a text grows out of them
+constexpr int64_t kOfTraining = 8 * kMiB;  // of what a process needs beside its arena: rows, kernels of gradients
+constexpr int64_t kFirstCapacity = 512;    // tokens of the first caches; doubled when a text grows out of them
 
 double seconds_between(Clock::time_point a, Clock::time_point b) {
   return std::chrono::duration<double>(b - a).count();
@@ -106,34 +110,27 @@ struct Generator::State {
   std::function<bool()> interrupted = [] { return false; };
   std::vector<int32_t> cached;  // tokens whose keys and values are in the caches
 
-  State(const std::string& model_name, const std::string& adapter_folder, int64_t threads, DType wanted,
-        const std::string& quant, const std::string& cache_word)
-      : model(open_runnable_model(model_name)),
-        adapter(open_adapter_source(adapter_folder)),
+  std::optional<int64_t> line;
+
+  explicit State(const GeneratorOptions& options)
+      : model(open_runnable_model(options.model)),
+        adapter(open_adapter_source(options.adapter)),
         tokenizer(load_model_tokenizer(text_files_of(model))),
         generation(generation_config_of(model)),
         ends(end_tokens(model, tokenizer, generation)),
-        precision(wanted),
-        cache(choose_cache_type(cache_word, wanted, model.config)),
-        packed(choose_packed_formats(quant, PackedDefault::none, model.tensors, wanted)),
-        pool(threads_or_all(threads)) {
+        precision(options.precision),
+        cache(choose_cache_type(options.cache, options.precision, model.config)),
+        packed(choose_packed_formats(options.quant, PackedDefault::none, model.tensors, options.precision)),
+        pool(threads_or_all(options.threads)),
+        line(options.memory_bytes) {
     const TextFiles files = text_files_of(model);
     if (const auto found = find_chat_template(files)) chat_template.emplace(found->text, found->name);
     special = special_texts(files, &tokenizer);
     model.gguf.reset();
   }
 
-  // Caches for `tokens` in all; growing them computes the text again.
-  void reserve(int64_t tokens) {
-    const int64_t limit = round_up(model.config.context_length, kMostRows);
-    const int64_t needed = round_up(tokens, kMostRows) + kMostRows;  // the last piece of a prompt is padded
-    if (engine && engine->capacity >= needed) return;
-    int64_t capacity = engine ? engine->capacity : kFirstCapacity;
-    while (capacity < needed) capacity *= 2;
-    capacity = std::max(needed, std::min(capacity, limit + kMostRows));
-    engine.reset();
-    cached.clear();
-    std::vector<float> inv_freq;
+  // The passes for texts of `tokens` tokens, with caches for `capacity`.
+  RunPlan plan_passes(int64_t tokens, int64_t capacity, std::vector<float>& inv_freq) const {
     std::vector<Graph> phases;
     std::vector<DoraNorm> norms;
     for (const auto& [name, rows] : kPasses) {
@@ -151,8 +148,38 @@ struct Generator::State {
       inv_freq = std::move(forward.inv_freq);
       phases.push_back(std::move(forward.graph));
     }
-    engine = std::make_unique<Engine>(plan_inference(std::move(phases), model.tensors, pool.threads(), norms),
-                                      std::move(inv_freq), pool, capacity);
+    return plan_inference(std::move(phases), model.tensors, pool.threads(), norms);
+  }
+
+  int64_t total_bytes(const RunPlan& plan) const {
+    return plan.arena_bytes + runtime_overhead_bytes(model.config, pool.threads(), {}) - kOfTraining;
+  }
+
+  // Caches for `tokens` in all; growing them computes the text again. Below a line they grow no further than they must.
+  void reserve(int64_t tokens) {
+    const int64_t limit = round_up(model.config.context_length, kMostRows);
+    const int64_t needed = round_up(tokens, kMostRows) + kMostRows;  // the last piece of a prompt is padded
+    if (engine && engine->capacity >= needed) return;
+    int64_t capacity = engine ? engine->capacity : kFirstCapacity;
+    while (capacity < needed) capacity *= 2;
+    capacity = std::max(needed, std::min(capacity, limit + kMostRows));
+    std::vector<float> inv_freq;
+    RunPlan plan = plan_passes(tokens, capacity, inv_freq);
+    if (line && total_bytes(plan) > *line && capacity > needed) {
+      capacity = needed;
+      plan = plan_passes(tokens, capacity, inv_freq);
+    }
+    if (line && total_bytes(plan) > *line)
+      throw Error(
+          ErrorKind::does_not_fit, "--memory",
+          fmt::format("{} needed for a text of {} tokens, the line is at {}", format_bytes(total_bytes(plan)), tokens,
+                      format_bytes(*line)),
+          fmt::format("--memory {} is the least that works; fewer --max-tokens, --kv-cache q8_0, --quant nf4 or "
+                      "--precision bf16 need less",
+                      total_bytes(plan)));
+    engine.reset();
+    cached.clear();
+    engine = std::make_unique<Engine>(std::move(plan), std::move(inv_freq), pool, capacity);
     load_weights(engine->plan, engine->arena, pool, model, adapter);
     for (const Executor& pass : engine->passes) {
       prepare_cpu(pass.plan());
@@ -280,6 +307,8 @@ GenerateReport Generator::State::generate(const std::vector<int32_t>& prompt, co
     report.decode_tokens_per_second = static_cast<double>(report.generated_tokens - 1) / decode_seconds;
   for (const Value& value : engine->passes.back().plan().graph.values)
     if (value.kind == ValueKind::cache) report.kv_cache_bytes += value.bytes();
+  report.arena_bytes = engine->plan.arena_bytes;
+  report.planned_total_bytes = total_bytes(engine->plan);
   report.peak_resident_bytes = peak_resident_bytes();
   return report;
 }
@@ -315,9 +344,7 @@ std::optional<int32_t> Generator::State::end_of_turn() const {
   return behind.front();
 }
 
-Generator::Generator(const std::string& model, const std::string& adapter, int64_t threads, DType precision,
-                     const std::string& quant, const std::string& cache)
-    : state_(std::make_unique<State>(model, adapter, threads, precision, quant, cache)) {}
+Generator::Generator(const GeneratorOptions& options) : state_(std::make_unique<State>(options)) {}
 
 Generator::~Generator() = default;
 

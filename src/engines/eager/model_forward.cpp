@@ -284,8 +284,12 @@ Tensor forward_loss(Torch& t, Model& model, const Tensor& ids) {
     }
     if (c.logits_divisor != 1.0) logits = mul_scalar(t, logits, "div.Tensor");
     t.module = "loss";
-    {
-      Tensor wide = to(t, logits, Type::f32);
+    if (model.recipe.fused_loss) {
+      const Tensor labels = t.make(ids.rows, 1, Type::i64, "labels");
+      loss = fused_cross_entropy(t, logits, labels);
+    } else {
+      // transformers widens the logits; older code shifts a copy of them in their own type.
+      Tensor wide = model.recipe.half_loss ? clone(t, logits) : to(t, logits, Type::f32);
       Tensor labels = t.make(model.recipe.micro_batch, model.recipe.seq_len + 1, Type::i64, "constant_pad_nd.default");
       if (model.recipe.micro_batch > 1) labels = t.make(ids.rows, 1, Type::i64, "clone.default");
       Tensor likelihood = log_softmax(t, wide);

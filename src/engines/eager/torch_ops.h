@@ -72,6 +72,8 @@ Tensor softmax(Torch& t, const Tensor& x, Type type, std::string_view name = "_s
 Tensor log_softmax(Torch& t, const Tensor& x);
 // The mean of the negative log-likelihood: 1 × 1.
 Tensor nll_loss(Torch& t, const Tensor& x, const Tensor& target);
+// The loss of logits in one op: chunks of them are widened in turn, the gradient takes their place.
+Tensor fused_cross_entropy(Torch& t, const Tensor& logits, const Tensor& target);
 
 // Fused attention: q (tokens × heads·dim), k and v (tokens × kv heads·dim), with the log-sum-exp of each row and head.
 Tensor flash_attention(Torch& t, const Tensor& q, const Tensor& k, const Tensor& v, int64_t heads);

@@ -219,6 +219,20 @@ Tensor nll_loss(Torch& t, const Tensor& input, const Tensor& target) {
   return y;
 }
 
+Tensor fused_cross_entropy(Torch& t, const Tensor& logits, const Tensor& target) {
+  constexpr int64_t kChunks = 8;  // torchtune's; a kernel that widens in registers takes less
+  std::shared_ptr<Node> node = record(t, "FusedCrossEntropyBackward", {&logits});
+  if (node) {
+    t.save(*node, logits);
+    t.save(*node, target);
+    node->apply = [](Node& n, auto&, auto& out) { out[0] = n.saved[0](); };  // written over the logits
+  }
+  const Tensor chunk = t.make((logits.rows + kChunks - 1) / kChunks, logits.cols, Type::f32, "_to_copy.default");
+  Tensor y = t.make(1, 1, Type::f32, "cross_entropy");
+  if (node) y.node = std::move(node);
+  return y;
+}
+
 namespace {
 
 Tensor fused_attention(Torch& t, const Tensor& q_in, const Tensor& k_in, const Tensor& v_in, int64_t statistics,
