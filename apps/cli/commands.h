@@ -13,6 +13,7 @@ inline constexpr std::string_view kQuantHelp =
 
 Command inspect_command();
 Command plan_command();
+Command fit_command();
 Command train_command();
 Command generate_command();
 Command chat_command();

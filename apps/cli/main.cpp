@@ -26,11 +26,11 @@ constexpr std::string_view kVersion = PLIMSOLL_VERSION;
 const std::vector<std::string_view> kGlobals = {"--json", "--help", "--quiet", "--verbose", "--offline"};
 
 std::vector<Command> all_commands() {
-  return {inspect_command(),   plan_command(),       train_command(),      generate_command(),   chat_command(),
-          data_command(),      eval_command(),       merge_command(),      quantize_command(),   tokenize_command(),
-          tokenizer_command(), new_command(),        render_command(),     probe_command(),      devices_command(),
-          search_command(),    serve_plan_command(), approaches_command(), scale_command(),      calibrate_command(),
-          export_command(),    compare_command(),    validate_command(),   help_recipe_command()};
+  return {inspect_command(),   plan_command(),      fit_command(),        train_command(),      generate_command(),
+          chat_command(),      data_command(),      eval_command(),       merge_command(),      quantize_command(),
+          tokenize_command(),  tokenizer_command(), new_command(),        render_command(),     probe_command(),
+          devices_command(),   search_command(),    serve_plan_command(), approaches_command(), scale_command(),
+          calibrate_command(), export_command(),    compare_command(),    validate_command(),   help_recipe_command()};
 }
 
 std::string program_help(const std::vector<Command>& commands) {

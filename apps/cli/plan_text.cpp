@@ -111,15 +111,55 @@ std::string last_columns(const std::string& name, int used, const Terminal& term
   return (terminal.unicode ? "…" : "~") + name.substr(name.size() - most + 1);
 }
 
+std::string seconds_text(double seconds) {
+  return seconds < 600 ? fmt::format("{:.3g} s", seconds) : fmt::format("{:.3g} min", seconds / 60);
+}
+
+// Seconds of a step, what else was near, and what another line would change.
+std::string outlook_text(const PlanReport& report) {
+  if (!(report.predicted_seconds > 0)) return "";
+  std::string text =
+      fmt::format("\n  a step takes about {} ({:.3g} tokens/s; {})\n", seconds_text(report.predicted_seconds),
+                  report.tokens_per_step() / report.predicted_seconds,
+                  report.rates_source == "calibrated" ? "rates of this machine, as calibrated"
+                                                      : "assumed rates; plimsoll calibrate measures them");
+  const auto line = [&](std::string_view what, const PlanReport::Alternative& plan) {
+    text += fmt::format("  {:<13} {} for a step, {}: {}\n", what, seconds_text(plan.predicted_seconds),
+                        size_text(plan.total_bytes), plan.choices);
+  };
+  if (report.runner_up) line("runner-up", *report.runner_up);
+  if (report.more && report.more->plan) line("10 % more", *report.more->plan);
+  if (report.more && !report.more->plan && !report.fits) text += "  10 % more     would not fit either\n";
+  if (report.less && report.less->plan) line("10 % less", *report.less->plan);
+  if (report.less && !report.less->plan) text += "  10 % less     would not fit\n";
+  return text;
+}
+
+std::string streaming_text(const PlanReport& report) {
+  const auto bytes = static_cast<double>(report.disk_bytes_per_step);
+  const double waits = report.predicted_seconds - report.compute_seconds;
+  std::string what;
+  if (report.streamed_layers > 0)
+    what = fmt::format("the weights of {} of {} layers", report.streamed_layers, report.layers);
+  if (report.streamed_inputs) what += std::string(what.empty() ? "" : " and ") + "what recomputed layers keep";
+  return fmt::format(
+      "\n  streaming: {} on disk ({}); {} are moved a step.\n"
+      "  Computing takes about {} a step; a disk with {}/s keeps up with it. This one: {}/s ({}), {}\n",
+      what, size_text(report.streamed_file_bytes), size_text(report.disk_bytes_per_step),
+      seconds_text(report.compute_seconds), size_text(static_cast<int64_t>(bytes / report.compute_seconds)),
+      size_text(static_cast<int64_t>(report.disk_bytes_per_second)), report.disk_source,
+      waits > 0 ? "so a step waits " + seconds_text(waits) : "which costs no time");
+}
+
 std::string plan_page(const PlanReport& report, const Terminal& terminal) {
   std::string text = fmt::format("{}   {}, {} parameters, {} trained{}\n", report.model_name, report.architecture,
                                  format_thousands(report.total_params), format_thousands(report.trainable_params),
                                  report.trained.empty() ? "" : " (" + report.trained + ")");
   text += fmt::format(
-      "{} × {} tokens at once, {} {} a step, {}, recompute in {} of {} layers, loss in chunks of {} rows{}{}\n\n",
+      "{} × {} tokens at once, {} {} a step, {}, recompute in {} of {} layers{}, loss in chunks of {} rows{}{}\n\n",
       report.micro_batch, format_thousands(report.seq_len), report.grad_accum_steps,
       report.grad_accum_steps == 1 ? "time" : "times", precision_name(report.precision), report.recompute_layers,
-      report.layers, format_thousands(report.ce_chunk_rows),
+      report.layers, report.keep_attention ? " without attention" : "", format_thousands(report.ce_chunk_rows),
       report.router_aux_loss > 0 ? fmt::format(" and {} × the loss of uneven experts", report.router_aux_loss) : "",
       report.why.empty() ? "" : " (" + report.why + ")");
   text += bar_text(report, terminal);
@@ -138,17 +178,8 @@ std::string plan_page(const PlanReport& report, const Terminal& terminal) {
                          : 0;
   text += fmt::format("\n  packing {:.1f} % above the lower bound · least that works: {} ({} bytes)\n", gap,
                       size_text(report.smallest_budget_bytes), report.smallest_budget_bytes);
-  if (report.streamed_layers > 0) {
-    const auto bytes = static_cast<double>(report.streamed_bytes_per_step);
-    text += fmt::format(
-        "\n  streaming: the weights of {} of {} layers lie on disk ({}), {} are read a step.\n"
-        "  Computing takes about {:.3g} s a step; a disk with {}/s keeps up with it, one with {}/s makes it {:.3g} s\n",
-        report.streamed_layers, report.layers, size_text(report.streamed_file_bytes),
-        size_text(report.streamed_bytes_per_step), report.compute_seconds,
-        size_text(static_cast<int64_t>(bytes / report.compute_seconds)),
-        size_text(static_cast<int64_t>(report.disk_bytes_per_second)),
-        std::max(report.compute_seconds, bytes / report.disk_bytes_per_second));
-  }
+  text += outlook_text(report);
+  if (report.streams()) text += streaming_text(report);
   if (!report.suggestions.empty()) {
     text += "\n  what would change it\n";
     for (const Suggestion& suggestion : report.suggestions)

@@ -40,10 +40,26 @@ struct PlanReport {
 
   int64_t micro_batch = 0, grad_accum_steps = 0, seq_len = 0, ce_chunk_rows = 0;
   int64_t recompute_layers = 0, layers = 0;
-  int64_t streamed_layers = 0, streamed_file_bytes = 0, streamed_bytes_per_step = 0;
+  bool keep_attention = false, streamed_inputs = false;
+  int64_t streamed_layers = 0, streamed_file_bytes = 0, disk_bytes_per_step = 0;
   double disk_bytes_per_second = 0;
-  double compute_seconds = 0;  // of a step, an estimate: what reading must keep up with
-  std::string quant;           // how frozen weights are held; empty: in the precision
+  std::string disk_source;                            // "measured", "given", "assumed"
+  double compute_seconds = 0, predicted_seconds = 0;  // of a step; without and with waiting for the disk
+  std::string rates_source;                           // of these seconds: "calibrated", "assumed"
+
+  // Another plan of this recipe: what it would choose, need and take.
+  struct Alternative {
+    std::string choices;
+    int64_t total_bytes = 0;
+    double predicted_seconds = 0;
+  };
+  struct OtherLine {
+    int64_t budget_bytes = 0;
+    std::optional<Alternative> plan;  // nullopt: nothing fits
+  };
+  std::optional<Alternative> runner_up;
+  std::optional<OtherLine> more, less;  // with a tenth more or less than the line
+  std::string quant;                    // how frozen weights are held; empty: in the precision
   DType precision = DType::bf16;
   double router_aux_loss = 0;  // its weight; 0: none
   std::string why;             // "chosen: fastest that fits", "as given"
@@ -53,6 +69,8 @@ struct PlanReport {
   bool fits_line(const Suggestion& suggestion) const {
     return suggestion.total_bytes <= budget_bytes.value_or(suggestion.total_bytes);
   }
+  bool streams() const { return disk_bytes_per_step > 0; }
+  double tokens_per_step() const { return static_cast<double>(micro_batch * grad_accum_steps * seq_len); }
   int64_t peak_live_bytes() const { return category_bytes.sum(); }
   int64_t total_bytes() const { return arena_bytes + runtime_overhead_bytes; }
 };

@@ -48,7 +48,7 @@ void place_persistent(RunPlan& plan, const std::vector<Graph>& phases) {
   // What comes behind lies as the disk wants it, counted from the arena's begin.
   for (const Graph& graph : phases)
     for (const Value& value : graph.values)
-      if (value.kind == ValueKind::streamed) {
+      if (is_read_from_disk(value.kind)) {
         const int64_t aligned = round_up(plan.persistent_bytes, kDiskAlignment);
         if (aligned > plan.persistent_bytes)
           plan.persistent.push_back({"alignment of direct reads", Category::io_staging, aligned - plan.persistent_bytes,
@@ -152,6 +152,7 @@ Category category_of(ValueKind kind) {
     case ValueKind::input:
     case ValueKind::cache:
     case ValueKind::activation:
+    case ValueKind::fetched:
       return Category::activations;
   }
   return Category::activations;

@@ -104,6 +104,7 @@ FieldValue parse_field(const RecipeField& field, const std::vector<std::string>&
       break;
     }
     case FieldKind::size:
+      if (std::find(field.words.begin(), field.words.end(), text) != field.words.end()) return text;
       return parse_bytes(text, thing);
     default:
       return text;

@@ -34,23 +34,43 @@ void set_recompute(Recipe& recipe, const FieldValue& value) {
                                      : RecomputeMode::automatic;
 }
 
+FieldValue get_memory(const Recipe& recipe) {
+  if (recipe.memory_auto) return std::string("auto");
+  return recipe.memory_bytes ? FieldValue(*recipe.memory_bytes) : FieldValue();
+}
+void set_memory(Recipe& recipe, const FieldValue& value) {
+  recipe.memory_auto = std::holds_alternative<std::string>(value);
+  recipe.memory_bytes.reset();
+  if (const int64_t* bytes = std::get_if<int64_t>(&value)) recipe.memory_bytes = *bytes;
+}
+
 }  // namespace
 
 void add_memory_fields(Group group) {
-  group.add(
-      bind<Optional<&R::memory_bytes, int64_t>>({.name = "memory",
-                                                 .kind = Kind::size,
-                                                 .value_name = "SIZE",
-                                                 .help = "the line: the most memory that the whole process may use",
-                                                 .example = "2GiB",
-                                                 .min = 1}));
+  group.add({.name = "memory",
+             .kind = Kind::size,
+             .value_name = "SIZE|auto",
+             .help = "the line: the most memory that the whole process may use; auto: what is free now, less a tenth",
+             .example = "2GiB",
+             .words = {"auto"},
+             .min = 1,
+             .get = get_memory,
+             .set = set_memory});
   group.add(bind<Word<&R::stream, StreamMode>>(
       {.name = "stream",
        .kind = Kind::word,
-       .value_name = "auto|off|on",
-       .help = "frozen weights lie on disk and are read while the layer before computes; auto: where nothing else fits",
+       .value_name = "auto|off|on|weights|inputs",
+       .help = "frozen weights lie on disk and are read while the layer before computes, what recomputed layers keep "
+               "goes there and comes back; on: both, auto: where nothing else fits",
        .example = "off",
        .words = names_of<StreamMode>()}));
+  group.add(bind<Optional<&R::disk_rate, int64_t>>(
+      {.name = "disk-rate",
+       .kind = Kind::size,
+       .value_name = "SIZE",
+       .help = "bytes a second of the disk that streaming reads from; not set: a short test where the run writes",
+       .example = "3GB",
+       .min = 1}));
   group.add({.name = "recompute",
              .kind = Kind::integer,
              .value_name = "auto|none|all|N",
@@ -61,6 +81,14 @@ void add_memory_fields(Group group) {
              .max = 1e6,
              .get = get_recompute,
              .set = set_recompute});
+  group.add(bind<Word<&R::recompute_keep, RecomputeKeep>>(
+      {.name = "recompute-keep",
+       .kind = Kind::word,
+       .value_name = "auto|nothing|attention",
+       .help =
+           "what recomputed layers keep beside their input; auto: what attention gave, where that is faster and fits",
+       .example = "nothing",
+       .words = names_of<RecomputeKeep>()}));
   group.add(bind<Auto<&R::ce_chunk_rows>>({.name = "ce-chunk-rows",
                                            .kind = Kind::integer,
                                            .value_name = "auto|N",

@@ -87,8 +87,18 @@ inline const Words<TextSplit>& words_of() {
 
 template <>
 inline const Words<StreamMode>& words_of() {
-  static const Words<StreamMode> words = {
-      {"auto", StreamMode::automatic}, {"off", StreamMode::off}, {"on", StreamMode::on}};
+  static const Words<StreamMode> words = {{"auto", StreamMode::automatic},
+                                          {"off", StreamMode::off},
+                                          {"on", StreamMode::on},
+                                          {"weights", StreamMode::weights},
+                                          {"inputs", StreamMode::inputs}};
+  return words;
+}
+
+template <>
+inline const Words<RecomputeKeep>& words_of() {
+  static const Words<RecomputeKeep> words = {
+      {"auto", RecomputeKeep::automatic}, {"nothing", RecomputeKeep::nothing}, {"attention", RecomputeKeep::attention}};
   return words;
 }
 

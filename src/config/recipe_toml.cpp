@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -142,6 +143,8 @@ FieldValue from_toml(const RecipeField& field, const toml::node& node, const std
     }
     case FieldKind::size:
       if (whole != nullptr) return whole->get();
+      if (text != nullptr && std::find(field.words.begin(), field.words.end(), text->get()) != field.words.end())
+        return text->get();
       if (text != nullptr) return parse_bytes(text->get(), thing);
       throw wrong("a size");
   }

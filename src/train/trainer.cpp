@@ -234,14 +234,14 @@ PlanReport plan_training(const Recipe& recipe, bool with_buffers, const std::str
 }
 
 // Without a line of the user's, the machine's own: a run never starts that the system would have to kill.
-static TrainPlan plan_on_this_machine(RunSources& sources) {
-  TrainPlan plan = plan_run(sources);
+static TrainPlan plan_on_this_machine(RunSources& sources, const std::string& out) {
+  TrainPlan plan = plan_run(sources, out);
   const int64_t available = inspect_machine().available_bytes;
   if (sources.recipe.memory_bytes || available == 0 || plan.total_bytes <= available) return plan;
   log_warning("the fastest plan takes " + format_bytes(plan.total_bytes) + ", this machine has " +
               format_bytes(available) + " free: planning below that");
   sources.recipe.memory_bytes = available;
-  return plan_run(sources);
+  return plan_run(sources, out);
 }
 
 TrainReport run_training(const TrainOptions& given) {
@@ -262,7 +262,7 @@ TrainReport run_training(const TrainOptions& given) {
   check_weights(sources.model, list_parameters(sources.model.config));
   if (resumed) pin_choices(sources.recipe, *resumed);
   const auto planning = Clock::now();
-  TrainPlan plan = plan_on_this_machine(sources);
+  TrainPlan plan = plan_on_this_machine(sources, options.out);
   if (resumed) plan.suggestions.clear();  // they would make it another run
   log_detail(fmt::format("planned in {:.2f} s: {} phases, {} of arena", seconds_since(planning), plan.run.phases.size(),
                          format_bytes(plan.run.arena_bytes)));

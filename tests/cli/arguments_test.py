@@ -6,7 +6,7 @@ import unittest
 
 from program import PROGRAM, SOURCE, ProgramTest, run
 
-COMMANDS = "inspect plan train generate chat eval merge tokenize tokenizer new render probe".split()
+COMMANDS = "inspect plan fit train generate chat eval merge tokenize tokenizer new render probe".split()
 RECIPE = """model data eval-data shuffle method precision rank alpha targets rslora adapter optimizer lr lr-schedule
   warmup-steps weight-decay betas eps momentum grad-clip seq-len micro-batch global-batch steps epochs packing recompute
   ce-chunk-rows seed threads save-every eval-every loss-on memory""".split()
@@ -30,7 +30,7 @@ class Help(ProgramTest):
                 self.assertNotRegex(text, r"(?m) $")
 
     def test_plan_and_train_take_every_recipe_flag(self):
-        for command in ("plan", "train"):
+        for command in ("plan", "fit", "train"):
             text = self.ok(command, "--help")
             for flag in RECIPE:
                 self.assertRegex(text, rf"(?m)^  --{flag}\b", command)

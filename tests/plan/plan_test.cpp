@@ -24,7 +24,7 @@ Recipe smollm2() {
 }
 
 std::vector<Recipe> recipes() {
-  std::vector<Recipe> all(6, smollm2());
+  std::vector<Recipe> all(8, smollm2());
   for (Recipe& recipe : all) recipe.stream = StreamMode::off;
   all[1].memory_bytes = 600 * kMiB;
   all[2].memory_bytes = 1;  // does not fit: the smallest plan
@@ -33,6 +33,12 @@ std::vector<Recipe> recipes() {
   all[4].precision = DType::f32;
   all[4].recompute = RecomputeMode::all;
   all[5].stream = StreamMode::on;
+  all[5].recompute = RecomputeMode::all;
+  all[6].stream = StreamMode::inputs;
+  all[6].method = Method::full;
+  all[6].recompute = RecomputeMode::all;
+  all[7].memory_bytes = 600 * kMiB;
+  all[7].recompute_keep = RecomputeKeep::attention;
   return all;
 }
 

@@ -1,6 +1,7 @@
 #include "backend/cpu/attention/kv_cache.h"
 
 #include <gtest/gtest.h>
+#include <hwy/targets.h>
 
 #include <array>
 
@@ -54,9 +55,14 @@ TEST(KvCache, AnotherTypeIsItsValues) {
         };
         AttentionShape from_cache = shape;
         from_cache.cache = cache;
-        const auto got = attend(from_cache, packed), expected = attend(shape, unpacked);
-        // bf16 rounds what is unpacked; the cache itself is read in f32.
-        expect_close(got, expected, dtype == DType::f32 ? 2e-6 : 1e-2);
+        const auto expected = attend(shape, unpacked);
+        for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
+          hwy::SetSupportedTargetsForTest(target);
+          // bf16 rounds what is unpacked; the cache itself is read in f32.
+          expect_close(attend(from_cache, packed), expected, dtype == DType::f32 ? 2e-6 : 1e-2,
+                       hwy::TargetName(target));
+        }
+        hwy::SetSupportedTargetsForTest(0);
       }
 }
 

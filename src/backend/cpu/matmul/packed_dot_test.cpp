@@ -1,6 +1,7 @@
 #include "backend/cpu/matmul/packed_dot.h"
 
 #include <gtest/gtest.h>
+#include <hwy/targets.h>
 
 #include <cmath>
 #include <cstring>
@@ -9,6 +10,18 @@
 
 namespace plimsoll::cpu {
 namespace {
+
+struct Case {
+  DType compute;
+  int64_t count, target;
+};
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  for (const DType compute : {DType::f32, DType::bf16})
+    for (const int64_t target : hwy::SupportedAndGeneratedTargets())
+      for (int64_t count = 1; count <= 4; ++count) all.push_back({compute, count, target});
+  return all;
+}
 
 class PackedDot : public testing::TestWithParam<DType> {};
 
@@ -28,31 +41,33 @@ TEST_P(PackedDot, IsTheDotProductWithTheUnpackedRow) {
     const PackedMatrix matrix{type, kRows, cols, bytes.data()};
     std::vector<float> unpacked(values.size());
     unpack_tile(matrix, 0, kRows, 0, cols, unpacked.data(), cols);
-    for (const DType compute : {DType::f32, DType::bf16})
-      for (int64_t count = 1; count <= kMaxA; ++count) {
-        SCOPED_TRACE(testing::Message() << cols << " columns, " << count << " rows of " << dtype_name(compute));
-        const int64_t stride = cols + 5;
-        const Typed a(compute, random_values(static_cast<size_t>(count * stride), 3));
-        const auto x = a.values();
-        std::vector<float> tile(static_cast<size_t>(kMaxA * kStride), -1);
-        packed_dot({a.data(), compute, count, stride}, matrix, kFirst, kCount, tile.data(), kStride);
-        for (int64_t r = 0; r < count; ++r)
-          for (int64_t j = 0; j < kStride; ++j) {
-            const float got = tile[static_cast<size_t>(r * kStride + j)];
-            if (j >= kCount) {
-              EXPECT_EQ(got, -1) << "beyond the tile";
-              continue;
-            }
-            double sum = 0, size = 0;
-            for (int64_t i = 0; i < cols; ++i) {
-              const double term = static_cast<double>(x[static_cast<size_t>(r * stride + i)]) *
-                                  static_cast<double>(unpacked[static_cast<size_t>((kFirst + j) * cols + i)]);
-              sum += term;
-              size += std::fabs(term);
-            }
-            EXPECT_NEAR(static_cast<double>(got), sum, 1e-6 * size + 1e-9) << r << ' ' << j;
+    for (const auto& [compute, count, target] : cases()) {
+      SCOPED_TRACE(testing::Message() << cols << " columns, " << count << " rows of " << dtype_name(compute) << ", "
+                                      << hwy::TargetName(target));
+      hwy::SetSupportedTargetsForTest(target);
+      const int64_t stride = cols + 5;
+      const Typed a(compute, random_values(static_cast<size_t>(count * stride), 3));
+      const auto x = a.values();
+      std::vector<float> tile(static_cast<size_t>(kMaxA * kStride), -1);
+      packed_dot({a.data(), compute, count, stride}, matrix, kFirst, kCount, tile.data(), kStride);
+      for (int64_t r = 0; r < count; ++r)
+        for (int64_t j = 0; j < kStride; ++j) {
+          const float got = tile[static_cast<size_t>(r * kStride + j)];
+          if (j >= kCount) {
+            EXPECT_EQ(got, -1) << "beyond the tile";
+            continue;
           }
-      }
+          double sum = 0, size = 0;
+          for (int64_t i = 0; i < cols; ++i) {
+            const double term = static_cast<double>(x[static_cast<size_t>(r * stride + i)]) *
+                                static_cast<double>(unpacked[static_cast<size_t>((kFirst + j) * cols + i)]);
+            sum += term;
+            size += std::fabs(term);
+          }
+          EXPECT_NEAR(static_cast<double>(got), sum, 1e-6 * size + 1e-9) << r << ' ' << j;
+        }
+    }
+    hwy::SetSupportedTargetsForTest(0);
   }
 }
 
