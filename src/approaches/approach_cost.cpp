@@ -256,9 +256,11 @@ Served served(const ApproachQuestion& question, int64_t prompt) {
 }  // namespace
 
 std::vector<ApproachPlan> compare_approaches(const ApproachQuestion& question) {
-  if (question.least_devices < 1 || question.most_devices < question.least_devices)
+  constexpr int64_t kMostDevices = 1 << 16;
+  if (question.least_devices < 1 || question.most_devices < question.least_devices ||
+      question.most_devices > kMostDevices)
     throw caller_error("--devices", fmt::format("{} to {}", question.least_devices, question.most_devices),
-                       "a range, as in h100-80g:1..64");
+                       fmt::format("a range from 1 to {}, as in h100-80g:1..64", kMostDevices));
   const TuneMethod by = question.reinforcement;
   const std::array<Way, 6> ways = {{{"full", TuneMethod::full},
                                     {"LoRA", TuneMethod::lora},

@@ -145,6 +145,8 @@ TEST(Approaches, WithoutInstructionsTrainingNeverPays) {
   EXPECT_LT(one.plan("LoRA").calls_even, 0);
   one.question.least_devices = 0;
   EXPECT_THROW(compare_approaches(one.question), Error);
+  one.question.least_devices = 1, one.question.most_devices = 9'999'999'999;
+  EXPECT_THROW(compare_approaches(one.question), Error);
 }
 
 }  // namespace

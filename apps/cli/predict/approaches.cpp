@@ -127,12 +127,13 @@ std::string model_text(const ResidentModel& model) {
 std::string row_text(const ApproachPlan& plan, const ApproachQuestion& question) {
   if (!plan.fits) return fmt::format("  {:<13} does not fit: {}\n", plan.name, plan.what_stops);
   const bool trains = plan.steps > 0, money = question.usd_per_device_hour > 0;
+  const bool answers = money && plan.serve_devices > 0;  // else no node holds the model
   return fmt::format(
       "  {:<13}{:>8}{:>11.1f}{:>11}{:>11}{:>12}{:>13}{:>13}\n", plan.name,
       trains ? fmt::format("{}{}", plan.devices, plan.generators > 0 ? fmt::format("+{}", plan.generators) : "") : "-",
       plan.peak_bytes / static_cast<double>(kGiB), hours_text(plan.hours), trains && money ? usd_text(plan.usd) : "-",
-      money ? fmt::format("{:.3f}", 1000 * plan.usd_per_call) : "-",
-      money ? usd_text(plan.usd + question.calls * plan.usd_per_call) : "-",
+      answers ? fmt::format("{:.3f}", 1000 * plan.usd_per_call) : "-",
+      answers ? usd_text(plan.usd + question.calls * plan.usd_per_call) : "-",
       plan.calls_even >= 0 ? format_thousands(std::llround(plan.calls_even)) : "-");
 }
 

@@ -117,7 +117,7 @@ h1{font-size:1.5rem}h2{font-size:1.15rem;margin:2rem 0 .2rem}svg{width:100%;heig
 .legend i{display:inline-block;width:.8rem;height:.8rem;margin-right:.35rem}
 .verdict{padding-left:1.2rem}dl{margin:.3rem 0}dt{font-size:.9rem;margin-top:.5rem}dd{margin:0;display:grid;grid-template-columns:1fr 6.5rem;gap:.6rem;align-items:center}
 dd b{white-space:nowrap}table{border-collapse:collapse;width:100%;font-size:.95rem}
-td,th{padding:.3rem .5rem;text-align:right;border-bottom:1px solid var(--soft)}td:first-child,th:first-child{text-align:left}
+td,th{overflow-wrap:normal;padding:.3rem .5rem;text-align:right;border-bottom:1px solid var(--soft)}td:first-child,th:first-child{text-align:left}td:nth-child(n+2):nth-child(-n+4){white-space:nowrap}
 .fits{color:var(--good)}.over{color:var(--bad)}
 @media screen and (max-width:40rem){table,tbody,tr,td{display:block;width:100%}tr:first-child{display:none}
 tr{border-bottom:2px solid var(--soft);padding:.5rem 0}td{border:0;padding:.1rem 0;display:flex;justify-content:space-between;text-align:right}
