@@ -118,7 +118,7 @@ TEST(PlanText, ARefusalNamesTheLeastBudget) {
   const Error error = does_not_fit(report);
   EXPECT_EQ(error.kind(), ErrorKind::does_not_fit);
   EXPECT_EQ(error.problem(), "996147200 bytes (950 MiB) needed, the line is at 209715200 bytes (200 MiB)");
-  EXPECT_EQ(error.way_out(), "--memory 409993216 is the least that works; --seq-len 256 needs 700 MiB");
+  EXPECT_EQ(error.way_out(), "--memory 409993216 is the least that works; --seq-len 256 needs 700 MiB, still too much");
   EXPECT_NE(plan_text(report, Terminal{}).find("over the line"), std::string::npos);
 }
 
