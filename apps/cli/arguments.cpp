@@ -198,7 +198,9 @@ Parsed parse_arguments(const Command& command, std::vector<std::string> argument
     return switches[name]->count() > 0 && switch_value(name, switches[name]->results());
   };
   if (is_on("--help")) return Parsed::show_help;
-  const std::vector<std::string> extras = app.remaining();
+  std::vector<std::string> extras = app.remaining();
+  // CLI11 leaves the mark behind which nothing is a flag among them.
+  if (const auto mark = std::find(extras.begin(), extras.end(), "--"); mark != extras.end()) extras.erase(mark);
   for (const std::string& extra : extras)
     if (extra.size() > 1 && extra.front() == '-') throw unknown_argument(command, extra, globals);
   if (!extras.empty()) throw unknown_argument(command, extras.front(), globals);

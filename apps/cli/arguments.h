@@ -43,6 +43,6 @@ enum class Parsed { run, show_help };
 Parsed parse_arguments(const Command& command, std::vector<std::string> arguments,
                        std::vector<std::string_view> globals);
 
-std::string command_help(const Command& command);
+std::string command_help(const Command& command, int terminal_width);
 
 }  // namespace plimsoll::cli

@@ -10,6 +10,7 @@
 #include "cli/chat_input.h"
 #include "cli/commands.h"
 #include "cli/generation_options.h"
+#include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
 #include "formats/output_file.h"
@@ -37,8 +38,7 @@ class Conversation {
   explicit Conversation(const ChatOptions& options)
       : options_(options),
         person_(inspect_terminal(STDIN_FILENO).is_terminal),
-        generator_(options.shared.model, options.shared.adapter, options.shared.threads, options.shared.dtype(),
-                   options.shared.quant),
+        generator_(options.shared.generator()),
         sampling_(options.shared.resolved(generator_.defaults())) {
     reset();
   }

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <clocale>
-#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <string_view>
@@ -17,11 +16,6 @@ namespace plimsoll::cli {
 namespace {
 
 constexpr int kHistoryLines = 1000;
-
-volatile std::sig_atomic_t g_interrupted = 0;
-struct sigaction g_before {};
-
-extern "C" void note_interrupt(int) { g_interrupted = 1; }
 
 class TerminalInput final : public ChatInput {
  public:
@@ -53,6 +47,8 @@ class TerminalInput final : public ChatInput {
 
   Event next(std::string& line) override {
     interrupted_ = false;
+    // libedit shows the prompt before it makes Ctrl-C a key.
+    el_set(edit_, EL_PREP_TERM, 1);
     int count = 0;
     const char* text = el_gets(edit_, &count);
     if (interrupted_) {
@@ -111,16 +107,5 @@ std::unique_ptr<ChatInput> open_terminal_input(const std::string& prompt) {
   return std::make_unique<TerminalInput>(prompt);
 }
 std::unique_ptr<ChatInput> open_piped_input() { return std::make_unique<PipedInput>(); }
-
-InterruptFlag::InterruptFlag() {
-  struct sigaction action {};
-  action.sa_handler = note_interrupt;
-  action.sa_flags = SA_RESTART;
-  sigemptyset(&action.sa_mask);
-  sigaction(SIGINT, &action, &g_before);
-}
-InterruptFlag::~InterruptFlag() { sigaction(SIGINT, &g_before, nullptr); }
-bool InterruptFlag::is_set() const { return g_interrupted != 0; }
-void InterruptFlag::clear() { g_interrupted = 0; }
 
 }  // namespace plimsoll::cli

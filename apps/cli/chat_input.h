@@ -19,16 +19,4 @@ class ChatInput {
 std::unique_ptr<ChatInput> open_terminal_input(const std::string& prompt);
 std::unique_ptr<ChatInput> open_piped_input();
 
-// While it lives, Ctrl-C sets a flag and does not end the program.
-class InterruptFlag {
- public:
-  InterruptFlag();
-  ~InterruptFlag();
-  InterruptFlag(const InterruptFlag&) = delete;
-  InterruptFlag& operator=(const InterruptFlag&) = delete;
-
-  bool is_set() const;
-  void clear();
-};
-
 }  // namespace plimsoll::cli

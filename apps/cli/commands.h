@@ -13,6 +13,7 @@ inline constexpr std::string_view kQuantHelp =
 
 Command inspect_command();
 Command plan_command();
+Command fit_command();
 Command train_command();
 Command generate_command();
 Command chat_command();
@@ -32,6 +33,7 @@ Command export_command();
 Command calibrate_command();
 Command scale_command();
 Command serve_plan_command();
+Command approaches_command();
 Command validate_command();
 Command help_recipe_command();  // hidden: docs/recipes.md
 

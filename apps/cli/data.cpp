@@ -42,7 +42,7 @@ Recipe recipe_of(const DataOptions& options) {
 int run_data(const DataOptions& options) {
   const DataSurvey survey = survey_data(recipe_of(options));
   if (options.json) write_json(data_json(survey));
-  else write_result(data_text(survey, inspect_terminal(STDOUT_FILENO)));
+  else write_page(data_text(survey, inspect_terminal(STDOUT_FILENO)));
   return 0;
 }
 

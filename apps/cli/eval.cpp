@@ -58,8 +58,8 @@ int run_eval(const EvalOptions& options) {
     json["peak_resident_bytes"] = report.peak_resident_bytes;
     write_json(json);
   } else {
-    write_result(fmt::format("loss {:.4f}, perplexity {:.2f} over {} tokens\n", report.loss, report.perplexity,
-                             format_thousands(report.tokens)));
+    write_page(fmt::format("loss {:.4f}, perplexity {:.2f} over {} tokens\n", report.loss, report.perplexity,
+                           format_thousands(report.tokens)));
   }
   return 0;
 }

@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -22,8 +23,7 @@ struct GenerateOptions {
 };
 
 int run_generate(const GenerateOptions& options) {
-  Generator generator(options.shared.model, options.shared.adapter, options.shared.threads, options.shared.dtype(),
-                      options.shared.quant);
+  Generator generator(options.shared.generator());
   const OnText print = options.json ? OnText() : OnText([](std::string_view piece) { write_result(piece); });
   const SamplingOptions sampling = options.shared.resolved(generator.defaults());
   const GenerateReport report = generator.complete(options.prompt, sampling, print);
@@ -99,6 +99,15 @@ std::vector<Argument> generation_arguments(GenerationOptions& options) {
            .help = "of weights and arithmetic: fp32 gives a reference's tokens, bf16 takes half the bytes [fp32]",
            .target = &options.precision},
           {.name = "--quant", .value_name = "TYPE", .help = kQuantHelp, .target = &options.quant},
+          {.name = "--kv-cache",
+           .value_name = "TYPE",
+           .help = "of keys and values of past tokens: fp32, bf16, f16, q8_0 (8 bits), q4_0 (4 bits); auto: as "
+                   "--precision [auto]",
+           .target = &options.kv_cache},
+          {.name = "--memory",
+           .value_name = "SIZE",
+           .help = "bytes that the process may use, for example 200MiB; the least is named where it does not fit",
+           .target = &options.memory},
           {.name = "--threads",
            .value_name = "N",
            .help = "threads that compute; 0: all that this process may use [0]",
@@ -128,11 +137,13 @@ SamplingOptions GenerationOptions::resolved(const GenerationConfig& defaults) co
   return result;
 }
 
-DType GenerationOptions::dtype() const {
-  if (precision == "fp32") return DType::f32;
-  if (precision == "bf16") return DType::bf16;
-  throw caller_error("--precision", fmt::format("'{}' is not fp32 or bf16", one_line(precision, 40)),
-                     "give one of these");
+GeneratorOptions GenerationOptions::generator() const {
+  if (precision != "fp32" && precision != "bf16")
+    throw caller_error("--precision", fmt::format("'{}' is not fp32 or bf16", one_line(precision, 40)),
+                       "give one of these");
+  GeneratorOptions result{model, adapter, threads, precision == "fp32" ? DType::f32 : DType::bf16, quant, kv_cache, {}};
+  if (!memory.empty()) result.memory_bytes = parse_bytes(memory, "--memory");
+  return result;
 }
 
 Json generate_json(const GenerateReport& report) {
@@ -145,6 +156,9 @@ Json generate_json(const GenerateReport& report) {
   json["prefill_tokens_per_second"] = report.prefill_tokens_per_second;
   json["decode_tokens_per_second"] = report.decode_tokens_per_second;
   json["time_to_first_token_seconds"] = report.time_to_first_token_seconds;
+  json["kv_cache_bytes"] = report.kv_cache_bytes;
+  json["arena_bytes"] = report.arena_bytes;
+  json["planned_total_bytes"] = report.planned_total_bytes;
   json["peak_resident_bytes"] = report.peak_resident_bytes;
   return json;
 }

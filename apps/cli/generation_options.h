@@ -18,11 +18,13 @@ struct GenerationOptions {
   int64_t threads = 0;
   std::string precision = "fp32";
   std::string quant = "auto";
+  std::string kv_cache = "auto";
+  std::string memory;
 
   // What was given, else as the model's generation_config.json says and as transformers reads it, else greedy. Notes on
   // stderr what came from the file.
   SamplingOptions resolved(const GenerationConfig& defaults) const;
-  DType dtype() const;  // caller Error for another word
+  GeneratorOptions generator() const;  // caller Error for a word that is none
 };
 
 std::vector<Argument> generation_arguments(GenerationOptions& options);

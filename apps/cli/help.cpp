@@ -8,7 +8,7 @@
 namespace plimsoll::cli {
 namespace {
 
-constexpr size_t kHelpColumn = 34, kWidth = 110;
+constexpr size_t kHelpColumn = 34;
 
 // Columns that UTF-8 text takes; every character that the help uses is one column wide.
 size_t columns(std::string_view text) {
@@ -17,7 +17,7 @@ size_t columns(std::string_view text) {
   return count;
 }
 
-void add_row(std::string& page, const std::string& left, std::string_view help) {
+void add_row(std::string& page, size_t width, const std::string& left, std::string_view help) {
   std::string line = "  " + left;
   if (columns(line) + 2 > kHelpColumn) {
     page += line + "\n";
@@ -28,7 +28,7 @@ void add_row(std::string& page, const std::string& left, std::string_view help) 
   while (!help.empty()) {
     const std::string_view word = help.substr(0, help.find(' '));
     help.remove_prefix(std::min(help.size(), word.size() + 1));
-    if (used > kHelpColumn && used + columns(word) > kWidth) {
+    if (used > kHelpColumn && used + columns(word) > width) {
       line.pop_back();  // the space after the last word
       page += line + "\n";
       line.assign(kHelpColumn, ' ');
@@ -54,7 +54,8 @@ bool takes_model(const Command& command) {
 
 }  // namespace
 
-std::string command_help(const Command& command) {
+std::string command_help(const Command& command, int terminal_width) {
+  const auto width = static_cast<size_t>(std::clamp(terminal_width, 60, 110));
   std::string page = fmt::format("plimsoll {}: {}\n\nusage: plimsoll {}", command.name, command.summary, command.name);
   for (const Argument& argument : command.arguments)
     if (argument.name.front() != '-') page += fmt::format(" {}", argument.name);
@@ -63,13 +64,13 @@ std::string command_help(const Command& command) {
       page += fmt::format(" {}", left_of(argument.name, argument.value_name));
   page += command.recipe_flags != nullptr ? " [recipe] [flags]\n\n" : " [flags]\n\n";
   for (const Argument& argument : command.arguments)
-    add_row(page,
+    add_row(page, width,
             argument.name.front() == '-' ? left_of(argument.name, argument.value_name) : std::string(argument.name),
             argument.help);
-  if (command.json != nullptr) add_row(page, "--json", "one JSON document on stdout");
-  add_row(page, "--quiet, --verbose", "fewer or more notes on stderr");
-  if (takes_model(command)) add_row(page, "--offline", "fetch nothing from the hub");
-  add_row(page, "-h, --help", "this page");
+  if (command.json != nullptr) add_row(page, width, "--json", "one JSON document on stdout");
+  add_row(page, width, "--quiet, --verbose", "fewer or more notes on stderr");
+  if (takes_model(command)) add_row(page, width, "--offline", "fetch nothing from the hub");
+  add_row(page, width, "-h, --help", "this page");
   if (command.recipe_flags != nullptr) {
     const Recipe defaults;
     std::string_view group;
@@ -79,7 +80,7 @@ std::string command_help(const Command& command) {
         page += fmt::format("\nRecipe: {}\n", group);
       }
       const std::string value = field.kind == FieldKind::flag ? "" : field_text(field, field.get(defaults));
-      add_row(page, left_of(fmt::format("--{}", field.name), field.value_name),
+      add_row(page, width, left_of(fmt::format("--{}", field.name), field.value_name),
               value.empty() ? std::string(field.help) : fmt::format("{} [{}]", field.help, value));
     }
   }

@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/terminal.h"
 
 namespace plimsoll::cli {
 namespace {
@@ -25,11 +26,11 @@ constexpr std::string_view kVersion = PLIMSOLL_VERSION;
 const std::vector<std::string_view> kGlobals = {"--json", "--help", "--quiet", "--verbose", "--offline"};
 
 std::vector<Command> all_commands() {
-  return {inspect_command(),   plan_command(),       train_command(),      generate_command(),  chat_command(),
-          data_command(),      eval_command(),       merge_command(),      quantize_command(),  tokenize_command(),
-          tokenizer_command(), new_command(),        render_command(),     probe_command(),     devices_command(),
-          search_command(),    serve_plan_command(), scale_command(),      calibrate_command(), export_command(),
-          compare_command(),   validate_command(),   help_recipe_command()};
+  return {inspect_command(),   plan_command(),      fit_command(),        train_command(),      generate_command(),
+          chat_command(),      data_command(),      eval_command(),       merge_command(),      quantize_command(),
+          tokenize_command(),  tokenizer_command(), new_command(),        render_command(),     probe_command(),
+          devices_command(),   search_command(),    serve_plan_command(), approaches_command(), scale_command(),
+          calibrate_command(), export_command(),    compare_command(),    validate_command(),   help_recipe_command()};
 }
 
 std::string program_help(const std::vector<Command>& commands) {
@@ -54,7 +55,7 @@ int run_without_command(const std::vector<std::string>& words, const std::vector
       return 0;
     }
     if (word == "--help" || word == "-h") {
-      write_result(program_help(commands));
+      write_page(program_help(commands));
       return 0;
     }
   }
@@ -95,7 +96,7 @@ int run(const std::vector<std::string>& words) {
         near.empty() ? "plimsoll --help lists the commands" : fmt::format("did you mean plimsoll {}?", near));
   }
   if (parse_arguments(*command, rest, kGlobals) == Parsed::show_help) {
-    write_result(command_help(*command));
+    write_page(command_help(*command, inspect_terminal(STDOUT_FILENO).width));
     return 0;
   }
   return command->run();

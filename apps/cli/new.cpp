@@ -140,7 +140,7 @@ int run_new(const NewOptions& options) {
   const std::string chat_template = chat_template_of(options, tokenizer ? &*tokenizer : nullptr);
   const ModelConfig config = new_config(options, base, tokenizer ? &*tokenizer : nullptr);
   const ParameterCounts counts = count_parameters(list_parameters(config));
-  if (!options.json) write_result(summary(config, base, counts, type));
+  if (!options.json) write_page(summary(config, base, counts, type));
 
   require_free_disk(options.out, dtype_bytes(type, counts.total));
   NewFolder folder(options.out);

@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "cli/terminal.h"
 
 namespace plimsoll::cli {
 
@@ -21,6 +22,11 @@ void write_result(std::string_view text) {
                       reason == EPIPE ? "keep the reading program open" : "write to a place that is open and has room",
                       reason);
   }
+}
+
+void write_page(std::string_view text) {
+  const Terminal terminal = inspect_terminal(STDOUT_FILENO);
+  write_result(terminal.is_terminal ? wrap_lines(text, terminal.width) : std::string(text));
 }
 
 void write_json(const Json& document) {

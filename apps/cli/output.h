@@ -11,6 +11,8 @@ using Json = nlohmann::ordered_json;  // keeps the order in which fields are set
 
 // Throws a world Error when stdout is closed, full or gone.
 void write_result(std::string_view text);
+// As write_result, for what people read: on a terminal no line is wider than that.
+void write_page(std::string_view text);
 void write_json(
     const Json& document);  // one document and a newline; text that is not UTF-8 gets replacement characters
 

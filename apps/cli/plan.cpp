@@ -48,7 +48,8 @@ int run_plan(const PlanOptions& options) {
     throw caller_error("--engine", "is missing", "--layout, --weights, --engine-optimizer and --autocast go with it");
   const PlanReport report = plan_training(recipe, !options.buffers.empty(), options.ir_folder);
   if (!options.buffers.empty()) write_file_atomically(options.buffers, plan_buffers_csv(report));
-  write_result(options.json ? plan_report_json(report) : plan_text(report, inspect_terminal(STDOUT_FILENO)));
+  if (options.json) write_result(plan_report_json(report));
+  else write_result(plan_text(report, inspect_terminal(STDOUT_FILENO)));
   if (report.fits) return 0;
   throw does_not_fit(report);
 }

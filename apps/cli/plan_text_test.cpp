@@ -1,10 +1,14 @@
 #include "cli/plan_text.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
 
 #include "base/bytes.h"
+#include "cli/terminal.h"
 
 namespace plimsoll::cli {
 namespace {
@@ -23,8 +27,13 @@ PlanReport example() {
   report.smallest_budget_bytes = 391 * kMiB;
   report.peak_phase = "train step";
   report.peak_op = "layers.12.mlp backward";
-  report.category_bytes = {257 * kMiB, 19 * kMiB, 20 * kMiB, 20 * kMiB, 40 * kMiB, 500 * kMiB, 44 * kMiB, 0};
-  for (const int64_t bytes : report.category_bytes) report.peak_live_bytes += bytes;
+  report.category_bytes[Category::parameters] = 257 * kMiB;
+  report.category_bytes[Category::adapters] = 19 * kMiB;
+  report.category_bytes[Category::master_weights] = 20 * kMiB;
+  report.category_bytes[Category::gradients] = 20 * kMiB;
+  report.category_bytes[Category::optimizer_state] = 40 * kMiB;
+  report.category_bytes[Category::activations] = 500 * kMiB;
+  report.category_bytes[Category::workspace] = 44 * kMiB;
   report.phases = {{"load", 300 * kMiB, "load lm_head"}, {"train step", 900 * kMiB, "layers.12.mlp backward"}};
   report.recompute_layers = 10;
   report.layers = 30;
@@ -54,6 +63,52 @@ TEST(PlanText, NamesWhatMatters) {
     EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
   EXPECT_EQ(text.find('\033'), std::string::npos);
   EXPECT_NE(plan_text(example(), Terminal{.color = true}).find('\033'), std::string::npos);
+}
+
+// Every part of the bar has a sign of its own, which its line below shows, too.
+TEST(PlanText, PartsAreToldApartWithoutColour) {
+  PlanReport report = example();
+  report.category_bytes[Category::io_staging] = 30 * kMiB;
+  report.arena_bytes = report.peak_live_bytes() + 30 * kMiB;
+  for (const bool unicode : {false, true}) {
+    const std::string text = plan_text(report, Terminal{.unicode = unicode});
+    std::set<std::string> signs;
+    int parts = 0;
+    for (const char* label : {"weights", "adapter", "master weights", "gradients", "optimizer", "activations",
+                              "workspace", "staging", "gaps", "runtime"}) {
+      const size_t at = text.find(fmt::format(" {:<14} ", label));
+      ASSERT_NE(at, std::string::npos) << label << "\n" << text;
+      const size_t begin = text.rfind('\n', at) + 3;
+      const std::string sign = text.substr(begin, at - begin);
+      EXPECT_NE(text.substr(0, begin).find(sign), std::string::npos) << label;
+      signs.insert(sign);
+      ++parts;
+    }
+    EXPECT_EQ(static_cast<int>(signs.size()), parts) << text;
+  }
+}
+
+TEST(PlanText, FitsTheTerminal) {
+  PlanReport report = example();
+  report.phases[0].op = "load_tensor.base_model.model.model.layers.11.self_attn.q_proj.lora_A.weight";
+  report.suggestions.push_back({"--recompute all --ce-chunk-rows 256 --micro-batch 1 --method qlora --rank 8", kMiB});
+  const std::string text = plan_text(report, Terminal{.is_terminal = true, .color = true, .width = 80});
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    for (size_t at; (at = line.find('\033')) != std::string::npos;) line.erase(at, line.find('m', at) - at + 1);
+    EXPECT_LE(text_columns(line), 80) << line;
+  }
+  EXPECT_NE(text.find("q_proj.lora_A.weight"), std::string::npos);
+}
+
+TEST(PlanText, SmallModelsHaveSizesToo) {
+  PlanReport report = example();
+  report.category_bytes[Category::adapters] = 40 * kKiB;
+  report.phases[0].bytes = 300;
+  const std::string text = plan_text(report, Terminal{});
+  EXPECT_NE(text.find("40 KiB"), std::string::npos) << text;
+  EXPECT_NE(text.find("300 B"), std::string::npos) << text;
+  EXPECT_EQ(text.find(" 0 MiB"), std::string::npos) << text;
 }
 
 TEST(PlanText, ARefusalNamesTheLeastBudget) {

@@ -23,9 +23,12 @@ int run_probe_command(ProbeCommandOptions options) {
     throw caller_error("--precision", fmt::format("'{}' is not fp32 or bf16", one_line(options.precision, 40)),
                        "give --precision fp32 or --precision bf16");
   options.probe.precision = options.precision == "fp32" ? DType::f32 : DType::bf16;
-  run_probe(options.probe);
-  if (options.json) write_json(Json{{"output", options.probe.out}});
-  else write_result(options.probe.out + "\n");
+  const ProbeReport report = run_probe(options.probe);
+  if (options.json) {
+    write_json(Json{{"loss", report.loss ? Json(*report.loss) : Json()}, {"output", options.probe.out}});
+  } else {
+    write_result((report.loss ? fmt::format("loss {:.6f}\n", *report.loss) : std::string()) + options.probe.out + "\n");
+  }
   return 0;
 }
 

@@ -12,6 +12,7 @@
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "config/machine.h"
 
 namespace plimsoll::cli {
 namespace {
@@ -67,7 +68,8 @@ QuantizeOptions checked(const QuantizeCommandOptions& given) {
   options.eval_rows = given.eval_rows;
   options.seq_len = given.seq_len;
   options.threads = static_cast<int>(given.threads);
-  if (!given.memory.empty()) options.memory_bytes = parse_bytes(given.memory, "--memory");
+  if (given.memory == "auto") options.memory_bytes = auto_memory_line(inspect_machine()).line_bytes();
+  else if (!given.memory.empty()) options.memory_bytes = parse_bytes(given.memory, "--memory");
   if (given.calibrate.empty() != given.method.empty())
     throw caller_error(given.method.empty() ? "--method" : "--calibrate", "is missing: each needs the other",
                        "for example --calibrate train.jsonl --method gptq");
@@ -148,7 +150,7 @@ int run_quantize_command(const QuantizeCommandOptions& given) {
   const QuantizeReport report = run_quantize(options);
   line.finish();
   if (given.json) write_json(quantize_json(report, options.type.name));
-  else write_result(quantize_text(report, options.type.name));
+  else write_page(quantize_text(report, options.type.name));
   return 0;
 }
 
@@ -245,8 +247,8 @@ Command quantize_command() {
             .help = "folders: of what is no linear, and of scales: bf16, f16 or f32 [bf16]",
             .target = &options->rest},
            {.name = "--memory",
-            .value_name = "SIZE",
-            .help = "the line: most bytes that the process may use",
+            .value_name = "SIZE|auto",
+            .help = "the line: most bytes that the process may use; auto: what is free now, less a tenth",
             .target = &options->memory},
            {.name = "--threads",
             .value_name = "N",

@@ -88,12 +88,7 @@ ChatRequest request_of(const RenderOptions& options, const SpecialTexts& special
 }
 
 ChatTemplate load_template(const TextFiles& files, bool with_tools) {
-  ChatTemplateSources sources{files.chat_template_jinja, files.tokenizer_config_json, {}};
-  if (files.gguf)
-    if (const GgufValue* value = files.gguf->find("tokenizer.chat_template");
-        value != nullptr && value->text() != nullptr)
-      sources.gguf = *value->text();
-  const auto found = pick_chat_template(sources, with_tools);
+  const auto found = find_chat_template(files, with_tools);
   if (!found)
     throw caller_error(one_line(files.source), "has no chat template",
                        "put a chat_template.jinja into the model's folder");

@@ -48,12 +48,6 @@ std::string bar(double share, int width, const Terminal& terminal) {
   return text;
 }
 
-int text_columns(std::string_view text) {
-  int count = 0;
-  for (const char c : text) count += (static_cast<unsigned char>(c) & 0xC0U) != 0x80U ? 1 : 0;
-  return count;
-}
-
 std::string fit_columns(std::string_view text, int width) {
   int count = 0;
   for (size_t i = 0; i < text.size(); ++i) {

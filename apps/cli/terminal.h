@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/wrap.h"
+
 namespace plimsoll::cli {
 
 struct Terminal {
@@ -18,9 +20,6 @@ Terminal inspect_terminal(int file_descriptor);
 
 // `filled` of `width` columns: "██████░░░░". Out-of-range shares are clamped.
 std::string bar(double share, int width, const Terminal& terminal);
-
-// Columns of UTF-8 text, counting one a character.
-int text_columns(std::string_view text);
 
 // Cut to at most `width` columns, between characters.
 std::string fit_columns(std::string_view text, int width);

@@ -38,6 +38,7 @@ struct ForwardRequest {
   int64_t ce_chunk_rows = 256;   // loss only
   double balance_weight = 0;     // loss only: of the loss that keeps experts in even use; 0: none
   DType compute = DType::f32;    // of parameters and activations: f32 or bf16
+  std::optional<DType> cache;    // generate only: of cached keys and values, where it is another
   int64_t longest_sequence = 0;  // for rotary extensions that depend on it; 0: length
 };
 

@@ -203,9 +203,10 @@ ValueId DecoderBuilder::attend(std::vector<ValueId> parts, const QkvLayout& layo
   } else {
     attrs.kv_length = request_.cache_capacity;
     for (const auto& [name, width] : {std::pair{".k_cache", attrs.head_dim}, std::pair{".v_cache", attrs.values()}})
-      parts.push_back(add_value(
-          result_.graph,
-          {path + name, request_.compute, {request_.cache_capacity, config_.kv_heads * width}, ValueKind::cache}));
+      parts.push_back(add_value(result_.graph, {path + name,
+                                                request_.cache.value_or(request_.compute),
+                                                {request_.cache_capacity, config_.kv_heads * width},
+                                                ValueKind::cache}));
   }
   if (config_.architecture == "gpt_oss") {
     attrs.has_sinks = true;

@@ -7,24 +7,14 @@
 #include <string>
 
 #include "compile/choose_plan.h"
+#include "compile/op_rates.h"
 #include "config/recipe.h"
 #include "ops/op_def.h"
 #include "runtime/executor.h"
 
 namespace plimsoll {
 
-// seconds = flops · seconds_per_flop + bytes · seconds_per_byte + seconds_per_call, of one kind of op.
-struct OpRate {
-  double seconds_per_flop = 0, seconds_per_byte = 0, seconds_per_call = 0;
-  bool known = false;
-};
-
-struct CpuCalibration {
-  std::array<OpRate, kOpKindCount> rates{};
-  int threads = 0;
-  double took_seconds = 0;
-  double waited_share = 0;  // of the time in which it could have run: others had the processors
-};
+using CpuCalibration = OpRates;
 
 // Above this share of waiting, a machine is too busy for its figures to be those of the machine.
 constexpr double kBusyShare = 0.1;
@@ -54,8 +44,5 @@ struct StepCheck {
   int64_t steps = 0;
 };
 StepCheck check_step(const Recipe& recipe, const CpuCalibration& calibration, int64_t steps);
-
-std::string calibration_json(const CpuCalibration& calibration);
-CpuCalibration parse_calibration(const std::string& json, const std::string& source);  // throws a caller Error
 
 }  // namespace plimsoll

@@ -31,12 +31,12 @@ TEST(CpuCalibration, WhatIsKeptReadsBackTheSame) {
   CpuCalibration calibration;
   calibration.threads = 3;
   calibration.rates[static_cast<size_t>(OpKind::linear)] = {1e-11, 2e-10, 3e-6, true};
-  const CpuCalibration again = parse_calibration(calibration_json(calibration), "kept.json");
+  const CpuCalibration again = parse_op_rates(op_rates_json(calibration), "kept.json");
   EXPECT_EQ(again.threads, 3);
   EXPECT_EQ(again.rates[static_cast<size_t>(OpKind::linear)].seconds_per_byte, 2e-10);
   EXPECT_FALSE(again.rates[static_cast<size_t>(OpKind::add)].known);
-  EXPECT_THROW(parse_calibration("{}", "x"), Error);
-  EXPECT_THROW(parse_calibration("[1", "x"), Error);
+  EXPECT_THROW(parse_op_rates("{}", "x"), Error);
+  EXPECT_THROW(parse_op_rates("[1", "x"), Error);
 }
 
 // The sum over ops of a real, small model: the rates of its own run give its own time.

@@ -3,268 +3,260 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <functional>
 #include <map>
 
 #include "base/bytes.h"
 #include "base/error.h"
-#include "memory/live_range.h"
+#include "compile/step_candidates.h"
+#include "compile/suggest_changes.h"
 #include "memory/storage.h"
-#include "ops/op_def.h"
 
 namespace plimsoll {
 namespace {
 
-constexpr std::array<int64_t, 8> kChunkRows = {1024, 512, 256, 128, 64, 32, 16, 8};
-constexpr int64_t kLargestMicroBatch = 64;  // rows tried; more are no faster on a CPU
 constexpr double kWorthSaying = 1.03;       // a smaller gain in speed is noise
 constexpr int64_t kDefaultGlobalBatch = 4;  // rows a step when neither batch is given
+constexpr int64_t kFewLayers = 8;           // of more, recomputing all or all but one takes less than recomputing none
+constexpr int64_t kCloseEstimates = 50;     // one part in so many: bounds that near are told apart by plans
 
-// Divisors of the global batch, largest first, or what the recipe says.
-std::vector<int64_t> micro_batches(const Recipe& recipe) {
-  if (recipe.micro_batch) return {*recipe.micro_batch};
-  const int64_t global = rows_per_step(recipe);
-  if (recipe.optimizer_in_backward) return {global};  // a gradient must be complete after one micro-batch
-  std::vector<int64_t> divisors;
-  for (int64_t rows = std::min(global, kLargestMicroBatch); rows >= 1; --rows)
-    if (global % rows == 0) divisors.push_back(rows);
-  return divisors;
-}
-
-std::vector<int64_t> chunk_sizes(const Recipe& recipe, int64_t rows) {
-  if (recipe.ce_chunk_rows) return {std::min(*recipe.ce_chunk_rows, rows)};
-  std::vector<int64_t> sizes;
-  for (const int64_t size : kChunkRows)
-    if (size <= rows) sizes.push_back(size);
-  if (sizes.empty()) sizes.push_back(rows);
-  return sizes;
-}
-
-struct Measured {
-  int64_t step_bytes = 0;  // lower bound of the train step's own buffers
-  double seconds = 0;      // of a whole optimizer step
-  double compute_seconds = 0;
-  int64_t streamed_bytes = 0;  // of a whole optimizer step
+// What lies on disk in between; everything else is chosen under it.
+struct Streaming {
+  int64_t layers = 0;  // of weights
+  bool inputs = false;
 };
 
-// Sizes and times of candidate choices, each computed once.
-class Candidates {
- public:
-  Candidates(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources, const PlanTarget& target)
-      : config_(config), recipe_(recipe), sources_(sources), target_(target) {}
-
-  const StepBase& base(int64_t micro_batch) {
-    auto found = bases_.find(micro_batch);
-    if (found == bases_.end())
-      found = bases_.emplace(micro_batch, build_step_base(config_, recipe_, sources_, micro_batch)).first;
-    return found->second;
-  }
-
-  const Measured& measure(const TrainChoices& choices) {
-    const std::array<int64_t, 4> key = {choices.micro_batch, choices.recompute_layers, choices.ce_chunk_rows,
-                                        choices.streamed_layers};
-    auto found = measured_.find(key);
-    if (found == measured_.end()) found = measured_.emplace(key, compute(choices)).first;
-    return found->second;
-  }
-
-  int64_t layers() const { return config_.layers; }
-
-  // With the largest chunk and nothing recomputed nothing is faster for this micro-batch.
-  std::pair<int64_t, int64_t> recompute_range() const {
-    switch (recipe_.recompute) {
-      case RecomputeMode::none:
-        return {0, 0};
-      case RecomputeMode::all:
-        return {config_.layers, config_.layers};
-      case RecomputeMode::layers:
-        return {std::min(recipe_.recompute_layers, config_.layers), std::min(recipe_.recompute_layers, config_.layers)};
-      case RecomputeMode::automatic:
-        break;
-    }
-    return {0, config_.layers};
-  }
-
- private:
-  Measured compute(const TrainChoices& choices) {
-    const Graph step = build_step(base(choices.micro_batch), choices);
-    const StorageMap map = assign_storage(step);
-    std::vector<Buffer> buffers;
-    for (const Storage& storage : map.storages)
-      buffers.push_back({storage.bytes, storage.alignment, storage.first, storage.last, {}});
-    double seconds = 0;
-    int64_t streamed = 0;
-    for (size_t i = 0; i < step.ops.size(); ++i) {
-      if (step.ops[i].kind == OpKind::prefetch_tensor) {
-        streamed += step.value(step.ops[i].results[0]).bytes();
-        continue;
-      }
-      const auto op = static_cast<int32_t>(i);
-      if (const int64_t bytes = target_.workspace_bytes(step, step.ops[i]); bytes > 0)
-        buffers.push_back({bytes, kArenaAlignment, op, op, {}});
-      seconds += op_seconds(step, step.ops[i], choices);
-    }
-    const auto micro_steps = static_cast<double>(std::max<int64_t>(1, rows_per_step(recipe_) / choices.micro_batch));
-    const bool twice = base(choices.micro_batch).fused && base(choices.micro_batch).fused->two_passes;
-    const double steps = micro_steps * (twice ? 2 : 1);
-    // Reading and computing go on at once.
-    const double read = static_cast<double>(streamed) / target_.disk_bytes_per_second;
-    return {find_live_peak(buffers).bytes, std::max(seconds, read) * steps, seconds * steps,
-            streamed * static_cast<int64_t>(steps)};
-  }
-
-  // A roofline per op; every chunk of the loss reads the head again.
-  double op_seconds(const Graph& step, const Op& op, const TrainChoices& choices) const {
-    const OpCost cost = op_cost(step, op);
-    double seconds = std::max(cost.flops / target_.flops_per_second,
-                              static_cast<double>(cost.bytes_accessed) / target_.bytes_per_second);
-    if (op.kind == OpKind::linear_cross_entropy_grad) {
-      const double rows = static_cast<double>(step.value(op.operands[0]).shape[0]);
-      const double chunks = rows / static_cast<double>(choices.ce_chunk_rows);
-      seconds += chunks * 3 * static_cast<double>(step.value(op.operands[1]).bytes()) / target_.bytes_per_second;
-    }
-    return seconds;
-  }
-
-  const ModelConfig& config_;
-  const Recipe& recipe_;
-  const TrainSources& sources_;
-  const PlanTarget& target_;
-  std::map<int64_t, StepBase> bases_;
-  std::map<std::array<int64_t, 4>, Measured> measured_;
+struct Ranked {
+  TrainChoices choices;
+  double seconds = 0;
 };
-
-// The least memory that this recipe can run in, as choices.
-TrainChoices smallest_choices(Candidates& candidates, const Recipe& recipe, int64_t streamed) {
-  const std::vector<int64_t> batches = micro_batches(recipe);
-  const int64_t micro_batch = batches.back();
-  const int64_t chunk = chunk_sizes(recipe, micro_batch * recipe.seq_len).back();
-  const auto [low, high] = candidates.recompute_range();
-  TrainChoices best{micro_batch, high, chunk, streamed};
-  for (const int64_t layers : {high, std::max(low, high - 1), low}) {
-    const TrainChoices choices{micro_batch, layers, chunk, streamed};
-    if (candidates.measure(choices).step_bytes < candidates.measure(best).step_bytes) best = choices;
-  }
-  return best;
-}
-
-// The fastest choices whose step takes at most `limit` bytes; nullopt when none does.
-std::optional<TrainChoices> fastest_within(Candidates& candidates, const Recipe& recipe, int64_t limit,
-                                           int64_t streamed) {
-  std::optional<TrainChoices> best;
-  double best_seconds = 0;
-  const auto [low, high] = candidates.recompute_range();
-  for (const int64_t micro_batch : micro_batches(recipe)) {
-    for (const int64_t chunk : chunk_sizes(recipe, micro_batch * recipe.seq_len)) {
-      const auto fits = [&](int64_t layers) {
-        return candidates.measure({micro_batch, layers, chunk, streamed}).step_bytes <= limit;
-      };
-      if (best && candidates.measure({micro_batch, low, chunk, streamed}).seconds >= best_seconds) continue;
-      if (!fits(high) && !fits(low)) continue;
-      // Fewer recomputed layers are faster; more take fewer bytes.
-      int64_t layers = high;
-      if (fits(low)) {
-        layers = low;
-      } else {
-        int64_t too_few = low;
-        while (layers - too_few > 1) {
-          const int64_t middle = (layers + too_few) / 2;
-          (fits(middle) ? layers : too_few) = middle;
-        }
-      }
-      const double seconds = candidates.measure({micro_batch, layers, chunk, streamed}).seconds;
-      if (!best || seconds < best_seconds) {
-        best = TrainChoices{micro_batch, layers, chunk, streamed};
-        best_seconds = seconds;
-      }
-    }
-  }
-  return best;
-}
 
 class Chooser {
  public:
   Chooser(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources, const PlanTarget& target)
       : recipe_(recipe), sources_(sources), target_(target), candidates_(config, recipe, sources, target) {}
 
-  Candidates& candidates() { return candidates_; }
+  TrainPlan smallest() {
+    // Bounds of the step, less what streaming takes out of what stays.
+    std::vector<std::pair<int64_t, TrainChoices>> least;
+    for (const Streaming& streaming : extremes()) {
+      const TrainChoices choices = smallest_choices(streaming);
+      least.emplace_back(candidates_.cost(choices).step_bytes - candidates_.streamed_weight_bytes(streaming.layers),
+                         choices);
+    }
+    std::sort(least.begin(), least.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    TrainPlan plan = assemble(least.front().second);
+    note_resident_bytes(plan);
+    for (size_t i = 1; i < least.size(); ++i) {
+      if (least[i].first - least.front().first > plan.total_bytes / kCloseEstimates) break;
+      TrainPlan other = assemble(least[i].second);
+      if (other.total_bytes < plan.total_bytes) plan = std::move(other);
+    }
+    return plan;
+  }
+
+  // Resident where that fits, else the fastest of what streams. `second`: receives the runner-up.
+  std::optional<TrainPlan> fastest(int64_t line, std::optional<Ranked>* second = nullptr) {
+    for (const bool streams : {false, true}) {
+      if (streams && recipe_.stream != StreamMode::automatic) break;
+      // Where packing or another phase needs more than the bound, the limit is lowered and the search repeated.
+      int64_t slack = 0;
+      for (int attempt = 0; attempt < 8; ++attempt) {
+        const std::vector<Ranked> found = rank(streams, line - slack, second != nullptr);
+        if (found.empty()) break;
+        TrainPlan plan = assemble(found.front().choices);
+        if (plan.total_bytes <= line) {
+          if (second != nullptr && found.size() > 1) *second = found[1];
+          return plan;
+        }
+        const int64_t bound = target_.runtime_overhead_bytes +
+                              persistent_bytes({plan.choices.streamed_layers, plan.choices.streamed_inputs}) +
+                              candidates_.cost(plan.choices).step_bytes;
+        slack = std::max(slack + (plan.total_bytes - line), line - bound + 1);
+      }
+    }
+    return std::nullopt;
+  }
 
   TrainPlan assemble(const TrainChoices& choices) {
     TrainPlan plan;
     plan.choices = choices;
-    plan.grad_accum_steps = std::max<int64_t>(1, rows_per_step(recipe_) / choices.micro_batch);
+    plan.grad_accum_steps = micro_steps(choices);
     plan.program = build_train_program(candidates_.base(choices.micro_batch), recipe_, sources_, choices);
     plan.run = plan_memory(std::move(plan.program.phases), target_.workspace_bytes);
     plan.program.phases.clear();
     // Before the arena there is the reading of the data; a run of few bytes may need more for that.
     plan.overhead_bytes = std::max(target_.runtime_overhead_bytes, target_.least_total_bytes - plan.run.arena_bytes);
     plan.total_bytes = plan.run.arena_bytes + plan.overhead_bytes;
-    const Measured& measured = candidates_.measure(choices);
-    plan.predicted_seconds = measured.seconds;
-    plan.compute_seconds = measured.compute_seconds;
-    plan.streamed_bytes_per_step = measured.streamed_bytes;
+    const CandidateCost& cost = candidates_.cost(choices);
+    plan.predicted_seconds = cost.seconds;
+    plan.compute_seconds = cost.compute_seconds;
+    plan.disk_bytes_per_step = cost.disk_bytes;
+    plan.calibrated = target_.rates != nullptr;
+    if (cost.disk_bytes > 0 && target_.disk) plan.disk = target_.disk();
     return plan;
   }
 
-  // The most layers that may stream.
-  int64_t most_streamed() const {
-    return recipe_.stream == StreamMode::off || !trains_adapter(recipe_.method) ? 0 : candidates_.layers();
+  // Of the train step's own buffers, at the extreme of what streams that takes the fewest.
+  int64_t least_step_bytes() {
+    int64_t least = INT64_MAX;
+    for (const Streaming& streaming : extremes())
+      least = std::min(least, candidates_.cost(smallest_choices(streaming)).step_bytes);
+    return least;
   }
 
-  TrainPlan smallest() {
-    TrainPlan plan = assemble(smallest_choices(candidates_, recipe_, most_streamed()));
-    if (most_streamed() == 0 || recipe_.stream == StreamMode::on) return plan;
-    TrainPlan resident = assemble(smallest_choices(candidates_, recipe_, 0));  // two layers' places may be more
-    return resident.total_bytes <= plan.total_bytes ? std::move(resident) : std::move(plan);
-  }
-
-  // Resident weights where they fit, else the fewest streamed layers that do.
-  std::optional<TrainPlan> fastest(int64_t line) {
-    const int64_t most = most_streamed();
-    if (recipe_.stream == StreamMode::on) return fastest(line, most);
-    if (std::optional<TrainPlan> resident = fastest(line, 0); resident || most == 0) return resident;
-    std::optional<TrainPlan> best = fastest(line, most);
-    int64_t too_few = 0;
-    for (int64_t enough = most; best && enough - too_few > 1;) {
-      const int64_t middle = (enough + too_few) / 2;
-      if (std::optional<TrainPlan> plan = fastest(line, middle)) {
-        best = std::move(plan);
-        enough = middle;
-      } else {
-        too_few = middle;
-      }
-    }
-    return best;
+  PlanAlternative alternative(const TrainChoices& choices) {
+    const TrainPlan plan = assemble(choices);
+    return {choices, plan.grad_accum_steps, plan.total_bytes, plan.predicted_seconds};
   }
 
  private:
-  // The fastest plan below the line. Choices are searched by the lower bound of the step; where packing or another
-  // phase needs more than that, the limit is lowered by the difference and the search repeated.
-  std::optional<TrainPlan> fastest(int64_t line, int64_t streamed) {
-    if (line == INT64_MAX) return assemble(*fastest_within(candidates_, recipe_, line, streamed));
-    int64_t limit = line - target_.runtime_overhead_bytes - persistent_bytes(streamed);
-    for (int attempt = 0; attempt < 8; ++attempt) {
-      const std::optional<TrainChoices> choices = fastest_within(candidates_, recipe_, limit, streamed);
-      if (!choices) return std::nullopt;
-      TrainPlan plan = assemble(*choices);
-      if (plan.total_bytes <= line) return plan;
-      limit = std::min(limit - (plan.total_bytes - line), candidates_.measure(*choices).step_bytes - 1);
-    }
-    return std::nullopt;
+  int64_t micro_steps(const TrainChoices& choices) const {
+    return std::max<int64_t>(1, rows_per_step(recipe_) / choices.micro_batch);
   }
 
-  int64_t persistent_bytes(int64_t streamed) {
-    const auto [place, is_new] = persistent_bytes_.emplace(streamed, 0);
-    if (is_new) place->second = assemble(smallest_choices(candidates_, recipe_, streamed)).run.persistent_bytes;
-    return place->second;
+  int64_t most_streamed() const {
+    const bool may = recipe_.stream != StreamMode::off && recipe_.stream != StreamMode::inputs;
+    return may && trains_adapter(recipe_.method) ? candidates_.layers() : 0;
+  }
+  std::vector<bool> inputs_streamed() const {
+    switch (recipe_.stream) {
+      case StreamMode::off:
+      case StreamMode::weights:
+        return {false};
+      case StreamMode::on:
+      case StreamMode::inputs:
+        return {true};
+      case StreamMode::automatic:
+        break;
+    }
+    return {false, true};
+  }
+  bool must_stream() const { return recipe_.stream == StreamMode::on || recipe_.stream == StreamMode::weights; }
+
+  // All or nothing, as far as the recipe leaves it open.
+  std::vector<Streaming> extremes() const {
+    std::vector<Streaming> found;
+    for (const bool inputs : inputs_streamed()) {
+      found.push_back({most_streamed(), inputs});
+      if (most_streamed() > 0 && !must_stream()) found.push_back({0, inputs});
+    }
+    return found;
+  }
+
+  // The least memory that this recipe can run in, as choices.
+  TrainChoices smallest_choices(const Streaming& streaming) {
+    const int64_t micro_batch = candidates_.micro_batches().back();
+    const int64_t chunk = candidates_.chunk_sizes(micro_batch).back();
+    const auto [low, high] = candidates_.recompute_range();
+    // What is kept on disk takes nothing, so keeping more can be less.
+    std::vector<bool> keeps = candidates_.attention_kept();
+    if (!streaming.inputs) keeps.resize(1);
+    std::optional<TrainChoices> best;
+    for (const bool keep : keeps)
+      for (const int64_t layers : {high, std::max(low, high - 1), high - low > kFewLayers ? high : low}) {
+        const TrainChoices choices{micro_batch, layers, chunk, streaming.layers, keep && layers > 0, streaming.inputs};
+        if (!best || candidates_.cost(choices).step_bytes < candidates_.cost(*best).step_bytes) best = choices;
+      }
+    return *best;
+  }
+
+  // From what lives across the phases of any plan.
+  void note_resident_bytes(const TrainPlan& plan) {
+    resident_bytes_ = candidates_.streamed_weight_bytes(plan.choices.streamed_layers);
+    for (const PlannedBuffer& buffer : plan.run.persistent)
+      if (buffer.category != Category::io_staging) resident_bytes_ += buffer.size_bytes;
+  }
+
+  int64_t persistent_bytes(const Streaming& streaming) {
+    if (resident_bytes_ == 0) note_resident_bytes(assemble(smallest_choices({})));
+    const int64_t bytes = resident_bytes_ - candidates_.streamed_weight_bytes(streaming.layers);
+    return streaming.layers > 0 || streaming.inputs ? round_up(bytes, kDiskAlignment) : bytes;
+  }
+
+  int64_t step_limit(int64_t line, const Streaming& streaming) {
+    return line == INT64_MAX ? line : line - target_.runtime_overhead_bytes - persistent_bytes(streaming);
+  }
+
+  // Choices that fit by their bounds, the fastest first; each of another micro-batch or way of streaming.
+  std::vector<Ranked> rank(bool streams, int64_t line, bool all) {
+    std::vector<Ranked> ranked;
+    for (const Streaming& streaming : ways(streams, line)) add_fastest(ranked, streaming, line, all);
+    std::stable_sort(ranked.begin(), ranked.end(),
+                     [](const Ranked& a, const Ranked& b) { return a.seconds < b.seconds; });
+    return ranked;
+  }
+
+  // Few streamed layers come before many: of equally fast ones the first is taken.
+  std::vector<Streaming> ways(bool streams, int64_t line) {
+    if (recipe_.stream != StreamMode::automatic) return {{most_streamed(), inputs_streamed().front()}};
+    if (!streams) return {{0, false}};
+    std::vector<Streaming> found = {{0, true}};
+    if (most_streamed() == 0) return found;
+    for (const bool inputs : {false, true}) {
+      const int64_t least = fewest_layers(line, inputs);
+      if (least > most_streamed()) continue;
+      for (const int64_t layers : {least, (least + most_streamed()) / 2, most_streamed()})
+        if (found.back().layers != layers || found.back().inputs != inputs) found.push_back({layers, inputs});
+    }
+    return found;
+  }
+
+  // Streamed layers that any choices fit with; more than there are when nothing fits.
+  int64_t fewest_layers(int64_t line, bool inputs) {
+    const auto fits = [&](int64_t layers) {
+      return candidates_.cost(smallest_choices({layers, inputs})).step_bytes <= step_limit(line, {layers, inputs});
+    };
+    int64_t enough = most_streamed(), too_few = 0;
+    if (!fits(enough)) return enough + 1;
+    while (enough - too_few > 1) {
+      const int64_t middle = (enough + too_few) / 2;
+      (fits(middle) ? enough : too_few) = middle;
+    }
+    return enough;
+  }
+
+  // Adds the fastest choices of each micro-batch; unless `all`, only where they beat what is there.
+  void add_fastest(std::vector<Ranked>& ranked, const Streaming& streaming, int64_t line, bool all) {
+    const int64_t limit = step_limit(line, streaming);
+    const auto [low, high] = candidates_.recompute_range();
+    const auto beaten = [&](double seconds) {
+      return !all && std::any_of(ranked.begin(), ranked.end(), [&](const Ranked& r) { return r.seconds <= seconds; });
+    };
+    for (const int64_t micro_batch : candidates_.micro_batches()) {
+      std::optional<Ranked> best;
+      for (const int64_t chunk : candidates_.chunk_sizes(micro_batch)) {
+        for (const bool keep : candidates_.attention_kept()) {
+          const auto at = [&](int64_t layers) {
+            return TrainChoices{micro_batch, layers, chunk, streaming.layers, keep && layers > 0, streaming.inputs};
+          };
+          const auto fits = [&](int64_t layers) { return candidates_.cost(at(layers)).step_bytes <= limit; };
+          const double least = candidates_.cost(at(low)).seconds;
+          if (beaten(least) || (best && best->seconds <= least)) continue;
+          if (!fits(high) && !fits(low)) continue;
+          // Fewer recomputed layers are faster; more take fewer bytes.
+          int64_t layers = high;
+          if (fits(low)) {
+            layers = low;
+          } else {
+            int64_t too_few = low;
+            while (layers - too_few > 1) {
+              const int64_t middle = (layers + too_few) / 2;
+              (fits(middle) ? layers : too_few) = middle;
+            }
+          }
+          const double seconds = candidates_.cost(at(layers)).seconds;
+          if (!best || seconds < best->seconds) best = Ranked{at(layers), seconds};
+        }
+      }
+      if (best && !beaten(best->seconds)) ranked.push_back(*best);
+    }
   }
 
   const Recipe& recipe_;
   const TrainSources& sources_;
   const PlanTarget& target_;
-  Candidates candidates_;
-  std::map<int64_t, int64_t> persistent_bytes_;  // by streamed layers
+  StepCandidates candidates_;
+  int64_t resident_bytes_ = 0;  // of what lives across phases, with nothing on disk
 };
 
 std::string explain(const TrainPlan& plan, const Recipe& recipe, bool searched) {
@@ -273,100 +265,13 @@ std::string explain(const TrainPlan& plan, const Recipe& recipe, bool searched) 
   if (!plan.fits) return "the least memory this recipe works in";
   if (!recipe.memory_bytes) return "chosen: fastest, no line given";
   if (!searched) return "chosen: the only one that fits";
-  if (plan.choices.streamed_layers > 0 && recipe.stream == StreamMode::automatic)
+  if ((plan.choices.streamed_layers > 0 || plan.choices.streamed_inputs) && recipe.stream == StreamMode::automatic)
     return "chosen: without streaming it would not fit";
-  if (plan.faster_ratio)
+  if (plan.more && plan.more->plan && plan.more->plan->predicted_seconds * kWorthSaying < plan.predicted_seconds)
     return fmt::format("chosen: fastest that fits; with {} it would be {:.2f} × as fast",
-                       format_bytes(plan.faster_total_bytes), *plan.faster_ratio);
+                       format_bytes(plan.more->plan->total_bytes),
+                       plan.predicted_seconds / plan.more->plan->predicted_seconds);
   return "chosen: fastest that fits";
-}
-
-struct Change {
-  std::string words;
-  std::function<void(Recipe&)> apply;
-};
-
-// The few linears that adapters are put on where memory is short: queries and values, or the first linear of attention
-// where a family has no such two.
-std::string few_targets(const ModelConfig& config) {
-  std::vector<std::string> names;
-  for (const ParameterSpec& parameter : list_parameters(config)) {
-    if (parameter.part != ParameterPart::attention || parameter.shape.rank() != 2) continue;
-    const std::string module = parameter.name.substr(0, parameter.name.rfind('.'));
-    const std::string name = module.substr(module.rfind('.') + 1);
-    if (std::find(names.begin(), names.end(), name) != names.end()) break;  // the next layer
-    names.push_back(name);
-  }
-  const auto has = [&](const char* name) { return std::find(names.begin(), names.end(), name) != names.end(); };
-  if (has("q_proj") && has("v_proj")) return "q_proj,v_proj";
-  return names.empty() ? "" : names.front();
-}
-
-std::vector<Change> possible_changes(const ModelConfig& config, const Recipe& recipe) {
-  std::vector<Change> changes;
-  const auto add = [&](std::string words, std::function<void(Recipe&)> edit) {
-    changes.push_back({std::move(words), std::move(edit)});
-  };
-  if (recipe.recompute == RecomputeMode::none || recipe.recompute == RecomputeMode::layers)
-    add("--recompute auto", [](Recipe& r) { r.recompute = RecomputeMode::automatic; });
-  if (recipe.ce_chunk_rows) add("--ce-chunk-rows auto", [](Recipe& r) { r.ce_chunk_rows.reset(); });
-  if (recipe.micro_batch && *recipe.micro_batch > 1)
-    add(fmt::format("--micro-batch auto --global-batch {}", rows_per_step(recipe)),
-        [rows = rows_per_step(recipe)](Recipe& r) {
-          r.global_batch = rows;
-          r.micro_batch.reset();
-        });
-  for (int64_t length = recipe.seq_len / 2; length >= 128 && length >= recipe.seq_len / 4; length /= 2)
-    add(fmt::format("--seq-len {}", length), [length](Recipe& r) { r.seq_len = length; });
-  if (recipe.precision == DType::f32) add("--precision bf16", [](Recipe& r) { r.precision = DType::bf16; });
-  if (recipe.method == Method::lora) add("--method qlora", [](Recipe& r) { r.method = Method::qlora; });
-  if (trains_adapter(recipe.method) && recipe.rank > 4 && recipe.adapter.empty())
-    add(fmt::format("--rank {}", recipe.rank / 2), [](Recipe& r) { r.rank /= 2; });
-  if (trains_adapter(recipe.method) && recipe.adapter.empty() && recipe.targets == "all-linear")
-    if (const std::string targets = few_targets(config); !targets.empty())
-      add("--targets " + targets, [targets](Recipe& r) { r.targets = targets; });
-  if (!trains_adapter(recipe.method)) {
-    const bool one_micro_batch = !recipe.micro_batch || *recipe.micro_batch == rows_per_step(recipe);
-    if (!recipe.optimizer_in_backward && one_micro_batch)
-      add("--optimizer-in-backward on", [](Recipe& r) { r.optimizer_in_backward = true; });
-    if (recipe.optimizer == OptimizerKind::adamw && recipe.optimizer_state == DType::f32)
-      add("--optimizer adamw8bit", [](Recipe& r) { r.optimizer = OptimizerKind::adamw8bit; });
-    add("--optimizer sgd", [](Recipe& r) { r.optimizer = OptimizerKind::sgd; });
-    add("--method lora", [](Recipe& r) { r.method = Method::lora; });
-    add("--method qlora", [](Recipe& r) { r.method = Method::qlora; });
-  }
-  return changes;
-}
-
-// Changes that would fit, each alone; where none is enough alone, all before it together.
-void suggest(TrainPlan& plan, const ModelConfig& config, const Recipe& recipe, const TrainSources& sources,
-             const PlanTarget& target) {
-  const int64_t line = recipe.memory_bytes.value_or(INT64_MAX);
-  const auto least = [&](const Recipe& changed) {
-    return Chooser(config, changed, sources, target).smallest().total_bytes;
-  };
-  const std::vector<Change> changes = possible_changes(config, recipe);
-  for (const Change& change : changes) {
-    Recipe alone = recipe;
-    change.apply(alone);
-    if (const int64_t total = least(alone); total <= line) plan.suggestions.push_back({change.words, total});
-  }
-  if (!plan.suggestions.empty()) return;
-  Recipe together = recipe;
-  std::string words;
-  for (size_t i = 0; i < changes.size(); ++i) {
-    const Change& change = changes[i];
-    change.apply(together);
-    const std::string flag = change.words.substr(0, change.words.find(' ') + 1);
-    const bool set_again = i + 1 < changes.size() && changes[i + 1].words.starts_with(flag);
-    if (set_again) continue;  // a stronger value of the same flag comes next
-    words += (words.empty() ? "" : " ") + change.words;
-    if (const int64_t total = least(together); total <= line) {
-      plan.suggestions.push_back({words, total});
-      return;
-    }
-  }
-  if (!words.empty()) plan.suggestions.push_back({words, least(together)});
 }
 
 }  // namespace
@@ -375,8 +280,52 @@ int64_t rows_per_step(const Recipe& recipe) {
   return recipe.global_batch.value_or(recipe.micro_batch.value_or(kDefaultGlobalBatch));
 }
 
+TrainPlan smallest_plan(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources,
+                        const PlanTarget& target) {
+  return Chooser(config, recipe, sources, target).smallest();
+}
+
+LeastBytes::LeastBytes(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources,
+                       const PlanTarget& target, const TrainPlan& plan)
+    : config_(config), recipe_(recipe), sources_(sources), target_(target) {
+  PLIMSOLL_CHECK(recipe.stream != StreamMode::automatic, "what streams is settled");
+  persistent_bytes_ = plan.run.persistent_bytes;
+  for (const ExecutionPlan& phase : plan.run.phases)
+    if (phase.name() != phase_names::kTrainStep && phase.name() != phase_names::kGradientNorm &&
+        phase.name() != phase_names::kEvaluate)
+      other_phases_bytes_ = std::max(other_phases_bytes_, phase.arena_bytes);
+}
+
+int64_t LeastBytes::step_bytes(const ModelConfig& config, int64_t seq_len, int64_t micro_batch) const {
+  Recipe recipe = recipe_;
+  recipe.seq_len = seq_len;
+  recipe.micro_batch = recipe.global_batch = micro_batch;
+  return Chooser(config, recipe, sources_, target_).least_step_bytes();
+}
+
+int64_t LeastBytes::total_bytes(int64_t step_bytes) const {
+  const int64_t arena = std::max(other_phases_bytes_, persistent_bytes_ + step_bytes);
+  return std::max(arena + target_.runtime_overhead_bytes, target_.least_total_bytes);
+}
+
+int64_t LeastBytes::at(int64_t seq_len, int64_t micro_batch) const {
+  return total_bytes(step_bytes(config_, seq_len, micro_batch));
+}
+
+int64_t LeastBytes::guess(int64_t seq_len, int64_t micro_batch) const {
+  constexpr int64_t kFew = 4;
+  const bool free_choice = recipe_.recompute == RecomputeMode::automatic || recipe_.recompute == RecomputeMode::all;
+  if (config_.layers <= kFew + 2 || !free_choice || !recipe_.adapter.empty()) return at(seq_len, micro_batch);
+  ModelConfig few = config_;
+  few.layers = kFew;
+  const int64_t less = step_bytes(few, seq_len, micro_batch);
+  few.layers = kFew + 1;
+  const int64_t more = step_bytes(few, seq_len, micro_batch);
+  return total_bytes(more + (config_.layers - kFew - 1) * (more - less));
+}
+
 TrainPlan choose_plan(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources,
-                      const PlanTarget& target) {
+                      const PlanTarget& target, bool alternatives) {
   PLIMSOLL_CHECK(!recipe.micro_batch || rows_per_step(recipe) % *recipe.micro_batch == 0,
                  "the micro-batch divides the global batch");
   const int64_t line = recipe.memory_bytes.value_or(INT64_MAX);
@@ -384,16 +333,23 @@ TrainPlan choose_plan(const ModelConfig& config, const Recipe& recipe, const Tra
   TrainPlan smallest = chooser.smallest();
   const int64_t smallest_budget = smallest.total_bytes;
 
-  std::optional<TrainPlan> found = chooser.fastest(line);
+  std::optional<Ranked> second;
+  std::optional<TrainPlan> found = chooser.fastest(line, alternatives ? &second : nullptr);
   TrainPlan plan = found ? std::move(*found) : std::move(smallest);
   plan.smallest_budget_bytes = smallest_budget;
   plan.fits = plan.total_bytes <= line;
-  if (!plan.fits) suggest(plan, config, recipe, sources, target);
-  if (plan.fits && recipe.memory_bytes && found) {
-    if (std::optional<TrainPlan> larger = chooser.fastest(line + line / 10);
-        larger && larger->predicted_seconds * kWorthSaying < plan.predicted_seconds) {
-      plan.faster_ratio = plan.predicted_seconds / larger->predicted_seconds;
-      plan.faster_total_bytes = larger->total_bytes;
+  if (alternatives) {
+    if (!plan.fits) plan.suggestions = suggest_changes(config, recipe, sources, target);
+    if (second) plan.runner_up = chooser.alternative(second->choices);
+    const auto other_line = [&](int64_t bytes) {
+      OtherLine other{bytes, {}};
+      if (const std::optional<TrainPlan> at = chooser.fastest(bytes))
+        other.plan = PlanAlternative{at->choices, at->grad_accum_steps, at->total_bytes, at->predicted_seconds};
+      return other;
+    };
+    if (recipe.memory_bytes) {
+      plan.more = other_line(line + line / 10);
+      if (plan.fits) plan.less = other_line(line - line / 10);
     }
   }
   plan.why = explain(plan, recipe, found.has_value());

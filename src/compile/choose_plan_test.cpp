@@ -69,7 +69,10 @@ void for_every_choice(const Recipe& recipe, const std::function<void(const Train
         fixed.recompute_layers = layers;
         fixed.ce_chunk_rows = chunk;
         fixed.memory_bytes.reset();
-        visit(plan(fixed));
+        for (const RecomputeKeep keep : {RecomputeKeep::nothing, RecomputeKeep::attention}) {
+          fixed.recompute_keep = keep;
+          visit(plan(fixed));
+        }
       }
     }
   }
@@ -130,6 +133,7 @@ TEST(ChoosePlan, NothingThatFitsIsFaster) {
 
 TEST(ChoosePlan, MoreMemoryIsNeverSlower) {
   Recipe recipe = small_recipe();
+  recipe.stream = StreamMode::off;  // weights are in memory wherever that fits, even if a disk were quicker
   const int64_t smallest = plan(recipe).smallest_budget_bytes;
   const int64_t largest = plan(recipe).total_bytes;
   ASSERT_LT(smallest, largest);
@@ -199,6 +203,83 @@ TEST(ChoosePlan, SuggestionsWork) {
   check("--optimizer adamw8bit", [](Recipe& r) { r.optimizer = OptimizerKind::adamw8bit; });
   check("--optimizer sgd", [](Recipe& r) { r.optimizer = OptimizerKind::sgd; });
   check("--method lora", [](Recipe& r) { r.method = Method::lora; });
+}
+
+TEST(ChoosePlan, OtherLinesAreWhatAPlanWithThemGives) {
+  Recipe recipe = small_recipe();
+  const int64_t smallest = plan(recipe).smallest_budget_bytes, largest = plan(recipe).total_bytes;
+  recipe.memory_bytes = smallest + (largest - smallest) / 3;
+  const TrainPlan chosen = plan(recipe);
+  ASSERT_TRUE(chosen.more && chosen.more->plan && chosen.less && chosen.runner_up);
+  EXPECT_EQ(chosen.more->budget_bytes, *recipe.memory_bytes + *recipe.memory_bytes / 10);
+  EXPECT_LE(chosen.more->plan->total_bytes, chosen.more->budget_bytes);
+  EXPECT_FALSE(chosen.runner_up->choices == chosen.choices);
+  EXPECT_GE(chosen.runner_up->predicted_seconds, chosen.predicted_seconds);
+  for (const OtherLine& other : {*chosen.more, *chosen.less}) {
+    Recipe there = recipe;
+    there.memory_bytes = other.budget_bytes;
+    const TrainPlan same = plan(there);
+    EXPECT_EQ(same.fits, other.plan.has_value());
+    if (other.plan) {
+      EXPECT_EQ(same.total_bytes, other.plan->total_bytes);
+    }
+  }
+  recipe.memory_bytes = smallest;
+  EXPECT_FALSE(plan(recipe).less->plan.has_value());
+}
+
+TEST(ChoosePlan, RatesOfTheMachineDecide) {
+  Recipe recipe = small_recipe();
+  const TrainSources sources;
+  PlanTarget assumed = target(), fitted = target();
+  auto rates = std::make_shared<OpRates>();
+  for (OpRate& rate : rates->rates) rate = {0, 0, 1.0, true};  // a second for each op
+  fitted.rates = rates;
+  const TrainPlan one = choose_plan(small_llama(), recipe, sources, assumed);
+  const TrainPlan other = choose_plan(small_llama(), recipe, sources, fitted);
+  EXPECT_FALSE(one.calibrated);
+  EXPECT_TRUE(other.calibrated);
+  const auto ops = static_cast<double>(other.run.phase(phase_names::kTrainStep).graph.ops.size() +
+                                       other.run.phase(phase_names::kUpdate).graph.ops.size());
+  EXPECT_NEAR(other.predicted_seconds, ops, 1);
+  EXPECT_LT(one.predicted_seconds, 1);
+}
+
+TEST(ChoosePlan, ASlowDiskCostsItsTime) {
+  Recipe recipe = small_recipe();
+  recipe.stream = StreamMode::on;
+  const TrainSources sources;
+  PlanTarget slow = target();
+  slow.disk = [] { return DiskRate{1e3, "measured"}; };
+  const TrainPlan chosen = choose_plan(small_llama(), recipe, sources, slow);
+  EXPECT_GT(chosen.disk_bytes_per_step, 0);
+  EXPECT_DOUBLE_EQ(chosen.predicted_seconds, static_cast<double>(chosen.disk_bytes_per_step) / 1e3);
+  EXPECT_EQ(chosen.disk.source, "measured");
+  EXPECT_LT(chosen.compute_seconds, 1);
+}
+
+// The bound that lengths are searched by is what plans take.
+TEST(ChoosePlan, LeastBytesIsTheSmallestPlan) {
+  const TrainSources sources;
+  const PlanTarget machine = target();
+  for (const StreamMode stream : {StreamMode::off, StreamMode::on}) {
+    Recipe recipe = small_recipe();
+    recipe.stream = stream;
+    const ModelConfig config = small_llama();
+    const TrainPlan any = choose_plan(config, recipe, sources, machine);
+    const LeastBytes least(config, recipe, sources, machine, any);
+    for (const int64_t length : {16, 64, 192}) {
+      for (const int64_t rows : {1, 3}) {
+        Recipe there = recipe;
+        there.seq_len = length;
+        there.micro_batch = there.global_batch = rows;
+        const int64_t exact = smallest_plan(small_llama(), there, sources, machine).total_bytes;
+        EXPECT_LE(least.at(length, rows), exact);
+        EXPECT_NEAR(static_cast<double>(least.at(length, rows)), static_cast<double>(exact),
+                    0.01 * static_cast<double>(exact));
+      }
+    }
+  }
 }
 
 TEST(ChoosePlan, TheSameQuestionGivesTheSamePlan) {

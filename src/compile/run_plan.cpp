@@ -48,7 +48,7 @@ void place_persistent(RunPlan& plan, const std::vector<Graph>& phases) {
   // What comes behind lies as the disk wants it, counted from the arena's begin.
   for (const Graph& graph : phases)
     for (const Value& value : graph.values)
-      if (value.kind == ValueKind::streamed) {
+      if (is_read_from_disk(value.kind)) {
         const int64_t aligned = round_up(plan.persistent_bytes, kDiskAlignment);
         if (aligned > plan.persistent_bytes)
           plan.persistent.push_back({"alignment of direct reads", Category::io_staging, aligned - plan.persistent_bytes,
@@ -97,11 +97,10 @@ void validate(const std::string& phase, const std::vector<Buffer>& buffers, cons
 void describe_peak(ExecutionPlan& phase, const std::vector<Buffer>& buffers, const RunPlan& plan) {
   const LivePeak peak = find_live_peak(buffers);
   phase.peak_op = buffers.empty() ? -1 : peak.time;
-  for (const PlannedBuffer& buffer : plan.persistent)
-    phase.at_peak[static_cast<size_t>(buffer.category)] += buffer.size_bytes;
+  for (const PlannedBuffer& buffer : plan.persistent) phase.at_peak[buffer.category] += buffer.size_bytes;
   for (const int32_t i : buffers_live_at(buffers, peak.time)) {
     const PlannedBuffer& buffer = phase.buffers[static_cast<size_t>(i)];
-    phase.at_peak[static_cast<size_t>(buffer.category)] += buffer.size_bytes;
+    phase.at_peak[buffer.category] += buffer.size_bytes;
   }
 }
 
@@ -133,28 +132,6 @@ ExecutionPlan plan_phase(Graph graph, const RunPlan& plan, const WorkspaceBytes&
 
 }  // namespace
 
-const char* name_of(Category category) {
-  switch (category) {
-    case Category::parameters:
-      return "parameters";
-    case Category::adapters:
-      return "adapters";
-    case Category::master_weights:
-      return "master_weights";
-    case Category::gradients:
-      return "gradients";
-    case Category::optimizer_state:
-      return "optimizer_state";
-    case Category::activations:
-      return "activations";
-    case Category::workspace:
-      return "workspace";
-    case Category::io_staging:
-      return "io_staging";
-  }
-  return "?";
-}
-
 Category category_of(ValueKind kind) {
   switch (kind) {
     case ValueKind::constant:
@@ -175,6 +152,7 @@ Category category_of(ValueKind kind) {
     case ValueKind::input:
     case ValueKind::cache:
     case ValueKind::activation:
+    case ValueKind::fetched:
       return Category::activations;
   }
   return Category::activations;

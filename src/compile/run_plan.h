@@ -2,33 +2,20 @@
 // whole run, and above them each phase's own buffers. The executor takes every address from here.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <functional>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
+#include "compile/category.h"
 #include "ir/graph.h"
 
 namespace plimsoll {
 
 inline constexpr int64_t kArenaAlignment = 64;  // bytes; a cache line, and the widest vector
 
-enum class Category : uint8_t {
-  parameters,
-  adapters,
-  master_weights,
-  gradients,
-  optimizer_state,
-  activations,
-  workspace,
-  io_staging,
-};
-inline constexpr int kCategoryCount = 8;
-const char* name_of(Category category);
 Category category_of(ValueKind kind);
-using CategoryBytes = std::array<int64_t, kCategoryCount>;
 
 struct PlannedBuffer {
   std::string name;

@@ -43,9 +43,9 @@ TEST(RunPlan, SizesAddUp) {
   EXPECT_EQ(plan.lower_bound_bytes, plan.arena_bytes);
   EXPECT_EQ(phase.workspace_bytes[0], 100);
   EXPECT_EQ(phase.workspace_offset[0] % kArenaAlignment, 0);
-  EXPECT_EQ(phase.at_peak[static_cast<size_t>(Category::parameters)], 192);
-  EXPECT_EQ(phase.at_peak[static_cast<size_t>(Category::activations)], 256);
-  EXPECT_EQ(phase.at_peak[static_cast<size_t>(Category::workspace)], 128);
+  EXPECT_EQ(phase.at_peak[Category::parameters], 192);
+  EXPECT_EQ(phase.at_peak[Category::activations], 256);
+  EXPECT_EQ(phase.at_peak[Category::workspace], 128);
 }
 
 TEST(RunPlan, TheArenaIsTheLargestPhase) {

@@ -16,6 +16,7 @@
 #include "passes/lora.h"
 #include "passes/optimizer_step.h"
 #include "passes/quantize.h"
+#include "passes/stream_inputs.h"
 
 namespace plimsoll {
 
@@ -25,6 +26,9 @@ struct TrainChoices {
   int64_t recompute_layers = 0;  // first layers whose activations are made again
   int64_t ce_chunk_rows = 256;   // rows of logits that exist at once
   int64_t streamed_layers = 0;   // first layers whose frozen weights lie on disk
+  bool keep_attention = false;   // recomputed layers keep what attention gave
+  bool streamed_inputs = false;  // what recomputed layers keep lies on disk in between
+  bool operator==(const TrainChoices&) const = default;
 };
 
 // Names of the phases, as plans print them.
@@ -59,8 +63,9 @@ struct TrainProgram {
   std::vector<TrainedParameter> trained;  // parameters or adapter matrices, in graph order
   std::vector<LoraModule> lora;           // empty with Method::full
   std::vector<float> inv_freq;
-  std::vector<WeightOnDisk> streamed;  // in the order in which they are first read
-  double step_flops = 0;               // of one micro-batch, without recomputation (for MFU)
+  std::vector<WeightOnDisk> streamed;      // in the order in which they are first read
+  std::vector<OffloadedTensor> offloaded;  // of a micro-batch, written and read again
+  double step_flops = 0;                   // of one micro-batch, without recomputation (for MFU)
 };
 
 // The optimizer in the backward pass.
@@ -84,11 +89,14 @@ struct StepBase {
 using PassObserver = std::function<void(std::string_view pass, const Graph& graph, double seconds)>;
 
 StepBase build_step_base(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources,
-                         int64_t micro_batch, const PassObserver& observer = {});
+                         int64_t micro_batch, const PassObserver& observer = {}, bool verified = true);
 
 // The step with `choices`' recomputation and chunks; of two passes the one that updates, or that before it.
 Graph build_step(const StepBase& base, const TrainChoices& choices, const PassObserver& observer = {},
                  bool norm_pass = false);
+// The same for a search over many choices: nothing is verified, and loss chunks are set by set_chunk_rows.
+Graph build_step_unverified(const StepBase& base, const TrainChoices& choices);
+void set_chunk_rows(Graph& graph, int64_t chunk_rows);
 
 TrainProgram build_train_program(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources,
                                  const TrainChoices& choices);

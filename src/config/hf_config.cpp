@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "config/hf_config_families.h"
 #include "config/hf_config_parts.h"
+#include "config/hf_families.h"
 #include "config/json_fields.h"
 #include "config/model_config.h"
 #include "config/quantization_config.h"
@@ -19,42 +20,10 @@ namespace {
 using nlohmann::json;
 using namespace config_limits;
 
-// What transformers assumes for a model type when its config.json leaves a key out.
-struct FamilyDefaults {
-  std::string_view model_type;
-  int64_t kv_heads;  // 0: as many as heads
-  int64_t head_dim;  // 0: hidden_size / heads
-  int64_t context_length;
-  std::optional<int64_t> bos_token_id, eos_token_id;
-};
-constexpr std::array<FamilyDefaults, 23> kFamilies = {{{"llama", 0, 0, 2048, 1, 2},
-                                                       {"mistral", 8, 0, 4096 * 32, 1, 2},
-                                                       {"qwen2", 32, 0, 32768, std::nullopt, std::nullopt},
-                                                       {"qwen3", 32, 128, 32768, std::nullopt, std::nullopt},
-                                                       {"granite", 0, 0, 2048, 1, 2},
-                                                       {"olmo2", 0, 0, 2048, std::nullopt, 50279},
-                                                       {"gemma", 16, 256, 8192, 2, 1},
-                                                       {"gemma2", 4, 256, 8192, 2, 1},
-                                                       {"gemma3_text", 4, 256, 131072, 2, 1},
-                                                       {"phi3", 0, 0, 4096, 1, 32000},
-                                                       {"mixtral", 8, 0, 4096 * 32, 1, 2},
-                                                       {"qwen3_moe", 4, 0, 32768, std::nullopt, std::nullopt},
-                                                       {"gpt_oss", 8, 64, 131072, std::nullopt, std::nullopt},
-                                                       {"deepseek_v2", 0, 0, 2048, 1, 2},
-                                                       {"deepseek_v3", 0, 0, 4096, 0, 1},
-                                                       {"phimoe", 8, 0, 4096 * 32, 1, 2},
-                                                       {"gpt2", 0, 0, 1024, 50256, 50256},
-                                                       {"gpt_neox", 0, 0, 2048, 0, 2},
-                                                       {"phi", 0, 0, 2048, 1, 2},
-                                                       {"opt", 0, 0, 2048, 2, 2},
-                                                       {"falcon", 0, 0, 2048, 11, 11},
-                                                       {"bloom", 0, 0, 2048, 1, 2},
-                                                       {"starcoder2", 2, 0, 4096, 50256, 50256}}};
-
-const FamilyDefaults& find_family(const JsonFields& fields) {
+const HfFamily& find_family(const JsonFields& fields) {
   const std::optional<std::string> model_type = fields.text("model_type");
   std::vector<std::string_view> known;
-  for (const FamilyDefaults& family : kFamilies) {
+  for (const HfFamily& family : hf_families()) {
     if (model_type == family.model_type) return family;
     known.push_back(family.model_type);
   }
@@ -126,9 +95,11 @@ void parse_scaling(const JsonFields& fields, const JsonFields& top, const ModelC
     rope.mscale_all_dim = fields.number("mscale_all_dim", 0, kMax);
     rope.attention_factor = fields.number("attention_factor", 0, kMax);
   } else if (rope.kind == RopeKind::longrope) {
-    const int64_t rotary_dim = static_cast<int64_t>(static_cast<double>(config.head_dim) * rope.partial_rotary_factor);
-    rope.short_factor = parse_divisors(fields, "short_factor", rotary_dim / 2);
-    rope.long_factor = parse_divisors(fields, "long_factor", rotary_dim / 2);
+    ModelConfig rotated = config;
+    rotated.rope = rope;
+    const int64_t frequencies = rotated.rotary_dim() / 2;
+    rope.short_factor = parse_divisors(fields, "short_factor", frequencies);
+    rope.long_factor = parse_divisors(fields, "long_factor", frequencies);
     rope.attention_factor = fields.number("attention_factor", 0, kMax);
     if (config.architecture != "phimoe") return;
     rope.short_mscale = fields.number("short_mscale", 0, kMax);
@@ -136,10 +107,6 @@ void parse_scaling(const JsonFields& fields, const JsonFields& top, const ModelC
     if (!rope.short_mscale || !rope.long_mscale)
       fields.fail("short_mscale", "and long_mscale must both be given for this model", "add these values");
   }
-}
-
-double absent_partial_rotary(std::string_view family) {
-  return family == "gpt_neox" ? 0.25 : family == "phi" ? 0.5 : 1.0;
 }
 
 // The fields of one rope; what it leaves out may stand at the top, as it did before transformers 5.
@@ -155,7 +122,7 @@ RopeConfig parse_one_rope(const JsonFields& fields, const JsonFields& top, const
   std::optional<double> partial = fields.number("partial_rotary_factor", 0.0, 1.0);
   if (!partial) partial = top.number("partial_rotary_factor", 0.0, 1.0);
   if (!partial) partial = top.number("rotary_pct", 0.0, 1.0);  // GPT-NeoX
-  rope.partial_rotary_factor = partial.value_or(absent_partial_rotary(config.architecture));
+  rope.partial_rotary_factor = partial.value_or(hf_family(config.architecture).partial_rotary_factor);
   if (config.head_dim % 2 != 0 && rope.partial_rotary_factor == 1.0) {
     top.fail("head_dim", fmt::format("is {}, and rope needs an even number", config.head_dim), "correct this value");
   }
@@ -167,6 +134,7 @@ RopeConfig parse_one_rope(const JsonFields& fields, const JsonFields& top, const
 // other one's theta was rope_local_base_freq.
 RopeConfig parse_two_ropes(const JsonFields& top, std::string_view source, ModelConfig& config) {
   const json none = json::object();
+  const double theta = hf_family(config.architecture).rope_theta;
   const json* nested = top.find("rope_parameters");
   if (nested != nullptr && nested->is_object() && nested->contains("full_attention")) {
     const auto part = [&](const char* name) {
@@ -174,13 +142,13 @@ RopeConfig parse_two_ropes(const JsonFields& top, std::string_view source, Model
       return JsonFields(object, source, std::string("rope_parameters.") + name + ".");
     };
     config.sliding_rope = parse_one_rope(part("sliding_attention"), JsonFields(none, source), config, 10000.0);
-    return parse_one_rope(part("full_attention"), JsonFields(none, source), config, 1000000.0);
+    return parse_one_rope(part("full_attention"), JsonFields(none, source), config, theta);
   }
   config.sliding_rope = RopeConfig{};
   config.sliding_rope->theta = top.number("rope_local_base_freq", 1.0, 1e15).value_or(10000.0);
   const json* scaling = top.find("rope_scaling");
   const JsonFields fields(scaling != nullptr && scaling->is_object() ? *scaling : none, source, "rope_scaling.");
-  return parse_one_rope(fields, top, config, 1000000.0);
+  return parse_one_rope(fields, top, config, theta);
 }
 
 RopeConfig parse_rope(const JsonFields& top, const ModelConfig& config, std::string_view source) {
@@ -200,7 +168,7 @@ RopeConfig parse_rope(const JsonFields& top, const ModelConfig& config, std::str
     }
   }
 
-  return parse_one_rope(fields, top, config, absent_rope_theta(config.architecture));
+  return parse_one_rope(fields, top, config, hf_family(config.architecture).rope_theta);
 }
 
 void parse_layer_types(const JsonFields& fields, int64_t window, std::vector<bool>& slides) {
@@ -251,7 +219,7 @@ void parse_sliding_window(const JsonFields& fields, ModelConfig& config) {
   config.layer_slides = std::move(slides);
 }
 
-void parse_token_ids(const JsonFields& fields, const FamilyDefaults& family, ModelConfig& config) {
+void parse_token_ids(const JsonFields& fields, const HfFamily& family, ModelConfig& config) {
   const auto id = [&](std::string_view key, std::optional<int64_t> otherwise) {
     // -1 was a common way to write "none".
     const std::optional<int64_t> value = fields.integer(key, -1, kMaxVocabulary);
@@ -289,7 +257,7 @@ DType parse_stored_dtype(const JsonFields& fields) {
 ModelConfig parse_hf_config(std::string_view text, std::string_view source) {
   const json object = parse_json_object(text, source);
   const JsonFields fields(object, source);
-  const FamilyDefaults& family = find_family(fields);
+  const HfFamily& family = find_family(fields);
   parse_quantization_config(object, source);  // refuses what is not read
 
   ModelConfig config;
@@ -326,7 +294,7 @@ ModelConfig parse_hf_config(std::string_view text, std::string_view source) {
                 "correct this value");
   }
   config.context_length = fields.integer("max_position_embeddings", 1, kMaxContext).value_or(family.context_length);
-  config.norm_eps = fields.number("rms_norm_eps", 0.0, 1.0).value_or(absent_norm_eps(config.architecture));
+  config.norm_eps = fields.number("rms_norm_eps", 0.0, 1.0).value_or(family.norm_eps);
   config.activation = parse_activation(fields, config.architecture);
   if (config.architecture == "qwen2") {
     config.attention_bias = true;
@@ -336,9 +304,9 @@ ModelConfig parse_hf_config(std::string_view text, std::string_view source) {
   }
   if (config.architecture == "llama" || config.architecture == "granite" || config.architecture == "deepseek_v2")
     config.mlp_bias = fields.boolean("mlp_bias").value_or(false);
-  config.tied_embeddings = fields.boolean("tie_word_embeddings").value_or(config.architecture.starts_with("gemma"));
+  config.tied_embeddings = fields.boolean("tie_word_embeddings").value_or(family.tied_embeddings);
   if (config.architecture == "phimoe") config.head_bias = fields.boolean("lm_head_bias").value_or(false);
-  config.initializer_range = fields.number("initializer_range", 0.0, 1e3).value_or(0.02);
+  config.initializer_range = fields.number("initializer_range", 0.0, 1e3).value_or(family.initializer_range);
   config.rope = config.architecture == "gemma3_text" ? parse_two_ropes(fields, source, config)
                                                      : parse_rope(fields, config, source);
   parse_multipliers(fields, config);

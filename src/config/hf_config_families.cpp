@@ -112,16 +112,6 @@ void write_latent_attention(const ModelConfig& config, json& out) {
 
 }  // namespace
 
-double absent_norm_eps(std::string_view family) {
-  return family == "olmo2" || family == "phi3" || family == "mixtral" || family == "phimoe" || family == "gpt_oss"
-             ? 1e-5
-             : 1e-6;
-}
-
-double absent_rope_theta(std::string_view family) {
-  return family == "mixtral" || family == "phimoe" ? 1e6 : family == "gpt_oss" ? 150000.0 : 10000.0;
-}
-
 json absent_rope(std::string_view family) {
   if (family != "gpt_oss") return json::object();
   return {{"rope_type", "yarn"}, {"factor", 32.0},    {"beta_fast", 32.0},
@@ -287,17 +277,6 @@ std::optional<SlidingPattern> sliding_pattern(const JsonFields& fields, const Mo
                          {}};
   for (size_t i = 0; i < layers; ++i) pattern.slides.push_back((static_cast<int64_t>(i) + 1) % step != 0);
   return pattern;
-}
-
-std::string transformers_class(std::string_view family) {
-  if (family == "gemma3_text") return "Gemma3ForCausalLM";
-  std::string name;
-  bool upper = true;
-  for (const char c : family) {
-    if (c != '_') name += upper && c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
-    upper = c == '_';
-  }
-  return name + "ForCausalLM";
 }
 
 void write_family_keys(const ModelConfig& config, json& out) {

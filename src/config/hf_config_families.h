@@ -13,8 +13,6 @@
 
 namespace plimsoll {
 
-double absent_norm_eps(std::string_view family);
-double absent_rope_theta(std::string_view family);
 nlohmann::json absent_rope(std::string_view family);  // what stands for a rope that is left out
 std::string parse_activation(const JsonFields& fields, std::string_view family);
 
@@ -28,8 +26,6 @@ struct SlidingPattern {
   std::vector<bool> slides;  // by layer
 };
 std::optional<SlidingPattern> sliding_pattern(const JsonFields& fields, const ModelConfig& config);
-
-std::string transformers_class(std::string_view family);  // "Gemma3ForCausalLM"
 
 // The family's own keys of `config`; nothing for llama, mistral, qwen2, qwen3.
 void write_family_keys(const ModelConfig& config, nlohmann::json& out);

@@ -7,12 +7,15 @@
 #include <utility>
 
 #include "config/hf_config_parts.h"
+#include "config/hf_families.h"
 
 namespace plimsoll {
 namespace {
 
 using nlohmann::json;
 using namespace config_limits;
+
+const HfFamily& family_of(const ModelConfig& config) { return hf_family(config.architecture); }
 
 // A size under any of its names; the first that is there counts.
 int64_t size_of(const JsonFields& fields, std::initializer_list<std::string_view> keys, int64_t most) {
@@ -53,7 +56,7 @@ void parse_gpt2(const JsonFields& fields, ModelConfig& config) {
   config.heads = size_of(fields, {"n_head", "num_attention_heads"}, kMaxWidth);
   config.intermediate_size = fields.integer("n_inner", 1, kMaxWidth).value_or(4 * config.hidden_size);
   config.context_length = size_of(fields, {"n_positions", "max_position_embeddings"}, kMaxWidth);
-  config.norm_eps = fields.number("layer_norm_epsilon", 0.0, 1.0).value_or(1e-5);
+  config.norm_eps = fields.number("layer_norm_epsilon", 0.0, 1.0).value_or(family_of(config).norm_eps);
   config.activation = fields.text("activation_function").value_or("gelu_new");
   set_biases(config, true);
   set_heads(fields, config, "n_head");
@@ -67,8 +70,9 @@ void parse_gpt_neox(const JsonFields& fields, ModelConfig& config) {
   config.layers = fields.required_integer("num_hidden_layers", 1, kMaxLayers);
   config.heads = fields.required_integer("num_attention_heads", 1, kMaxWidth);
   config.intermediate_size = fields.required_integer("intermediate_size", 1, kMaxWidth);
-  config.context_length = fields.integer("max_position_embeddings", 1, kMaxContext).value_or(2048);
-  config.norm_eps = fields.number("layer_norm_eps", 0.0, 1.0).value_or(1e-5);
+  config.context_length =
+      fields.integer("max_position_embeddings", 1, kMaxContext).value_or(family_of(config).context_length);
+  config.norm_eps = fields.number("layer_norm_eps", 0.0, 1.0).value_or(family_of(config).norm_eps);
   config.activation = fields.text("hidden_act").value_or("gelu");
   config.parallel_residual = flag(fields, "use_parallel_residual", true);
   config.attention_bias = config.attention_output_bias = flag(fields, "attention_bias", true);
@@ -82,8 +86,9 @@ void parse_phi(const JsonFields& fields, ModelConfig& config) {
   config.heads = fields.required_integer("num_attention_heads", 1, kMaxWidth);
   config.kv_heads = fields.integer("num_key_value_heads", 1, kMaxWidth).value_or(config.heads);
   config.intermediate_size = fields.required_integer("intermediate_size", 1, kMaxWidth);
-  config.context_length = fields.integer("max_position_embeddings", 1, kMaxContext).value_or(2048);
-  config.norm_eps = fields.number("layer_norm_eps", 0.0, 1.0).value_or(1e-5);
+  config.context_length =
+      fields.integer("max_position_embeddings", 1, kMaxContext).value_or(family_of(config).context_length);
+  config.norm_eps = fields.number("layer_norm_eps", 0.0, 1.0).value_or(family_of(config).norm_eps);
   config.activation = fields.text("hidden_act").value_or("gelu_new");
   config.parallel_residual = true;
   config.query_key_norm = flag(fields, "qk_layernorm", false);
@@ -97,8 +102,9 @@ void parse_opt(const JsonFields& fields, ModelConfig& config) {
   config.layers = fields.required_integer("num_hidden_layers", 1, kMaxLayers);
   config.heads = fields.required_integer("num_attention_heads", 1, kMaxWidth);
   config.intermediate_size = fields.required_integer("ffn_dim", 1, kMaxWidth);
-  config.context_length = fields.integer("max_position_embeddings", 1, kMaxWidth).value_or(2048);
-  config.norm_eps = 1e-5;
+  config.context_length =
+      fields.integer("max_position_embeddings", 1, kMaxWidth).value_or(family_of(config).context_length);
+  config.norm_eps = family_of(config).norm_eps;
   config.activation = fields.text("activation_function").value_or("relu");
   config.norm_before = flag(fields, "do_layer_norm_before", true);
   config.final_norm = config.norm_before && !flag(fields, "_remove_final_layer_norm", false);
@@ -114,8 +120,9 @@ void parse_falcon(const JsonFields& fields, ModelConfig& config) {
   config.layers = size_of(fields, {"num_hidden_layers", "n_layer"}, kMaxLayers);
   config.heads = size_of(fields, {"num_attention_heads", "n_head"}, kMaxWidth);
   config.intermediate_size = fields.integer("ffn_hidden_size", 1, kMaxWidth).value_or(4 * config.hidden_size);
-  config.context_length = fields.integer("max_position_embeddings", 1, kMaxContext).value_or(2048);
-  config.norm_eps = fields.number("layer_norm_epsilon", 0.0, 1.0).value_or(1e-5);
+  config.context_length =
+      fields.integer("max_position_embeddings", 1, kMaxContext).value_or(family_of(config).context_length);
+  config.norm_eps = fields.number("layer_norm_epsilon", 0.0, 1.0).value_or(family_of(config).norm_eps);
   config.activation = fields.text("activation").value_or("gelu");
   config.grouped_qkv = flag(fields, "new_decoder_architecture", false);
   config.positions = flag(fields, "alibi", false) ? PositionKind::alibi : PositionKind::rotary;
@@ -142,8 +149,8 @@ void parse_bloom(const JsonFields& fields, ModelConfig& config) {
   config.heads = size_of(fields, {"n_head", "num_attention_heads"}, kMaxWidth);
   config.intermediate_size = 4 * config.hidden_size;
   // Nothing in the model depends on it; the published models were trained on this length.
-  config.context_length = fields.integer("seq_length", 1, kMaxContext).value_or(2048);
-  config.norm_eps = fields.number("layer_norm_epsilon", 0.0, 1.0).value_or(1e-5);
+  config.context_length = fields.integer("seq_length", 1, kMaxContext).value_or(family_of(config).context_length);
+  config.norm_eps = fields.number("layer_norm_epsilon", 0.0, 1.0).value_or(family_of(config).norm_eps);
   config.activation = "gelu_pytorch_tanh";
   config.residual_after_norm = flag(fields, "apply_residual_connection_post_layernorm", false);
   set_biases(config, true);
@@ -154,10 +161,11 @@ void parse_starcoder2(const JsonFields& fields, ModelConfig& config) {
   config.hidden_size = fields.required_integer("hidden_size", 1, kMaxWidth);
   config.layers = fields.required_integer("num_hidden_layers", 1, kMaxLayers);
   config.heads = fields.required_integer("num_attention_heads", 1, kMaxWidth);
-  config.kv_heads = fields.integer("num_key_value_heads", 1, kMaxWidth).value_or(2);
+  config.kv_heads = fields.integer("num_key_value_heads", 1, kMaxWidth).value_or(family_of(config).kv_heads);
   config.intermediate_size = fields.required_integer("intermediate_size", 1, kMaxWidth);
-  config.context_length = fields.integer("max_position_embeddings", 1, kMaxContext).value_or(4096);
-  config.norm_eps = fields.number("norm_epsilon", 0.0, 1.0).value_or(1e-5);
+  config.context_length =
+      fields.integer("max_position_embeddings", 1, kMaxContext).value_or(family_of(config).context_length);
+  config.norm_eps = fields.number("norm_epsilon", 0.0, 1.0).value_or(family_of(config).norm_eps);
   config.activation = fields.text("hidden_act").value_or("gelu_pytorch_tanh");
   config.sliding_window = fields.integer("sliding_window", 1, kMaxContext).value_or(0);
   if (config.sliding_window > 0) config.layer_slides.assign(static_cast<size_t>(config.layers), true);
@@ -265,23 +273,20 @@ void write_starcoder2(const ModelConfig& config, json& out) {
 }
 
 struct Family {
-  std::string_view model_type, class_name;
-  bool tied;  // what transformers assumes without tie_word_embeddings
+  std::string_view model_type;
   void (*parse)(const JsonFields& fields, ModelConfig& config);
   void (*write)(const ModelConfig& config, json& out);
 };
-constexpr std::array<Family, 7> kFamilies = {{
-    {"gpt2", "GPT2LMHeadModel", true, parse_gpt2, write_gpt2},
-    {"gpt_neox", "GPTNeoXForCausalLM", false, parse_gpt_neox, write_gpt_neox},
-    {"phi", "PhiForCausalLM", false, parse_phi, write_phi},
-    {"opt", "OPTForCausalLM", true, parse_opt, write_opt},
-    {"falcon", "FalconForCausalLM", true, parse_falcon, write_falcon},
-    {"bloom", "BloomForCausalLM", true, parse_bloom, write_bloom},
-    {"starcoder2", "Starcoder2ForCausalLM", true, parse_starcoder2, write_starcoder2},
-}};
+constexpr std::array<Family, 7> kLayerNormFamilies = {{{"gpt2", parse_gpt2, write_gpt2},
+                                                       {"gpt_neox", parse_gpt_neox, write_gpt_neox},
+                                                       {"phi", parse_phi, write_phi},
+                                                       {"opt", parse_opt, write_opt},
+                                                       {"falcon", parse_falcon, write_falcon},
+                                                       {"bloom", parse_bloom, write_bloom},
+                                                       {"starcoder2", parse_starcoder2, write_starcoder2}}};
 
 const Family* find_family(std::string_view model_type) {
-  for (const Family& family : kFamilies)
+  for (const Family& family : kLayerNormFamilies)
     if (family.model_type == model_type) return &family;
   return nullptr;
 }
@@ -293,17 +298,15 @@ bool parse_layer_norm_family(const JsonFields& fields, ModelConfig& config) {
   if (family == nullptr) return false;
   config.vocab_size = fields.required_integer("vocab_size", 1, kMaxVocabulary);
   family->parse(fields, config);
-  config.tied_embeddings = flag(fields, "tie_word_embeddings", family->tied);
+  config.tied_embeddings = flag(fields, "tie_word_embeddings", family_of(config).tied_embeddings);
   const std::string_view range = config.architecture == "opt" ? "init_std" : "initializer_range";
-  const double absent = config.architecture == "starcoder2" ? 0.018042 : 0.02;
-  config.initializer_range = fields.number(range, 0.0, 1e3).value_or(absent);
+  config.initializer_range = fields.number(range, 0.0, 1e3).value_or(family_of(config).initializer_range);
   return true;
 }
 
 bool write_layer_norm_family(const ModelConfig& config, json& out) {
   const Family* family = find_family(config.architecture);
   if (family == nullptr) return false;
-  out["architectures"] = {family->class_name};
   family->write(config, out);
   return true;
 }

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "config/hf_config_families.h"
 #include "config/hf_config_parts.h"
+#include "config/hf_families.h"
 #include "config/model_config.h"
 
 namespace plimsoll {
@@ -166,7 +167,7 @@ void write_token_ids(const ModelConfig& config, json& out) {
 std::string write_hf_config(const ModelConfig& config, DType stored_dtype) {
   json out;
   const std::string& family = config.architecture;
-  out["architectures"] = {transformers_class(family)};
+  out["architectures"] = {hf_family(family).class_name};
   out["model_type"] = family;
   out["dtype"] = transformers_dtype(stored_dtype);
   out["vocab_size"] = config.vocab_size;

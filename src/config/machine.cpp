@@ -11,6 +11,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/bytes.h"
+#include "base/error.h"
 #include "base/text.h"
 
 namespace plimsoll {
@@ -115,6 +117,29 @@ void limit_memory(Machine& machine, const std::string& folder, const GroupFiles&
   machine.available_bytes = std::min(machine.available_bytes, free_bytes);
 }
 
+// The soft limit in a line such as "Max data size             1073741824           unlimited            bytes".
+int64_t process_limit(const std::string& limits, std::string_view name) {
+  const size_t begin = limits.find(name);
+  if (begin == std::string::npos) return kNoLimit;
+  std::istringstream words(limits.substr(begin + name.size(), 80));
+  std::string soft;
+  words >> soft;
+  return parse_integer(soft).value_or(kNoLimit);
+}
+
+// What this process may still take of its limits. Address space also counts what is mapped and not in memory.
+void limit_process(Machine& machine, const std::string& root) {
+  const std::string limits = read_text(root + "/proc/self/limits"), status = read_text(root + "/proc/self/status");
+  const auto in_status = [&](std::string_view name) { return number_after(status, name) * 1024; };
+  const auto limit = [&](int64_t bytes, int64_t used) {
+    if (bytes == kNoLimit) return;
+    machine.total_bytes = std::min(machine.total_bytes, bytes);
+    machine.available_bytes = std::min(machine.available_bytes, std::max<int64_t>(0, bytes - used));
+  };
+  limit(process_limit(limits, "Max data size"), std::max<int64_t>(0, in_status("VmData:") - in_status("RssAnon:")));
+  limit(process_limit(limits, "Max address space"), std::max<int64_t>(0, in_status("VmSize:") - in_status("VmRSS:")));
+}
+
 void limit_threads(Machine& machine, int64_t quota, int64_t period) {
   if (quota == kNoLimit || quota <= 0 || period == kNoLimit || period <= 0) return;
   const int64_t threads = std::max<int64_t>(1, (quota + period - 1) / period);
@@ -152,10 +177,22 @@ Machine inspect_machine(const std::string& root) {
       for (const std::string& folder : folders_upward(mount + "/cpu", group.path))
         limit_threads(machine, read_limit(folder + "/cpu.cfs_quota_us"), read_limit(folder + "/cpu.cfs_period_us"));
   }
+  limit_process(machine, root);
   machine.available_bytes = std::min(machine.available_bytes, machine.total_bytes);
   if (machine.total_bytes == kNoLimit) machine.total_bytes = 0;
   if (machine.available_bytes == kNoLimit) machine.available_bytes = 0;
   return machine;
+}
+
+AutoLine auto_memory_line(const Machine& machine) {
+  constexpr int64_t kLeastMargin = 128 * kMiB;
+  AutoLine line{machine.available_bytes, std::max(kLeastMargin, machine.available_bytes / 10)};
+  if (line.line_bytes() <= 0)
+    throw Error(ErrorKind::world, "--memory auto",
+                machine.available_bytes == 0 ? "the free memory of this machine is not known, or none is left"
+                                             : "only " + format_bytes(machine.available_bytes) + " are free",
+                "give a size, such as --memory 2GiB, or close other programs");
+  return line;
 }
 
 int64_t peak_resident_bytes() { return number_after(read_text("/proc/self/status"), "VmHWM:") * 1024; }

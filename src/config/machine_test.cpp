@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "base/bytes.h"
+#include "base/error.h"
 
 namespace plimsoll {
 namespace {
@@ -55,6 +56,28 @@ TEST_F(FakeMachine, Version1InAContainerReadsTheMount) {
   EXPECT_EQ(machine.total_bytes, kGiB);
   EXPECT_EQ(machine.available_bytes, 0);
   EXPECT_EQ(machine.threads, inspect_machine(root_ + "/nothing").threads);
+}
+
+TEST_F(FakeMachine, LimitsOfTheProcess) {
+  const std::string head = "Limit                     Soft Limit           Hard Limit           Units\n";
+  write("/proc/self/limits", head + "Max data size             4294967296           unlimited            bytes\n");
+  write("/proc/self/status", "VmSize:  2097152 kB\nVmRSS:  1048576 kB\nVmData:  524288 kB\nRssAnon:  262144 kB\n");
+  EXPECT_EQ(inspect_machine(root_).available_bytes, 4 * kGiB - 256 * kMiB);
+  write("/proc/self/limits", head + "Max address space         3221225472           unlimited            bytes\n");
+  EXPECT_EQ(inspect_machine(root_).available_bytes, 2 * kGiB);
+  write("/proc/self/limits", head + "Max address space         unlimited            unlimited            bytes\n");
+  EXPECT_EQ(inspect_machine(root_).available_bytes, 8 * kGiB);
+}
+
+TEST_F(FakeMachine, AutoLeavesATenth) {
+  const AutoLine line = auto_memory_line(inspect_machine(root_));
+  EXPECT_EQ(line.free_bytes, 8 * kGiB);
+  EXPECT_EQ(line.line_bytes(), 8 * kGiB - 8 * kGiB / 10);
+  write("/proc/meminfo", "MemTotal:       16777216 kB\nMemAvailable:    1048576 kB\n");
+  EXPECT_EQ(auto_memory_line(inspect_machine(root_)).margin_bytes, 128 * kMiB);
+  write("/proc/meminfo", "MemTotal:       16777216 kB\nMemAvailable:    131072 kB\n");
+  EXPECT_THROW(auto_memory_line(inspect_machine(root_)), Error);
+  EXPECT_THROW(auto_memory_line(inspect_machine(root_ + "/nothing")), Error);
 }
 
 TEST_F(FakeMachine, NothingReadable) {

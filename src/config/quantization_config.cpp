@@ -107,6 +107,11 @@ std::optional<QuantizationConfig> parse_quantization_config(const json& config, 
     parse_blocks(fields, "weight_block_size", out);
     return out;
   }
+  if (method == "mxfp4") {
+    QuantizationConfig out;
+    out.method = Method::mxfp4;
+    return out;
+  }
   whole.fail("quantization_config",
              method.empty() ? "does not say its quant_method"
                             : fmt::format("says that the weights are stored as '{}', which is not read here", method),

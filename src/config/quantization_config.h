@@ -2,6 +2,7 @@
 // ways that are read and written here:
 //   bitsandbytes        4 bit (NF4, FP4) or LLM.int8; each tensor says the rest itself
 //   compressed-tensors  pack-quantized: integers of 2 to 8 bits in groups; float-quantized: fp8 by tensor, row or block
+//   mxfp4               experts in blocks of 32 with a common exponent, as gpt-oss is published; read only
 //   fp8                 e4m3 in blocks with weight_scale_inv, as DeepSeek-V3 publishes them
 #pragma once
 
@@ -15,7 +16,7 @@
 namespace plimsoll {
 
 struct QuantizationConfig {
-  enum class Method : uint8_t { bnb_4bit, bnb_int8, packed_integers, compressed_fp8, block_fp8 };
+  enum class Method : uint8_t { bnb_4bit, bnb_int8, packed_integers, compressed_fp8, block_fp8, mxfp4 };
 
   Method method = Method::bnb_4bit;
   // bnb_4bit, as written; when read, each tensor's own state counts.

@@ -21,8 +21,9 @@ enum class LossOn { all, assistant };
 enum class DataShape { automatic, text, prompt, instruction, chat, sharegpt, preference, ids };
 enum class BadRows { fail, skip };
 enum class Overlong { truncate, drop, split };
-enum class TextSplit { file, paragraph, line };  // what is one document of a plain text file
-enum class StreamMode { automatic, off, on };
+enum class TextSplit { file, paragraph, line };                 // what is one document of a plain text file
+enum class StreamMode { automatic, off, on, weights, inputs };  // on: weights and layer inputs
+enum class RecomputeKeep { automatic, nothing, attention };
 enum class RecomputeMode { automatic, none, all, layers };
 
 struct Recipe {
@@ -81,9 +82,12 @@ struct Recipe {
 
   // memory
   std::optional<int64_t> memory_bytes;  // the line; empty: no line
+  bool memory_auto = false;             // the line is what is free when the run begins, less a margin
   RecomputeMode recompute = RecomputeMode::automatic;
   int64_t recompute_layers = 0;  // with RecomputeMode::layers
+  RecomputeKeep recompute_keep = RecomputeKeep::automatic;
   StreamMode stream = StreamMode::automatic;
+  std::optional<int64_t> disk_rate;  // bytes a second that the plan counts with; empty: measured where the run writes
   std::optional<int64_t> ce_chunk_rows;  // empty: auto
 
   // run

@@ -57,9 +57,6 @@ Error wrong_value(const RecipeField& field, std::string_view text, std::string_v
 }
 
 void check_word(const RecipeField& field, const std::string& word, std::string_view thing) {
-  for (const UnavailableWord& later : field.unavailable)
-    if (word == later.word)
-      throw caller_error(std::string(thing), fmt::format("{} is not available yet", word), std::string(later.instead));
   if (std::find(field.words.begin(), field.words.end(), word) != field.words.end()) return;
   throw wrong_value(field, word, thing);
 }
@@ -107,6 +104,7 @@ FieldValue parse_field(const RecipeField& field, const std::vector<std::string>&
       break;
     }
     case FieldKind::size:
+      if (std::find(field.words.begin(), field.words.end(), text) != field.words.end()) return text;
       return parse_bytes(text, thing);
     default:
       return text;

@@ -31,20 +31,14 @@ enum class FieldKind {
   size,     // bytes: 2GiB
 };
 
-struct UnavailableWord {
-  std::string_view word;
-  std::string_view instead;  // the way out
-};
-
 struct RecipeField {
   std::string_view group = {};  // heading in --help, recipe.toml and docs
   std::string_view name = {};   // as a flag, without the dashes
   FieldKind kind = FieldKind::text;
-  std::string_view value_name = {};               // "FILE…", "auto|N"; empty for a flag
-  std::string_view help = {};                     // one line without a full stop
-  std::string_view example = {};                  // a value, as a flag's text
-  std::vector<std::string_view> words = {};       // allowed words
-  std::vector<UnavailableWord> unavailable = {};  // words of the contract that this version cannot do
+  std::string_view value_name = {};          // "FILE…", "auto|N"; empty for a flag
+  std::string_view help = {};                // one line without a full stop
+  std::string_view example = {};             // a value, as a flag's text
+  std::vector<std::string_view> words = {};  // allowed words
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();
   bool below_max = false;            // max itself is not allowed

@@ -37,14 +37,7 @@ std::string recipe_fields_markdown() {
                         text.empty() ? "not set" : "`" + text + "`", field.example, field.help,
                         range.empty() ? "" : fmt::format(" ({})", range));
   }
-  page += "\nNot available yet:";
-  std::string_view separator = " ";
-  for (const RecipeField& field : recipe_fields())
-    for (const UnavailableWord& later : field.unavailable) {
-      page += fmt::format("{}`--{} {}` ({})", separator, field.name, later.word, later.instead);
-      separator = ";\n";
-    }
-  return page + ".\n";
+  return page;
 }
 
 }  // namespace plimsoll

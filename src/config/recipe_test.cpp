@@ -178,5 +178,20 @@ TEST(Recipe, FilesThatCannotBeRead) {
   EXPECT_NE(error_of([] { read_recipe_file("."); }).find("is a folder"), std::string::npos);
 }
 
+TEST(RecipeToml, LostLinesAreNoticed) {
+  Recipe recipe;
+  recipe.steps = 7;
+  const std::string text = write_recipe_toml(recipe);
+  EXPECT_TRUE(lost_recipe_fields(text).empty());
+  for (const char* key : {"rank = ", "steps = ", "# epochs is not set", "data = "}) {
+    std::string cut = text;
+    const size_t at = cut.find("\n" + std::string(key)) + 1;
+    cut.erase(at, cut.find('\n', at) - at);
+    const auto lost = lost_recipe_fields(cut);
+    ASSERT_EQ(lost.size(), 1U) << key;
+    EXPECT_NE(std::string(key).find(recipe_key(*lost[0])), std::string::npos) << key;
+  }
+}
+
 }  // namespace
 }  // namespace plimsoll

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -59,6 +60,8 @@ std::string toml_value(const RecipeField& field, const FieldValue& value) {
   const std::string text = field_text(field, value);
   return field.kind == FieldKind::size ? toml_string(text) : text;
 }
+
+std::string not_set_line(const RecipeField& field) { return fmt::format("# {} is not set", recipe_key(field)); }
 
 std::string_view type_name(const toml::node& node) {
   switch (node.type()) {
@@ -140,6 +143,8 @@ FieldValue from_toml(const RecipeField& field, const toml::node& node, const std
     }
     case FieldKind::size:
       if (whole != nullptr) return whole->get();
+      if (text != nullptr && std::find(field.words.begin(), field.words.end(), text->get()) != field.words.end())
+        return text->get();
       if (text != nullptr) return parse_bytes(text->get(), thing);
       throw wrong("a size");
   }
@@ -201,6 +206,20 @@ Recipe read_recipe_file(const std::string& path) {
   return recipe;
 }
 
+std::vector<const RecipeField*> lost_recipe_fields(std::string_view text) {
+  const auto has_line = [&](std::string_view begin) {
+    for (size_t at = text.find(begin); at != std::string_view::npos; at = text.find(begin, at + 1))
+      if (at == 0 || text[at - 1] == '\n') return true;
+    return false;
+  };
+  std::vector<const RecipeField*> lost;
+  for (const RecipeField& field : recipe_fields()) {
+    const std::string key = recipe_key(field);
+    if (!has_line(key + " =") && !has_line(key + "=") && !has_line(not_set_line(field))) lost.push_back(&field);
+  }
+  return lost;
+}
+
 std::string write_recipe_toml(const Recipe& recipe) {
   std::string text = "# A recipe for plimsoll: every field, defaults written out. Flags override it.\n";
   std::string_view group;
@@ -213,7 +232,7 @@ std::string write_recipe_toml(const Recipe& recipe) {
     check_field_value(field, value, recipe_key(field));
     text += fmt::format("\n# {}{}{}\n", field.help, field.words.empty() ? "" : ": ",
                         field.words.empty() ? "" : field.value_name);
-    if (std::holds_alternative<std::monostate>(value)) text += fmt::format("# {} is not set\n", recipe_key(field));
+    if (std::holds_alternative<std::monostate>(value)) text += not_set_line(field) + "\n";
     else text += fmt::format("{} = {}\n", recipe_key(field), toml_value(field, value));
   }
   return text;

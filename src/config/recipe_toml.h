@@ -3,8 +3,10 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "config/recipe.h"
+#include "config/recipe_fields.h"
 
 namespace plimsoll {
 
@@ -14,6 +16,10 @@ void apply_recipe_toml(Recipe& recipe, std::string_view text, std::string_view s
 
 // The defaults with the file's values. At most 1 MiB. Missing: a caller Error; unreadable: a world Error.
 Recipe read_recipe_file(const std::string& path);
+
+// Fields that a text of write_recipe_toml does not have any more: neither set nor named as not set. To leave a key out
+// is fine in a recipe that a person writes; a run that goes on must not take a default for it.
+std::vector<const RecipeField*> lost_recipe_fields(std::string_view text);
 
 // Every field in the order of recipe_fields(), each under its help; fields that are not set are comments. Numbers are
 // written in the shortest form that reads back the same. Throws a caller Error for text that is not UTF-8.

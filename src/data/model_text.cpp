@@ -86,6 +86,16 @@ TextFiles text_files_of(const ModelFiles& files) {
   return {files.path, files.tokenizer_file, files.tokenizer_config_json, files.chat_template_jinja, files.gguf};
 }
 
+std::optional<ChatTemplateText> find_chat_template(const TextFiles& files, bool with_tools) {
+  ChatTemplateSources sources{files.chat_template_jinja, files.tokenizer_config_json, {}};
+  if (files.gguf)
+    if (std::string text = text_of(*files.gguf, "tokenizer.chat_template"); !text.empty())
+      sources.gguf = std::move(text);
+  auto found = pick_chat_template(sources, with_tools);
+  if (found && found->text.empty()) return std::nullopt;
+  return found;
+}
+
 GgufVocabulary gguf_vocabulary(const GgufFile& gguf, GgufTokenTables& tables) {
   tables.types = numbers_of<int32_t>(gguf, "tokenizer.ggml.token_type");
   tables.scores = numbers_of<float>(gguf, "tokenizer.ggml.scores");
@@ -109,7 +119,8 @@ GgufVocabulary gguf_vocabulary(const GgufFile& gguf, GgufTokenTables& tables) {
 Tokenizer load_model_tokenizer(const TextFiles& files) {
   if (!files.has_tokenizer())
     throw caller_error(files.source, "has no tokenizer",
-                       files.gguf ? "take a .gguf file that carries one"
+                       files.gguf ? "make the file again from a folder that has the model's tokenizer.json, which goes "
+                                    "into it; rows of input_ids need none"
                                   : "put the model's tokenizer.json or tokenizer.model into the folder");
   if (!files.gguf) return load_tokenizer_file(files.tokenizer_file);
   GgufTokenTables tables;

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "data/chat_template.h"
 #include "data/tokenizer/tokenizer.h"
 #include "data/tokenizer/tokenizer_gguf.h"
 #include "formats/gguf.h"
@@ -31,6 +32,9 @@ TextFiles text_files_of(const ModelFiles& files);
 
 // Throws a caller Error when there is no tokenizer, or one that cannot be read.
 Tokenizer load_model_tokenizer(const TextFiles& files);
+
+// As pick_chat_template; nullopt: the model has none.
+std::optional<ChatTemplateText> find_chat_template(const TextFiles& files, bool with_tools = false);
 
 // The tokenizer of a GGUF file's metadata. The result views into both arguments.
 struct GgufTokenTables {

@@ -119,9 +119,14 @@ StageBytes stage_bytes(const EngineRun& run, const StackMemory& stack, const Spl
   plain.recipe.recompute = RecomputeKind::none;
   int64_t layers = 0;
   for (int64_t i = 0; i < m.layers; ++i) {
-    // Chunks of layers go round the stages v times.
+    // Chunks of layers go round the stages v times. What does not divide goes to the middle, as the ends hold the
+    // embedding and the head (Llama 3's 126 layers on 16 stages, arXiv:2407.21783).
     const int64_t chunks = stages * static_cast<int64_t>(s.virtual_stages);
-    const int64_t chunk = i * chunks / m.layers;
+    const int64_t least = m.layers / chunks, more = m.layers % chunks, begin = (chunks - more) / 2;
+    const int64_t to_longer = begin * least, to_end = to_longer + more * (least + 1);
+    const int64_t chunk = i < to_longer ? i / least
+                          : i < to_end  ? begin + (i - to_longer) / (least + 1)
+                                        : begin + more + (i - to_end) / least;
     if (chunk % stages != stage) continue;
     ++layers;
     const LayerParameters p = layer_parameters(m, static_cast<size_t>(i));

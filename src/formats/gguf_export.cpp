@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "formats/gguf_families.h"
 #include "formats/gguf_model.h"
+#include "formats/gguf_names.h"
 #include "formats/gguf_rms_families.h"
 #include "formats/number_conversion.h"
 
@@ -48,7 +50,10 @@ void add_rope(const ModelConfig& config, const std::string& prefix, GgufExport& 
       add_divisors("rope_freqs.weight", llama3_frequency_divisors(rope, rotary_dim));
       break;
     case RopeKind::yarn: {
-      if (!rope.truncate) throw cannot_express("yarn scaling without truncation");
+      if (!rope.truncate && config.architecture != "gpt_oss") throw cannot_express("yarn scaling without truncation");
+      if (!rope.truncate)
+        log_warning(
+            "llama.cpp rounds the limits of this model's YaRN scaling: its logits will differ from the model's");
       add_scaling("yarn");
       if (rope.beta_fast != 32.0) out.metadata[prefix + "rope.scaling.yarn_beta_fast"] = gguf_f32(rope.beta_fast);
       if (rope.beta_slow != 1.0) out.metadata[prefix + "rope.scaling.yarn_beta_slow"] = gguf_f32(rope.beta_slow);
@@ -78,7 +83,8 @@ void add_rope(const ModelConfig& config, const std::string& prefix, GgufExport& 
 }
 
 void add_sliding_window(const ModelConfig& config, const std::string& prefix, GgufMetadata& metadata) {
-  if (config.layer_slides.empty() || config.query_pre_attn_scalar > 0) return;  // of Gemma: with its other keys
+  // Of Gemma and gpt_oss: with their other keys.
+  if (config.layer_slides.empty() || config.query_pre_attn_scalar > 0 || config.architecture == "gpt_oss") return;
   metadata[prefix + "attention.sliding_window"] = gguf_u32(config.sliding_window);
   if (std::find(config.layer_slides.begin(), config.layer_slides.end(), false) != config.layer_slides.end()) {
     GgufArray pattern;
@@ -105,22 +111,21 @@ void add_config(const ModelConfig& config, const std::string& prefix, GgufMetada
   metadata[prefix + "attention.head_count_kv"] = gguf_u32(config.kv_heads);
   metadata[prefix + "attention.key_length"] = gguf_u32(config.head_dim);
   metadata[prefix + "attention.value_length"] = gguf_u32(config.head_dim);
-  if (gguf_layer_norm_name(config.architecture).empty())
+  if (!has_layer_norms_in_gguf(config.architecture)) {
     metadata[prefix + "attention.layer_norm_rms_epsilon"] = gguf_f32(config.norm_eps);
-  else write_layer_norm_keys(config, prefix, metadata);
-  if (!gguf_rms_name(config.architecture).empty()) write_rms_keys(config, prefix, metadata);
+    write_rms_keys(config, prefix, metadata);
+  } else {
+    write_layer_norm_keys(config, prefix, metadata);
+  }
   metadata[prefix + "vocab_size"] = gguf_u32(config.vocab_size);
 }
 
 GgufExportTensor plan_tensor(const ModelConfig& config, const NamedShape& tensor, const GgufFileType& type) {
   GgufExportTensor out;
   out.hf_name = tensor.name;
-  const bool layer_norms = !gguf_layer_norm_name(config.architecture).empty();
+  const bool layer_norms = has_layer_norms_in_gguf(config.architecture);
   const std::optional<ExpertMatrix> expert = expert_matrix(config, tensor.name);
-  out.output.name = layer_norms ? layer_norm_gguf_name(config, tensor.name)
-                    : expert    ? expert->gguf_name
-                                : rms_gguf_name(config, tensor.name);
-  if (!layer_norms && out.output.name.empty()) out.output.name = gguf_name_of_hf(tensor.name);
+  out.output.name = expert ? expert->gguf_name : gguf_name_of_hf(config, tensor.name);
   if (expert) out.stacked = expert->expert == 0 ? config.mixture.experts : -1;
   out.added = added_in_gguf(config, tensor.name);
   out.output.shape = tensor.shape;
@@ -139,6 +144,32 @@ GgufExportTensor plan_tensor(const ModelConfig& config, const NamedShape& tensor
   return out;
 }
 
+// Experts that the model has inputs before outputs, each part by itself; none for other tensors.
+std::vector<GgufExportTensor> plan_turned_experts(const ModelConfig& config, const NamedShape& tensor,
+                                                  const GgufFileType& type) {
+  std::vector<GgufExportTensor> out;
+  while (const auto part = expert_part_of_hf(config, tensor.name, static_cast<int>(out.size()))) {
+    const Shape& shape = tensor.shape;  // (experts, [inputs,] outputs · parts)
+    PLIMSOLL_CHECK((shape.rank() == 2 || shape.rank() == 3) && shape[-1] % part->parts == 0,
+                   tensor.name + " is no stack of experts");
+    GgufExportTensor piece;
+    piece.hf_name = tensor.name;
+    piece.part = part->part;
+    piece.parts = part->parts;
+    piece.output.name = part->name;
+    const int64_t outputs = shape[-1] / part->parts;
+    if (shape.rank() == 2) {
+      piece.output.shape = {shape[0], outputs};
+      piece.output.dtype = DType::f32;
+    } else {
+      piece.output.shape = {shape[0], outputs, shape[1]};
+      piece.output.dtype = gguf_tensor_type(type, config, part->name, {outputs, shape[1]});
+    }
+    out.push_back(std::move(piece));
+  }
+  return out;
+}
+
 bool moves_rows(const GgufExportTensor& tensor) { return tensor.interleaved_heads != 0 || tensor.qkv.groups != 0; }
 
 int64_t model_row(const GgufExportTensor& tensor, int64_t row) {
@@ -147,7 +178,7 @@ int64_t model_row(const GgufExportTensor& tensor, int64_t row) {
 }
 
 int64_t row_elements(const GgufExportTensor& tensor) {
-  if (tensor.output.shape.rank() == 2) return tensor.output.shape[1];
+  if (tensor.output.shape.rank() >= 2) return tensor.output.shape[-1];
   return moves_rows(tensor) ? 1 : tensor.output.shape[0];
 }
 
@@ -163,6 +194,23 @@ std::vector<GgufOutput> GgufExport::outputs() const {
   return out;
 }
 
+void read_export_row(const GgufExportTensor& tensor, const Shape& shape, std::span<const float> values, int64_t row,
+                     std::span<float> out) {
+  const int64_t width = shape.rank() > 1 ? shape[-1] : 1;
+  int64_t first = row * width, step = 1;
+  if (tensor.parts > 0) {
+    const int64_t outputs = width / tensor.parts;
+    const bool bias = shape.rank() == 2;
+    first = bias ? row * width + tensor.part
+                 : row / outputs * shape[1] * width + row % outputs * tensor.parts + tensor.part;
+    step = bias ? tensor.parts : width;
+  } else if (tensor.transposed) {
+    first = row;
+    step = width;
+  }
+  for (size_t i = 0; i < out.size(); ++i) out[i] = values[static_cast<size_t>(first + static_cast<int64_t>(i) * step)];
+}
+
 GgufMetadata tokenizer_keys(const GgufMetadata& metadata) {
   GgufMetadata out;
   for (const auto& [key, value] : metadata) {
@@ -173,18 +221,12 @@ GgufMetadata tokenizer_keys(const GgufMetadata& metadata) {
 
 GgufExport plan_gguf_export(const ModelConfig& config, const std::vector<NamedShape>& tensors, const GgufFileType& type,
                             const GgufMetadata& tokenizer, const std::string& model_name) {
-  const std::string_view layer_norm_name = gguf_layer_norm_name(config.architecture);
-  const std::string_view rms_name = gguf_rms_name(config.architecture);
-  const std::string architecture = config.architecture == "mistral" ? "llama"
-                                   : !layer_norm_name.empty()       ? std::string(layer_norm_name)
-                                   : !rms_name.empty()              ? std::string(rms_name)
-                                                                    : config.architecture;
-  if (layer_norm_name.empty() && rms_name.empty() && architecture != "llama" && architecture != "qwen2" &&
-      architecture != "qwen3") {
-    throw cannot_express("architecture " + architecture);
-  }
+  const std::string architecture(gguf_architecture(config.architecture));
+  if (architecture.empty()) throw cannot_express("architecture " + config.architecture);
+  const bool like_llama = !has_layer_norms_in_gguf(config.architecture);
   // llama.cpp knows no bias of the MLP without gate and up having it too, and none on o alone; it reads these of llama.
-  if ((config.mlp_bias || config.attention_output_bias) && architecture != "llama" && layer_norm_name.empty())
+  if ((config.mlp_bias || config.attention_output_bias) && architecture != "llama" && architecture != "gpt-oss" &&
+      like_llama)
     throw cannot_express("these biases");
 
   GgufExport out;
@@ -201,7 +243,9 @@ GgufExport plan_gguf_export(const ModelConfig& config, const std::vector<NamedSh
   add_sliding_window(config, prefix, out.metadata);
   for (const NamedShape& tensor : tensors) {
     if (config.tied_embeddings && tensor.name == "lm_head.weight") continue;
-    out.tensors.push_back(plan_tensor(config, tensor, type));
+    std::vector<GgufExportTensor> parts = plan_turned_experts(config, tensor, type);
+    if (parts.empty()) parts.push_back(plan_tensor(config, tensor, type));
+    std::move(parts.begin(), parts.end(), std::back_inserter(out.tensors));
   }
   if (config.tied_embeddings && needs_own_head(config)) {
     GgufExportTensor head = *std::find_if(out.tensors.begin(), out.tensors.end(), [](const GgufExportTensor& tensor) {

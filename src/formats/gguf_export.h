@@ -28,6 +28,7 @@ struct GgufExportTensor {
   // Matrices that are one tensor (stacked, out, in) of the file: so many for the first of them, -1 for the others,
   // which follow it.
   int64_t stacked = 0;
+  int part = 0, parts = 0;        // parts > 0: this one of the parts of the model's TurnedExperts
   int64_t interleaved_heads = 0;  // rows of q and k are written in the order of llama.cpp
   std::vector<float> values;
 };
@@ -49,11 +50,16 @@ GgufExport plan_gguf_export(const ModelConfig& config, const std::vector<NamedSh
 // The keys of a GGUF file that hold its tokenizer and chat template.
 GgufMetadata tokenizer_keys(const GgufMetadata& metadata);
 
+// Row `row` of those that write_gguf_tensor asks for, out of the model's tensor of `shape`. A row of a transposed
+// tensor is a column of the model's, one of turned experts the inputs of one output.
+void read_export_row(const GgufExportTensor& tensor, const Shape& shape, std::span<const float> values, int64_t row,
+                     std::span<float> out);
+
 // Writes one tensor. `read_row` fills one row in Hugging Face's order (a vector is one row of all its values, except
-// that vectors whose rows move are rows of one value); rows come in any order and from any thread of `pool`. A row of a
-// transposed tensor is a column of the model's. `staging`: at least gguf_staging_bytes(tensor), aligned for floats; as
-// many rows as fit are converted at a time. Not called for tensors with `values`. `written`, where given, sees each row
-// by its number in the file and what it became, from any thread.
+// that vectors whose rows move are rows of one value); rows come in any order and from any thread of `pool`. `staging`:
+// at least gguf_staging_bytes(tensor), aligned for floats; as many rows as fit are converted at a time. Not called for
+// tensors with `values`. `written`, where given, sees each row by its number in the file and what it became, from any
+// thread.
 using ReadRow = std::function<void(int64_t row, std::span<float> out)>;
 using WrittenRow = std::function<void(int64_t number, std::span<const float> row, const std::byte* encoded)>;
 void write_gguf_tensor(GgufWriter& writer, const GgufExportTensor& tensor, const ReadRow& read_row, ThreadPool& pool,

@@ -15,15 +15,6 @@
 
 namespace plimsoll {
 
-// "gpt_neox" → "gptneox"; empty where llama.cpp does not have the family, or it is none of these.
-std::string_view gguf_layer_norm_name(std::string_view architecture);
-// "gptneox" → "gpt_neox"; empty for a name of none of these.
-std::string_view layer_norm_architecture(std::string_view gguf_name);
-
-// "blk.3.attn_qkv.bias" ↔ "gpt_neox.layers.3.attention.query_key_value.bias" of `config`; empty without counterpart.
-std::string layer_norm_hf_name(const ModelConfig& config, std::string_view gguf_name);
-std::string layer_norm_gguf_name(const ModelConfig& config, std::string_view hf_name);
-
 // Group by group in the model's rows of this tensor, part by part in the file's; no groups for any other tensor.
 QkvRows layer_norm_qkv_rows(const ModelConfig& config, std::string_view hf_name);
 // Stored (out, in), while the model has (in, out).

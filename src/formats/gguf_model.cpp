@@ -6,64 +6,17 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <map>
+#include <set>
 
 #include "base/error.h"
 #include "formats/gguf_families.h"
+#include "formats/gguf_names.h"
 #include "formats/gguf_rms_families.h"
 #include "formats/number_conversion.h"
 
 namespace plimsoll {
 namespace {
-
-struct NamePair {
-  std::string_view gguf, hf;
-};
-// Without ".weight" or ".bias". The layer's number stands between "blk." and the name, or "model.layers." and the name.
-constexpr std::array<NamePair, 11> kLayerNames = {{{"attn_norm", "input_layernorm"},
-                                                   {"attn_q", "self_attn.q_proj"},
-                                                   {"attn_k", "self_attn.k_proj"},
-                                                   {"attn_v", "self_attn.v_proj"},
-                                                   {"attn_output", "self_attn.o_proj"},
-                                                   {"attn_q_norm", "self_attn.q_norm"},
-                                                   {"attn_k_norm", "self_attn.k_norm"},
-                                                   {"ffn_norm", "post_attention_layernorm"},
-                                                   {"ffn_gate", "mlp.gate_proj"},
-                                                   {"ffn_up", "mlp.up_proj"},
-                                                   {"ffn_down", "mlp.down_proj"}}};
-constexpr std::array<NamePair, 3> kTopNames = {
-    {{"token_embd", "model.embed_tokens"}, {"output_norm", "model.norm"}, {"output", "lm_head"}}};
-
-// "model.layers.3.mlp.up_proj.weight" → "3" and the rest; empty layer for other names.
-struct SplitName {
-  std::string_view layer, name, suffix;
-};
-SplitName split_name(std::string_view text, std::string_view layer_prefix) {
-  SplitName out;
-  const size_t dot = text.rfind('.');
-  out.suffix = dot == std::string_view::npos ? "" : text.substr(dot);
-  out.name = text.substr(0, text.size() - out.suffix.size());
-  if (!out.name.starts_with(layer_prefix)) return out;
-  out.name.remove_prefix(layer_prefix.size());
-  const size_t end = std::min(out.name.find('.'), out.name.size());
-  out.layer = out.name.substr(0, end);
-  out.name.remove_prefix(std::min(end + 1, out.name.size()));
-  const bool digits = !out.layer.empty() &&
-                      std::all_of(out.layer.begin(), out.layer.end(), [](char c) { return c >= '0' && c <= '9'; });
-  if (!digits) out = {};
-  return out;
-}
-
-template <typename Names>
-std::string translate(const SplitName& from, const Names& names, std::string_view NamePair::*source,
-                      std::string_view NamePair::*target, std::string_view target_prefix) {
-  if (from.suffix != ".weight" && from.suffix != ".bias") return "";
-  for (const NamePair& pair : names) {
-    if (pair.*source != from.name) continue;
-    if (from.layer.empty()) return fmt::format("{}{}", pair.*target, from.suffix);
-    return fmt::format("{}{}.{}{}", target_prefix, from.layer, pair.*target, from.suffix);
-  }
-  return "";
-}
 
 // The metadata of one architecture, with errors that name the key.
 class Keys {
@@ -231,54 +184,37 @@ bool has_tensor(const GgufFile& gguf, std::string_view name) { return gguf.find_
 
 }  // namespace
 
-std::string hf_name_of_gguf(std::string_view name) {
-  const SplitName split = split_name(name, "blk.");
-  return split.layer.empty() ? translate(split, kTopNames, &NamePair::gguf, &NamePair::hf, "")
-                             : translate(split, kLayerNames, &NamePair::gguf, &NamePair::hf, "model.layers.");
-}
-
-std::string gguf_name_of_hf(std::string_view name) {
-  const SplitName split = split_name(name, "model.layers.");
-  return split.layer.empty() ? translate(split, kTopNames, &NamePair::hf, &NamePair::gguf, "")
-                             : translate(split, kLayerNames, &NamePair::hf, &NamePair::gguf, "blk.");
-}
-
 int64_t interleaved_heads(const ModelConfig& config, std::string_view hf_name) {
   if (config.architecture != "llama" && config.architecture != "mistral" && config.architecture != "mixtral" &&
       config.architecture != "granite")
     return 0;
-  const SplitName split = split_name(hf_name, "model.layers.");
-  if (split.layer.empty()) return 0;
-  if (split.name == "self_attn.q_proj") return config.heads;
-  return split.name == "self_attn.k_proj" ? config.kv_heads : 0;
+  const std::string name = gguf_name_of_hf(config, hf_name);
+  if (name.ends_with(".attn_q.weight") || name.ends_with(".attn_q.bias")) return config.heads;
+  return name.ends_with(".attn_k.weight") || name.ends_with(".attn_k.bias") ? config.kv_heads : 0;
 }
 
 ModelConfig gguf_model_config(const GgufFile& gguf, const ReadAt& read, std::string_view source) {
   const GgufValue* architecture = gguf.find("general.architecture");
   const std::string name = architecture != nullptr && architecture->text() != nullptr ? *architecture->text() : "";
   const Keys keys(gguf, name, source);
-  const std::string_view layer_norm_family = layer_norm_architecture(name);
   const int64_t experts = keys.integer("expert_count", 0, INT64_MAX).value_or(0);
-  const std::string_view rms_family = rms_architecture(name, experts);
-  if (name != "llama" && name != "qwen2" && name != "qwen3" && layer_norm_family.empty() && rms_family.empty()) {
+  const std::string_view family = architecture_of_gguf(name, experts);
+  if (family.empty() && (experts == 0 || architecture_of_gguf(name, 0).empty())) {
     keys.fail(name.empty() ? std::string("has no general.architecture")
                            : fmt::format("has architecture '{}', which is not known here", name),
-              "use a model of one of these: llama (and mistral), qwen2, qwen3, gpt2, gptneox, phi2, falcon, bloom, "
-              "starcoder2, granite, olmo2, gemma, gemma2, gemma3, phi3, qwen3moe, deepseek2");
+              "use a model of one of these: " + gguf_architecture_names());
   }
   if (const GgufValue* type = gguf.find("general.type");
       type != nullptr && type->text() != nullptr && *type->text() != "model") {
     keys.fail(fmt::format("holds a GGUF {}, not a model", *type->text()), "give the file of the model itself");
   }
-  if (experts != 0 && rms_family.empty()) {
+  if (family.empty()) {
     keys.fail("is a mixture of experts, which this architecture does not have here", "use a dense model");
   }
 
   constexpr int64_t kMaxWidth = int64_t{1} << 22;
   ModelConfig config;
-  config.architecture = !rms_family.empty()          ? rms_family
-                        : !layer_norm_family.empty() ? layer_norm_family
-                                                     : std::string_view(name);
+  config.architecture = family;
   config.hidden_size = keys.required("embedding_length", kMaxWidth);
   config.intermediate_size = keys.required("feed_forward_length", kMaxWidth);
   config.layers = keys.required("block_count", 4096);
@@ -314,7 +250,7 @@ ModelConfig gguf_model_config(const GgufFile& gguf, const ReadAt& read, std::str
                                   const GgufValue* value = keys.find(key);
                                   return value == nullptr ? std::nullopt : value->boolean();
                                 }};
-  if (!layer_norm_family.empty()) {
+  if (has_layer_norms_in_gguf(family)) {
     read_layer_norm_family(gguf, family_keys, config);
     if (config.positions == PositionKind::rotary) config.rope = read_rope(gguf, read, keys, config);
     read_sliding_window(keys, config);
@@ -327,7 +263,7 @@ ModelConfig gguf_model_config(const GgufFile& gguf, const ReadAt& read, std::str
   config.mlp_bias = has_tensor(gguf, "blk.0.ffn_down.bias");
   config.rope = read_rope(gguf, read, keys, config);
   read_sliding_window(keys, config);
-  if (!rms_family.empty()) read_rms_family(gguf, family_keys, config);
+  read_rms_family(gguf, family_keys, config);
   read_token_ids(gguf, config);
   config.stored_dtype = dominant_dtype(gguf);
   return config;
@@ -350,6 +286,64 @@ bool add_experts(const TensorEntry& stack, const ModelConfig& config, std::vecto
   }
   return true;
 }
+
+// The experts of a layer that the model has in one tensor, inputs before outputs, and the file in others.
+class TurnedStacks {
+ public:
+  explicit TurnedStacks(std::string path) : path_(std::move(path)) {}
+
+  bool take(const TensorEntry& stored, const ModelConfig& config) {
+    const auto part = expert_part_of_gguf(config, stored.stored_name);
+    if (!part) return false;
+    const bool bias = stored.shape.rank() == 2;
+    const bool fits = (bias || stored.shape.rank() == 3) && stored.shape[0] == config.mixture.experts &&
+                      stored.shape.elements() > 0 && !(bias && is_block_type(stored.dtype));
+    if (!fits) fail(stored, "is no stack of experts");
+    const TurnedExperts layout{stored.shape[0], bias ? 1 : stored.shape[2], stored.shape[1], {}};
+    auto [at, is_new] = stacks_.try_emplace(part->name, Stack{stored, layout, {}});
+    Stack& stack = at->second;
+    if (stack.layout.experts != layout.experts || stack.layout.inputs != layout.inputs ||
+        stack.layout.outputs != layout.outputs)
+      fail(stored, "has another shape than " + stack.entry.stored_name);
+    stack.layout.parts.resize(static_cast<size_t>(part->parts));
+    stack.layout.parts[static_cast<size_t>(part->part)] = {stored.dtype, stored.file, stored.offset, -1, 0};
+    stack.found.insert(part->part);
+    if (!is_new) stack.entry.bytes += stored.bytes;
+    return true;
+  }
+
+  void finish(std::vector<TensorEntry>& out) {
+    for (auto& [name, stack] : stacks_) {
+      TurnedExperts& layout = stack.layout;
+      if (stack.found.size() != layout.parts.size()) fail(stack.entry, "stands alone, without its other half");
+      TensorEntry entry = stack.entry;
+      entry.name = name;
+      const int64_t outputs = layout.outputs * static_cast<int64_t>(layout.parts.size());
+      entry.shape =
+          entry.shape.rank() == 2 ? Shape{layout.experts, outputs} : Shape{layout.experts, layout.inputs, outputs};
+      entry.dtype = layout.parts[0].dtype;
+      entry.offset = layout.parts[0].offset;
+      entry.turned = std::make_shared<TurnedExperts>(std::move(layout));
+      out.push_back(std::move(entry));
+    }
+  }
+
+ private:
+  struct Stack {
+    TensorEntry entry;
+    TurnedExperts layout;
+    std::set<int> found;
+  };
+
+  [[noreturn]] void fail(const TensorEntry& entry, const std::string& problem) const {
+    throw caller_error(path_,
+                       fmt::format("tensor {} of shape {} {}", entry.stored_name, to_string(entry.shape), problem),
+                       "convert the model again");
+  }
+
+  std::string path_;
+  std::map<std::string, Stack> stacks_;
+};
 
 void check_qkv_rows(const TensorEntry& entry, const ModelConfig& config, const std::string& path) {
   if (entry.qkv.groups == 0) return;
@@ -390,12 +384,12 @@ void split_qkv(const TensorEntry& fused, const ModelConfig& config, const std::s
 
 TensorIndex gguf_tensor_index(const GgufFile& gguf, std::shared_ptr<InputFile> file, const ModelConfig& config) {
   TensorIndex index;
+  TurnedStacks turned(file->path());
   for (const GgufTensor& tensor : gguf.tensors) {
     if (tensor.name.starts_with("rope_f")) continue;  // rope_freqs and rope_factors are in the config
     TensorEntry entry;
-    const bool layer_norms = !gguf_layer_norm_name(config.architecture).empty();
-    std::string hf_name = layer_norms ? layer_norm_hf_name(config, tensor.name) : rms_hf_name(config, tensor.name);
-    if (!layer_norms && hf_name.empty()) hf_name = hf_name_of_gguf(tensor.name);
+    const bool layer_norms = has_layer_norms_in_gguf(config.architecture);
+    const std::string hf_name = hf_name_of_gguf(config, tensor.name);
     entry.name = hf_name.empty() ? tensor.name : hf_name;
     entry.stored_name = tensor.name;
     entry.dtype = tensor.dtype;
@@ -403,7 +397,7 @@ TensorIndex gguf_tensor_index(const GgufFile& gguf, std::shared_ptr<InputFile> f
     entry.offset = tensor.offset;
     entry.bytes = tensor.bytes;
     entry.interleaved_heads = interleaved_heads(config, entry.name);
-    if (add_experts(entry, config, index.entries)) continue;
+    if (add_experts(entry, config, index.entries) || turned.take(entry, config)) continue;
     if (tensor.dtype == DType::f32 && tensor.shape.rank() == 1) entry.added = added_in_gguf(config, entry.name);
     if (config.architecture == "phi" && tensor.name.find(".attn_qkv.") != std::string::npos) {
       split_qkv(entry, config, file->path(), index.entries);
@@ -427,6 +421,7 @@ TensorIndex gguf_tensor_index(const GgufFile& gguf, std::shared_ptr<InputFile> f
     }
     index.entries.push_back(std::move(entry));
   }
+  turned.finish(index.entries);
   std::sort(index.entries.begin(), index.entries.end(),
             [](const TensorEntry& a, const TensorEntry& b) { return a.name < b.name; });
   index.files.push_back(std::move(file));

@@ -1,6 +1,5 @@
 // What a GGUF file says about a language model: its config from the metadata, and its tensors under the names that
-// Hugging Face gives them. llama (with mistral), qwen2 and qwen3; gpt2, gptneox, phi2, falcon, bloom and starcoder2 are
-// in gguf_families.h.
+// Hugging Face gives them (gguf_names.h).
 #pragma once
 
 #include <memory>
@@ -19,10 +18,6 @@ ModelConfig gguf_model_config(const GgufFile& gguf, const ReadAt& read, std::str
 
 // Every tensor that Hugging Face knows too, by its name there; tensors with another name keep their own.
 TensorIndex gguf_tensor_index(const GgufFile& gguf, std::shared_ptr<InputFile> file, const ModelConfig& config);
-
-// "blk.3.attn_q.weight" ↔ "model.layers.3.self_attn.q_proj.weight"; empty for a name without counterpart.
-std::string hf_name_of_gguf(std::string_view name);
-std::string gguf_name_of_hf(std::string_view name);
 
 // The heads whose rows a GGUF file of this model interleaves in a tensor (by its Hugging Face name): q and k of llama
 // and mistral. 0 for all others.

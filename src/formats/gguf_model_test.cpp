@@ -6,6 +6,7 @@
 #include <random>
 
 #include "formats/gguf_export.h"
+#include "formats/gguf_names.h"
 #include "formats/model_files.h"
 #include "formats/text_file.h"
 #include "support/test_files.h"
@@ -60,6 +61,8 @@ TEST(GgufModel, GoldenFilesHoldTheSameModel) {
 }
 
 TEST(GgufModel, NamesTranslateBothWays) {
+  ModelConfig llama;
+  llama.architecture = "llama";
   for (const auto& [gguf, hf] : std::vector<std::pair<std::string, std::string>>{
            {"token_embd.weight", "model.embed_tokens.weight"},
            {"output_norm.weight", "model.norm.weight"},
@@ -69,12 +72,12 @@ TEST(GgufModel, NamesTranslateBothWays) {
            {"blk.3.attn_q_norm.weight", "model.layers.3.self_attn.q_norm.weight"},
            {"blk.3.ffn_norm.weight", "model.layers.3.post_attention_layernorm.weight"},
            {"blk.3.ffn_down.weight", "model.layers.3.mlp.down_proj.weight"}}) {
-    EXPECT_EQ(hf_name_of_gguf(gguf), hf);
-    EXPECT_EQ(gguf_name_of_hf(hf), gguf);
+    EXPECT_EQ(hf_name_of_gguf(llama, gguf), hf);
+    EXPECT_EQ(gguf_name_of_hf(llama, hf), gguf);
   }
   for (const char* none : {"", "blk", "blk.", "blk.x.attn_q.weight", "blk..attn_q.weight", "blk.1.weight",
                            "attn_q.weight", "blk.1.attn_q", "blk.1.attn_q.lora", "blk.1.token_embd.weight"}) {
-    EXPECT_EQ(hf_name_of_gguf(none), "") << none;
+    EXPECT_EQ(hf_name_of_gguf(llama, none), "") << none;
   }
 }
 

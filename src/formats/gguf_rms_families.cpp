@@ -12,84 +12,6 @@
 namespace plimsoll {
 namespace {
 
-struct NamePair {
-  std::string_view gguf, hf;
-};
-constexpr std::array<NamePair, 3> kGemma2Layer = {{{"post_attention_norm", "post_attention_layernorm"},
-                                                   {"ffn_norm", "pre_feedforward_layernorm"},
-                                                   {"post_ffw_norm", "post_feedforward_layernorm"}}};
-constexpr std::array<NamePair, 2> kOlmo2Layer = {
-    {{"post_attention_norm", "post_attention_layernorm"}, {"post_ffw_norm", "post_feedforward_layernorm"}}};
-constexpr std::array<NamePair, 2> kPhi3Layer = {{{"attn_qkv", "self_attn.qkv_proj"}, {"ffn_up", "mlp.gate_up_proj"}}};
-constexpr std::array<NamePair, 1> kMixtralLayer = {{{"ffn_gate_inp", "block_sparse_moe.gate"}}};
-constexpr std::array<NamePair, 1> kQwenLayer = {{{"ffn_gate_inp", "mlp.gate"}}};
-constexpr std::array<NamePair, 3> kMixtralExperts = {
-    {{"ffn_gate_exps", "w1"}, {"ffn_up_exps", "w3"}, {"ffn_down_exps", "w2"}}};
-constexpr std::array<NamePair, 3> kQwenExperts = {
-    {{"ffn_gate_exps", "gate_proj"}, {"ffn_up_exps", "up_proj"}, {"ffn_down_exps", "down_proj"}}};
-
-constexpr std::array<NamePair, 10> kDeepseekLayer = {{{"attn_q_a", "self_attn.q_a_proj"},
-                                                      {"attn_q_b", "self_attn.q_b_proj"},
-                                                      {"attn_kv_a_mqa", "self_attn.kv_a_proj_with_mqa"},
-                                                      {"attn_kv_b", "self_attn.kv_b_proj"},
-                                                      {"attn_q_a_norm", "self_attn.q_a_layernorm"},
-                                                      {"attn_kv_a_norm", "self_attn.kv_a_layernorm"},
-                                                      {"ffn_gate_inp", "mlp.gate"},
-                                                      {"ffn_gate_shexp", "mlp.shared_experts.gate_proj"},
-                                                      {"ffn_up_shexp", "mlp.shared_experts.up_proj"},
-                                                      {"ffn_down_shexp", "mlp.shared_experts.down_proj"}}};
-// The one name of which the whole ending differs.
-constexpr NamePair kCorrection = {".exp_probs_b.bias", ".mlp.gate.e_score_correction_bias"};
-
-struct Family {
-  std::string_view hf, gguf;
-  std::span<const NamePair> layer, experts;
-  std::string_view expert_block;  // between the layer and the expert's number
-};
-constexpr std::array<Family, 10> kFamilies = {
-    {{"granite", "granite", {}, {}, ""},
-     {"olmo2", "olmo2", kOlmo2Layer, {}, ""},
-     {"gemma", "gemma", {}, {}, ""},
-     {"gemma2", "gemma2", kGemma2Layer, {}, ""},
-     {"gemma3_text", "gemma3", kGemma2Layer, {}, ""},
-     {"phi3", "phi3", kPhi3Layer, {}, ""},
-     {"mixtral", "llama", kMixtralLayer, kMixtralExperts, "block_sparse_moe.experts."},
-     {"qwen3_moe", "qwen3moe", kQwenLayer, kQwenExperts, "mlp.experts."},
-     {"deepseek_v2", "deepseek2", kDeepseekLayer, kQwenExperts, "mlp.experts."},
-     {"deepseek_v3", "deepseek2", kDeepseekLayer, kQwenExperts, "mlp.experts."}}};
-
-const Family* family_of(std::string_view architecture) {
-  for (const Family& family : kFamilies)
-    if (family.hf == architecture) return &family;
-  return nullptr;
-}
-
-// "blk.3.ffn_norm.weight" with prefix "blk." → "3", "ffn_norm"; weights of layers only.
-struct LayerName {
-  std::string_view layer, name;
-};
-std::optional<LayerName> split(std::string_view text, std::string_view prefix) {
-  constexpr std::string_view kSuffix = ".weight";
-  if (!text.starts_with(prefix) || !text.ends_with(kSuffix)) return std::nullopt;
-  text.remove_prefix(prefix.size());
-  text.remove_suffix(kSuffix.size());
-  const size_t dot = text.find('.');
-  if (dot == 0 || dot == std::string_view::npos || dot > 6) return std::nullopt;
-  if (text.substr(0, dot).find_first_not_of("0123456789") != std::string_view::npos) return std::nullopt;
-  return LayerName{text.substr(0, dot), text.substr(dot + 1)};
-}
-constexpr std::string_view kGgufPrefix = "blk.", kHfPrefix = "model.layers.";
-
-// "blk.3.exp_probs_b.bias" and the like: one ending for the other, one prefix for the other. Empty for other names.
-std::string translate_ending(std::string_view text, std::string_view prefix, std::string_view ending,
-                             std::string_view to_prefix, std::string_view to_ending) {
-  if (text.size() <= prefix.size() + ending.size() || !text.starts_with(prefix) || !text.ends_with(ending)) return "";
-  text.remove_prefix(prefix.size());
-  text.remove_suffix(ending.size());
-  if (text.size() > 6 || text.find_first_not_of("0123456789") != std::string_view::npos) return "";
-  return fmt::format("{}{}{}", to_prefix, text, to_ending);
-}
-
 [[noreturn]] void cannot_express(const std::string& what) {
   throw caller_error("GGUF", "has no way to hold " + what, "write a Hugging Face folder instead");
 }
@@ -101,9 +23,9 @@ double score_divisor(const ModelConfig& config) {
                : static_cast<double>(config.head_dim);
 }
 
-// Every second layer of gemma2 sees all tokens, every sixth of gemma3.
+// Every second layer of gemma2 and gpt_oss sees all tokens, every sixth of gemma3.
 std::vector<bool> sliding_layers(const ModelConfig& config) {
-  const int64_t step = config.architecture == "gemma2" ? 2 : 6;
+  const int64_t step = config.architecture == "gemma3_text" ? 6 : 2;
   std::vector<bool> slides;
   for (int64_t layer = 0; layer < config.layers; ++layer) slides.push_back((layer + 1) % step != 0);
   return slides;
@@ -224,8 +146,33 @@ void read_deepseek(const GgufFile& gguf, const GgufKeys& keys, ModelConfig& conf
         keys.number("rope.scaling.yarn_log_multiplier").value_or(0.0) / kLogMultiplier;
 }
 
+// llama.cpp knows the activation's numbers and the pattern of the sliding layers.
+void write_gpt_oss_keys(const ModelConfig& config, const std::string& prefix, GgufMetadata& metadata) {
+  const MixtureConfig& mixture = config.mixture;
+  constexpr double kAlpha = 1.702, kLimit = 7.0;
+  if (mixture.alpha != kAlpha || mixture.limit != kLimit)
+    cannot_express(
+        fmt::format("a gpt_oss model whose activation has alpha {} and limit {}", mixture.alpha, mixture.limit));
+  if (!config.attention_bias) cannot_express("a gpt_oss model without biases of its attention");
+  if (config.layer_slides != sliding_layers(config))
+    cannot_express("this pattern of sliding layers of a gpt_oss model");
+  metadata[prefix + "attention.sliding_window"] = gguf_u32(config.sliding_window);
+  metadata[prefix + "expert_count"] = gguf_u32(mixture.experts);
+  metadata[prefix + "expert_used_count"] = gguf_u32(mixture.chosen);
+  metadata[prefix + "expert_feed_forward_length"] = gguf_u32(mixture.width);
+}
+
+void read_gpt_oss(const GgufKeys& keys, ModelConfig& config) {
+  config.rope.truncate = false;                            // as the model was trained; files do not say
+  config.attention_output_bias = config.mlp_bias = false;  // all are there, always
+  config.sliding_window = keys.integer("attention.sliding_window").value_or(128);
+  config.layer_slides = sliding_layers(config);
+  config.mixture.width = keys.integer("expert_feed_forward_length").value_or(config.intermediate_size);
+}
+
 void write_mixture_keys(const ModelConfig& config, const std::string& prefix, GgufMetadata& metadata) {
   const MixtureConfig& mixture = config.mixture;
+  if (config.architecture == "gpt_oss") return write_gpt_oss_keys(config, prefix, metadata);
   if (config.latent.kv_rank > 0) return write_deepseek_keys(config, prefix, metadata);
   for (const bool sparse : mixture.layers)
     if (!sparse) cannot_express("layers without experts in a " + config.architecture + " model");
@@ -236,63 +183,6 @@ void write_mixture_keys(const ModelConfig& config, const std::string& prefix, Gg
 }
 
 }  // namespace
-
-std::string_view gguf_rms_name(std::string_view architecture) {
-  const Family* family = family_of(architecture);
-  return family == nullptr ? std::string_view() : family->gguf;
-}
-
-std::string_view rms_architecture(std::string_view gguf_name, int64_t experts) {
-  for (const Family& family : kFamilies)
-    if (family.gguf == gguf_name && family.experts.empty() == (experts == 0)) return family.hf;
-  return {};
-}
-
-std::string rms_hf_name(const ModelConfig& config, std::string_view gguf_name) {
-  const Family* family = family_of(config.architecture);
-  if (config.architecture == "deepseek_v3" && gguf_name.ends_with(kCorrection.gguf))
-    return translate_ending(gguf_name, kGgufPrefix, kCorrection.gguf, kHfPrefix, kCorrection.hf);
-  const auto name = split(gguf_name, kGgufPrefix);
-  if (family == nullptr || !name) return "";
-  for (const NamePair& pair : family->layer)
-    if (pair.gguf == name->name) return fmt::format("{}{}.{}.weight", kHfPrefix, name->layer, pair.hf);
-  return "";
-}
-
-std::string rms_gguf_name(const ModelConfig& config, std::string_view hf_name) {
-  const Family* family = family_of(config.architecture);
-  if (config.architecture == "deepseek_v3" && hf_name.ends_with(kCorrection.hf))
-    return translate_ending(hf_name, kHfPrefix, kCorrection.hf, kGgufPrefix, kCorrection.gguf);
-  const auto name = split(hf_name, kHfPrefix);
-  if (family == nullptr || !name) return "";
-  for (const NamePair& pair : family->layer)
-    if (pair.hf == name->name) return fmt::format("{}{}.{}.weight", kGgufPrefix, name->layer, pair.gguf);
-  return "";
-}
-
-std::optional<ExpertMatrix> expert_matrix(const ModelConfig& config, std::string_view hf_name) {
-  const Family* family = family_of(config.architecture);
-  const auto name = split(hf_name, kHfPrefix);
-  if (family == nullptr || family->experts.empty() || !name || !name->name.starts_with(family->expert_block))
-    return std::nullopt;
-  const std::string_view rest = name->name.substr(family->expert_block.size());
-  const size_t dot = rest.find('.');
-  for (const NamePair& pair : family->experts)
-    if (dot != std::string_view::npos && rest.substr(dot + 1) == pair.hf)
-      return ExpertMatrix{fmt::format("{}{}.{}.weight", kGgufPrefix, name->layer, pair.gguf),
-                          std::stoll(std::string(rest.substr(0, dot)))};
-  return std::nullopt;
-}
-
-std::string expert_hf_name(const ModelConfig& config, std::string_view gguf_name, int64_t expert) {
-  const Family* family = family_of(config.architecture);
-  const auto name = split(gguf_name, kGgufPrefix);
-  if (family == nullptr || !name) return "";
-  for (const NamePair& pair : family->experts)
-    if (pair.gguf == name->name)
-      return fmt::format("{}{}.{}{}.{}.weight", kHfPrefix, name->layer, family->expert_block, expert, pair.hf);
-  return "";
-}
 
 float added_in_gguf(const ModelConfig& config, std::string_view hf_name) {
   const bool norm = hf_name.ends_with("norm.weight");
@@ -310,7 +200,7 @@ void read_rms_family(const GgufFile& gguf, const GgufKeys& keys, ModelConfig& co
     config.attention_multiplier = keys.number("attention.scale").value_or(0.0);
     if (config.attention_multiplier == 0) config.attention_multiplier = 1.0 / std::sqrt(config.head_dim);
   }
-  if (family_of(family)->experts.empty()) return;
+  if (keys.integer("expert_count").value_or(0) == 0) return;
   MixtureConfig& mixture = config.mixture;
   mixture.experts = keys.integer("expert_count").value_or(0);
   mixture.chosen = keys.integer("expert_used_count").value_or(0);
@@ -319,6 +209,7 @@ void read_rms_family(const GgufFile& gguf, const GgufKeys& keys, ModelConfig& co
   mixture.layers.assign(static_cast<size_t>(config.layers), true);
   mixture.published_balance = 0.001;
   if (family == "deepseek_v2") read_deepseek(gguf, keys, config);
+  if (family == "gpt_oss") read_gpt_oss(keys, config);
   const std::string first =
       fmt::format("blk.{}.ffn_gate_exps.weight",
                   std::find(mixture.layers.begin(), mixture.layers.end(), true) - mixture.layers.begin());
@@ -335,7 +226,10 @@ void write_rms_keys(const ModelConfig& config, const std::string& prefix, GgufMe
   const std::string_view activation = family.starts_with("gemma") ? "gelu_pytorch_tanh" : "silu";
   if (config.activation != activation)
     cannot_express("the activation " + config.activation + " of a " + family + " model");
-  if (config.attention_bias || config.mlp_bias) cannot_express("biases of a " + family + " model");
+  constexpr std::array<std::string_view, 4> kPlain = {"llama", "mistral", "qwen2", "qwen3"};
+  if (std::find(kPlain.begin(), kPlain.end(), family) != kPlain.end()) return;
+  if ((config.attention_bias || config.mlp_bias) && family != "gpt_oss")
+    cannot_express("biases of a " + family + " model");
   if (family == "gemma2" || family == "gemma3_text") write_later_gemma(config, prefix, metadata);
   if (family == "granite") {
     metadata[prefix + "embedding_scale"] = gguf_f32(config.embedding_multiplier);

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "config/json_fields.h"
@@ -142,22 +141,6 @@ ModelFiles open_file(const std::string& path) {
   return out;
 }
 
-std::string template_of_tokenizer_config(const std::string& path) {
-  const nlohmann::json document = nlohmann::json::parse(read_text_file(path), nullptr, false);
-  const auto found = document.is_object() ? document.find("chat_template") : document.end();
-  if (!document.is_object() || found == document.end()) return "";
-  if (found->is_string()) return found->get<std::string>();
-  std::string first;
-  for (const auto& entry : found->is_array() ? *found : nlohmann::json::array()) {
-    if (!entry.is_object() || !entry.contains("template") || !entry["template"].is_string()) continue;
-    const auto text = entry["template"].get<std::string>();
-    if (entry.contains("name") && entry["name"].is_string() && entry["name"].get<std::string>() == "default")
-      return text;
-    if (first.empty()) first = text;
-  }
-  return first;
-}
-
 }  // namespace
 
 ModelFiles open_model(const std::string& path) {
@@ -167,14 +150,6 @@ ModelFiles open_model(const std::string& path) {
   std::error_code ignored;
   if (!fs::exists(path, ignored)) throw caller_error(path, "does not exist", "check the path");
   return open_file(path);
-}
-
-std::string read_chat_template(const ModelFiles& files) {
-  if (!files.chat_template_jinja.empty()) return read_text_file(files.chat_template_jinja, kMaxConfigBytes);
-  if (!files.tokenizer_config_json.empty()) return template_of_tokenizer_config(files.tokenizer_config_json);
-  if (!files.gguf) return "";
-  const GgufValue* value = files.gguf->find("tokenizer.chat_template");
-  return value != nullptr && value->text() != nullptr ? *value->text() : "";
 }
 
 }  // namespace plimsoll

@@ -32,8 +32,4 @@ ModelFiles open_model(const std::string& path);
 // The file that a folder's tokenizer is read from, as above; empty when there is none.
 std::string find_tokenizer_file(const std::string& folder);
 
-// The text of the model's chat template, or empty: chat_template.jinja, else the one of tokenizer_config.json (the one
-// named "default" where there are several), else the GGUF file's.
-std::string read_chat_template(const ModelFiles& files);
-
 }  // namespace plimsoll

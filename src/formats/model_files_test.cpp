@@ -57,18 +57,5 @@ TEST(OpenModel, SaysWhatWasFoundInstead) {
   expect_caller_error([&] { open_model("org/name"); }, "does not exist");
 }
 
-TEST(ReadChatTemplate, HasAnOrder) {
-  const TestFolder folder;
-  folder.write("config.json", golden_config());
-  EXPECT_EQ(read_chat_template(open_model(folder.path())), "");
-  folder.write("tokenizer_config.json",
-               R"({"chat_template":[{"name":"tool","template":"t"},{"name":"default","template":"d"}]})");
-  EXPECT_EQ(read_chat_template(open_model(folder.path())), "d");
-  folder.write("tokenizer_config.json", R"({"chat_template":"plain"})");
-  EXPECT_EQ(read_chat_template(open_model(folder.path())), "plain");
-  folder.write("chat_template.jinja", "jinja");
-  EXPECT_EQ(read_chat_template(open_model(folder.path())), "jinja");
-}
-
 }  // namespace
 }  // namespace plimsoll

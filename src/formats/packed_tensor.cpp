@@ -57,6 +57,9 @@ class Resolver {
       case Method::packed_integers:
         if (name.ends_with(".weight_packed")) return integers(std::string(name.substr(0, name.size() - 14)));
         break;
+      case Method::mxfp4:
+        if (name.ends_with(".gate_up_proj_blocks") || name.ends_with(".down_proj_blocks")) return mxfp4(entry);
+        break;
       case Method::compressed_fp8:
       case Method::block_fp8:
         if (entry.dtype == DType::f8_e4m3 && name.ends_with(".weight"))
@@ -110,6 +113,28 @@ class Resolver {
       std::memcpy(&value, bytes.data() + i * sizeof(float), sizeof(float));
       if (!(std::abs(value - wanted[i]) <= 1e-6F)) fail(name, "is not the code table of this format");
     }
+  }
+
+  // NAME_blocks u8 (experts, outputs, blocks, 16) and NAME_scales u8 (experts, outputs, blocks) are NAME (experts,
+  // inputs, outputs). OCP Microscaling Formats v1.0.
+  TensorEntry mxfp4(const TensorEntry& blocks) {
+    constexpr int64_t kBlock = 32, kMostWidth = int64_t{1} << 22;
+    const std::string path = blocks.name.substr(0, blocks.name.size() - std::string_view("_blocks").size());
+    const Shape& shape = blocks.shape;
+    if (blocks.dtype != DType::u8 || shape.rank() != 4 || shape[3] != kBlock / 2 || shape.elements() == 0 ||
+        shape[2] > kMostWidth / kBlock)
+      fail(blocks.name, fmt::format("of shape {} holds no blocks of 16 bytes", to_string(shape)));
+    used_.insert(blocks.name);
+    const TensorEntry& scale = part(path + "_scales", DType::u8, {shape[0], shape[1], shape[2]});
+    TurnedExperts experts{shape[0], shape[2] * kBlock, shape[1], {}};
+    experts.parts.push_back({DType::mxfp4, blocks.file, blocks.offset, scale.file, scale.offset});
+    TensorEntry out = blocks;
+    out.name = path;
+    out.dtype = DType::mxfp4;
+    out.shape = {shape[0], experts.inputs, experts.outputs};
+    out.bytes += scale.bytes;
+    out.turned = std::make_shared<TurnedExperts>(std::move(experts));
+    return out;
   }
 
   TensorEntry matrix(const std::string& path, const Shape& shape, const PackedFormat& format,

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <random>
 
@@ -196,6 +197,47 @@ TEST(PackedTensor, IntegersCheckTheirParts) {
   fails([](Encoded& e) { e.outputs[1].shape = {32, 1}; }, "weight_scale is");
   fails([](Encoded& e) { e.outputs[2].shape = {1, 4}; }, "weight_zero_point is");
   fails([](Encoded& e) { std::memset(e.bytes.data() + 512 + 128 + 16, 0xff, 16); }, "holds the size -1");
+}
+
+// Experts of gpt-oss: values by hand, e2m1 codes times a power of two, neighbours in a byte, inputs last in the file
+// and outputs last in the model. With staging for one row, for many, and in another type.
+TEST(PackedTensor, ExpertsInMxfp4) {
+  constexpr int64_t kExperts = 2, kOutputs = 18, kInputs = 64;
+  constexpr std::array<float, 8> kValues = {0, 0.5, 1, 1.5, 2, 3, 4, 6};
+  std::mt19937 engine(5);
+  std::vector<uint8_t> codes(kExperts * kOutputs * kInputs / 2), scales(kExperts * kOutputs * kInputs / 32);
+  for (uint8_t& byte : codes) byte = static_cast<uint8_t>(engine());
+  for (uint8_t& byte : scales) byte = static_cast<uint8_t>(120 + engine() % 10);
+  const TestFolder folder;
+  const auto write = [&](const Shape& of_scales) {
+    SafetensorsWriter writer(folder / "w.safetensors",
+                             {{"l.gate_up_proj_blocks", DType::u8, {kExperts, kOutputs, kInputs / 32, 16}},
+                              {"l.gate_up_proj_scales", DType::u8, of_scales}});
+    writer.write(std::as_bytes(std::span(codes)));
+    writer.write(std::as_bytes(std::span(scales)));
+    writer.finish();
+    TensorIndex index = open_safetensors(folder / "w.safetensors");
+    QuantizationConfig config;
+    config.method = QuantizationConfig::Method::mxfp4;
+    resolve_packed_tensors(index, config);
+    return index;
+  };
+  const TensorIndex index = write({kExperts, kOutputs, kInputs / 32});
+  ASSERT_EQ(index.entries.size(), 1U);
+  EXPECT_EQ(index.entries[0].name, "l.gate_up_proj");
+  EXPECT_EQ(index.entries[0].shape, (Shape{kExperts, kInputs, kOutputs}));
+  std::vector<float> want(kExperts * kInputs * kOutputs);
+  for (int64_t e = 0; e < kExperts; ++e)
+    for (int64_t o = 0; o < kOutputs; ++o)
+      for (int64_t i = 0; i < kInputs; ++i) {
+        const int64_t at = (e * kOutputs + o) * kInputs + i;
+        const int code = codes[static_cast<size_t>(at / 2)] >> (at % 2 * 4) & 15;
+        const float size =
+            std::ldexp(kValues[static_cast<size_t>(code & 7)], scales[static_cast<size_t>(at / 32)] - 127);
+        want[static_cast<size_t>((e * kInputs + i) * kOutputs + o)] = code < 8 ? size : -size;
+      }
+  for (const int64_t staging : {0, 100, 1 << 20}) EXPECT_EQ(load_floats(index, "l.gate_up_proj", staging), want);
+  expect_caller_error([&] { write({kExperts * kOutputs * kInputs / 32}); }, "l.gate_up_proj_scales");
 }
 
 }  // namespace

@@ -91,10 +91,10 @@ std::vector<int64_t> stored_rows(const TensorEntry& entry) {
   return stored;
 }
 
-void check_readable(const InputFile& file, const TensorEntry& entry) {
-  if (can_decode(entry.dtype)) return;
+void check_readable(const InputFile& file, const std::string& name, DType dtype) {
+  if (can_decode(dtype)) return;
   throw caller_error(file.path(),
-                     "tensor " + entry.stored_name + " is stored as " + std::string(dtype_name(entry.dtype)) +
+                     "tensor " + name + " is stored as " + std::string(dtype_name(dtype)) +
                          ", which holds no weights that can be read",
                      "use a file with F32, F16, BF16 or GGUF block types");
 }
@@ -143,6 +143,88 @@ void load_transposed(const InputFile& file, const TensorEntry& entry, DType targ
   }
 }
 
+// Rows from `first` on, as decode_values reads them. Hugging Face's mxfp4 becomes GGUF's: each block its scale and 16
+// bytes, in which value i and i + 16 share a byte, not 2i and 2i + 1.
+void read_turned_rows(const TensorIndex& index, const TurnedExperts& experts, const TurnedExperts::Part& part,
+                      int64_t first, int64_t rows, std::span<std::byte> out) {
+  const int64_t row_bytes = dtype_bytes(part.dtype, experts.inputs);
+  const InputFile& file = *index.files[static_cast<size_t>(part.file)];
+  if (part.scale_file < 0) return file.read(part.offset + first * row_bytes, out);
+  constexpr int64_t kValues = 32, kCodeBytes = kValues / 2;
+  constexpr auto kLow = std::byte{0x0F};
+  const int64_t blocks = experts.inputs / kValues;
+  std::vector<std::byte> codes(static_cast<size_t>(blocks * kCodeBytes)), scales(static_cast<size_t>(blocks));
+  for (int64_t row = 0; row < rows; ++row) {
+    file.read(part.offset + (first + row) * blocks * kCodeBytes, codes);
+    index.files[static_cast<size_t>(part.scale_file)]->read(part.scale_offset + (first + row) * blocks, scales);
+    std::byte* block = out.data() + row * row_bytes;
+    for (int64_t b = 0; b < blocks; ++b, block += kCodeBytes + 1) {
+      block[0] = scales[static_cast<size_t>(b)];
+      const std::byte* pairs = codes.data() + b * kCodeBytes;
+      const auto code = [&](int64_t value) {
+        return (value % 2 == 0 ? pairs[value / 2] : pairs[value / 2] >> 4) & kLow;
+      };
+      for (int64_t i = 0; i < kCodeBytes; ++i) block[1 + i] = code(i) | (code(i + kCodeBytes) << 4);
+    }
+  }
+}
+
+// Rows and columns of a tile of turned experts that are decoded together; columns are whole blocks of every type.
+constexpr int64_t kTurnedRows = 16, kTurnedColumns = 256;
+
+int64_t turned_row_bytes(const TurnedExperts& experts) {
+  int64_t bytes = 0;
+  for (const TurnedExperts::Part& part : experts.parts) bytes += dtype_bytes(part.dtype, experts.inputs);
+  return bytes;
+}
+
+// Each tile: rows of all parts, decoded, then written input by input, so that neighbours in memory come together.
+void load_turned(const TensorIndex& index, const TensorEntry& entry, DType target, std::span<std::byte> out,
+                 std::span<std::byte> staging) {
+  const TurnedExperts& experts = *entry.turned;
+  const auto parts = static_cast<int64_t>(experts.parts.size());
+  const int64_t target_bytes = dtype_info(target).block_bytes, width = experts.outputs * parts;
+  const int64_t rows_at_once =
+      std::clamp<int64_t>(static_cast<int64_t>(staging.size()) / turned_row_bytes(experts), 1, kTurnedRows);
+  std::vector<float> tile(static_cast<size_t>(parts * kTurnedRows * kTurnedColumns));
+  std::vector<float> line(static_cast<size_t>(parts * kTurnedRows));
+  for (int64_t expert = 0; expert < experts.experts; ++expert) {
+    for (int64_t first = 0; first < experts.outputs; first += rows_at_once) {
+      const int64_t rows = std::min(rows_at_once, experts.outputs - first);
+      std::vector<std::span<const std::byte>> stored;
+      int64_t used = 0;
+      for (const TurnedExperts::Part& part : experts.parts) {
+        check_readable(*index.files[static_cast<size_t>(part.file)], entry.stored_name, part.dtype);
+        const int64_t row_bytes = dtype_bytes(part.dtype, experts.inputs);
+        const auto bytes = staging.subspan(static_cast<size_t>(used), static_cast<size_t>(rows * row_bytes));
+        read_turned_rows(index, experts, part, expert * experts.outputs + first, rows, bytes);
+        stored.push_back(bytes);
+        used += rows * row_bytes;
+      }
+      for (int64_t column = 0; column < experts.inputs; column += kTurnedColumns) {
+        const int64_t columns = std::min(kTurnedColumns, experts.inputs - column);
+        for (int64_t p = 0; p < parts; ++p)
+          for (int64_t row = 0; row < rows; ++row) {
+            const DType dtype = experts.parts[static_cast<size_t>(p)].dtype;
+            float* values = tile.data() + (p * kTurnedRows + row) * kTurnedColumns;
+            decode_values(dtype,
+                          stored[static_cast<size_t>(p)].data() + row * dtype_bytes(dtype, experts.inputs) +
+                              dtype_bytes(dtype, column),
+                          {values, static_cast<size_t>(columns)});
+          }
+        for (int64_t i = 0; i < columns; ++i) {
+          for (int64_t row = 0; row < rows; ++row)
+            for (int64_t p = 0; p < parts; ++p)
+              line[static_cast<size_t>(row * parts + p)] =
+                  tile[static_cast<size_t>((p * kTurnedRows + row) * kTurnedColumns + i)];
+          const int64_t at = (expert * experts.inputs + column + i) * width + first * parts;
+          encode_values(target, {line.data(), static_cast<size_t>(rows * parts)}, out.data() + at * target_bytes);
+        }
+      }
+    }
+  }
+}
+
 // A vector of f32, less entry.added.
 void load_shifted(const InputFile& file, const TensorEntry& entry, DType target, std::span<std::byte> out) {
   const int64_t elements = entry.shape.elements(), target_bytes = dtype_info(target).block_bytes;
@@ -161,6 +243,7 @@ void load_shifted(const InputFile& file, const TensorEntry& entry, DType target,
 
 int64_t min_staging_bytes(const TensorEntry& entry) {
   if (entry.packed) return min_packed_staging_bytes(entry);
+  if (entry.turned) return turned_row_bytes(*entry.turned);
   const DTypeInfo& stored = dtype_info(entry.dtype);
   if (entry.transposed) return dtype_bytes(entry.dtype, entry.shape[0]);
   if (!moves_rows(entry)) return stored.block_bytes;
@@ -177,8 +260,9 @@ void load_tensor(const TensorIndex& index, const TensorEntry& entry, DType targe
                  "the buffer has another size: " + entry.name);
   PLIMSOLL_CHECK(static_cast<int64_t>(staging.size()) >= min_staging_bytes(entry), "staging is too small");
   if (entry.packed && elements > 0) return load_packed_tensor(index, entry, target, out, staging);
+  if (entry.turned && elements > 0) return load_turned(index, entry, target, out, staging);
   const InputFile& file = *index.files[static_cast<size_t>(entry.file)];
-  check_readable(file, entry);
+  check_readable(file, entry.stored_name, entry.dtype);
   if (elements == 0) return;
   if (entry.transposed) return load_transposed(file, entry, target, out, staging);
   if (entry.added != 0) return load_shifted(file, entry, target, out);
@@ -219,7 +303,7 @@ void load_as_packed(const TensorIndex& index, const TensorEntry& entry, DType ta
                        entry.name + " is quantized already, as something else than " + std::string(dtype_name(target)),
                        "give --quant stored, or none");
   }
-  check_readable(file, entry);
+  check_readable(file, entry.stored_name, entry.dtype);
   PLIMSOLL_CHECK(can_pack(target, entry.shape), "a matrix that can be packed so");
   PLIMSOLL_CHECK(static_cast<int64_t>(out.size()) == tensor_bytes(target, entry.shape), "the buffer has another size");
   PLIMSOLL_CHECK(static_cast<int64_t>(staging.size()) >= packing_staging_bytes(target, entry.shape),

@@ -41,6 +41,22 @@ struct QkvRows {
   bool operator==(const QkvRows&) const = default;
 };
 
+// Experts that the model has as one tensor (experts, inputs, outputs · parts), where a file has them output by output:
+// a tensor (experts, outputs, inputs) for each part. With two parts the model's outputs are theirs in turn: gate, up,
+// gate, up, … Biases are this with one input.
+struct TurnedExperts {
+  struct Part {
+    DType dtype = DType::f32;
+    int file = 0;
+    int64_t offset = 0;  // bytes from the start of the file
+    // mxfp4 of Hugging Face folders: blocks of 16 bytes, neighbours in a byte, and their scales elsewhere. -1: GGUF's.
+    int scale_file = -1;
+    int64_t scale_offset = 0;
+  };
+  int64_t experts = 0, inputs = 0, outputs = 0;
+  std::vector<Part> parts;
+};
+
 struct PackedTensor;
 
 struct TensorEntry {
@@ -57,6 +73,8 @@ struct TensorEntry {
   QkvRows qkv = {};
   bool transposed = false;  // stored (shape[1], shape[0])
   float added = 0;          // stored values are the model's and this; f32 vectors only
+  // Set: dtype and offset are those of the first part, `bytes` is the sum.
+  std::shared_ptr<const TurnedExperts> turned = {};
   // Set: a matrix kept quantized in several tensors (formats/packed_tensor.h). Dtype and offset are those of the codes,
   // `bytes` is the sum.
   std::shared_ptr<const PackedTensor> packed = {};

@@ -2,9 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "config/model_config.h"
+#include "search/layout_search.h"
 
 namespace plimsoll {
 
@@ -19,6 +23,8 @@ struct HandoverPlan {
   int64_t micro_batch = 1, grad_accum_steps = 1;
   bool recompute = false;
   int64_t node_devices = 8;
+  int64_t layers = 0;                 // of the model; 0: not known
+  std::optional<ModelConfig> config;  // the model's shape, where the caller could read it
 
   int64_t devices() const { return data * tensor * pipeline * context; }
   int64_t nodes() const { return (devices() + node_devices - 1) / node_devices; }
@@ -32,6 +38,10 @@ struct HandoverTarget {
   std::string_view name, file, about;
 };
 const std::vector<HandoverTarget>& handover_targets();
+
+// The layouts that a target can start; a search within them finds nothing that handover_config refuses for its layout.
+// Throws a caller Error for a name that is no target.
+LayoutLimits handover_limits(std::string_view target);
 
 // The configuration's text. Throws a caller Error where the engine cannot do what the plan asks (a pipeline in FSDP …),
 // with an engine that can.

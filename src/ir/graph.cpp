@@ -17,6 +17,7 @@ bool is_persistent(ValueKind kind) {
     case ValueKind::activation:
     case ValueKind::io_staging:
     case ValueKind::streamed:
+    case ValueKind::fetched:
       return false;
   }
   return false;
@@ -48,6 +49,8 @@ const char* name_of(ValueKind kind) {
       return "io_staging";
     case ValueKind::streamed:
       return "streamed";
+    case ValueKind::fetched:
+      return "fetched";
   }
   return "?";
 }

@@ -36,8 +36,10 @@ enum class ValueKind : uint8_t {
   activation,  // everything else: lives from its producer to its last use
   io_staging,  // bytes on their way between disk and their place
   streamed,    // weights that lie on disk and are here while a layer computes; read straight from there
+  fetched,     // activations that lay on disk in between, likewise
 };
 bool is_persistent(ValueKind kind);  // lives across phases, at one place
+inline bool is_read_from_disk(ValueKind kind) { return kind == ValueKind::streamed || kind == ValueKind::fetched; }
 inline bool may_be_updated(ValueKind kind) { return is_persistent(kind) || kind == ValueKind::step_gradient; }
 const char* name_of(ValueKind kind);
 
@@ -112,6 +114,7 @@ enum class OpKind : uint8_t {
   init_tensor,
   save_tensor,
   lay_out_tensor,
+  offload_tensor,
   prefetch_tensor,
   await_tensors,
 };
@@ -288,6 +291,7 @@ struct TransferAttrs {
   int64_t staging_bytes = 0;
   DType dtype = DType::f32;  // of a load's or a prefetch's result
   Shape shape = {};
+  bool activation = false;  // prefetch_tensor: of a value of this step, not of a weight
 };
 enum class InitKind : uint8_t { zero, kaiming_uniform };
 struct InitAttrs {

@@ -45,15 +45,19 @@ StorageMap assign_storage(const Graph& graph) {
   const std::vector<int32_t> last = last_uses(graph);
   const auto end = static_cast<int32_t>(graph.ops.size());
   const auto clamp = [&](int32_t op) { return std::min(op, std::max(0, end - 1)); };
+  // What a disk reads from or writes to begins and ends with its pieces.
+  std::vector<bool> to_disk(graph.values.size(), false);
+  for (const Op& op : graph.ops)
+    if (op.kind == OpKind::offload_tensor) to_disk[static_cast<size_t>(op.operands[0])] = true;
   StorageMap map;
   map.storage_of.assign(graph.values.size(), -1);
   const auto add = [&](ValueId id, int32_t first) {
-    const bool from_disk = graph.value(id).kind == ValueKind::streamed;
-    const int64_t bytes = from_disk ? round_up(graph.value(id).bytes(), kDiskAlignment) : graph.value(id).bytes();
+    const bool direct = is_read_from_disk(graph.value(id).kind) || to_disk[static_cast<size_t>(id)];
+    const int64_t bytes = direct ? round_up(graph.value(id).bytes(), kDiskAlignment) : graph.value(id).bytes();
     if (bytes == 0) return;
     map.storage_of[static_cast<size_t>(id)] = static_cast<int32_t>(map.storages.size());
     map.storages.push_back(
-        {id, bytes, first, std::max(first, clamp(last[static_cast<size_t>(id)])), from_disk ? kDiskAlignment : 64});
+        {id, bytes, first, std::max(first, clamp(last[static_cast<size_t>(id)])), direct ? kDiskAlignment : 64});
   };
   for (size_t i = 0; i < graph.values.size(); ++i)
     if (graph.values[i].kind == ValueKind::input && last[i] >= 0) add(static_cast<ValueId>(i), 0);
@@ -71,6 +75,9 @@ StorageMap assign_storage(const Graph& graph) {
       map.storage_of[static_cast<size_t>(id)] = storage;
       Storage& shared = map.storages[static_cast<size_t>(storage)];
       shared.last = std::max(shared.last, clamp(last[static_cast<size_t>(id)]));
+      if (!to_disk[static_cast<size_t>(id)]) continue;
+      shared.alignment = kDiskAlignment;
+      shared.bytes = round_up(shared.bytes, kDiskAlignment);
     }
   }
   return map;

@@ -15,7 +15,7 @@ struct Storage {
   ValueId first_value = kNoValue;  // names the storage
   int64_t bytes = 0;
   int32_t first = 0, last = 0;  // ops, inclusive
-  int64_t alignment = 64;       // bytes; kDiskAlignment for what is read straight from disk, whole such pieces
+  int64_t alignment = 64;       // bytes; kDiskAlignment for what goes straight to or from disk, whole such pieces
 };
 
 inline constexpr int64_t kDiskAlignment = 4096;  // of direct reads: file offset, address and size

@@ -117,6 +117,11 @@ OpDef cached_attention_def() {
             check_parts(graph, op, a.query_length);
             expect(operand(graph, op, 3).shape == Shape{a.kv_length, a.kv_heads * a.head_dim}, op,
                    "the cache is (capacity, kv_heads·D)");
+            const DType cache = operand(graph, op, 3).dtype;
+            const int block = dtype_info(cache).block_elements;
+            expect(
+                cache == operand(graph, op, 4).dtype && block > 0 && a.head_dim % block == 0 && a.values() % block == 0,
+                op, "a head is whole blocks of the cache's type");
             return {result_of("", q.dtype, {a.query_length, a.heads * a.values()})};
           },
           .flops = [](const Graph&, const Op& op) { return 2 * forward_flops(op); },

@@ -66,6 +66,7 @@ std::array<OpDef, kOpKindCount> build_table() {
       init_tensor_def(),
       save_tensor_def(),
       lay_out_tensor_def(),
+      offload_tensor_def(),
       prefetch_tensor_def(),
       await_tensors_def(),
   };

@@ -63,6 +63,7 @@ OpDef load_tensor_def();
 OpDef init_tensor_def();
 OpDef save_tensor_def();
 OpDef lay_out_tensor_def();
+OpDef offload_tensor_def();
 OpDef prefetch_tensor_def();
 OpDef await_tensors_def();
 

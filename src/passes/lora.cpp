@@ -161,6 +161,11 @@ std::vector<LoraModule> select_lora_modules(const Graph& graph, const std::strin
     std::string known;
     for (const std::string& name : available) known += (known.empty() ? "" : ", ") + name;
     const std::string missing = unmatched.empty() ? targets : *unmatched.begin();
+    const bool has_experts =
+        std::ranges::any_of(graph.ops, [](const Op& op) { return op.kind == OpKind::grouped_linear; });
+    if (missing == kExperts && has_experts)
+      throw caller_error("--targets", "experts of this family cannot have adapters here",
+                         "use all-linear, which is the attention; --method full trains the experts");
     throw caller_error("--targets", "'" + missing + "' is no linear layer of this model that adapters go on",
                        "use all-linear, or some of: " + known);
   }

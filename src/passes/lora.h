@@ -32,6 +32,8 @@ float lora_scale(double alpha, int64_t rank, bool rslora);
 // the experts of a layer in one parameter; PEFT 0.21 stacks such adapters when it loads them, for families that it has
 // a rule for, and only with the last of an expert's linears among the targets. It takes gate_proj, up_proj, down_proj
 // and gate for experts and router alone, so that MLPs beside them (dense layers, shared experts) cannot be named.
+// The experts of phimoe have no names there. Those of gpt_oss are parameters (PEFT's target_parameters) whose adapters
+// it keeps expert by expert in the rows of A, and rank by rank in the columns of B: neither read nor written here.
 std::vector<LoraModule> select_lora_modules(const Graph& graph, const std::string& targets, int64_t rank, float scale);
 
 // Adds the adapters of `modules` to the graph, as persistent adapter values in the compute dtype. Throws a caller Error

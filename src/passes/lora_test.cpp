@@ -34,8 +34,8 @@ TEST(Lora, TargetsOfMixtures) {
 
 TEST(Lora, WhatPeftWouldNotLoadIsRefused) {
   expect_caller_error([] { names("mixtral", "w1,w3"); }, "--targets");
-  expect_caller_error([] { names("phimoe", "experts"); }, "--targets");
-  expect_caller_error([] { names("gpt_oss", "experts"); }, "--targets");
+  expect_caller_error([] { names("phimoe", "experts"); }, "experts of this family");
+  expect_caller_error([] { names("gpt_oss", "experts"); }, "experts of this family");
   expect_caller_error([] { names("llama", "experts"); }, "--targets");
 }
 

@@ -10,9 +10,15 @@ namespace {
 // Who reads a value.
 struct Readers {
   bool linears = false;  // layers that adapters may go on
+  bool experts = false;  // of mixtures, one matrix each
   bool tables = false;   // embeddings, the head
   bool others = false;   // ops that know no packed operands
 };
+
+size_t first_expert(const Op& op) {
+  const auto& attrs = op.attributes<GroupedLinearAttrs>();
+  return 2 + (attrs.has_bias ? 1 : 0) + (attrs.has_addend ? 1 : 0);
+}
 
 std::vector<Readers> readers_of(const Graph& graph) {
   std::vector<Readers> readers(graph.values.size());
@@ -22,7 +28,9 @@ std::vector<Readers> readers_of(const Graph& graph) {
       Readers& reader = readers[static_cast<size_t>(op.operands[i])];
       const bool is_head = op.kind == OpKind::linear_cross_entropy ||
                            (op.kind == OpKind::linear && !graph.outputs.empty() && op.results[0] == graph.outputs[0]);
-      if (i != 1) reader.others = true;
+      if (op.kind == OpKind::grouped_linear && !op.attributes<GroupedLinearAttrs>().fused && i >= first_expert(op))
+        reader.experts = true;
+      else if (i != 1) reader.others = true;
       else if (is_head || op.kind == OpKind::embedding) reader.tables = true;
       else if (op.kind == OpKind::linear && op.attributes<LinearAttrs>().adaptable) reader.linears = true;
       else reader.others = true;
@@ -40,7 +48,7 @@ void quantize(Graph& graph, const PackedFormats& formats) {
     if (value.kind != ValueKind::parameter || readers[i].others) continue;
     if (const auto stored = formats.stored.find(value.name); stored != formats.stored.end()) {
       if (can_pack(stored->second, value.shape)) value.dtype = stored->second;
-    } else if (formats.linears && readers[i].linears && !readers[i].tables) {
+    } else if (formats.linears && (readers[i].linears || readers[i].experts) && !readers[i].tables) {
       if (!can_pack(*formats.linears, value.shape))
         throw caller_error("--quant",
                            std::string(dtype_name(*formats.linears)) + " has blocks of " +

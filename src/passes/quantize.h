@@ -12,14 +12,15 @@
 namespace plimsoll {
 
 struct PackedFormats {
-  std::optional<DType> linears;                   // of every linear layer but the head, as bitsandbytes takes them
+  // Of every linear layer but the head, as bitsandbytes takes them, and of experts that are matrices of their own.
+  std::optional<DType> linears;
   std::unordered_map<std::string, DType> stored;  // by name: what the file holds; heads and embeddings too
 
   bool none() const { return !linears && stored.empty(); }
 };
 
-// A matrix that some op reads otherwise (experts) stays as it is, and so does a stored one that has no whole blocks in
-// a row. Throws a caller Error for a linear layer that cannot be packed as `linears`.
+// A matrix that some op reads otherwise (experts in one tensor) stays as it is, and so does a stored one that has no
+// whole blocks in a row. Throws a caller Error for a linear layer that cannot be packed as `linears`.
 void quantize(Graph& graph, const PackedFormats& formats);
 
 }  // namespace plimsoll

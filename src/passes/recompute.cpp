@@ -11,7 +11,8 @@ namespace {
 
 class Recomputer {
  public:
-  Recomputer(Graph& graph, int64_t layers) : graph_(graph), layers_(layers), original_(std::move(graph.ops)) {
+  Recomputer(Graph& graph, int64_t layers, bool keep_attention)
+      : graph_(graph), layers_(layers), keep_attention_(keep_attention), original_(std::move(graph.ops)) {
     graph_.ops.clear();
     for (size_t i = 0; i < original_.size(); ++i)
       for (const ValueId id : original_[i].results) producer_[id] = static_cast<int>(i);
@@ -36,6 +37,7 @@ class Recomputer {
 
  private:
   bool in_recomputed_layer(const Op& op) const {
+    if (keep_attention_ && op.kind == OpKind::attention) return false;
     return op.role == OpRole::forward && op.layer >= 0 && op.layer < layers_;
   }
 
@@ -64,6 +66,7 @@ class Recomputer {
 
   Graph& graph_;
   int64_t layers_;
+  bool keep_attention_;
   std::vector<Op> original_;
   std::unordered_map<ValueId, int> producer_;
   std::unordered_set<ValueId> leaves_layer_;  // read by another layer: that layer's input, which is kept
@@ -72,6 +75,6 @@ class Recomputer {
 
 }  // namespace
 
-void recompute(Graph& graph, int64_t layers) { Recomputer(graph, layers).run(); }
+void recompute(Graph& graph, int64_t layers, bool keep_attention) { Recomputer(graph, layers, keep_attention).run(); }
 
 }  // namespace plimsoll

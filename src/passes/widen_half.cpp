@@ -1,5 +1,6 @@
 #include "passes/widen_half.h"
 
+#include <algorithm>
 #include <unordered_map>
 
 #include "ops/op_def.h"
@@ -19,6 +20,7 @@ bool takes_half(OpKind kind) {
     case OpKind::init_tensor:
     case OpKind::save_tensor:
     case OpKind::lay_out_tensor:
+    case OpKind::offload_tensor:
     case OpKind::prefetch_tensor:
     case OpKind::await_tensors:
       return true;
@@ -41,9 +43,12 @@ void widen_attributes(OpAttrs& attrs) {
 }  // namespace
 
 void widen_half(Graph& graph) {
+  if (std::ranges::none_of(graph.values, [](const Value& value) { return value.dtype == DType::f16; })) return;
   const std::vector<Op> original = std::move(graph.ops);
   graph.ops.clear();
-  const auto is_half = [&](ValueId id) { return id != kNoValue && graph.value(id).dtype == DType::f16; };
+  const auto is_half = [&](ValueId id) {
+    return id != kNoValue && graph.value(id).dtype == DType::f16 && graph.value(id).kind != ValueKind::cache;
+  };
   for (const Op& source : original) {
     Op op = source;
     if (takes_half(op.kind)) {

@@ -14,20 +14,12 @@
 // clang-format off
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
+#include "quant/code_lanes-inl.h"
 // clang-format on
 
 HWY_BEFORE_NAMESPACE();
 namespace plimsoll::HWY_NAMESPACE {
 namespace {
-namespace hn = hwy::HWY_NAMESPACE;
-
-// At most 16 lanes, so that a half block of 16 is whole vectors.
-using DF = hn::CappedTag<float, 16>;
-using DI = hn::RebindToSigned<DF>;
-using DU = hn::RebindToUnsigned<DF>;
-using VF = hn::Vec<DF>;
-using VI = hn::Vec<DI>;
-
 HWY_INLINE void store(VF value, float* out) { hn::StoreU(value, DF(), out); }
 
 HWY_INLINE void store(VF value, uint16_t* out) {
@@ -40,11 +32,6 @@ HWY_INLINE void store(VF value, uint16_t* out) {
   const auto nan = hn::Gt(hn::And(bits, hn::Set(du, 0x7fffffff)), hn::Set(du, 0x7f800000));
   hn::StoreU(hn::TruncateTo(d16, hn::IfThenElse(nan, quiet, rounded)), d16, out);
 }
-
-HWY_INLINE VI load_bytes(const uint8_t* in) { return hn::PromoteTo(DI(), hn::LoadU(hn::Rebind<uint8_t, DF>(), in)); }
-HWY_INLINE VI low_nibbles(VI bytes) { return hn::And(bytes, hn::Set(DI(), 15)); }
-HWY_INLINE VI high_nibbles(VI bytes) { return hn::ShiftRight<4>(bytes); }
-HWY_INLINE VF to_float(VI x) { return hn::ConvertTo(DF(), x); }
 
 template <typename Out>
 void q4_0_row(const uint8_t* in, int64_t blocks, Out* out) {
@@ -134,38 +121,9 @@ void q6_k_row(const uint8_t* in, int64_t blocks, Out* out) {
   }
 }
 
-// Values of 16 codes, whatever the width of a vector.
-struct Table {
-  const float* values;
-#if HWY_MAX_BYTES >= 32
-  VF low, high;
-#endif
-  explicit Table(const float* from) : values(from) {
-#if HWY_MAX_BYTES >= 32
-    low = hn::LoadU(DF(), from);
-    high = hn::LoadU(DF(), from + (hn::MaxLanes(DF()) >= 16 ? 0 : 8));
-#endif
-  }
-  HWY_INLINE VF operator()(VI codes) const {
-#if HWY_MAX_BYTES >= 64
-    return hn::TableLookupLanes(low, hn::IndicesFromVec(DF(), codes));
-#elif HWY_MAX_BYTES >= 32
-    const auto index = hn::IndicesFromVec(DF(), hn::And(codes, hn::Set(DI(), 7)));
-    const auto is_high = hn::RebindMask(DF(), hn::Gt(codes, hn::Set(DI(), 7)));
-    return hn::IfThenElse(is_high, hn::TableLookupLanes(high, index), hn::TableLookupLanes(low, index));
-#else
-    HWY_ALIGN int32_t index[16];
-    HWY_ALIGN float out[16];
-    hn::Store(codes, DI(), index);
-    for (size_t i = 0; i < hn::Lanes(DF()); ++i) out[i] = values[index[i]];
-    return hn::Load(DF(), out);
-#endif
-  }
-};
-
 // `count` values (whole vectors) of one block, from an even element on; the first of two codes is in the high nibble.
 template <typename Out>
-void bnb4_run(const Table& table, const uint8_t* in, float absmax, int64_t count, Out* out) {
+void bnb4_run(const CodeValues& table, const uint8_t* in, float absmax, int64_t count, Out* out) {
   const hn::Rebind<uint8_t, DF> d8;
   const hn::RepartitionToWide<decltype(d8)> d16;
   const hn::Rebind<uint8_t, decltype(d16)> half;
@@ -262,7 +220,7 @@ int64_t bnb4_part(const float* values, const uint8_t* packed, float absmax, int6
   const auto lanes = static_cast<int64_t>(hn::Lanes(DF()));
   if (lanes < 4 || first % 2 != 0) return first;
   const int64_t count = (last - first) / lanes * lanes;
-  bnb4_run(Table(values), packed + first / 2, absmax, count, out);
+  bnb4_run(CodeValues(values), packed + first / 2, absmax, count, out);
   return first + count;
 }
 int64_t bnb4_part_f32(const float* values, const uint8_t* packed, float absmax, int64_t first, int64_t last,

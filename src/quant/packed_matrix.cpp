@@ -16,24 +16,8 @@
 namespace plimsoll {
 namespace {
 
-constexpr int64_t kBnb4Block = 64;
-
 bool is_bnb4(DType type) { return type == DType::nf4 || type == DType::fp4; }
 Bnb4Type bnb4_type(DType type) { return type == DType::nf4 ? Bnb4Type::nf4 : Bnb4Type::fp4; }
-
-// Where the parts of nf4 and fp4 begin.
-struct Bnb4Layout {
-  int64_t blocks, codes, nested, offset, bytes;
-  explicit Bnb4Layout(int64_t n)
-      : blocks(blocks_of(n, kBnb4Block)),
-        codes(bnb4_packed_bytes(n)),
-        nested(round_up(codes + blocks, 4)),
-        offset(nested + blocks_of(blocks, kNestedBlock) * 4),
-        bytes(offset + 4) {}
-};
-
-// Where the scales of int8 and fp8 begin.
-int64_t row_scales_at(int64_t n) { return round_up(n, 4); }
 
 float load_f32(const std::byte* at) {
   float value;
@@ -126,6 +110,15 @@ void unpack(const PackedMatrix& matrix, int64_t row, int64_t rows, int64_t col, 
 }
 
 }  // namespace
+
+Bnb4Layout::Bnb4Layout(int64_t n)
+    : blocks(blocks_of(n, kBnb4Block)),
+      codes(bnb4_packed_bytes(n)),
+      nested(round_up(codes + blocks, 4)),
+      offset(nested + blocks_of(blocks, kNestedBlock) * 4),
+      bytes(offset + 4) {}
+
+int64_t row_scales_at(int64_t n) { return round_up(n, 4); }
 
 bool can_pack(DType dtype, const Shape& shape) {
   return is_packed(dtype) && shape.rank() == 2 && shape.elements() > 0 &&

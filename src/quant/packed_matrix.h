@@ -36,6 +36,14 @@ struct PackedMatrix {
   const std::byte* data = nullptr;  // aligned to 4
 };
 
+// Where the parts of a matrix of n elements begin, for kernels that read codes themselves.
+inline constexpr int64_t kBnb4Block = 64;
+struct Bnb4Layout {
+  int64_t blocks, codes, nested, offset, bytes;
+  explicit Bnb4Layout(int64_t n);
+};
+int64_t row_scales_at(int64_t n);  // int8, fp8
+
 // Rows [row, row + rows) and columns [col, col + cols) → `out`, `stride` elements between rows: floats, or bf16 bits
 // rounded to nearest even. Columns that begin and end at blocks are fastest. No allocation; any thread.
 void unpack_tile(const PackedMatrix& matrix, int64_t row, int64_t rows, int64_t col, int64_t cols, float* out,

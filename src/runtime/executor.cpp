@@ -22,6 +22,9 @@ void HostServices::save(const std::string& tensor, const Value&, std::span<const
 void HostServices::lay_out(const std::string& tensor, std::span<const std::byte>) {
   PLIMSOLL_CHECK(false, "this run streams nothing, but an op offers " + tensor);
 }
+void HostServices::offload(const std::string& tensor, std::span<const std::byte>) {
+  PLIMSOLL_CHECK(false, "this run streams nothing, but an op offers " + tensor);
+}
 void HostServices::prefetch(const std::string& tensor, std::span<std::byte>) {
   PLIMSOLL_CHECK(false, "this run streams nothing, but an op asks for " + tensor);
 }

@@ -41,11 +41,13 @@ class HostServices {
                     std::span<std::byte> staging);
   virtual void save(const std::string& tensor, const Value& source, std::span<const std::byte> data,
                     std::span<std::byte> staging);
-  // Weights on disk (ops/stream.cpp): written once; a read begins into `out`, whose place must stay until an await of
-  // it has returned. Sizes are those of the tensor, places have room to a multiple of kDiskAlignment.
+  // Tensors on disk (ops/stream.cpp): weights are laid out once, activations go out and come back in every micro-batch.
+  // A read into `out` or a write of `data` begins; the place must stay until an await of it has returned. Sizes are
+  // those of the tensor, places have room to a multiple of kDiskAlignment.
   virtual void lay_out(const std::string& tensor, std::span<const std::byte> data);
+  virtual void offload(const std::string& tensor, std::span<const std::byte> data);
   virtual void prefetch(const std::string& tensor, std::span<std::byte> out);
-  virtual void await(const std::byte* out);
+  virtual void await(const std::byte* place);
 };
 
 // What ops read or report beside their operands.

@@ -66,8 +66,12 @@ class Searcher {
   std::map<PipelineKey, double> pipelines_;
   const Setting* setting_ = nullptr;
   SettingKey key_;
+  void confirm();
+  std::string overruled_text(const LayoutPlan& plan) const;
+
   LayoutSearch result_;
-  std::optional<LayoutPlan> fastest_, smallest_, refused_;  // of one number of devices
+  std::vector<LayoutPlan> candidates_;  // of one number of devices, only where an engine profile has the last word
+  std::optional<LayoutPlan> fastest_, smallest_, refused_, overruled_;  // of one number of devices
 };
 
 bool Searcher::can_cut(int64_t tensor) const {
@@ -137,8 +141,36 @@ void Searcher::look(int64_t virtual_stages, int zero_stage, RecomputeKind recomp
   };
   if (!allowed(plan)) {
     if (faster(refused_)) refused_ = plan;
-  } else if (faster(fastest_)) {
-    fastest_ = plan;
+  } else {
+    if (problem_.confirm) candidates_.push_back(plan);
+    if (faster(fastest_)) fastest_ = plan;
+  }
+}
+
+// The profile is asked about the fastest few and the smallest few; the fastest that it lets pass wins.
+void Searcher::confirm() {
+  constexpr size_t kFastest = 8, kSmallest = 8;
+  const auto faster = [](const LayoutPlan& a, const LayoutPlan& b) {
+    return a.tokens_per_second > b.tokens_per_second;
+  };
+  const auto smaller = [](const LayoutPlan& a, const LayoutPlan& b) { return a.bytes.total() < b.bytes.total(); };
+  std::stable_sort(candidates_.begin(), candidates_.end(), faster);
+  const size_t first = std::min(kFastest, candidates_.size());
+  const auto rest = candidates_.begin() + static_cast<std::ptrdiff_t>(first);
+  const size_t second = std::min(kSmallest, candidates_.size() - first);
+  std::partial_sort(rest, rest + static_cast<std::ptrdiff_t>(second), candidates_.end(), smaller);
+  candidates_.resize(first + second);
+  std::stable_sort(candidates_.begin(), candidates_.end(), faster);  // of equals the one that was found first
+  fastest_.reset();
+  for (LayoutPlan& plan : candidates_) {
+    plan.engine_bytes = engine_bytes(problem_, plan);
+    ++result_.confirmed;
+    if (!plan.engine_bytes || static_cast<double>(plan.engine_bytes->bytes) <= limit_) {
+      fastest_ = plan;
+      break;
+    }
+    ++result_.overruled;
+    if (!overruled_ || plan.engine_bytes->bytes < overruled_->engine_bytes->bytes) overruled_ = plan;
   }
 }
 
@@ -155,9 +187,11 @@ void Searcher::layout(int64_t tensor, int64_t pipeline, int64_t context, int64_t
     for (const RecomputeKind recompute : {RecomputeKind::none, RecomputeKind::full}) {
       if (problem_.recompute && *problem_.recompute != recompute) continue;
       for (int64_t v = 1; v <= 4; v *= 2) {
-        if (v > 1 && (pipeline == 1 || pipeline * v > model_.layers)) break;
+        if (v > 1 && (pipeline == 1 || !problem_.limits.virtual_stages || pipeline * v > model_.layers)) break;
         for (int zero = 0; zero <= 3; ++zero) {
           if (zero > 0 && data * context == 1) break;
+          const bool cuts = data * context > 1;
+          if (cuts && !problem_.limits.zero[static_cast<size_t>(zero)]) continue;
           if (zero >= 2 && pipeline > 1) break;  // gradients and weights would travel with every micro-batch
           look(v, zero, recompute, size);
         }
@@ -168,18 +202,22 @@ void Searcher::layout(int64_t tensor, int64_t pipeline, int64_t context, int64_t
 }
 
 void Searcher::count(int64_t devices) {
-  fastest_.reset(), smallest_.reset(), refused_.reset();
+  fastest_.reset(), smallest_.reset(), refused_.reset(), overruled_.reset();
+  candidates_.clear();
   if (devices > most_in_node_ && !joined_) return;
+  if (problem_.limits.most_devices > 0 && devices > problem_.limits.most_devices) return;
   for (int64_t tensor = 1; tensor <= std::min(devices, most_in_node_); ++tensor) {
-    if (devices % tensor != 0 || !can_cut(tensor)) continue;
+    if (devices % tensor != 0 || !can_cut(tensor) || (tensor > 1 && !problem_.limits.tensor)) continue;
     for (int64_t pipeline = 1; pipeline <= std::min(devices / tensor, model_.layers); ++pipeline) {
-      if ((devices / tensor) % pipeline != 0) continue;
+      if ((devices / tensor) % pipeline != 0 || (pipeline > 1 && !problem_.limits.pipeline)) continue;
       const int64_t rest = devices / tensor / pipeline;
       for (int64_t context = 1; context <= rest; context *= 2) {
+        if (context > 1 && !problem_.limits.context) break;
         if (rest % context != 0 || (context > 1 && run_.recipe.seq_len / context < kShortestPart)) break;
         const int64_t data = rest / context;
         int64_t experts = 0;
-        for (const auto& [shape, layers] : model_.groups) experts = std::max(experts, shape.experts);
+        if (problem_.limits.expert)
+          for (const auto& [shape, layers] : model_.groups) experts = std::max(experts, shape.experts);
         for (int64_t expert = 1; expert <= data; ++expert)
           if (data % expert == 0 && (expert == 1 || (experts > 0 && experts % expert == 0)))
             layout(tensor, pipeline, context, expert, data);
@@ -195,11 +233,17 @@ bool dominates(const LayoutPlan& a, const LayoutPlan& b) {
 
 std::string gib(double bytes) { return fmt::format("{:.1f} GiB", bytes / static_cast<double>(kGiB)); }
 
+std::string Searcher::overruled_text(const LayoutPlan& plan) const {
+  return fmt::format("on {} the engine's own profile needs {} of {} a device", plan.devices(),
+                     gib(static_cast<double>(plan.engine_bytes->bytes)), gib(limit_));
+}
+
 LayoutSearch Searcher::run() {
-  std::optional<LayoutPlan> before_smallest, before_refused;
+  std::optional<LayoutPlan> before_smallest, before_refused, before_overruled;
   int64_t before = 0;
   for (int64_t devices = problem_.least_devices; devices <= problem_.most_devices; ++devices) {
     count(devices);
+    if (problem_.confirm && fastest_) confirm();
     if (fastest_) {
       if (!result_.least) {
         result_.least = fastest_;
@@ -209,6 +253,9 @@ LayoutSearch Searcher::run() {
               problem_.deadline_hours > 0 && before_refused->hours > problem_.deadline_hours
                   ? fmt::format("on {} it fits, but takes {:.1f} hours at best", before, before_refused->hours)
                   : fmt::format("on {} it fits, but costs {:.0f} USD at least", before, before_refused->usd);
+        } else if (before > 0 && before_overruled) {
+          result_.nearest = before_overruled;
+          result_.what_stops = overruled_text(*before_overruled);
         } else if (before > 0 && before_smallest) {
           result_.nearest = before_smallest;
           const RankBytes& bytes = before_smallest->bytes;
@@ -224,8 +271,12 @@ LayoutSearch Searcher::run() {
     before = devices;
     before_smallest = smallest_;
     before_refused = refused_;
+    before_overruled = overruled_;
   }
-  if (!result_.least && before_smallest) {
+  if (!result_.least && before_overruled && !before_refused) {
+    result_.nearest = before_overruled;
+    result_.what_stops = overruled_text(*before_overruled);
+  } else if (!result_.least && before_smallest) {
     result_.nearest = before_refused ? before_refused : before_smallest;
     result_.what_stops =
         before_refused ? fmt::format("on {} the fastest layout takes {:.1f} hours{}", before, before_refused->hours,
@@ -261,6 +312,20 @@ EngineRun run_of(const SearchProblem& problem, const LayoutPlan& plan) {
   run.device = problem.device->name;
   run.device_bytes = problem.device->memory_bytes;
   return run;
+}
+
+std::optional<ByteInterval> engine_bytes(const SearchProblem& problem, const LayoutPlan& plan) {
+  EngineRun run = run_of(problem, plan);
+  const EngineLayout& layout = run.layout;
+  const bool cuts = layout.tensor > 1 || layout.pipeline > 1 || layout.context > 1 || layout.expert > 1;
+  const bool adapters = run.recipe.method != TuneMethod::full;
+  if (cuts && (adapters || layout.zero_stage >= 2)) return std::nullopt;
+  if (adapters || layout.zero_stage >= 2) run.engine = layout.zero_stage >= 2 ? "fsdp2" : "torch";
+  try {
+    return estimate_engine_memory(run).device_used;
+  } catch (const Error&) {
+    return std::nullopt;  // a family or a recipe that the profile lacks
+  }
 }
 
 std::string layout_text(const LayoutPlan& plan) {

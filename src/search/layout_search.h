@@ -1,15 +1,24 @@
 // Every layout of a training run on every number of devices: what fits, how long it takes, what it costs.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "engines/engine_profile.h"
 #include "engines/engine_time.h"
 #include "engines/rank_bytes.h"
 
 namespace plimsoll {
+
+// What an engine can start. ZeRO 0 is always allowed where there is one rank to cut over.
+struct LayoutLimits {
+  bool tensor = true, pipeline = true, context = true, expert = true, virtual_stages = true;
+  std::array<bool, 4> zero = {true, true, true, true};
+  int64_t most_devices = 0;  // 0: any number
+};
 
 struct SearchProblem {
   EngineRun base;  // model and recipe; layout, micro-batch, accumulation and recompute are what is searched
@@ -23,6 +32,8 @@ struct SearchProblem {
   double deadline_hours = 0, most_usd = 0;  // 0: none
   std::optional<RecomputeKind> recompute;   // only this one
   std::optional<int64_t> micro_batch;       // only this one
+  LayoutLimits limits;
+  bool confirm = false;  // engine_bytes has the last word on every plan that wins a number of devices
 };
 
 struct LayoutPlan {
@@ -30,6 +41,7 @@ struct LayoutPlan {
   int64_t micro_batch = 1, grad_accum_steps = 1;
   RecomputeKind recompute = RecomputeKind::none;
   RankBytes bytes;
+  std::optional<ByteInterval> engine_bytes;  // device used, where a profile was asked and knows the layout
   double step_seconds = 0;
   double tokens_per_second = 0;  // of all devices
   double hours = 0, usd = 0;     // of the run; usd 0 where no price is known
@@ -45,6 +57,7 @@ struct LayoutSearch {
   std::string what_stops;             // one fewer, in a sentence
   int64_t layouts = 0;                // looked at
   int64_t fitting = 0;
+  int64_t confirmed = 0, overruled = 0;  // plans that an engine profile was asked about, and those that it refused
 };
 
 // Throws a caller Error where the catalogue lacks a figure of the device, or where nothing can be searched.
@@ -52,6 +65,10 @@ LayoutSearch search_layouts(const SearchProblem& problem);
 
 // The run of a plan, as engines/ reads it.
 EngineRun run_of(const SearchProblem& problem, const LayoutPlan& plan);
+
+// What the whole engine profile (engines/) says of a plan: device used. Empty where no profile follows such a run:
+// adapters cut by tensor or pipeline parallelism, ZeRO-2 and 3 with either.
+std::optional<ByteInterval> engine_bytes(const SearchProblem& problem, const LayoutPlan& plan);
 
 std::string layout_text(const LayoutPlan& plan);  // "data 2 · tensor 4 · pipeline 2, ZeRO-1, 4 × 8, recompute"
 

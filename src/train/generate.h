@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,6 +33,8 @@ struct GenerateReport {
   Finish finish = Finish::max_tokens;
   int64_t prompt_tokens = 0, generated_tokens = 0;
   double prefill_tokens_per_second = 0, decode_tokens_per_second = 0, time_to_first_token_seconds = 0;
+  int64_t kv_cache_bytes = 0;  // room for the longest text so far
+  int64_t arena_bytes = 0, planned_total_bytes = 0;
   int64_t peak_resident_bytes = 0;
 };
 
@@ -44,12 +47,18 @@ using OnText = std::function<void(std::string_view piece)>;
 
 struct GenerationConfig;
 
+struct GeneratorOptions {
+  std::string model, adapter;
+  int64_t threads = 0;           // 0: all
+  DType precision = DType::f32;  // of weights and arithmetic: f32 gives a reference's tokens, bf16 half the bytes
+  std::string quant = "auto";    // how weights are held (config/quant_words.h); auto: as the file packs them
+  std::string cache = "auto";    // of keys and values of past tokens: fp32, bf16, f16, q8_0, q4_0; auto: as precision
+  std::optional<int64_t> memory_bytes;  // the line: no text may need more, all of the process counted
+};
+
 class Generator {
  public:
-  // `precision` of weights and arithmetic: f32 gives the very tokens of a reference in f32, bf16 half the bytes.
-  // `quant`: how weights are held (config/quant_words.h); auto: as the file packs them.
-  Generator(const std::string& model, const std::string& adapter, int64_t threads, DType precision = DType::f32,
-            const std::string& quant = "auto");
+  explicit Generator(const GeneratorOptions& options);
   ~Generator();
   Generator(const Generator&) = delete;
   Generator& operator=(const Generator&) = delete;
@@ -60,6 +69,7 @@ class Generator {
   // Looked at between tokens, and between pieces of a prompt: true ends the generation (Finish::interrupted).
   void set_interrupt(std::function<bool()> interrupted);
 
+  // Both throw does_not_fit where the text with all its tokens would need more than the line.
   GenerateReport complete(const std::string& prompt, const SamplingOptions& sampling, const OnText& on_text);
   // Ends also with the token that the chat template writes behind what an assistant says.
   GenerateReport reply(const std::vector<ChatMessage>& conversation, const SamplingOptions& sampling,

@@ -1,11 +1,16 @@
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstring>
 #include <numeric>
 
 #include "arch/architecture.h"
+#include "backend/cpu/attention/kv_cache.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "config/generation_config.h"
 #include "config/machine.h"
 #include "data/chat_template.h"
@@ -15,6 +20,7 @@
 #include "train/generate.h"
 #include "train/inference.h"
 #include "train/packed_formats.h"
+#include "train/run_sources.h"
 #include "train/sampler.h"
 #include "train/stop_strings.h"
 #include "train/token_batch.h"
@@ -24,10 +30,18 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr const char* kPrefill = "prefill";
-constexpr const char* kDecode = "decode";
-constexpr int64_t kPrefillRows = 128;    // tokens of the prompt that are computed at once
-constexpr int64_t kFirstCapacity = 512;  // tokens of the first caches; doubled when a text grows out of them
+// Graphs by how many tokens they compute at once: pieces of a long prompt, of a short one or the end of a long one, and
+// one token after the other. A piece that is not full costs as much as one that is.
+struct Pass {
+  const char* name;
+  int64_t rows;
+};
+constexpr std::array<Pass, 3> kPasses = {{{"prefill", 256}, {"prefill_short", 32}, {"decode", 1}}};
+constexpr int64_t kMostRows = kPasses[0].rows;
+size_t pass_for(int64_t tokens) { return tokens > 128 ? 0 : tokens > 3 ? 1 : 2; }
+
+constexpr int64_t kOfTraining = 8 * kMiB;  // of what a process needs beside its arena: rows, kernels of gradients
+constexpr int64_t kFirstCapacity = 512;    // tokens of the first caches; doubled when a text grows out of them
 
 double seconds_between(Clock::time_point a, Clock::time_point b) {
   return std::chrono::duration<double>(b - a).count();
@@ -48,21 +62,35 @@ GenerationConfig generation_config_of(const ModelFiles& model) {
   return parse_generation_config(read_text_file(model.generation_config_json), model.generation_config_json);
 }
 
+// A caller Error for a word that is none, and for blocks that a head of this model cannot be cut into.
+DType choose_cache_type(const std::string& word, DType precision, const ModelConfig& config) {
+  if (word == "auto") return precision;
+  const std::optional<DType> type = dtype_from_name(word == "fp32" ? "f32" : word == "fp16" ? "f16" : word);
+  if (!type || !cpu::can_cache(*type))
+    throw caller_error("--kv-cache", "\"" + one_line(word, 40) + "\" is no type of a cache",
+                       "use auto, fp32, bf16, f16, q8_0 or q4_0");
+  const int block = dtype_info(*type).block_elements;
+  const int64_t values = config.latent.value > 0 ? config.latent.value : config.head_dim;
+  if (config.head_dim % block != 0 || values % block != 0)
+    throw caller_error(
+        "--kv-cache " + word,
+        "packs " + std::to_string(block) + " values, heads of this model have " + std::to_string(config.head_dim),
+        "use f16");
+  return *type;
+}
+
 // Weights and caches in one arena, for texts of up to `capacity` tokens.
 struct Engine {
   std::vector<float> inv_freq;
   RunPlan plan;
   Arena arena;
-  Executor prefill, decode;
+  std::vector<Executor> passes;  // as kPasses
   int64_t capacity;
 
   Engine(RunPlan planned, std::vector<float> frequencies, ThreadPool& pool, int64_t tokens)
-      : inv_freq(std::move(frequencies)),
-        plan(std::move(planned)),
-        arena(plan.arena_bytes),
-        prefill(plan.phase(kPrefill), arena, cpu_backend(), pool),
-        decode(plan.phase(kDecode), arena, cpu_backend(), pool),
-        capacity(tokens) {}
+      : inv_freq(std::move(frequencies)), plan(std::move(planned)), arena(plan.arena_bytes), capacity(tokens) {
+    for (const Pass& pass : kPasses) passes.emplace_back(plan.phase(pass.name), arena, cpu_backend(), pool);
+  }
 };
 
 }  // namespace
@@ -75,47 +103,43 @@ struct Generator::State {
   SpecialTexts special;
   GenerationConfig generation;
   std::vector<int64_t> ends;
-  DType precision;
+  DType precision, cache;
   PackedFormats packed;
   ThreadPool pool;
   std::unique_ptr<Engine> engine;
   std::function<bool()> interrupted = [] { return false; };
   std::vector<int32_t> cached;  // tokens whose keys and values are in the caches
 
-  State(const std::string& model_name, const std::string& adapter_folder, int64_t threads, DType wanted,
-        const std::string& quant)
-      : model(open_runnable_model(model_name)),
-        adapter(open_adapter_source(adapter_folder)),
+  std::optional<int64_t> line;
+
+  explicit State(const GeneratorOptions& options)
+      : model(open_runnable_model(options.model)),
+        adapter(open_adapter_source(options.adapter)),
         tokenizer(load_model_tokenizer(text_files_of(model))),
         generation(generation_config_of(model)),
         ends(end_tokens(model, tokenizer, generation)),
-        precision(wanted),
-        packed(choose_packed_formats(quant, PackedDefault::none, model.tensors, wanted)),
-        pool(threads_or_all(threads)) {
-    if (const std::string text = read_chat_template(model); !text.empty()) chat_template.emplace(text);
-    special = special_texts(text_files_of(model), &tokenizer);
+        precision(options.precision),
+        cache(choose_cache_type(options.cache, options.precision, model.config)),
+        packed(choose_packed_formats(options.quant, PackedDefault::none, model.tensors, options.precision)),
+        pool(threads_or_all(options.threads)),
+        line(options.memory_bytes) {
+    const TextFiles files = text_files_of(model);
+    if (const auto found = find_chat_template(files)) chat_template.emplace(found->text, found->name);
+    special = special_texts(files, &tokenizer);
     model.gguf.reset();
   }
 
-  // Caches for `tokens` in all; growing them computes the text again.
-  void reserve(int64_t tokens) {
-    const int64_t limit = round_up(model.config.context_length, kPrefillRows);
-    const int64_t needed = round_up(tokens, kPrefillRows) + kPrefillRows;  // the last piece of a prompt is padded
-    if (engine && engine->capacity >= needed) return;
-    int64_t capacity = engine ? engine->capacity : kFirstCapacity;
-    while (capacity < needed) capacity *= 2;
-    capacity = std::max(needed, std::min(capacity, limit + kPrefillRows));
-    engine.reset();
-    cached.clear();
-    std::vector<float> inv_freq;
+  // The passes for texts of `tokens` tokens, with caches for `capacity`.
+  RunPlan plan_passes(int64_t tokens, int64_t capacity, std::vector<float>& inv_freq) const {
     std::vector<Graph> phases;
     std::vector<DoraNorm> norms;
-    for (const auto& [name, rows] : {std::pair{kPrefill, kPrefillRows}, std::pair{kDecode, int64_t{1}}}) {
+    for (const auto& [name, rows] : kPasses) {
       ForwardRequest request;
       request.kind = ForwardKind::generate;
       request.length = rows;
       request.cache_capacity = capacity;
       request.compute = precision;
+      request.cache = cache;
       request.longest_sequence = tokens;
       ForwardGraph forward = build_forward(model.config, request);
       quantize(forward.graph, packed);
@@ -124,12 +148,42 @@ struct Generator::State {
       inv_freq = std::move(forward.inv_freq);
       phases.push_back(std::move(forward.graph));
     }
-    engine = std::make_unique<Engine>(plan_inference(std::move(phases), model.tensors, pool.threads(), norms),
-                                      std::move(inv_freq), pool, capacity);
+    return plan_inference(std::move(phases), model.tensors, pool.threads(), norms);
+  }
+
+  int64_t total_bytes(const RunPlan& plan) const {
+    return plan.arena_bytes + runtime_overhead_bytes(model.config, pool.threads(), {}) - kOfTraining;
+  }
+
+  // Caches for `tokens` in all; growing them computes the text again. Below a line they grow no further than they must.
+  void reserve(int64_t tokens) {
+    const int64_t limit = round_up(model.config.context_length, kMostRows);
+    const int64_t needed = round_up(tokens, kMostRows) + kMostRows;  // the last piece of a prompt is padded
+    if (engine && engine->capacity >= needed) return;
+    int64_t capacity = engine ? engine->capacity : kFirstCapacity;
+    while (capacity < needed) capacity *= 2;
+    capacity = std::max(needed, std::min(capacity, limit + kMostRows));
+    std::vector<float> inv_freq;
+    RunPlan plan = plan_passes(tokens, capacity, inv_freq);
+    if (line && total_bytes(plan) > *line && capacity > needed) {
+      capacity = needed;
+      plan = plan_passes(tokens, capacity, inv_freq);
+    }
+    if (line && total_bytes(plan) > *line)
+      throw Error(
+          ErrorKind::does_not_fit, "--memory",
+          fmt::format("{} needed for a text of {} tokens, the line is at {}", format_bytes(total_bytes(plan)), tokens,
+                      format_bytes(*line)),
+          fmt::format("--memory {} is the least that works; fewer --max-tokens, --kv-cache q8_0, --quant nf4 or "
+                      "--precision bf16 need less",
+                      total_bytes(plan)));
+    engine.reset();
+    cached.clear();
+    engine = std::make_unique<Engine>(std::move(plan), std::move(inv_freq), pool, capacity);
     load_weights(engine->plan, engine->arena, pool, model, adapter);
-    for (const Executor* phase : {&engine->prefill, &engine->decode}) {
-      prepare_cpu(phase->plan());
-      write_inv_freq(*phase, engine->inv_freq);
+    for (const Executor& pass : engine->passes) {
+      prepare_cpu(pass.plan());
+      write_inv_freq(pass, engine->inv_freq);
     }
   }
 
@@ -161,8 +215,10 @@ struct Generator::State {
     cached.resize(static_cast<size_t>(mismatch - cached.begin()));
     const Executor* last = nullptr;
     while (cached.size() < prompt.size() && !interrupted()) {
-      const size_t count = std::min(prompt.size() - cached.size(), static_cast<size_t>(kPrefillRows));
-      last = &run(engine->prefill, prompt.subspan(cached.size(), count));
+      const auto left = static_cast<int64_t>(prompt.size() - cached.size());
+      const size_t pass = pass_for(left);
+      const int64_t count = std::min(left, kPasses[pass].rows);
+      last = &run(engine->passes[pass], prompt.subspan(cached.size(), static_cast<size_t>(count)));
     }
     return cached.size() == prompt.size() ? last : nullptr;
   }
@@ -242,13 +298,17 @@ GenerateReport Generator::State::generate(const std::vector<int32_t>& prompt, co
     if (stops.found()) report.finish = Finish::stop_string;
     else if (report.finish == Finish::max_tokens && interrupted()) report.finish = Finish::interrupted;
     if (report.finish != Finish::max_tokens) break;
-    if (report.generated_tokens < limit) phase = &run(engine->decode, std::span(&token, 1));
+    if (report.generated_tokens < limit) phase = &run(engine->passes.back(), std::span(&token, 1));
   }
   emit(stops.put(stream.finish()));
   emit(stops.finish());
   const double decode_seconds = seconds_between(prefilled, Clock::now());
   if (report.generated_tokens > 1)
     report.decode_tokens_per_second = static_cast<double>(report.generated_tokens - 1) / decode_seconds;
+  for (const Value& value : engine->passes.back().plan().graph.values)
+    if (value.kind == ValueKind::cache) report.kv_cache_bytes += value.bytes();
+  report.arena_bytes = engine->plan.arena_bytes;
+  report.planned_total_bytes = total_bytes(engine->plan);
   report.peak_resident_bytes = peak_resident_bytes();
   return report;
 }
@@ -284,9 +344,7 @@ std::optional<int32_t> Generator::State::end_of_turn() const {
   return behind.front();
 }
 
-Generator::Generator(const std::string& model, const std::string& adapter, int64_t threads, DType precision,
-                     const std::string& quant)
-    : state_(std::make_unique<State>(model, adapter, threads, precision, quant)) {}
+Generator::Generator(const GeneratorOptions& options) : state_(std::make_unique<State>(options)) {}
 
 Generator::~Generator() = default;
 

@@ -1,11 +1,11 @@
 #include "train/gguf_target.h"
 
-#include <cstring>
 #include <filesystem>
 #include <unordered_map>
 
 #include "base/error.h"
-#include "formats/gguf_tokenizer.h"
+#include "data/gguf_tokenizer.h"
+#include "data/model_text.h"
 
 namespace plimsoll {
 namespace {
@@ -17,7 +17,8 @@ GgufMetadata tokenizer_of(const ModelFiles& model) {
     throw caller_error(model.tokenizer_file,
                        "is a SentencePiece file, and GGUF files are written from a tokenizer.json",
                        "save the tokenizer with transformers, which writes tokenizer.json, or write a folder");
-  return gguf_tokenizer_metadata(model.tokenizer_file, model.tokenizer_config_json, read_chat_template(model),
+  const auto chat = find_chat_template(text_files_of(model));
+  return gguf_tokenizer_metadata(model.tokenizer_file, model.tokenizer_config_json, chat ? chat->text : "",
                                  model.config);
 }
 
@@ -36,7 +37,8 @@ std::vector<ParameterSpec> gguf_order(const GgufExport& plan, const std::vector<
   for (const ParameterSpec& parameter : parameters) by_name[parameter.name] = &parameter;
   std::vector<ParameterSpec> order;
   for (const GgufExportTensor& tensor : plan.tensors)
-    if (!tensor.hf_name.empty()) order.push_back(*by_name.at(tensor.hf_name));
+    if (!tensor.hf_name.empty() && (order.empty() || order.back().name != tensor.hf_name))
+      order.push_back(*by_name.at(tensor.hf_name));
   return order;
 }
 
@@ -47,23 +49,22 @@ GgufTarget::GgufTarget(const std::string& path, const GgufExport& plan, ThreadPo
 
 void GgufTarget::save(const std::string& tensor, const Value& value, std::span<const std::byte> data,
                       std::span<std::byte> staging) {
-  const GgufExportTensor& target = plan_.tensors[next_];
-  PLIMSOLL_CHECK(target.hf_name == tensor, "tensors come in the order of the export");
-  const auto* values = reinterpret_cast<const float*>(data.data());
-  const int64_t width = value.shape.rank() > 1 ? value.shape[-1] : 1;
-  const ReadRow copy_row = [&](int64_t row, std::span<float> out) {
-    std::memcpy(out.data(), values + row * width, out.size_bytes());
-  };
-  const ReadRow copy_column = [&](int64_t column, std::span<float> out) {
-    for (size_t i = 0; i < out.size(); ++i) out[i] = values[static_cast<int64_t>(i) * width + column];
-  };
-  WrittenRow written;
-  if (written_)
-    written = [&](int64_t number, std::span<const float> row, const std::byte* bytes) {
-      written_(target, number, row, bytes);
+  const std::span values(reinterpret_cast<const float*>(data.data()), data.size() / sizeof(float));
+  PLIMSOLL_CHECK(next_ < plan_.tensors.size() && plan_.tensors[next_].hf_name == tensor,
+                 "tensors come in the order of the export");
+  // One tensor of the model may be several of the file, one after the other.
+  for (; next_ < plan_.tensors.size() && plan_.tensors[next_].hf_name == tensor; ++next_) {
+    const GgufExportTensor& target = plan_.tensors[next_];
+    WrittenRow written;
+    if (written_)
+      written = [&](int64_t number, std::span<const float> row, const std::byte* bytes) {
+        written_(target, number, row, bytes);
+      };
+    const ReadRow read = [&](int64_t row, std::span<float> out) {
+      read_export_row(target, value.shape, values, row, out);
     };
-  write_gguf_tensor(writer_, target, target.transposed ? copy_column : copy_row, pool_, staging, written);
-  ++next_;
+    write_gguf_tensor(writer_, target, read, pool_, staging, written);
+  }
   write_own();
 }
 

@@ -13,9 +13,9 @@
 namespace plimsoll {
 namespace {
 
-// Whole lines of steps before `first_step`; a line cut short by a crash is dropped.
-std::string kept_lines(const std::string& path, int64_t first_step, std::optional<StepMetrics>& last) {
-  if (first_step == 0 || !file_exists(path)) return {};
+// Whole lines of the first `steps`; a line cut short by a crash is dropped.
+std::string kept_lines(const std::string& path, int64_t steps, std::optional<StepMetrics>& last) {
+  if (steps == 0 || !file_exists(path)) return {};
   const std::string text = read_text_file(path);
   std::string kept;
   size_t begin = 0;
@@ -23,27 +23,35 @@ std::string kept_lines(const std::string& path, int64_t first_step, std::optiona
     const std::string line = text.substr(begin, end - begin);
     const auto json = nlohmann::json::parse(line, nullptr, false);
     if (!json.is_object() || !json.contains("step") || !json["step"].is_number_integer() ||
-        json["step"].get<int64_t>() >= first_step)
+        json["step"].get<int64_t>() > steps)
       continue;
     kept += line + "\n";
     last.emplace();
     last->step = json["step"].get<int64_t>();
     last->loss = json.value("loss", 0.0);
     last->tokens_per_second = json.value("tokens_per_second", 0.0);
+    last->peak_resident_bytes = json.value("peak_resident_bytes", int64_t{0});
+    if (json.contains("eval_loss") && json["eval_loss"].is_number()) last->eval_loss = json["eval_loss"].get<double>();
   }
   return kept;
 }
 
 }  // namespace
 
-MetricsFile::MetricsFile(const std::string& path, int64_t first_step) : path_(path) {
-  write_file_atomically(path, kept_lines(path, first_step, last_kept_));
+MetricsFile::MetricsFile(const std::string& path, int64_t steps_done) : path_(path) {
+  write_file_atomically(path, kept_lines(path, steps_done, last_kept_));
   fd_ = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
   if (fd_ < 0) throw world_error(path, "cannot be opened for writing", "check the folder and its permissions", errno);
 }
 
 MetricsFile::~MetricsFile() {
   if (fd_ >= 0) ::close(fd_);
+}
+
+std::optional<StepMetrics> read_last_metrics(const std::string& path) {
+  std::optional<StepMetrics> last;
+  kept_lines(path, INT64_MAX, last);
+  return last;
 }
 
 void MetricsFile::append(const StepMetrics& metrics) {

@@ -8,7 +8,7 @@
 namespace plimsoll {
 
 struct StepMetrics {
-  int64_t step = 0;
+  int64_t step = 0;  // the first is 1, as in checkpoint-1
   double loss = 0, lr = 0, grad_norm = 0;
   int64_t tokens = 0;  // of this step, padding not counted
   double tokens_per_second = 0, mfu = 0;
@@ -21,8 +21,8 @@ struct StepMetrics {
 
 class MetricsFile {
  public:
-  // Keeps the lines of steps below `first_step`. World Error when the file cannot be written.
-  MetricsFile(const std::string& path, int64_t first_step);
+  // Keeps the lines of the first `steps_done` steps. World Error when the file cannot be written.
+  MetricsFile(const std::string& path, int64_t steps_done);
   ~MetricsFile();
   MetricsFile(const MetricsFile&) = delete;
   MetricsFile& operator=(const MetricsFile&) = delete;
@@ -37,5 +37,8 @@ class MetricsFile {
   std::string path_;
   int fd_ = -1;
 };
+
+// The last whole line; nullopt: no file, or none.
+std::optional<StepMetrics> read_last_metrics(const std::string& path);
 
 }  // namespace plimsoll

@@ -169,7 +169,7 @@ void write_result(const Executor& forward, const Executor* loss, const float& lo
 
 }  // namespace
 
-void run_probe(const ProbeOptions& options) {
+ProbeReport run_probe(const ProbeOptions& options) {
   const ModelFiles model = open_runnable_model(options.model);
   const ModelConfig& config = model.config;
   const TokenBatch batch = read_batch(open_safetensors(options.batch), options.batch, config.vocab_size);
@@ -205,6 +205,7 @@ void run_probe(const ProbeOptions& options) {
   write_batch(forward, batch, 1.0F);
   forward.run(state);
   write_result(forward, loss ? &*loss : nullptr, loss_value, phases, batch, inputs, config.vocab_size);
+  return {loss ? std::optional(static_cast<double>(loss_value)) : std::nullopt};
 }
 
 }  // namespace plimsoll

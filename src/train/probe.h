@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/dtype.h"
@@ -18,7 +19,11 @@ struct ProbeOptions {
   int threads = 0;             // 0: all
 };
 
+struct ProbeReport {
+  std::optional<double> loss;  // of a batch with labels
+};
+
 // Throws a caller Error for a batch that lacks input_ids, has ids outside the vocabulary, or tensors of other shapes.
-void run_probe(const ProbeOptions& options);
+ProbeReport run_probe(const ProbeOptions& options);
 
 }  // namespace plimsoll

@@ -42,6 +42,17 @@ std::string op_name(const ExecutionPlan& phase) {
   return op.name;
 }
 
+// "2 × 2 rows, recompute in 10 of 30 layers, loss in chunks of 512 rows"
+PlanReport::Alternative describe(const PlanAlternative& plan, int64_t layers) {
+  const TrainChoices& c = plan.choices;
+  std::string words = fmt::format("{} × {} rows, recompute in {} of {} layers{}, loss in chunks of {} rows",
+                                  plan.grad_accum_steps, c.micro_batch, c.recompute_layers, layers,
+                                  c.keep_attention ? " without attention" : "", c.ce_chunk_rows);
+  if (c.streamed_layers > 0) words += fmt::format(", weights of {} layers streamed", c.streamed_layers);
+  if (c.streamed_inputs) words += ", layer inputs streamed";
+  return {words, plan.total_bytes, plan.predicted_seconds};
+}
+
 void add_rows(PlanReport& report, const std::vector<PlannedBuffer>& buffers, const std::string& phase, int64_t last) {
   for (const PlannedBuffer& buffer : buffers)
     report.buffers.push_back({buffer.name, name_of(buffer.category), "host", buffer.size_bytes, buffer.offset,
@@ -67,10 +78,7 @@ PlanReport report_plan(const RunSources& sources, const TrainPlan& plan, bool wi
   const ExecutionPlan& peak = plan.run.peak_phase();
   report.peak_phase = peak.name();
   report.peak_op = op_name(peak);
-  for (int category = 0; category < kCategoryCount; ++category) {
-    report.category_bytes[static_cast<size_t>(category)] = peak.at_peak[static_cast<size_t>(category)];
-    report.peak_live_bytes += peak.at_peak[static_cast<size_t>(category)];
-  }
+  report.category_bytes = peak.at_peak;
   for (const ExecutionPlan& phase : plan.run.phases)
     report.phases.push_back({phase.name(), phase.arena_bytes, op_name(phase)});
   report.micro_batch = plan.choices.micro_batch;
@@ -79,17 +87,32 @@ PlanReport report_plan(const RunSources& sources, const TrainPlan& plan, bool wi
   report.ce_chunk_rows = plan.choices.ce_chunk_rows;
   report.recompute_layers = plan.choices.recompute_layers;
   report.streamed_layers = plan.choices.streamed_layers;
+  report.streamed_inputs = plan.choices.streamed_inputs;
+  report.keep_attention = plan.choices.keep_attention;
   for (const WeightOnDisk& weight : plan.program.streamed) report.streamed_file_bytes += weight.bytes;
-  report.streamed_bytes_per_step = plan.streamed_bytes_per_step;
+  for (const OffloadedTensor& tensor : plan.program.offloaded) report.streamed_file_bytes += tensor.bytes;
+  report.disk_bytes_per_step = plan.disk_bytes_per_step;
   report.compute_seconds = plan.compute_seconds;
-  report.disk_bytes_per_second = PlanTarget{}.disk_bytes_per_second;
+  report.predicted_seconds = plan.predicted_seconds;
+  report.rates_source = plan.calibrated ? "calibrated" : "assumed";
+  report.disk_bytes_per_second = plan.disk.bytes_per_second;
+  report.disk_source = plan.disk.source;
+  const int64_t layers = sources.model.config.layers;
+  if (plan.runner_up) report.runner_up = describe(*plan.runner_up, layers);
+  const auto other_line = [&](const std::optional<OtherLine>& line) -> std::optional<PlanReport::OtherLine> {
+    if (!line) return {};
+    PlanReport::OtherLine other{line->budget_bytes, {}};
+    if (line->plan) other.plan = describe(*line->plan, layers);
+    return other;
+  };
+  report.more = other_line(plan.more);
+  report.less = other_line(plan.less);
   report.layers = sources.model.config.layers;
   report.precision = recipe.precision;
   if (recipe.method == Method::qlora) report.quant = name_of(sources.train.packed);
   report.router_aux_loss = balance_weight(sources.model.config, recipe);
   report.why = plan.why;
-  for (const Suggestion& suggestion : plan.suggestions)
-    report.suggestions.push_back({suggestion.change, suggestion.total_bytes});
+  report.suggestions = plan.suggestions;
   if (with_buffers) {
     for (const ExecutionPlan& phase : plan.run.phases) {
       add_rows(report, plan.run.persistent, phase.name(),

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "support/test_files.h"
 
 namespace plimsoll {
@@ -35,6 +37,21 @@ TEST(RunFolder, AResumedRunIsTheRunThatWasBegun) {
   other = begun;
   other.seed = 1;
   expect_caller_error([&] { require_same_run(begun, other); }, "--seed");
+}
+
+TEST(RunFolder, PathsOfFilesAreAbsolute) {
+  const TestFolder folder;
+  folder.write("rows.jsonl", "");
+  const std::string before = std::filesystem::current_path();
+  std::filesystem::current_path(folder.path());
+  Recipe recipe;
+  recipe.model = "org/name";
+  recipe.data = {"rows.jsonl", "./rows.jsonl", "absent.jsonl"};
+  recipe = with_absolute_paths(recipe);
+  const std::string rows = std::filesystem::current_path() / "rows.jsonl";
+  std::filesystem::current_path(before);
+  EXPECT_EQ(recipe.model, "org/name");
+  EXPECT_EQ(recipe.data, (std::vector<std::string>{rows, rows, "absent.jsonl"}));
 }
 
 }  // namespace

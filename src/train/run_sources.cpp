@@ -3,15 +3,20 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <mutex>
 
 #include "backend/cpu/cpu_backend.h"
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/thread_pool.h"
+#include "compile/plan_report.h"
 #include "config/machine.h"
+#include "config/user_cache.h"
 #include "data/files/row_reader.h"
 #include "data/packing.h"
+#include "runtime/disk_rate.h"
 #include "train/packed_formats.h"
 #include "train/weight_loader.h"
 
@@ -52,6 +57,14 @@ void check_agrees(const Recipe& recipe, const PeftConfig& adapter) {
 RunSources open_run_sources(const Recipe& recipe, ModelNeed need) {
   RunSources sources;
   sources.recipe = recipe;
+  if (recipe.memory_auto) {
+    const AutoLine line = auto_memory_line(inspect_machine());
+    sources.recipe.memory_bytes = line.line_bytes();
+    sources.recipe.memory_auto = false;
+    log_note(fmt::format("--memory auto: {} are free, {} of them stay free: the line is at {}",
+                         format_bytes(line.free_bytes), format_bytes(line.margin_bytes),
+                         format_bytes(line.line_bytes())));
+  }
   sources.model = open_model_source(recipe.model, need);
   sources.adapter = open_adapter_source(recipe.adapter);
   if (sources.adapter.files) {
@@ -156,17 +169,63 @@ void check_weights(const ModelFiles& model, const std::vector<ParameterSpec>& pa
   for (const ParameterSpec& spec : parameters) find_weight(model.tensors, spec.name, spec.shape);
 }
 
-TrainPlan plan_run(const RunSources& sources) {
+namespace {
+
+constexpr double kDaysOfRates = 365;
+
+// Rates that calibrate kept for this precision and number of threads.
+std::shared_ptr<const OpRates> kept_rates(DType precision, int threads) {
+  const std::string name = rates_file_name(precision_name(precision), threads);
+  const std::optional<std::string> text = read_user_cache(name, kDaysOfRates);
+  if (!text) return nullptr;
+  try {
+    return std::make_shared<OpRates>(parse_op_rates(*text, user_cache_folder() + "/" + name));
+  } catch (const Error& error) {
+    log_warning(std::string(error.what()) + ": planning with assumed rates");
+    return nullptr;
+  }
+}
+
+// The nearest folder that is there.
+std::string existing_folder(const std::string& folder) {
+  std::error_code ignored;
+  std::filesystem::path path = std::filesystem::absolute(folder.empty() ? "." : folder, ignored);
+  while (path.has_relative_path() && !std::filesystem::is_directory(path, ignored)) path = path.parent_path();
+  return path.string();
+}
+
+}  // namespace
+
+PlanTarget plan_target(const RunSources& sources, const DataExtent& data, const std::string& folder) {
   PlanTarget target;
   target.workspace_bytes = [threads = sources.threads](const Graph& graph, const Op& op) {
     return cpu_backend().workspace_bytes(graph, op, threads);
   };
-  const DataExtent data = measure_data(sources.recipe);
   target.runtime_overhead_bytes = runtime_overhead_bytes(sources, data);
   target.least_total_bytes = reading_bytes(sources, data);
   target.flops_per_second = (sources.recipe.precision == DType::bf16 ? 1.0e12 : 1.2e11) * sources.threads;
   target.bytes_per_second = 1.0e10;
-  return choose_plan(sources.model.config, sources.recipe, sources.train, target);
+  target.unpacked_per_second = 2.0e9 * sources.threads;
+  target.rates = kept_rates(sources.recipe.precision, sources.threads);
+  struct Known {
+    std::mutex mutex;
+    std::optional<DiskRate> rate;
+  };
+  target.disk = [given = sources.recipe.disk_rate, folder, known = std::make_shared<Known>()] {
+    if (given) return DiskRate{static_cast<double>(*given), "given"};
+    const std::scoped_lock lock(known->mutex);
+    if (!known->rate) {
+      const std::optional<double> rate = disk_read_rate(existing_folder(folder));
+      known->rate = rate ? DiskRate{*rate, "measured"} : DiskRate{};
+    }
+    return *known->rate;
+  };
+  return target;
+}
+
+TrainPlan plan_run(const RunSources& sources, const std::string& folder) {
+  return choose_plan(sources.model.config, sources.recipe, sources.train,
+                     plan_target(sources, measure_data(sources.recipe), folder));
 }
 
 }  // namespace plimsoll

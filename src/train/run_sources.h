@@ -38,6 +38,10 @@ int64_t reading_bytes(const ModelConfig& config, int threads, const DataExtent& 
 // before the arena is there, so that wrong files cost no time.
 void check_weights(const ModelFiles& model, const std::vector<ParameterSpec>& parameters);
 
-TrainPlan plan_run(const RunSources& sources);
+// What the machine adds to a plan of these sources. `folder`: where the run will write, and streamed tensors will lie;
+// its disk is measured when a plan asks. `disk` may be asked by several threads.
+PlanTarget plan_target(const RunSources& sources, const DataExtent& data, const std::string& folder);
+
+TrainPlan plan_run(const RunSources& sources, const std::string& folder = ".");
 
 }  // namespace plimsoll

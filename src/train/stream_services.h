@@ -1,4 +1,4 @@
-// The ops of streamed weights (ops/stream.cpp) on the run's WeightStream.
+// The ops of streamed tensors (ops/stream.cpp) on the run's WeightStream.
 #pragma once
 
 #include "runtime/executor.h"
@@ -15,13 +15,17 @@ class StreamServices : public HostServices {
     if (stream_ == nullptr) return HostServices::lay_out(tensor, data);
     stream_->write(tensor, data);
   }
+  void offload(const std::string& tensor, std::span<const std::byte> data) override {
+    if (stream_ == nullptr) return HostServices::offload(tensor, data);
+    stream_->offload(tensor, data.data());
+  }
   void prefetch(const std::string& tensor, std::span<std::byte> out) override {
     if (stream_ == nullptr) return HostServices::prefetch(tensor, out);
     stream_->prefetch(tensor, out.data());
   }
-  void await(const std::byte* out) override {
-    if (stream_ == nullptr) return HostServices::await(out);
-    stream_->await(out);
+  void await(const std::byte* place) override {
+    if (stream_ == nullptr) return HostServices::await(place);
+    stream_->await(place);
   }
 
  private:

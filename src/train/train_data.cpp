@@ -20,7 +20,7 @@ TextTools open_text_tools(const ModelFiles& model, const Recipe& recipe) {
   TextTools tools;
   const TextFiles files = text_files_of(model);
   if (files.has_tokenizer()) tools.tokenizer.emplace(load_model_tokenizer(files));
-  if (const std::string text = read_chat_template(model); !text.empty()) tools.chat_template.emplace(text);
+  if (const auto found = find_chat_template(files)) tools.chat_template.emplace(found->text, found->name);
   const SpecialTexts special = special_texts(files, tools.tokenizer ? &*tools.tokenizer : nullptr);
   DatasetOptions& options = tools.options;
   options.seq_len = recipe.seq_len;
@@ -41,8 +41,8 @@ void bind(TextTools& tools) {
   if (tools.chat_template) tools.options.chat_template = &*tools.chat_template;
   if (!tools.tokenizer) {
     tools.options.encode = [](std::string_view, bool) -> std::vector<int32_t> {
-      throw caller_error("the model", "has no tokenizer",
-                         "give ready input_ids, or a model folder with tokenizer.json");
+      throw caller_error("the model", "has no tokenizer, which rows of text need",
+                         "give rows of input_ids; or a folder with tokenizer.json, or a .gguf made from one");
     };
     return;
   }

@@ -33,9 +33,10 @@ const Executor& TrainSession::phase(const char* name) const {
 }
 
 void TrainSession::load(const RunSources& sources, const std::string& out) {
-  if (!plan_.program.streamed.empty()) {
+  if (!plan_.program.streamed.empty() || !plan_.program.offloaded.empty()) {
     std::vector<WeightStream::Tensor> tensors;
     for (const WeightOnDisk& weight : plan_.program.streamed) tensors.push_back({weight.name, weight.bytes});
+    for (const OffloadedTensor& tensor : plan_.program.offloaded) tensors.push_back({tensor.name, tensor.bytes});
     stream_ = std::make_unique<WeightStream>(out + "/streamed.weights", tensors);
   }
   stream_services_ = std::make_unique<StreamServices>(stream_.get());

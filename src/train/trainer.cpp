@@ -121,7 +121,12 @@ class Run {
       report_.final_loss = metrics.last_kept()->loss;
       speeds_.push_back(metrics.last_kept()->tokens_per_second);
     }
-    while (progress_.step < report_.steps) train_one_step(metrics);
+    report_.was_done = resumed && progress_.step >= report_.steps;
+    if (options_.on_begin) options_.on_begin();
+    while (progress_.step < report_.steps) {
+      train_one_step(metrics);
+      if (progress_.step < report_.steps && options_.interrupted && options_.interrupted()) return stop_early();
+    }
     if (const Profile* profile = session_.profile()) {
       if (options_.profile) log_note(profile_text(*profile));
       if (options_.on_profile) options_.on_profile(plan_, *profile);
@@ -129,6 +134,11 @@ class Run {
     if (data_.eval && !report_.eval_loss) report_.eval_loss = session_.evaluate(*data_.eval, recipe_, data_.pad_id);
     report_.output = write_result_files(options_.out, sources_, plan_, session_);
     if (recipe_.precision == DType::f16) report_.skipped_steps = progress_.loss_scale.skipped_steps;
+    return finished_report();
+  }
+
+ private:
+  TrainReport finished_report() {
     report_.tokens_per_second =
         median(speeds_.size() > 2 ? std::vector<double>(speeds_.begin() + 2, speeds_.end()) : speeds_);
     report_.arena_bytes = session_.used_arena_bytes();
@@ -137,7 +147,19 @@ class Run {
     return report_;
   }
 
- private:
+  TrainReport stop_early() {
+    report_.output = checkpoint_folder(options_.out, progress_.step);
+    if (!folder_exists(report_.output)) save();
+    report_.steps = progress_.step;
+    report_.interrupted = true;
+    return finished_report();
+  }
+
+  void save() {
+    save_checkpoint(options_.out, progress_, session_.phase(phase_names::kSave), session_.state());
+    prune_checkpoints(options_.out, kKeptCheckpoints);
+  }
+
   void train_one_step(MetricsFile& metrics) {
     const auto start = Clock::now();
     const int64_t step = progress_.step;
@@ -159,7 +181,8 @@ class Run {
     const double speed = static_cast<double>(result.tokens) / seconds;
     speeds_.push_back(speed);
 
-    StepMetrics line{step, result.loss, lr, result.grad_norm, result.tokens, speed, 0, 0, seconds, {}, {}, false};
+    StepMetrics line{progress_.step, result.loss, lr, result.grad_norm, result.tokens, speed, 0, 0, seconds, {}, {},
+                     false};
     if (scaled) line.loss_scale = used_scale;
     line.skipped = result.overflow;
     if (peak_flops_ > 0)
@@ -177,10 +200,7 @@ class Run {
     if (!scaled && (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)))
       throw caller_error("step " + std::to_string(progress_.step), "the loss or its gradient is not a finite number",
                          "lower --lr, or add --warmup-steps; a checkpoint of an earlier step is kept");
-    if (recipe_.save_every > 0 && progress_.step % recipe_.save_every == 0) {
-      save_checkpoint(options_.out, progress_, session_.phase(phase_names::kSave), session_.state());
-      prune_checkpoints(options_.out, kKeptCheckpoints);
-    }
+    if (recipe_.save_every > 0 && progress_.step % recipe_.save_every == 0) save();
     if (options_.on_progress)
       options_.on_progress({progress_.step, report_.steps, result.loss, speed,
                             read_resident_memory().value_or(ResidentMemory{}).now_bytes,
@@ -214,32 +234,36 @@ PlanReport plan_training(const Recipe& recipe, bool with_buffers, const std::str
 }
 
 // Without a line of the user's, the machine's own: a run never starts that the system would have to kill.
-static TrainPlan plan_on_this_machine(RunSources& sources) {
-  TrainPlan plan = plan_run(sources);
+static TrainPlan plan_on_this_machine(RunSources& sources, const std::string& out) {
+  TrainPlan plan = plan_run(sources, out);
   const int64_t available = inspect_machine().available_bytes;
   if (sources.recipe.memory_bytes || available == 0 || plan.total_bytes <= available) return plan;
   log_warning("the fastest plan takes " + format_bytes(plan.total_bytes) + ", this machine has " +
               format_bytes(available) + " free: planning below that");
   sources.recipe.memory_bytes = available;
-  return plan_run(sources);
+  return plan_run(sources, out);
 }
 
-TrainReport run_training(const TrainOptions& options) {
+TrainReport run_training(const TrainOptions& given) {
+  TrainOptions options = given;
+  options.recipe = with_absolute_paths(given.recipe);
   const std::optional<CheckpointProgress> resumed = find_checkpoint(options.out);
   if (resumed && !options.resume)
     throw caller_error(options.out, fmt::format("holds a run with a checkpoint of step {}", resumed->step),
                        "--resume goes on with it; for a new run give another --out, or remove the folder");
-  for (const char* result : {"/adapter/adapter_config.json", "/model/config.json"})
-    if (!options.resume && file_exists(options.out + result))
-      throw caller_error(options.out, "holds a finished run", "give another --out, or remove the folder");
+  if (!options.resume && !finished_result(options.out).empty())
+    throw caller_error(options.out, "holds a finished run", "give another --out, or remove the folder");
   const std::string recipe_path = options.out + "/recipe.toml";
-  if (resumed && file_exists(recipe_path)) require_same_run(read_recipe_file(recipe_path), options.recipe);
+  if (resumed && file_exists(recipe_path)) require_same_run(recipe_path, options.recipe);
+  if (options.resume)
+    if (const auto finished = find_finished_run(options.out, options.recipe, resumed)) return *finished;
   RunSources sources = open_run_sources(options.recipe, ModelNeed::weights);
   require_weights(sources.model);
   check_weights(sources.model, list_parameters(sources.model.config));
   if (resumed) pin_choices(sources.recipe, *resumed);
   const auto planning = Clock::now();
-  const TrainPlan plan = plan_on_this_machine(sources);
+  TrainPlan plan = plan_on_this_machine(sources, options.out);
+  if (resumed) plan.suggestions.clear();  // they would make it another run
   log_detail(fmt::format("planned in {:.2f} s: {} phases, {} of arena", seconds_since(planning), plan.run.phases.size(),
                          format_bytes(plan.run.arena_bytes)));
   for (const ExecutionPlan& phase : plan.run.phases)

@@ -34,6 +34,8 @@ struct TrainOptions {
   // With the plan and the time of each kind of op in the steps of this run; asks for a profile.
   std::function<void(const TrainPlan&, const Profile&)> on_profile;
   std::function<void(const TrainProgress&)> on_progress;
+  std::function<void()> on_begin;     // before the first step
+  std::function<bool()> interrupted;  // asked after every step but the last; true: save a checkpoint and stop
 };
 
 struct TrainReport {
@@ -43,7 +45,9 @@ struct TrainReport {
   std::optional<int64_t> skipped_steps;  // fp16
   double tokens_per_second = 0;
   int64_t arena_bytes = 0, planned_total_bytes = 0, peak_resident_bytes = 0;
-  std::string output;  // adapter/ or model/ in the output folder
+  std::string output;        // adapter/ or model/ in the output folder
+  bool interrupted = false;  // `steps` are done, `output` is the checkpoint
+  bool was_done = false;     // a run that was finished before: nothing was trained
 };
 
 // `ir_folder`: where to write the graph after each pass and of each phase, as text; empty: nowhere.

@@ -6,7 +6,7 @@ import unittest
 
 from program import PROGRAM, SOURCE, ProgramTest, run
 
-COMMANDS = "inspect plan train generate chat eval merge tokenize tokenizer new render probe".split()
+COMMANDS = "inspect plan fit train generate chat eval merge tokenize tokenizer new render probe".split()
 RECIPE = """model data eval-data shuffle method precision rank alpha targets rslora adapter optimizer lr lr-schedule
   warmup-steps weight-decay betas eps momentum grad-clip seq-len micro-batch global-batch steps epochs packing recompute
   ce-chunk-rows seed threads save-every eval-every loss-on memory""".split()
@@ -30,7 +30,7 @@ class Help(ProgramTest):
                 self.assertNotRegex(text, r"(?m) $")
 
     def test_plan_and_train_take_every_recipe_flag(self):
-        for command in ("plan", "train"):
+        for command in ("plan", "fit", "train"):
             text = self.ok(command, "--help")
             for flag in RECIPE:
                 self.assertRegex(text, rf"(?m)^  --{flag}\b", command)
@@ -65,6 +65,11 @@ class WrongUse(ProgramTest):
         self.assertEqual(self.fails(2, "train", "--out", "x", "--rank"), ("--rank: its value is missing", "for example --rank 8"))
         self.assertEqual(self.fails(2, "generate", "m", "--prompt")[0], "--prompt: its value is missing")
         self.assertEqual(self.fails(2, "generate", "m")[0], "--prompt: is missing")
+
+    def test_two_dashes_end_the_flags(self):
+        self.assertEqual(self.fails(2, "inspect", "--", "-no-such-model-")[0].split(":")[0], "-no-such-model-")
+        self.assertEqual(self.fails(2, "inspect", "--json", "--", "--list")[0].split(":")[0], "--list")
+        self.assertIn("one argument more", self.fails(2, "inspect", "a", "--", "b")[0])
 
     def test_values(self):
         for arguments, thing in (

@@ -156,6 +156,24 @@ class Generate(WithTinyModel):
         finally:
             os.replace(config + ".before", config)
 
+    def test_caches_in_fewer_bits(self):
+        wide = json.loads(self.ok(*self.prompt))
+        half = json.loads(self.ok(*self.prompt, "--kv-cache", "f16"))
+        self.assertEqual(half["token_ids"], wide["token_ids"])
+        self.assertEqual(2 * half["kv_cache_bytes"], wide["kv_cache_bytes"])
+        self.assertIn("no type of a cache", self.fails(2, *self.prompt, "--kv-cache", "q9")[0])
+        self.assertIn("packs 32 values, heads of this model have 16", self.fails(2, *self.prompt, "--kv-cache", "q8_0")[0])
+
+    def test_a_line_for_the_process(self):
+        free = json.loads(self.ok(*self.prompt))
+        self.assertLessEqual(free["peak_resident_bytes"], free["planned_total_bytes"])
+        least = int(self.fails(3, *self.prompt, "--memory", "1MiB")[1].split()[1])
+        held = json.loads(self.ok(*self.prompt, "--memory", str(least)))
+        self.assertEqual(held["planned_total_bytes"], least)
+        self.assertEqual(held["token_ids"], free["token_ids"])
+        self.assertLessEqual(held["peak_resident_bytes"], least)
+        self.fails(3, *self.prompt, "--memory", str(least - 1))
+
     def test_sampling_is_seeded(self):
         flags = ["--temperature", "1.5", "--top-k", "50", "--top-p", "0.95", "--min-p", "0.01", "--repetition-penalty", "1.2"]
         runs = [json.loads(self.ok(*self.prompt, *flags, "--seed", seed))["token_ids"] for seed in ("1", "1", "2")]

@@ -84,5 +84,52 @@ class Validate(ProgramTest):
         self.fails(4, "validate", "/nonexistent.csv")
 
 
+class Approaches(ProgramTest):
+    def test_ways_side_by_side(self):
+        answer = json.loads(self.ok("approaches", "llama-3.2-1b", "--devices", "h100-80g:1..8", "--json"))
+        ways = {way["name"]: way for way in answer["approaches"]}
+        self.assertEqual(list(ways), ["prompt only", "full", "LoRA", "QLoRA", "DPO", "GRPO", "PPO"])
+        self.assertEqual([m["role"] for m in ways["PPO"]["models"]], ["policy", "reference", "reward", "value"])
+        for way in ways.values():
+            self.assertTrue(way["fits"], way)
+            self.assertLessEqual(way["bytes_per_device"], answer["device_bytes"])
+            self.assertAlmostEqual(sum(p["seconds"] for p in way["phases"]), way["step_seconds"] or 0)
+        self.assertGreater(ways["PPO"]["usd_training"], ways["LoRA"]["usd_training"])
+
+    def test_without_a_price_there_is_no_money(self):
+        text = self.ok("approaches", "llama-3.2-1b", "--devices", "mi300x:8")
+        self.assertIn("no price for this device is in the catalogue: --price USD", text)
+        self.fails(2, "approaches", "llama-3.2-1b", "--devices", "mi300x:8", "--placement", "elsewhere")
+        self.fails(2, "approaches", "llama-3.2-1b", "--devices", "a10g:8")  # no peak has a source
+
+
+class HandOver(ProgramTest):
+    def test_a_search_for_a_target_is_what_it_starts(self):
+        with tempfile.TemporaryDirectory() as place:
+            plan = os.path.join(place, "plan.json")
+            for target in ("axolotl", "accelerate-fsdp", "torchtune", "megatron", "torchtitan", "deepspeed", "slurm"):
+                with open(plan, "w", encoding="utf-8") as file:
+                    file.write(self.ok("search", "llama-3.1-8b", "--devices", "h100-80g:8", "--quick", "--for", target, "--json"))
+                self.assertGreater(len(self.ok("export", plan, "--to", target)), 100)
+            self.fails(2, "search", "llama-3.1-8b", "--devices", "h100-80g:8", "--for", "word")
+            self.fails(2, "export", plan, "--to", "unsloth")
+
+    def test_the_engine_profile_has_the_last_word(self):
+        found = json.loads(self.ok("search", "llama-3.1-8b", "--devices", "h100-80g:8", "--for", "megatron", "--json"))
+        self.assertGreater(found["confirmed"], 0)
+        self.assertLessEqual(found["least"]["engine_bytes_per_device"]["device_used"], found["device_bytes"])
+        quick = json.loads(self.ok("search", "llama-3.1-8b", "--devices", "h100-80g:8", "--quick", "--json"))
+        self.assertIsNone(quick["least"]["engine_bytes_per_device"])
+
+
+class ServePlan(ProgramTest):
+    def test_room_for_all_users(self):
+        answer = json.loads(self.ok("serve-plan", "llama-3.3-70b", "--device", "h100-80g", "--users", "100", "--json"))
+        self.assertGreater(answer["preemptions"], 0)  # two devices hold some of them
+        self.assertTrue(answer["room_for_all"])
+        for each in answer["room_for_all"]:
+            self.assertLess(each["first_token_seconds"]["p95"], answer["first_token_seconds"]["p95"])
+
+
 if __name__ == "__main__":
     unittest.main()

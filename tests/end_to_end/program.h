@@ -59,6 +59,7 @@ class RunningProgram {
     child_ = -1;
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
+  void send(int signal) { ::kill(child_, signal); }
   void kill() {
     ::kill(child_, SIGKILL);
     wait();

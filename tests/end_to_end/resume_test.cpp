@@ -160,6 +160,66 @@ TEST_F(ResumeTest, ResumingAFinishedRunChangesNothing) {
   EXPECT_EQ(logged_steps(folder_ / "whole"), steps);
 }
 
+TEST_F(ResumeTest, AFinishedRunSaysThatItIsDone) {
+  run_whole("whole");
+  const Finished again = run_program(resume("whole"), folder_);
+  EXPECT_EQ(again.code, 0) << again.err;
+  EXPECT_NE(again.err.find("nothing to do: step 24 was its last"), std::string::npos) << again.err;
+  EXPECT_EQ(again.json().at("steps"), kSteps);
+  // Without checkpoints, too; but more steps have nothing to begin from.
+  ASSERT_EQ(run_program(train("bare", 6, {"--save-every", "0"}), folder_).code, 0);
+  const Finished bare = run_program(train("bare", 6, {"--save-every", "0", "--resume"}), folder_);
+  EXPECT_EQ(bare.code, 0) << bare.err;
+  EXPECT_NE(bare.err.find("nothing to do"), std::string::npos) << bare.err;
+  const Finished longer = run_program(train("bare", 9, {"--save-every", "0", "--resume"}), folder_);
+  EXPECT_EQ(longer.code, 2) << longer.err;
+  EXPECT_NE(longer.err.find("without a checkpoint to go on from"), std::string::npos) << longer.err;
+}
+
+TEST_F(ResumeTest, CtrlCFinishesTheStepAndSaves) {
+  constexpr int kMany = 150;  // so many that a signal comes before the end
+  run_whole("whole", kMany);
+  for (const auto& [signal, code] : {std::pair{SIGINT, 130}, std::pair{SIGTERM, 143}}) {
+    const std::string out = "stopped" + std::to_string(code);
+    RunningProgram program(train(out, kMany, {"--save-every", "0"}), folder_ / "log");
+    for (int i = 0; i < 120000 && logged_lines(folder_ / out) < 3 && !program.has_ended(); ++i) sleep_microseconds(500);
+    program.send(signal);
+    const int ended = program.wait();
+    EXPECT_EQ(ended, code) << program.err();
+    EXPECT_NE(program.err().find("goes on from there"), std::string::npos) << program.err();
+    const auto report = nlohmann::json::parse(program.out());
+    EXPECT_EQ(report.at("interrupted"), true);
+    EXPECT_EQ(logged_steps(folder_ / out).size(), report.at("steps").get<size_t>());
+    const Finished done = run_program({"train", "--out", folder_ / out, "--resume", "--json"}, folder_);
+    ASSERT_EQ(done.code, 0) << done.err;
+    expect_same(out, "whole");
+  }
+}
+
+TEST_F(ResumeTest, LostLinesOfTheRecipeAreNotGuessed) {
+  run_whole("cut", 6);
+  const std::string recipe = read_bytes(folder_ / "cut/recipe.toml");
+  const size_t at = recipe.find("\nrank = ");
+  folder_.write("cut/recipe.toml", recipe.substr(0, at) + recipe.substr(recipe.find('\n', at + 1)));
+  const Finished failed = run_program({"train", "--out", folder_ / "cut", "--resume", "--steps", "8"}, folder_);
+  EXPECT_EQ(failed.code, 2) << failed.err;
+  EXPECT_NE(failed.err.find("has no line for rank"), std::string::npos) << failed.err;
+  const Finished given =
+      run_program({"train", "--out", folder_ / "cut", "--resume", "--steps", "8", "--rank", "16"}, folder_);
+  EXPECT_EQ(given.code, 0) << given.err;
+}
+
+TEST_F(ResumeTest, ALineThatIsTooLowNamesNoChangeOfTheRun) {
+  run_whole("low", 6);
+  const Finished failed =
+      run_program({"train", "--out", folder_ / "low", "--resume", "--steps", "8", "--memory", "1MiB"}, folder_);
+  EXPECT_EQ(failed.code, 3) << failed.err;
+  const std::string way_out = failed.err.substr(failed.err.rfind("  try: "));
+  EXPECT_NE(way_out.find("--memory "), std::string::npos) << way_out;
+  EXPECT_EQ(way_out.find("--rank"), std::string::npos) << way_out;
+  EXPECT_EQ(way_out.find("--method"), std::string::npos) << way_out;
+}
+
 TEST_F(ResumeTest, AFullDiskLeavesTheLastCheckpoint) {
   run_whole("whole");
   run_whole("full", 6);

@@ -60,6 +60,55 @@ TEST_F(RunTest, StreamedWeightsChangeNoBit) {
   }
 }
 
+// What recomputed layers keep goes to disk and comes back as it was: with adapters, all weights, fp16, an optimizer in
+// the backward pass that runs the step twice, and with weights on disk too.
+TEST_F(RunTest, StreamedInputsChangeNoBit) {
+  ModelConfig deep = tiny_llama();
+  deep.layers = 6;
+  write_random_model(folder_ / "deep", deep);
+  struct Case {
+    Method method;
+    DType precision = DType::bf16;
+    bool in_backward = false;
+    StreamMode stream = StreamMode::inputs;
+  };
+  for (const Case& c : {Case{Method::lora}, Case{Method::lora, DType::bf16, false, StreamMode::on},
+                        Case{Method::full, DType::f32}, Case{Method::full, DType::bf16, true},
+                        Case{Method::lora, DType::f16}, Case{Method::qlora, DType::bf16, false, StreamMode::on}}) {
+    Recipe resident = recipe();
+    resident.model = folder_ / "deep";
+    resident.method = c.method;
+    resident.precision = c.precision;
+    resident.optimizer_in_backward = c.in_backward;
+    if (c.in_backward) resident.micro_batch = resident.global_batch;
+    resident.recompute = RecomputeMode::all;
+    resident.stream = StreamMode::off;
+    Recipe streamed = resident;
+    streamed.stream = c.stream;
+    const TrainReport one = run(resident, "resident"), other = run(streamed, "streamed");
+    const std::string file = trains_adapter(c.method) ? "/adapter_model.safetensors" : "/model.safetensors";
+    EXPECT_TRUE(read_bytes(one.output + file) == read_bytes(other.output + file));
+    EXPECT_EQ(logged_steps(folder_ / "resident"), logged_steps(folder_ / "streamed"));
+    EXPECT_LE(other.arena_bytes, one.arena_bytes + 4096 * 64) << "only pieces of a disk may be added";
+    const std::string plan = read_bytes(folder_ / "streamed/plan.json");
+    EXPECT_NE(plan.find("\"streamed_inputs\": true"), std::string::npos);
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "streamed/streamed.weights"));
+  }
+}
+
+TEST_F(RunTest, KeepingAttentionChangesNoBit) {
+  Recipe made_again = recipe();
+  made_again.recompute = RecomputeMode::all;
+  made_again.recompute_keep = RecomputeKeep::nothing;
+  Recipe kept = made_again;
+  kept.recompute_keep = RecomputeKeep::attention;
+  const TrainReport one = run(made_again, "again"), other = run(kept, "kept");
+  EXPECT_TRUE(read_bytes(one.output + "/adapter_model.safetensors") ==
+              read_bytes(other.output + "/adapter_model.safetensors"));
+  EXPECT_EQ(logged_steps(folder_ / "again"), logged_steps(folder_ / "kept"));
+  EXPECT_NE(read_bytes(folder_ / "kept/plan.json").find("\"recompute_keep\": \"attention\""), std::string::npos);
+}
+
 TEST_F(RunTest, ThreadsChangeNoBit) {
   for (const Method method : {Method::lora, Method::full}) {
     for (const DType precision : {DType::f32, DType::bf16}) {
@@ -193,11 +242,12 @@ TEST_F(RunTest, AFinishedRunIsNotWrittenOver) {
 TEST_F(RunTest, OtherDataIsNotResumedWith) {
   Recipe learning = recipe();
   learning.save_every = 1;
-  run(learning, "out");
-  write_random_rows(folder_ / "rows.jsonl", 23, 5, 30, 256);
   TrainOptions again;
   again.recipe = learning;
   again.out = folder_ / "out";
+  again.interrupted = [] { return true; };
+  EXPECT_TRUE(run_training(again).interrupted);
+  write_random_rows(folder_ / "rows.jsonl", 23, 5, 30, 256);
   again.resume = true;
   expect_caller_error([&] { run_training(again); }, "was begun with 24 rows");
 }

@@ -28,7 +28,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const MemoryFile file;
   if (file.fd < 0 || ::write(file.fd, data + 2, size - 2) != static_cast<ssize_t>(size - 2)) return 0;
   QuantizationConfig config;
-  config.method = static_cast<QuantizationConfig::Method>(data[0] % 5);
+  config.method = static_cast<QuantizationConfig::Method>(data[0] % 6);
   config.symmetric = (data[1] & 0x10) != 0;
   config.rounded = (data[1] & 0x20) != 0;
   config.bits = 2 + (data[1] & 7) % 7;
@@ -37,7 +37,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     TensorIndex index = open_safetensors("/proc/self/fd/" + std::to_string(file.fd));
     resolve_packed_tensors(index, config);
     for (const TensorEntry& entry : index.entries) {
-      if (!entry.packed || entry.shape.elements() > kMostElements) continue;
+      if ((!entry.packed && !entry.turned) || entry.shape.elements() > kMostElements) continue;
       std::vector<float> values(static_cast<size_t>(entry.shape.elements()));
       std::vector<std::byte> staging(static_cast<size_t>(min_staging_bytes(entry)));
       load_tensor(index, entry, DType::f32, std::as_writable_bytes(std::span(values)), staging);

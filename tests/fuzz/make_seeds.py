@@ -83,6 +83,17 @@ def make_files():
     write("gguf/model", gguf(model, {"token_embd.weight": (2, [32, 4], block[:72]), "output_norm.weight": (0, [32], block)}))
     write("gguf/quantized", gguf({"general.architecture": "llama"}, {
         "a": (8, [32], block[:34]), "b": (3, [32, 2], block[:40]), "c": (30, [3], block[:6]), "d": (1, [2, 2, 2], block[:16])}))
+    experts = {
+        "general.architecture": "gpt-oss", "gpt-oss.block_count": 1, "gpt-oss.context_length": 64,
+        "gpt-oss.embedding_length": 32, "gpt-oss.feed_forward_length": 2, "gpt-oss.attention.head_count": 4,
+        "gpt-oss.attention.head_count_kv": 2, "gpt-oss.attention.layer_norm_rms_epsilon": 1e-5,
+        "gpt-oss.expert_count": 2, "gpt-oss.expert_used_count": 1, "gpt-oss.attention.sliding_window": 8,
+    }
+    stack = block[:68]  # 2 experts, 2 rows, a block of 17 bytes each
+    write("gguf/turned_experts", gguf(experts, {
+        "token_embd.weight": (2, [32, 4], block[:72]), "blk.0.attn_sinks.weight": (0, [4], block[:16]),
+        "blk.0.ffn_gate_exps.weight": (39, [32, 2, 2], stack), "blk.0.ffn_up_exps.weight": (39, [32, 2, 2], stack),
+        "blk.0.ffn_gate_exps.bias": (0, [2, 2], block[:16]), "blk.0.ffn_up_exps.bias": (0, [2, 2], block[:16])}))
     write("gguf/empty", gguf({}, {}))
     write("gguf/version_2", gguf({"general.name": "x", "n": [1.0, 2.0], "deep": [[1], [2, 3]]}, {}, version=2))
 
@@ -215,6 +226,8 @@ def make_quantized():
                                                    "a.input_scale": ("F32", [1], f32(1))}))
     write("packed_tensor/fp8_block", b"\4\0" + safetensors({"a.weight": ("F8_E4M3", [20, 40], bytes(i % 127 for i in range(800))),
                                                          "a.weight_scale_inv": ("F32", [2, 3], f32(6)), "b.weight": ("F32", [2], f32(2))}))
+    write("packed_tensor/mxfp4", b"\5\0" + safetensors({"a.down_proj_blocks": ("U8", [2, 3, 2, 16], bytes(range(192))),
+                                                     "a.down_proj_scales": ("U8", [2, 3, 2], bytes(range(120, 132)))}))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ Recipe smollm2() {
 }
 
 std::vector<Recipe> recipes() {
-  std::vector<Recipe> all(6, smollm2());
+  std::vector<Recipe> all(8, smollm2());
   for (Recipe& recipe : all) recipe.stream = StreamMode::off;
   all[1].memory_bytes = 600 * kMiB;
   all[2].memory_bytes = 1;  // does not fit: the smallest plan
@@ -33,6 +33,12 @@ std::vector<Recipe> recipes() {
   all[4].precision = DType::f32;
   all[4].recompute = RecomputeMode::all;
   all[5].stream = StreamMode::on;
+  all[5].recompute = RecomputeMode::all;
+  all[6].stream = StreamMode::inputs;
+  all[6].method = Method::full;
+  all[6].recompute = RecomputeMode::all;
+  all[7].memory_bytes = 600 * kMiB;
+  all[7].recompute_keep = RecomputeKeep::attention;
   return all;
 }
 
@@ -104,8 +110,7 @@ TEST(PlanOfSmolLm2, EveryPhaseIsSoundAndAtItsLowerBound) {
       // What is read straight from disk begins at a page: a few KiB between the buffers.
       const int64_t gap = recipe.stream == StreamMode::on ? phase.lower_bound_bytes / 1000 : 0;
       EXPECT_LE(phase.arena_bytes, phase.lower_bound_bytes + gap) << phase.name();
-      EXPECT_EQ(std::accumulate(phase.at_peak.begin(), phase.at_peak.end(), int64_t{0}), phase.lower_bound_bytes)
-          << phase.name();
+      EXPECT_EQ(phase.at_peak.sum(), phase.lower_bound_bytes) << phase.name();
     }
     if (recipe.stream == StreamMode::off) {
       EXPECT_EQ(plan.run.arena_bytes, plan.run.lower_bound_bytes);
@@ -118,9 +123,10 @@ TEST(PlanOfSmolLm2, EveryPhaseIsSoundAndAtItsLowerBound) {
 TEST(PlanOfSmolLm2, ReportAddsUp) {
   for (const Recipe& recipe : recipes()) {
     const PlanReport report = plan_training(recipe, true);
-    EXPECT_EQ(std::accumulate(report.category_bytes.begin(), report.category_bytes.end(), int64_t{0}),
-              report.peak_live_bytes);
-    EXPECT_EQ(report.peak_live_bytes, report.lower_bound_bytes);
+    int64_t sum = 0;
+    for (const Category category : kCategories) sum += report.category_bytes[category];
+    EXPECT_EQ(sum, report.peak_live_bytes());
+    EXPECT_EQ(report.peak_live_bytes(), report.lower_bound_bytes);
     EXPECT_EQ(report.total_params, 134515008);
     EXPECT_EQ(report.trainable_params, recipe.method == Method::full ? 134515008 : 4884480);
     EXPECT_EQ(report.micro_batch * report.grad_accum_steps, 4);
@@ -138,20 +144,17 @@ TEST(PlanOfSmolLm2, CategoriesAreWhatArithmeticSays) {
   Recipe recipe = smollm2();
   const PlanReport report = plan_training(recipe, false);
   constexpr int64_t kBase = 134515008, kAdapter = 4884480;
-  const auto bytes_of = [&](std::string_view category) {
-    return report.category_bytes[static_cast<size_t>(
-        std::find(kPlanCategories.begin(), kPlanCategories.end(), category) - kPlanCategories.begin())];
-  };
+  const auto bytes_of = [&](Category category) { return report.category_bytes[category]; };
   // Each tensor rounds up to 64 bytes; the rotary frequencies count as parameters.
-  EXPECT_NEAR(static_cast<double>(bytes_of("parameters")), 2.0 * kBase, 300 * 64);
-  EXPECT_NEAR(static_cast<double>(bytes_of("adapters")), 6.0 * kAdapter, 900 * 64);
-  EXPECT_NEAR(static_cast<double>(bytes_of("gradients")), 4.0 * kAdapter, 450 * 64);
-  EXPECT_NEAR(static_cast<double>(bytes_of("optimizer_state")), 8.0 * kAdapter, 900 * 64);
-  EXPECT_EQ(bytes_of("master_weights"), 0);
+  EXPECT_NEAR(static_cast<double>(bytes_of(Category::parameters)), 2.0 * kBase, 300 * 64);
+  EXPECT_NEAR(static_cast<double>(bytes_of(Category::adapters)), 6.0 * kAdapter, 900 * 64);
+  EXPECT_NEAR(static_cast<double>(bytes_of(Category::gradients)), 4.0 * kAdapter, 450 * 64);
+  EXPECT_NEAR(static_cast<double>(bytes_of(Category::optimizer_state)), 8.0 * kAdapter, 900 * 64);
+  EXPECT_EQ(bytes_of(Category::master_weights), 0);
   recipe.method = Method::full;
   const PlanReport full = plan_training(recipe, false);
-  EXPECT_NEAR(static_cast<double>(full.category_bytes[2]), 4.0 * kBase, 300 * 64);
-  EXPECT_NEAR(static_cast<double>(full.category_bytes[3]), 4.0 * kBase, 300 * 64);
+  EXPECT_NEAR(static_cast<double>(full.category_bytes[Category::master_weights]), 4.0 * kBase, 300 * 64);
+  EXPECT_NEAR(static_cast<double>(full.category_bytes[Category::gradients]), 4.0 * kBase, 300 * 64);
 }
 
 TEST(PlanOfSmolLm2, TheLineIsExact) {

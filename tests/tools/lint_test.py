@@ -6,6 +6,7 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools/lint"))
+import check_catalog
 import check_includes
 import check_python
 import check_tree
@@ -27,6 +28,26 @@ class Tree(unittest.TestCase):
     def tree_errors(self):
         files = [p.relative_to(self.root) for p in sorted(self.root.rglob("*")) if p.is_file()]
         return check_tree.check(self.root, files)[0]
+
+
+class Catalog(Tree):
+    def problems(self, row):
+        self.write("catalog/devices.csv", "device,figure,value,unit,source,date\n" + row + "\n")
+        return check_catalog.check_table(self.root / "catalog/devices.csv")
+
+    def test_addresses_and_files_of_repositories_are_fine(self):
+        self.assertEqual(self.problems("a,memory,80,GiB,https://example.org/a,2026-11"), [])
+        self.assertEqual(self.problems("a,memory,80,GiB,owner/repo docs/specs.md,2026"), [])
+        self.assertEqual(self.problems("a,names,A,,us,2026-11-22"), [])
+
+    def test_figures_without_source_or_date_are_found(self):
+        self.assertIn("no source", self.problems("a,memory,80,GiB,,2026")[0])
+        self.assertIn("no address", self.problems("a,memory,80,GiB,data sheet,2026")[0])
+        self.assertIn("no date", self.problems("a,memory,80,GiB,https://example.org/a,")[0])
+        self.assertIn("no date", self.problems("a,memory,80,GiB,https://example.org/a,2026-13")[0])
+        self.assertIn("fields", self.problems("a,memory,80,GiB,https://example.org/a")[0])
+        row = "a,memory,80,GiB,https://example.org/a,2026"
+        self.assertIn("twice", self.problems(row + "\n" + row)[0])
 
 
 class Includes(Tree):

@@ -30,7 +30,7 @@ std::optional<TokenizerFacts> tokenizer_facts(const ModelFiles& files) {
   try {
     const Tokenizer tokenizer = load_model_tokenizer(text_files);
     const SpecialTexts special = special_texts(text_files, &tokenizer);
-    return TokenizerFacts{tokenizer.vocab_size(), special.bos, special.eos, !read_chat_template(files).empty()};
+    return TokenizerFacts{tokenizer.vocab_size(), special.bos, special.eos, find_chat_template(text_files).has_value()};
   } catch (const Error& error) {
     log_warning(one_line(std::string("the tokenizer cannot be read: ") + error.what()));
     return std::nullopt;
@@ -62,7 +62,7 @@ int list_catalog(bool json) {
     models.push_back({{"name", model.name}, {"architecture", config.architecture}, {"total", total}});
   }
   if (json) write_json({{"models", models}});
-  else write_result(text);
+  else write_page(text);
   return 0;
 }
 
@@ -90,9 +90,9 @@ int run_inspect(const InspectOptions& options) {
     if (options.explain) document["explanation"] = explain_json(files.config, parameters);
     write_json(document);
   } else if (options.explain) {
-    write_result(explain_text(files.path, files.config, parameters, report.params));
+    write_page(explain_text(files.path, files.config, parameters, report.params));
   } else {
-    write_result(inspect_text(report, inspect_terminal(STDOUT_FILENO)));
+    write_page(inspect_text(report, inspect_terminal(STDOUT_FILENO)));
   }
   return 0;
 }

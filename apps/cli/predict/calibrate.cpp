@@ -10,6 +10,8 @@
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "cli/recipe_options.h"
+#include "compile/plan_report.h"
+#include "config/user_cache.h"
 #include "formats/output_file.h"
 #include "formats/text_file.h"
 
@@ -26,14 +28,16 @@ struct CalibrateOptions {
 int run_calibrate(const CalibrateOptions& options) {
   Recipe recipe = load_recipe("", options.flags);
   if (!options.model.empty()) recipe.model = options.model;
-  const CpuCalibration calibration = options.from.empty()
-                                         ? calibrate_cpu(recipe.precision, recipe.threads)
-                                         : parse_calibration(read_text_file(options.from), options.from);
-  if (!options.out.empty()) write_file_atomically(options.out, calibration_json(calibration));
+  const CpuCalibration calibration = options.from.empty() ? calibrate_cpu(recipe.precision, recipe.threads)
+                                                          : parse_op_rates(read_text_file(options.from), options.from);
+  if (options.from.empty())  // plans on this machine count with them from now on
+    write_user_cache(rates_file_name(precision_name(recipe.precision), calibration.threads),
+                     op_rates_json(calibration));
+  if (!options.out.empty()) write_file_atomically(options.out, op_rates_json(calibration));
   std::optional<StepCheck> check;
   if (!recipe.model.empty()) check = check_step(recipe, calibration, options.steps);
   if (options.json) {
-    Json document = Json::parse(calibration_json(calibration));
+    Json document = Json::parse(op_rates_json(calibration));
     if (check)
       document["check"] = {{"model", recipe.model},
                            {"predicted_step_seconds", check->predicted_seconds},
@@ -69,7 +73,7 @@ int run_calibrate(const CalibrateOptions& options) {
         "this machine is busy: {:.0f} % of the time in which it could have run, it waited for a "
         "processor; repeat it when nothing else runs, or with --threads 1\n",
         100 * waited);
-  write_result(text);
+  write_page(text);
   return 0;
 }
 

@@ -27,7 +27,7 @@ int run_compare(const CompareOptions& options) {
     for (ComparedPlan& plan : parse_compared(read_text_file(file), file)) plans.push_back(std::move(plan));
   if (!options.html.empty()) write_file_atomically(options.html, compare_html(plans));
   if (!options.json) {
-    write_result(compare_text(plans));
+    write_page(compare_text(plans));
     return 0;
   }
   Json rows = Json::array();

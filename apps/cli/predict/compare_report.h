@@ -16,14 +16,19 @@ struct ComparedPlan {
   double devices = 1;
   double seconds = -1;  // of the run, or of a step where no length is known
   double tokens_per_second = -1;
-  double usd = -1;                                         // of the run; of an hour for serving
+  double usd = -1;  // of the run; of an hour for serving; with its calls
+  bool usd_an_hour = false;
   double usd_per_million = -1;                             // tokens
   std::vector<std::pair<std::string, double>> time_parts;  // shares of the step, by cause
 };
 
-// Reads what plan --json, search --json and serve-plan --json wrote. A search gives its front (at most five plans).
+// Reads what plan, search, serve-plan and approaches wrote with --json. A search gives its front (at most five plans).
 // Throws a caller Error for anything else.
 std::vector<ComparedPlan> parse_compared(const std::string& json, const std::string& source);
+
+std::string time_text(double seconds);  // below 0: "-"
+std::string bytes_text(double bytes);
+std::string usd_text(double usd);
 
 std::string compare_text(const std::vector<ComparedPlan>& plans);
 

@@ -16,7 +16,9 @@ TEST(Compare, ReadsWhatTheCommandsWrite) {
   ASSERT_EQ(plans.size(), 1U);
   EXPECT_EQ(plans[0].devices, 2);
   EXPECT_EQ(plans[0].seconds, 7200);
-  EXPECT_EQ(plans[0].what, "data 2, zero_stage 1, recompute");
+  EXPECT_EQ(plans[0].what,
+            "2 groups of devices read different texts; the optimizer's memory is shared out among the groups (ZeRO-1); "
+            "activations are computed again instead of kept");
   double parts = 0;
   for (const auto& part : plans[0].parts) parts += part.second;
   EXPECT_EQ(parts, plans[0].bytes);
@@ -31,6 +33,42 @@ TEST(Compare, ThePageIsOneFileAndEscapesNames) {
   EXPECT_EQ(page.find("http"), std::string::npos);
   EXPECT_NE(page.find("It fits"), std::string::npos);
   EXPECT_NE(page.find("<svg"), std::string::npos);
+}
+
+TEST(Compare, ServingIsPaidByTheHour) {
+  const auto plans = parse_compared(
+      R"({"kind":"serve-plan","model":"m","device":"d","devices":2,"weights_bytes_per_device":60,"cache_bytes_per_device":20,
+"workspace_bytes_per_device":5,"device_bytes":100,"output_tokens_per_second":10,"usd_per_device_hour":3,
+"usd_per_million_output":1,"first_token_seconds":{"p95":1},"between_tokens_seconds":{"p95":0.1}})",
+      "s.json");
+  ASSERT_EQ(plans.size(), 1U);
+  EXPECT_EQ(plans[0].bytes, 85);
+  EXPECT_EQ(plans[0].parts.size(), 3U);
+  EXPECT_EQ(plans[0].usd, 6);
+  EXPECT_TRUE(plans[0].usd_an_hour);
+  EXPECT_NE(compare_text(plans).find("6.00/h"), std::string::npos);
+}
+
+TEST(Compare, ApproachesStandSideBySide) {
+  const auto plans = parse_compared(
+      R"({"kind":"approaches","model":"m","device_bytes":100,"approaches":[
+{"name":"prompt only","fits":true,"steps":0,"serve_devices":1,"bytes_per_device":70,"models":[{"role":"policy"}],"usd_total":9},
+{"name":"PPO","fits":true,"steps":4,"devices":2,"generating_devices":0,"bytes_per_device":80,"hours":1,"usd_total":7,
+ "models":[{"role":"policy","trained":true,"weights_bytes":20,"gradients_bytes":40,"optimizer_bytes":60}],
+ "phases":[{"name":"generate","seconds":2},{"name":"train","seconds":3}]},
+{"name":"full","fits":false,"what_stops":"too large","steps":4,"devices":2,"models":[],"phases":[]}]})",
+      "a.json");
+  ASSERT_EQ(plans.size(), 3U);
+  EXPECT_EQ(plans[1].parts.front().second, 60);  // 120 bytes of states over two devices
+  EXPECT_EQ(plans[1].parts.back().second, 20);
+  EXPECT_EQ(plans[1].seconds, 3600);
+  EXPECT_EQ(plans[1].time_parts.size(), 2U);
+  EXPECT_NE(plans[2].what.find("too large"), std::string::npos);
+  const std::string page = compare_html(plans);
+  EXPECT_NE(page.find("<b>Cheapest:</b> m: PPO (7.00 USD)"), std::string::npos);
+  EXPECT_NE(page.find("How much"), std::string::npos);
+  EXPECT_NE(page.find("viewport"), std::string::npos);
+  EXPECT_NE(page.find("@media print"), std::string::npos);
 }
 
 TEST(Compare, RefusesWhatIsNoPlan) {

@@ -87,7 +87,7 @@ void show_one(const Catalog& catalog, const Device& device, bool json) {
     if (price.device == device.name)
       text += fmt::format("  {:<16}{:>10} {:<9}{:<12}{}, {}\n", price_kind_name(price.kind), price.usd,
                           price.kind == PriceKind::buy ? "USD" : "USD/h", price.date, price.provider, price.source);
-  write_result(text);
+  write_page(text);
 }
 
 void show_all(const Catalog& catalog, bool json) {
@@ -114,9 +114,9 @@ void show_all(const Catalog& catalog, bool json) {
                     tera(device.fp32), tera(device.half_peak()), tera(device.fp8), giga(device.bandwidth),
                     giga(device.link), device.power_watts > 0 ? fmt::format("{:.0f}", device.power_watts) : "-",
                     usd(device, PriceKind::on_demand), usd(device, PriceKind::spot));
-  write_result(text +
-               "\nPeaks are dense, links are one direction, - is what no source at hand says. plimsoll devices "
-               "NAME shows each figure's source.\n");
+  write_page(text +
+             "\nPeaks are dense, links are one direction, - is what no source at hand says. plimsoll devices "
+             "NAME shows each figure's source.\n");
 }
 
 int run_devices(const DevicesOptions& options) {
@@ -140,7 +140,7 @@ int run_devices(const DevicesOptions& options) {
                             price.usd_input, price.usd_output, price.date, price.source);
       }
     if (options.json) write_json({{"prices", rows}});
-    else write_result(text);
+    else write_page(text);
     return 0;
   }
   if (options.name.empty()) show_all(catalog, options.json);

@@ -1,13 +1,17 @@
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "config/model_catalog.h"
 #include "formats/output_file.h"
 #include "formats/text_file.h"
 #include "handover/handover.h"
+#include "hub/model_source.h"
 
 namespace plimsoll::cli {
 namespace {
@@ -18,8 +22,15 @@ struct ExportOptions {
   bool json = false;
 };
 
+// A plan may have come from elsewhere, with a model that is not here: then only its layout is handed over.
+std::optional<ModelConfig> shape_of_model(const std::string& model) {
+  if (find_catalog_model(model) == nullptr && !std::filesystem::exists(model)) return std::nullopt;
+  return open_model_source(model, ModelNeed::config).config;
+}
+
 int run_export(const ExportOptions& options) {
-  const HandoverPlan plan = parse_search_plan(read_text_file(options.plan), options.plan, options.devices);
+  HandoverPlan plan = parse_search_plan(read_text_file(options.plan), options.plan, options.devices);
+  plan.config = shape_of_model(plan.model);
   const std::string text = handover_config(plan, options.to);
   if (!options.out.empty()) write_file_atomically(options.out, text);
   if (options.json)

@@ -175,7 +175,7 @@ int plan_on_engine(const Recipe& recipe, const EngineOptions& options, bool json
   const EngineRun run = engine_run(recipe, options);
   const EngineMemory memory = estimate_engine_memory(run);
   if (json) write_json(json_of(run, memory, recipe.memory_bytes));
-  else write_result(text_of(run, memory, recipe.memory_bytes));
+  else write_page(text_of(run, memory, recipe.memory_bytes));
   if (!recipe.memory_bytes || memory.device_used.bytes <= *recipe.memory_bytes) return 0;
   throw Error(
       ErrorKind::does_not_fit, options.engine,
@@ -210,7 +210,7 @@ int plan_serving(const Recipe& recipe, const EngineOptions& options, bool json) 
                 {"most_users", bytes.most_users}});
     return 0;
   }
-  write_result(fmt::format(
+  write_page(fmt::format(
       "serving on {} ({} device{}): a prediction, not a plan of ours\n\n  weights         {:>12}\n  workspace       "
       "{:>12}\n"
       "  outside         {:>12}\n  keys and values {:>12}   {} a token, {} a user with {} tokens\n  most users      "

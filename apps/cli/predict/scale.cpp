@@ -72,10 +72,15 @@ int run_scale(const ScaleOptions& options) {
   const TrainingSize best = compute_optimal(fit, flops);
   Json smaller = Json::array();
   std::string text = fmt::format("{:.3g} flops", flops);
-  if (device_hours > 0) text += fmt::format(" ({:.0f} device hours at {:.0f} % MFU)", device_hours, 100 * options.mfu);
-  text += fmt::format("\n\n{:<24}{:>12}{:>12}{:>14}{:>10}{:>22}\n", "", "parameters", "tokens", "flops to train",
+  if (device_hours > 0) {
+    text += fmt::format(": {} device hours at {:.0f} % MFU", format_thousands(std::llround(device_hours)),
+                        100 * options.mfu);
+    if (price > 0)
+      text += fmt::format(", {} USD at {:.2f} an hour", format_thousands(std::llround(price * device_hours)), price);
+  }
+  text += fmt::format("\n\n{:<24}{:>12}{:>12}{:>16}{:>10}{:>24}\n", "", "parameters", "tokens", "flops to train",
                       "loss", "cheaper after serving");
-  text += fmt::format("{:<24}{:>12}{:>12}{:>14.3g}{:>10.3f}\n", "compute-optimal", count_text(best.parameters),
+  text += fmt::format("{:<24}{:>12}{:>12}{:>16.3g}{:>10.3f}\n", "compute-optimal", count_text(best.parameters),
                       count_text(best.tokens), best.flops, best.loss);
   for (const double share : {0.7, 0.5, 0.35, 0.25}) {
     const TrainingSize size = over_trained(fit, best, share * best.parameters);
@@ -86,7 +91,7 @@ int run_scale(const ScaleOptions& options) {
       row["flops_with_serving"] = size.flops + 2 * size.parameters * options.serve_tokens;
     }
     smaller.push_back(row);
-    text += fmt::format("{:<24}{:>12}{:>12}{:>14}{:>10.3f}{:>22}\n", fmt::format("{:.0f} % of its size", 100 * share),
+    text += fmt::format("{:<24}{:>12}{:>12}{:>16}{:>10.3f}{:>24}\n", fmt::format("{:.0f} % of its size", 100 * share),
                         count_text(size.parameters), count_text(size.tokens),
                         std::isinf(size.flops) ? "-" : fmt::format("{:.3g}", size.flops), size.loss,
                         std::isinf(served) ? "never: cannot reach it" : count_text(served) + " tokens");
@@ -100,7 +105,7 @@ int run_scale(const ScaleOptions& options) {
                 {"source", fit.source},
                 {"compute_optimal", size_json(best)},
                 {"over_trained", smaller}});
-  else write_result(text);
+  else write_page(text);
   return 0;
 }
 

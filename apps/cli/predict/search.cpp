@@ -8,7 +8,9 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/predict/device_range.h"
 #include "formats/output_file.h"
+#include "handover/handover.h"
 #include "hub/model_source.h"
 #include "search/layout_search.h"
 
@@ -17,10 +19,10 @@ namespace {
 
 struct SearchOptions {
   std::string model, devices, method = "full", base = "16bit", targets = "all-linear", recompute, engine = "megatron";
-  std::string deadline, catalog, trace, price_kind = "on_demand";
+  std::string deadline, target, catalog, trace, price_kind = "on_demand";
   int64_t rank = 16, seq_len = 4096, global_batch = 32, micro_batch = 0;
   double tokens = 0, price = 0, price_max = 0;
-  bool json = false;
+  bool quick = false, json = false;
 };
 
 // "72h", "3d", "90m" → hours.
@@ -31,21 +33,6 @@ double parse_hours(const std::string& text) {
     if (unit > 0 && value && *value > 0) return *value * unit;
   }
   throw caller_error("--deadline " + one_line(text, 40), "is no time", "72h, 3d or 90m");
-}
-
-// "h100-80g:1..64", "h100-80g:8", "h100-80g" (1 to 64).
-void parse_devices(const std::string& text, const Catalog& catalog, SearchProblem& problem) {
-  const size_t colon = text.find(':');
-  problem.device = &require_device(catalog, text.substr(0, colon), "--devices");
-  if (colon == std::string::npos) return;
-  const std::string range = text.substr(colon + 1);
-  const size_t dots = range.find("..");
-  const auto least = parse_integer(range.substr(0, dots));
-  const auto most = dots == std::string::npos ? least : parse_integer(range.substr(dots + 2));
-  if (!least || !most)
-    throw caller_error("--devices " + one_line(text, 60), "is no range of counts", "for example h100-80g:1..64");
-  problem.least_devices = *least;
-  problem.most_devices = *most;
 }
 
 WeightFormat parse_base(const std::string& text) {
@@ -77,7 +64,10 @@ SearchProblem problem_of(const SearchOptions& options, const Catalog& catalog) {
     throw caller_error("--base " + one_line(options.base, 40), "needs a base that stays as it is",
                        "--method lora --base " + one_line(options.base, 40));
   }
-  parse_devices(options.devices, catalog, problem);
+  const DeviceRange range = parse_device_range(options.devices, catalog);
+  problem.device = range.device;
+  problem.least_devices = range.least;
+  problem.most_devices = range.most;
   problem.habits = time_habits(options.engine);
   problem.constants = load_time_constants();
   problem.global_batch = options.global_batch;
@@ -95,6 +85,8 @@ SearchProblem problem_of(const SearchOptions& options, const Catalog& catalog) {
     if (const DevicePrice* price = cheapest(catalog, problem.device->name, kind))
       problem.usd_per_device_hour = price->usd;
   }
+  problem.confirm = !options.quick;
+  if (!options.target.empty()) problem.limits = handover_limits(options.target);
   problem.most_usd = options.price_max;
   if (problem.most_usd > 0 && problem.usd_per_device_hour <= 0)
     throw caller_error("--price-max", "the catalogue has no price for " + problem.device->name,
@@ -123,6 +115,10 @@ Json plan_json(const LayoutPlan& plan) {
             {"optimizer_state", plan.bytes.optimizer},
             {"activations", plan.bytes.activations},
             {"workspace", plan.bytes.workspace}}},
+          {"engine_bytes_per_device", plan.engine_bytes ? Json({{"device_used", plan.engine_bytes->bytes},
+                                                                {"low", plan.engine_bytes->low},
+                                                                {"high", plan.engine_bytes->high}})
+                                                        : Json(nullptr)},
           {"step_seconds", plan.step_seconds > 0 ? Json(plan.step_seconds) : Json(nullptr)},
           {"tokens_per_second", plan.tokens_per_second},
           {"hours", plan.hours},
@@ -150,10 +146,11 @@ std::string hours_text(double hours) {
 }
 
 std::string row_text(const LayoutPlan& plan) {
-  return fmt::format("{:>7}{:>12.2f}{:>12.0f}{:>13}{:>11}{:>10.1f}  {}\n", plan.devices(), plan.step_seconds,
+  const auto gib = [](double bytes) { return fmt::format("{:.1f}", bytes / static_cast<double>(kGiB)); };
+  return fmt::format("{:>7}{:>12.2f}{:>12.0f}{:>13}{:>11}{:>10}{:>10}  {}\n", plan.devices(), plan.step_seconds,
                      plan.tokens_per_second, hours_text(plan.hours),
-                     plan.usd > 0 ? fmt::format("{:.2f}", plan.usd) : "-",
-                     plan.bytes.total() / static_cast<double>(kGiB), layout_text(plan));
+                     plan.usd > 0 ? fmt::format("{:.2f}", plan.usd) : "-", gib(plan.bytes.total()),
+                     plan.engine_bytes ? gib(static_cast<double>(plan.engine_bytes->bytes)) : "-", layout_text(plan));
 }
 
 std::string search_text(const SearchProblem& problem, const LayoutSearch& found, const EngineTime* time,
@@ -162,10 +159,15 @@ std::string search_text(const SearchProblem& problem, const LayoutSearch& found,
                                  format_thousands(found.layouts), problem.least_devices, problem.most_devices,
                                  problem.device->name, format_thousands(found.fitting), seconds);
   if (!found.least) return text + "none works: " + found.what_stops + "\n";
-  text += fmt::format("least that works: {} devices: {}\n", found.least->devices(), layout_text(*found.least));
+  text += fmt::format("least that works: {} device{}: {}\n", found.least->devices(),
+                      found.least->devices() == 1 ? "" : "s", layout_text(*found.least));
   if (!found.what_stops.empty()) text += "one fewer: " + found.what_stops + "\n";
-  text += fmt::format("\n{:>7}{:>12}{:>12}{:>13}{:>11}{:>10}  {}\n", "devices", "step s", "tokens/s",
-                      problem.tokens > 0 ? "run" : "step", "USD", "GiB each", "layout (micro-batch × accumulation)");
+  if (found.confirmed > 0)
+    text +=
+        fmt::format("the engine profile was asked about {} plans and refused {}\n", found.confirmed, found.overruled);
+  text += fmt::format("\n{:>7}{:>12}{:>12}{:>13}{:>11}{:>10}{:>10}  {}\n", "devices", "step s", "tokens/s",
+                      problem.tokens > 0 ? "run" : "step", "USD", "GiB each", "engine",
+                      "layout (micro-batch × accumulation)");
   for (const LayoutPlan& plan : found.pareto) text += row_text(plan);
   if (time != nullptr) {
     text += fmt::format(
@@ -218,11 +220,14 @@ int run_search(const SearchOptions& options) {
            {"seq_len", options.seq_len},
            {"global_batch", options.global_batch}}},
          {"node_devices", fabric_of(*problem.device, problem.constants).node_devices},
+         {"layers", problem.base.model.layers},
          {"device", problem.device->name},
          {"device_bytes", problem.device->memory_bytes},
          {"usd_per_device_hour", problem.usd_per_device_hour > 0 ? Json(problem.usd_per_device_hour) : Json(nullptr)},
          {"layouts", found.layouts},
          {"fitting", found.fitting},
+         {"confirmed", found.confirmed},
+         {"overruled", found.overruled},
          {"seconds", seconds},
          {"least", found.least ? plan_json(*found.least) : Json(nullptr)},
          {"one_fewer", found.what_stops},
@@ -231,7 +236,7 @@ int run_search(const SearchOptions& options) {
          {"best", best},
          {"fastest", time ? time_json(*time) : Json(nullptr)}});
   } else {
-    write_result(search_text(problem, found, time ? &*time : nullptr, seconds));
+    write_page(search_text(problem, found, time ? &*time : nullptr, seconds));
   }
   if (found.least) return 0;
   throw Error(ErrorKind::does_not_fit, options.devices, found.what_stops.empty() ? "no layout works" : found.what_stops,
@@ -297,6 +302,14 @@ Command search_command() {
                          .value_name = "none|full",
                          .help = "only this; else both are searched",
                          .target = &options->recompute},
+                        {.name = "--for",
+                         .value_name = "TARGET",
+                         .help = "only layouts that this engine can start (the targets of `plimsoll export`)",
+                         .target = &options->target},
+                        {.name = "--quick",
+                         .value_name = "",
+                         .help = "closed forms only: the engine profiles are not asked about the winners",
+                         .target = &options->quick},
                         {.name = "--tokens",
                          .value_name = "N",
                          .help = "of the whole run, as 1e9; without it one step is counted",

@@ -105,6 +105,45 @@ Answer answer_of(const ServeOptions& options, const ServingModel& model) {
   return answer;
 }
 
+// Another number of devices on which nobody waits for room: the cache holds all users at once.
+struct Alternative {
+  int64_t tensor = 1, replicas = 1;
+  ServingResult result;
+  int64_t devices() const { return tensor * replicas; }
+};
+
+std::vector<Alternative> alternatives_of(const ServeOptions& options, const ServingModel& smallest) {
+  constexpr int64_t kMostReplicas = 4096;
+  constexpr double kAnswered = 0.7;  // of the users, at once; the rest have their prompts read
+  std::vector<Alternative> found;
+  const Fabric fabric = fabric_of(*smallest.setup.device, smallest.setup.constants);
+  for (int64_t tensor = smallest.setup.tensor; tensor <= fabric.node_devices && found.size() < 3; tensor *= 2) {
+    ServingSetup setup = smallest.setup;
+    setup.tensor = tensor;
+    const ServingModel model = serving_model(setup);
+    const auto waits = [&](const ServingResult& result, int64_t replicas) {
+      return result.preemptions > 0 ||
+             result.mean_decoding < kAnswered * static_cast<double>(ceil_div(options.users, replicas));
+    };
+    int64_t low = 0, high = 1;
+    ServingResult good;
+    while (high <= kMostReplicas && waits(good = simulate_serving(model, traffic_of(options, high)), high)) {
+      low = high;
+      if (high >= options.users) break;
+      high = std::min(2 * high, options.users);
+    }
+    if (waits(good, high)) continue;
+    while (high - low > 1) {
+      const int64_t middle = (low + high) / 2;
+      const ServingResult result = simulate_serving(model, traffic_of(options, middle));
+      if (waits(result, middle)) low = middle;
+      else high = middle, good = result;
+    }
+    found.push_back({tensor, high, good});
+  }
+  return found;
+}
+
 Json percentiles_json(const Percentiles& p) { return {{"p50", p.p50}, {"p95", p.p95}, {"p99", p.p99}}; }
 
 int run_serve_plan(const ServeOptions& options) {
@@ -147,7 +186,25 @@ int run_serve_plan(const ServeOptions& options) {
   std::optional<double> even;
   if (price > 0) even = break_even_hours(buy);
 
+  std::vector<Alternative> alternatives;
+  const bool has_target = options.target_first > 0 || options.target_between > 0;
+  if (options.users > 0 && !has_target) alternatives = alternatives_of(options, answer.model);
+  const auto usd_per_million = [&](const Alternative& each) {
+    const double rate = each.result.output_tokens_per_second * static_cast<double>(each.replicas);
+    return rent_money(price, each.devices(), rate, rate).usd_per_million_output;
+  };
+
   if (options.json) {
+    Json others = Json::array();
+    for (const Alternative& each : alternatives)
+      others.push_back(
+          {{"devices", each.devices()},
+           {"replicas", each.replicas},
+           {"tensor", each.tensor},
+           {"first_token_seconds", percentiles_json(each.result.first_token_seconds)},
+           {"between_tokens_seconds", percentiles_json(each.result.between_tokens_seconds)},
+           {"output_tokens_per_second", each.result.output_tokens_per_second * static_cast<double>(each.replicas)},
+           {"usd_per_million_output", price > 0 ? Json(usd_per_million(each)) : Json(nullptr)}});
     Json api_rows = Json::array();
     for (const ApiComparison& row : apis)
       api_rows.push_back({{"provider", row.price.provider},
@@ -156,31 +213,35 @@ int run_serve_plan(const ServeOptions& options) {
                           {"usd_per_hour", row.usd_per_hour},
                           {"times_ours", row.times_ours > 0 ? Json(row.times_ours) : Json(nullptr)},
                           {"date", row.price.date}});
-    write_json({{"kind", "serve-plan"},
-                {"model", options.model},
-                {"device", setup.device->name},
-                {"devices", answer.devices()},
-                {"replicas", answer.replicas},
-                {"tensor", answer.model.setup.tensor},
-                {"weights_bytes_per_device", answer.model.weights_device_bytes},
-                {"device_bytes", setup.device->memory_bytes},
-                {"cache_tokens_per_replica", answer.model.cache_tokens},
-                {"first_token_seconds", percentiles_json(one.first_token_seconds)},
-                {"between_tokens_seconds", percentiles_json(one.between_tokens_seconds)},
-                {"output_tokens_per_second", output},
-                {"total_tokens_per_second", total},
-                {"requests_per_second", one.requests_per_second * replicas},
-                {"mean_decoding_per_replica", one.mean_decoding},
-                {"peak_cache_share", one.peak_cache_share},
-                {"preemptions", one.preemptions},
-                {"keeps_up", one.keeps_up},
-                {"most_users_per_replica", answer.most_users ? Json(*answer.most_users) : Json(nullptr)},
-                {"usd_per_device_hour", price > 0 ? Json(price) : Json(nullptr)},
-                {"usd_per_million_output", price > 0 ? Json(money.usd_per_million_output) : Json(nullptr)},
-                {"usd_per_million_total", price > 0 ? Json(money.usd_per_million_total) : Json(nullptr)},
-                {"api", api_rows},
-                {"buy_usd_per_device", buy.buy_usd > 0 ? Json(buy.buy_usd) : Json(nullptr)},
-                {"break_even_hours", even ? Json(*even) : Json(nullptr)}});
+    write_json(
+        {{"kind", "serve-plan"},
+         {"model", options.model},
+         {"device", setup.device->name},
+         {"devices", answer.devices()},
+         {"replicas", answer.replicas},
+         {"tensor", answer.model.setup.tensor},
+         {"weights_bytes_per_device", answer.model.weights_device_bytes},
+         {"cache_bytes_per_device", static_cast<double>(answer.model.cache_tokens) * answer.model.kv_token_bytes},
+         {"workspace_bytes_per_device", answer.model.workspace_bytes},
+         {"device_bytes", setup.device->memory_bytes},
+         {"cache_tokens_per_replica", answer.model.cache_tokens},
+         {"first_token_seconds", percentiles_json(one.first_token_seconds)},
+         {"between_tokens_seconds", percentiles_json(one.between_tokens_seconds)},
+         {"output_tokens_per_second", output},
+         {"total_tokens_per_second", total},
+         {"requests_per_second", one.requests_per_second * replicas},
+         {"mean_decoding_per_replica", one.mean_decoding},
+         {"peak_cache_share", one.peak_cache_share},
+         {"preemptions", one.preemptions},
+         {"keeps_up", one.keeps_up},
+         {"most_users_per_replica", answer.most_users ? Json(*answer.most_users) : Json(nullptr)},
+         {"usd_per_device_hour", price > 0 ? Json(price) : Json(nullptr)},
+         {"usd_per_million_output", price > 0 ? Json(money.usd_per_million_output) : Json(nullptr)},
+         {"usd_per_million_total", price > 0 ? Json(money.usd_per_million_total) : Json(nullptr)},
+         {"room_for_all", others},
+         {"api", api_rows},
+         {"buy_usd_per_device", buy.buy_usd > 0 ? Json(buy.buy_usd) : Json(nullptr)},
+         {"break_even_hours", even ? Json(*even) : Json(nullptr)}});
     return 0;
   }
   const auto line = [](std::string_view name, const Percentiles& p, double unit) {
@@ -200,6 +261,16 @@ int run_serve_plan(const ServeOptions& options) {
       output, total, one.requests_per_second * replicas, one.mean_decoding * replicas, 100 * one.peak_cache_share,
       one.preemptions);
   if (!one.keeps_up) text += "  it does not keep up: the queue grows\n";
+  if (!alternatives.empty() && (alternatives.size() > 1 || alternatives[0].devices() != answer.devices())) {
+    text += fmt::format("\n  with room for everybody at once:\n  {:>8}  {:<22}{:>13}{:>12}{:>11}{:>15}\n", "devices",
+                        "replicas", "first ms p95", "next p95", "tokens/s", "USD/M written");
+    for (const Alternative& each : alternatives)
+      text += fmt::format("  {:>8}  {:<22}{:>13.0f}{:>12.1f}{:>11.0f}{:>15}\n", each.devices(),
+                          fmt::format("{} of {}", each.replicas, each.tensor),
+                          1e3 * each.result.first_token_seconds.p95, 1e3 * each.result.between_tokens_seconds.p95,
+                          each.result.output_tokens_per_second * static_cast<double>(each.replicas),
+                          price > 0 ? fmt::format("{:.3f}", usd_per_million(each)) : "-");
+  }
   if (answer.most_users) text += fmt::format("  most users of one replica within the target: {}\n", *answer.most_users);
   if (price > 0) {
     text += fmt::format(
@@ -218,7 +289,7 @@ int run_serve_plan(const ServeOptions& options) {
   } else {
     text += "\n  no price for this device is in the catalogue: --price USD, of one device and hour, adds the money\n";
   }
-  write_result(text);
+  write_page(text);
   return 0;
 }
 

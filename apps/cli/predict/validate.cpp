@@ -82,7 +82,7 @@ int run_validate(const ValidateOptions& options) {
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const std::vector<ErrorSummary> summaries = summarize(figures);
   if (options.json) write_json(summary_json(summaries, seconds));
-  else write_result(summary_text(summaries) + fmt::format("\n{} rows in {:.1f} s\n", rows.size(), seconds));
+  else write_page(summary_text(summaries) + fmt::format("\n{} rows in {:.1f} s\n", rows.size(), seconds));
   return 0;
 }
 

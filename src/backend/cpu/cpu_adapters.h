@@ -86,6 +86,7 @@ void load_tensor(const KernelContext& c);
 void init_tensor(const KernelContext& c);
 void save_tensor(const KernelContext& c);
 void lay_out_tensor(const KernelContext& c);
+void offload_tensor(const KernelContext& c);
 void prefetch_tensor(const KernelContext& c);
 void await_tensors(const KernelContext& c);
 int64_t clip_coefficient_workspace(const Graph& graph, const Op& op);

@@ -106,6 +106,7 @@ Backend build_backend() {
   set(OpKind::init_tensor, k::init_tensor);
   set(OpKind::save_tensor, k::save_tensor);
   set(OpKind::lay_out_tensor, k::lay_out_tensor);
+  set(OpKind::offload_tensor, k::offload_tensor);
   set(OpKind::prefetch_tensor, k::prefetch_tensor);
   set(OpKind::await_tensors, k::await_tensors);
   return backend;

@@ -1,9 +1,10 @@
 #include <array>
-#include <cstring>
 
 #include "backend/cpu/attention/attention.h"
+#include "backend/cpu/attention/kv_cache.h"
 #include "backend/cpu/cpu_adapters.h"
 #include "backend/cpu/mixture.h"
+#include "base/bytes.h"
 #include "base/error.h"
 
 namespace plimsoll::cpu_adapters {
@@ -51,6 +52,14 @@ auto parts_of(const AttentionAttrs& attrs, const Pointers& values, size_t first,
   return parts;
 }
 
+// A single query reads any cache; more of them want its values in the arithmetic's type.
+bool reads_cache_as_it_is(const AttentionAttrs& attrs, DType compute, DType cache) {
+  return attrs.query_length == 1 || cache == compute;
+}
+int64_t unpacked_cache_bytes(const AttentionAttrs& attrs, int64_t width, DType compute) {
+  return round_up(dtype_bytes(compute, attrs.kv_length * attrs.kv_heads * width), 64);
+}
+
 }  // namespace
 
 void attention(const KernelContext& c) {
@@ -76,29 +85,37 @@ void cached_attention(const KernelContext& c) {
   PLIMSOLL_CHECK(past >= 0 && past + attrs.query_length <= attrs.kv_length, "the cache is full");
   cpu::AttentionShape shape = shape_of(attrs, c.operand(0).dtype);
   const auto in = parts_of(attrs, c.operands, 0, shape.dtype);
+  const DType cache = c.operand(3).dtype;
+  const std::array widths = {attrs.head_dim, attrs.values()};
   // Caches hold their heads side by side, wherever the heads of a projection lie.
-  for (size_t i = 0; i < 2; ++i) {
-    const int64_t width = i == 0 ? attrs.head_dim : attrs.values();
-    const int64_t head_bytes = dtype_bytes(shape.dtype, width), row_bytes = attrs.kv_heads * head_bytes;
-    const int64_t row_stride = i == 0 ? shape.k_row_stride : shape.v_row_stride;
-    const int64_t head_stride = i == 0 ? shape.head_stride() : shape.value_stride();
-    std::byte* cache = c.operands[3 + i] + past * row_bytes;
-    for (int64_t row = 0; row < attrs.query_length; ++row)
-      for (int64_t head = 0; head < attrs.kv_heads; ++head)
-        std::memcpy(cache + row * row_bytes + head * head_bytes,
-                    in[1 + i] + dtype_bytes(shape.dtype, row * row_stride + head * head_stride),
-                    static_cast<size_t>(head_bytes));
-  }
+  for (size_t i = 0; i < 2; ++i)
+    cpu::store_cache(
+        c.pool,
+        {in[1 + i], shape.dtype, attrs.query_length, attrs.kv_heads, widths[i],
+         i == 0 ? shape.k_row_stride : shape.v_row_stride, i == 0 ? shape.head_stride() : shape.value_stride()},
+        cache, c.operands[3 + i] + dtype_bytes(cache, past * attrs.kv_heads * widths[i]));
   shape.k_row_stride = attrs.kv_heads * attrs.head_dim;
   shape.v_row_stride = attrs.kv_heads * attrs.values();
   shape.kv_head_stride = 0;
   shape.kv_len = past + attrs.query_length;
   shape.q_offset = past;
-  PLIMSOLL_CHECK(
-      cpu::attention_workspace_bytes(shape, false, c.pool.threads()) <= static_cast<int64_t>(c.workspace.size()),
-      "attention over a part of the cache needs no more scratch than over all of it");
-  cpu::attention_forward(c.pool, shape, in[0], c.operands[3], c.operands[4], nullptr, nullptr, c.results[0], nullptr,
-                         c.workspace.data(), c.has_operand(5) ? c.operands[5] : nullptr);
+  std::array<const std::byte*, 2> seen = {c.operands[3], c.operands[4]};
+  std::byte* workspace = c.workspace.data();
+  if (reads_cache_as_it_is(attrs, shape.dtype, cache)) {
+    shape.cache = cache;
+  } else {
+    for (size_t i = 0; i < 2; ++i) {
+      const int64_t width = attrs.kv_heads * widths[i];
+      cpu::load_cache(c.pool, cache, seen[i], shape.kv_len, width, shape.dtype, workspace);
+      seen[i] = workspace;
+      workspace += unpacked_cache_bytes(attrs, widths[i], shape.dtype);
+    }
+  }
+  PLIMSOLL_CHECK(workspace - c.workspace.data() + cpu::attention_workspace_bytes(shape, false, c.pool.threads()) <=
+                     static_cast<int64_t>(c.workspace.size()),
+                 "attention over a part of the cache needs no more scratch than over all of it");
+  cpu::attention_forward(c.pool, shape, in[0], seen[0], seen[1], nullptr, nullptr, c.results[0], nullptr, workspace,
+                         c.has_operand(5) ? c.operands[5] : nullptr);
 }
 
 void attention_sink_grad(const KernelContext& c) {
@@ -127,6 +144,14 @@ int64_t attention_workspace(const Graph& graph, const Op& op, int threads) {
   if (op.kind == OpKind::cached_attention) {
     shape.k_row_stride = attrs.kv_heads * attrs.head_dim;
     shape.v_row_stride = attrs.kv_heads * attrs.values();
+    const DType cache = graph.value(op.operands[3]).dtype;
+    if (reads_cache_as_it_is(attrs, shape.dtype, cache)) {
+      shape.cache = cache;
+    } else {
+      return unpacked_cache_bytes(attrs, attrs.head_dim, shape.dtype) +
+             unpacked_cache_bytes(attrs, attrs.values(), shape.dtype) +
+             cpu::attention_workspace_bytes(shape, false, threads);
+    }
   }
   return cpu::attention_workspace_bytes(shape, backward, threads);
 }

@@ -31,7 +31,10 @@ cpu::GroupedMatmulSpec grouped_spec(const Graph& graph, const Op& op) {
   const bool gradient = op.kind == OpKind::grouped_linear_grad_weight;
   const Value& x = graph.value(op.operands[gradient ? 1 : 0]);
   const Value& y = graph.value(gradient ? op.operands[0] : op.results[0]);
-  return {attrs.experts, x.shape[0], x.shape[1], y.shape[1], attrs.transpose_weight, x.dtype};
+  cpu::GroupedMatmulSpec spec{attrs.experts, x.shape[0], x.shape[1], y.shape[1], attrs.transpose_weight, x.dtype, {}};
+  if (gradient) return spec;
+  if (const DType weight = graph.value(op.operands.back()).dtype; is_packed(weight)) spec.packed = weight;
+  return spec;
 }
 
 }  // namespace
@@ -111,7 +114,7 @@ void grouped_linear_grad_weight(const KernelContext& c) {
 
 void grouped_bias_grad(const KernelContext& c) {
   const Value& dy = c.operand(0);
-  const cpu::GroupedMatmulSpec spec{c.operand(1).shape[0] - 1, dy.shape[0], 0, dy.shape[1], true, dy.dtype};
+  const cpu::GroupedMatmulSpec spec{c.operand(1).shape[0] - 1, dy.shape[0], 0, dy.shape[1], true, dy.dtype, {}};
   cpu::grouped_bias_gradient(c.pool, spec, c.in<int32_t>(1), c.operands[0], c.in<float>(2));
 }
 

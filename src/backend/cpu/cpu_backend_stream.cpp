@@ -9,6 +9,12 @@ void lay_out_tensor(const KernelContext& c) {
                         {c.operands[0], static_cast<size_t>(c.operand(0).bytes())});
 }
 
+void offload_tensor(const KernelContext& c) {
+  PLIMSOLL_CHECK(c.state.host != nullptr, "streaming needs host services");
+  c.state.host->offload(c.op.attributes<TransferAttrs>().tensor,
+                        {c.operands[0], static_cast<size_t>(c.operand(0).bytes())});
+}
+
 void prefetch_tensor(const KernelContext& c) {
   PLIMSOLL_CHECK(c.state.host != nullptr, "streaming needs host services");
   c.state.host->prefetch(c.op.attributes<TransferAttrs>().tensor,

@@ -35,12 +35,12 @@ struct PairEncoding {
   std::vector<int32_t> type_ids;  // as many
 };
 
-// What tokenizer_config.json says beside the tokenizer itself. Empty strings and nullopt: not said.
+// What tokenizer_config.json says beside the tokenizer itself (its chat template: data/chat_template.h). Empty strings
+// and nullopt: not said.
 struct TokenizerConfig {
   std::string bos_token, eos_token, pad_token, unk_token;
   std::optional<bool> add_bos_token, add_eos_token;
   std::optional<bool> legacy;  // SentencePiece: a space also before what follows a special token
-  std::string chat_template;   // the default one, where there are several
   struct Added {
     int64_t id;
     std::string content;

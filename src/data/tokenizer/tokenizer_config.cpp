@@ -26,31 +26,6 @@ void read_token(JsonReader& reader, std::string& out) {
   }
 }
 
-// One template, or a list of named ones of which "default" counts.
-void read_chat_template(JsonReader& reader, std::string& out) {
-  if (reader.peek() == JsonReader::Kind::string) {
-    reader.read_string(out);
-    return;
-  }
-  if (reader.peek() != JsonReader::Kind::array) {
-    reader.skip_value();
-    return;
-  }
-  std::string key, name, text;
-  reader.begin_array();
-  while (reader.next_element()) {
-    name.clear();
-    text.clear();
-    reader.begin_object();
-    while (reader.next_key(key)) {
-      if (key == "name") reader.read_string(name);
-      else if (key == "template") reader.read_string(text);
-      else reader.skip_value();
-    }
-    if (name == "default") out = text;
-  }
-}
-
 void read_added_tokens(JsonReader& reader, std::vector<TokenizerConfig::Added>& out) {
   std::string id, key;
   reader.begin_object();
@@ -97,7 +72,6 @@ TokenizerConfig parse_tokenizer_config(std::string_view json, std::string_view s
     else if (key == "add_bos_token") read_optional_bool(reader, config.add_bos_token);
     else if (key == "add_eos_token") read_optional_bool(reader, config.add_eos_token);
     else if (key == "legacy") read_optional_bool(reader, config.legacy);
-    else if (key == "chat_template") read_chat_template(reader, config.chat_template);
     else if (key == "added_tokens_decoder" && reader.peek() == JsonReader::Kind::object)
       read_added_tokens(reader, config.added_tokens);
     else reader.skip_value();

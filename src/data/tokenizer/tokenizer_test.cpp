@@ -211,10 +211,9 @@ TEST(TokenizerJson, AHostilePatternEndsInAnError) {
 TEST(TokenizerConfig, NamesTheSpecialTokensAndAddsTokens) {
   const TokenizerConfig config =
       parse_tokenizer_config(R"({"bos_token": "a", "eos_token": {"content": "<e>", "lstrip": false}, "pad_token": null,
-    "add_bos_token": true, "chat_template": [{"name": "tool_use", "template": "T"}, {"name": "default", "template": "D"}],
+    "add_bos_token": true, "chat_template": [{"name": "tool_use", "template": "T"}],
     "added_tokens_decoder": {"7": {"content": "<new>", "special": true, "rstrip": true}}})",
                              "tokenizer_config.json");
-  EXPECT_EQ(config.chat_template, "D");
   EXPECT_EQ(config.add_bos_token, true);
   EXPECT_EQ(config.add_eos_token, std::nullopt);
   const Tokenizer tokenizer = load_tokenizer_json(small_bpe().dump(), "test.json", &config);

@@ -13,6 +13,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "hub/transport/blob_lock.h"
 #include "hub/transport/partial_file.h"
@@ -21,7 +22,7 @@ namespace plimsoll {
 namespace {
 
 constexpr size_t kBufferBytes = 256 << 10;
-constexpr int kMostQuestions = 4;           // a hub that does not answer is told of soon
+constexpr int kMostQuestions = 3;           // a hub that does not answer is told of soon
 constexpr int64_t kRealProgress = 1 << 20;  // what a try must bring for the count of tries to begin anew
 
 // Statuses that may be otherwise in a moment.
@@ -119,6 +120,13 @@ HttpConnection& Downloader::connection(size_t index) {
 
 std::string Downloader::get_text(const Url& url, const HubId& id, int64_t limit_bytes) {
   std::chrono::milliseconds pause = options_.first_pause;
+  const int tries = std::min(options_.tries, kMostQuestions);
+  if (!questions_) {
+    HttpOptions http = options_.http;
+    http.read_timeout = std::min(http.read_timeout, options_.answer_timeout);
+    http.on_waiting = [host = url.host()] { log_note(fmt::format("waiting for {} to answer", host)); };
+    questions_ = std::make_unique<HttpConnection>(http);
+  }
   for (int attempt = 1;; ++attempt) {
     std::string text;
     bool too_long = false;
@@ -128,7 +136,7 @@ std::string Downloader::get_text(const Url& url, const HubId& id, int64_t limit_
       if (!too_long) text += bytes;
       return !too_long;
     };
-    const HttpResult result = connection(0).get(url, "", on_head, sink);
+    const HttpResult result = questions_->get(url, "", on_head, sink);
     if (too_long)
       throw world_error(id.text(), fmt::format("{} answers with more than {}", url.host(), format_bytes(limit_bytes)),
                         "is this a hub? HF_ENDPOINT says which is asked");
@@ -138,11 +146,12 @@ std::string Downloader::get_text(const Url& url, const HubId& id, int64_t limit_
     const int status = result.head.status;
     if (result.end == HttpEnd::stopped && !is_passing(status))
       throw refused(result.head, id, options_.http.endpoint, !options_.http.token.empty());
-    if (attempt >= std::min(options_.tries, kMostQuestions))
+    if (attempt >= tries)
       throw world_error(id.text(),
                         fmt::format("is no file here, and {} cannot be asked for it: {}", url.host(),
                                     result.end == HttpEnd::lost ? result.reason : fmt::format("status {}", status)),
                         "check the network and the name, and run again");
+    log_note(fmt::format("{} did not answer, try {} of {}", url.host(), attempt + 1, tries));
     std::this_thread::sleep_for(
         std::max<std::chrono::milliseconds>(pause, std::chrono::seconds(result.head.retry_after_seconds)));
     pause *= 2;

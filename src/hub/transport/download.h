@@ -19,6 +19,7 @@ using DownloadObserver = std::function<void(const std::string& path, int64_t don
 
 struct DownloadOptions {
   HttpOptions http;
+  std::chrono::milliseconds answer_timeout{10000};  // of silence of a hub that is asked what it has
   int64_t piece_bytes = int64_t{64} << 20;
   int connections = 4;
   int tries = 6;                               // without any progress
@@ -49,6 +50,7 @@ class Downloader {
 
   DownloadOptions options_;
   std::vector<std::unique_ptr<HttpConnection>> connections_;
+  std::unique_ptr<HttpConnection> questions_;
 };
 
 }  // namespace plimsoll

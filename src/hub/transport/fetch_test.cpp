@@ -261,6 +261,23 @@ TEST_F(Fetch, WaitsForAServerThatIsBusy) {
   expect_world_error("status 503");
 }
 
+TEST_F(Fetch, TellsOfAHubThatSaysNothing) {
+  options.answer_timeout = std::chrono::seconds(1);
+  options.http.patience = std::chrono::milliseconds(1);
+  hub.intercept = [](const httplib::Request&, httplib::Response&) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2500));
+    return true;
+  };
+  testing::internal::CaptureStderr();
+  const Caught caught = catch_error([&] { fetch(); });
+  const std::string notes = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(caught.kind, ErrorKind::world) << caught.text;
+  EXPECT_NE(caught.text.find("cannot be asked"), std::string::npos) << caught.text;
+  EXPECT_NE(notes.find("waiting for 127.0.0.1"), std::string::npos) << notes;
+  EXPECT_NE(notes.find("try 3 of 3"), std::string::npos) << notes;
+  EXPECT_EQ(hub.asked("/api/"), 3U);
+}
+
 TEST_F(Fetch, AsksForATokenAndUsesIt) {
   hub.intercept = [&](const httplib::Request& request, httplib::Response& response) {
     if (request.get_header_value("Authorization") == "Bearer hf_secret") return false;

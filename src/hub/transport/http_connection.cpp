@@ -87,6 +87,23 @@ size_t on_body(char* data, size_t size, size_t count, void* exchange) {
   return static_cast<Exchange*>(exchange)->take_body({data, size * count}) ? size * count : 0;
 }
 
+// libcurl calls this about once a second, also while nothing comes.
+struct Waiting {
+  const HttpOptions& options;
+  const HttpHead& head;
+  std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
+  bool said = false;
+};
+int on_idle(void* waiting, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
+  auto& state = *static_cast<Waiting*>(waiting);
+  if (state.said || state.head.status != 0 || !state.options.on_waiting ||
+      std::chrono::steady_clock::now() - state.start < state.options.patience)
+    return 0;
+  state.said = true;
+  state.options.on_waiting();
+  return 0;
+}
+
 struct Headers {
   curl_slist* list = nullptr;
   ~Headers() { curl_slist_free_all(list); }
@@ -133,6 +150,8 @@ struct HttpConnection::Client {
     set(CURLOPT_ERRORBUFFER, words.data());
     set(CURLOPT_HEADERFUNCTION, on_header);
     set(CURLOPT_WRITEFUNCTION, on_body);
+    set(CURLOPT_XFERINFOFUNCTION, on_idle);
+    set(CURLOPT_NOPROGRESS, 0L);
     for (const char* name : {"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"})
       if (const char* file = std::getenv(name); file != nullptr && *file != '\0') {
         set(CURLOPT_CAINFO, file);
@@ -175,6 +194,8 @@ HttpResult HttpConnection::get(const Url& start, const std::string& range,
     client_->set(CURLOPT_HTTPHEADER, headers.list);
     client_->set(CURLOPT_HEADERDATA, &exchange);
     client_->set(CURLOPT_WRITEDATA, &exchange);
+    Waiting waiting{options_, exchange.head};
+    client_->set(CURLOPT_XFERINFODATA, &waiting);
     client_->words[0] = '\0';
     const CURLcode code = curl_easy_perform(client_->curl);
     client_->set(CURLOPT_HTTPHEADER, static_cast<curl_slist*>(nullptr));

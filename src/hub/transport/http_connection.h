@@ -20,6 +20,9 @@ struct HttpOptions {
   std::string token;  // empty: none
   std::chrono::milliseconds connect_timeout{10000};
   std::chrono::milliseconds read_timeout{30000};  // of silence
+  // Called once for a request that has no answer after this time; must not throw.
+  std::chrono::milliseconds patience{3000};
+  std::function<void()> on_waiting = {};
 };
 
 struct HttpHead {

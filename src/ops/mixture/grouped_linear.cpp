@@ -1,6 +1,6 @@
 // grouped_linear(x (M, K) sorted by expert, offsets (E + 1) i32, [bias (E, N)], [addend (M, N)], weights…) -> y (M, N):
 // the rows from offsets[e] to offsets[e + 1] times the weight of expert e. The weights are E operands, (N, K) or (K, N)
-// each, or with `fused` one operand (E, …), as the checkpoint has them.
+// each (also packed, quant/packed_matrix.h), or with `fused` one operand (E, …), as the checkpoint has them.
 // Saves: the weights, and x where they are trained.
 #include "ops/gradient_builder.h"
 #include "ops/op_table.h"
@@ -30,8 +30,10 @@ std::vector<Value> infer(const Graph& graph, const Op& op) {
   expect(shape.rank() == (attrs.fused ? 3 : 2) && (!attrs.fused || shape[0] == attrs.experts), op,
          "weights are matrices");
   const auto [inputs, outputs] = sides(attrs, shape);
+  const DType dtype = operand(graph, op, first).dtype;
+  expect(dtype == x.dtype || (is_packed(dtype) && !attrs.fused), op, "weights are as x, or packed matrices");
   for (size_t i = first; i < op.operands.size(); ++i)
-    expect(operand(graph, op, i).shape == shape && operand(graph, op, i).dtype == x.dtype, op, "weights are alike");
+    expect(operand(graph, op, i).shape == shape && operand(graph, op, i).dtype == dtype, op, "weights are alike");
   expect(x.shape.rank() == 2 && x.shape[1] == inputs, op, "inner dimensions agree");
   if (attrs.has_bias) expect(operand(graph, op, 2).shape == Shape{attrs.experts, outputs}, op, "bias is (E, N)");
   if (attrs.has_addend)

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "base/dtype.h"
 #include "base/thread_pool.h"
@@ -32,6 +33,8 @@ struct AttentionShape {
   float scale = 1.0F;        // > 0
   float softcap = 0.0F;      // 0: none; else score = softcap * tanh(q.k * scale / softcap)
   DType dtype = DType::f32;  // of every tensor but lse: f32 or bf16
+  // Of k and v, where it is another; only for a single query (kv_cache.h). Heads are whole blocks, side by side.
+  std::optional<DType> cache;
   // Heads inside a row of q (dq), k, v (dk, dv), where those are parts of a fused projection. 0: side by side.
   int64_t q_group_stride = 0;  // from the first query head of a key head to the first of the next
   int64_t kv_head_stride = 0;  // from a key (value) head to the next
@@ -43,6 +46,7 @@ struct AttentionShape {
   int64_t group_stride() const { return q_group_stride > 0 ? q_group_stride : heads / kv_heads * head_dim; }
   int64_t head_stride() const { return kv_head_stride > 0 ? kv_head_stride : head_dim; }
 
+  DType kv_dtype() const { return cache.value_or(dtype); }
   int64_t values() const { return value_dim > 0 ? value_dim : head_dim; }
   int64_t value_stride() const { return kv_head_stride > 0 ? kv_head_stride : values(); }
 };

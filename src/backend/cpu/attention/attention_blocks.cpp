@@ -36,6 +36,7 @@ void check_attention_shape(const AttentionShape& s) {
   PLIMSOLL_CHECK(s.q_offset >= 0 && s.q_offset + s.q_len <= s.kv_len, "queries must stand among the keys");
   PLIMSOLL_CHECK(s.kv_len < std::numeric_limits<int32_t>::max() - 256, "kv_len must fit 31 bits");
   PLIMSOLL_CHECK(s.scale > 0.0F && s.softcap >= 0.0F && s.window >= 0, "scale > 0, softcap and window >= 0");
+  PLIMSOLL_CHECK(!s.cache || s.q_len == 1 || s.kv_dtype() == s.dtype, "only a single query reads another type");
   PLIMSOLL_CHECK(s.alibi_factor == 0.0F || s.softcap == 0.0F, "alibi has no softcap");
   PLIMSOLL_CHECK(s.q_row_stride >= s.heads * s.head_dim && s.out_row_stride >= s.heads * s.values() &&
                      s.k_row_stride >= s.kv_heads * s.head_dim && s.v_row_stride >= s.kv_heads * s.values(),

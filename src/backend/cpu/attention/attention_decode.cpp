@@ -49,19 +49,45 @@ HWY_BEFORE_NAMESPACE();
 namespace plimsoll::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-template <DType kType>
-HWY_INLINE VF load_lanes(const char* row, int64_t i) {
-  if constexpr (kType == DType::bf16) return load_bf16(reinterpret_cast<const uint16_t*>(row) + i);
-  else return hn::LoadU(DF(), reinterpret_cast<const float*>(row) + i);
+HWY_INLINE float load_f16(const char* at) {
+  const hn::CappedTag<float, 1> one;
+  const hn::Rebind<hwy::float16_t, decltype(one)> half;
+  return hn::GetLane(hn::PromoteTo(one, hn::LoadU(half, reinterpret_cast<const hwy::float16_t*>(at))));
 }
 
-// A row's last elements where they fill no vector, with zeros behind.
+// Elements i, i + 1, … of a row. Blocks of 32 begin with an f16 scale; the low nibbles of q4_0 are its first half.
+template <DType kType>
+HWY_INLINE VF load_lanes(const char* row, int64_t i) {
+  const DF df;
+  const DI di;
+  if constexpr (kType == DType::f16) {
+    return hn::PromoteTo(df,
+                         hn::LoadU(hn::Rebind<hwy::float16_t, DF>(), reinterpret_cast<const hwy::float16_t*>(row) + i));
+  } else if constexpr (kType == DType::q8_0) {
+    const char* const block = row + i / 32 * 34;
+    const auto codes = hn::LoadU(hn::Rebind<int8_t, DF>(), reinterpret_cast<const int8_t*>(block) + 2 + i % 32);
+    return hn::Mul(hn::ConvertTo(df, hn::PromoteTo(di, codes)), hn::Set(df, load_f16(block)));
+  } else if constexpr (kType == DType::q4_0) {
+    const char* const block = row + i / 32 * 18;
+    const auto bytes =
+        hn::PromoteTo(di, hn::LoadU(hn::Rebind<uint8_t, DF>(), reinterpret_cast<const uint8_t*>(block) + 2 + i % 16));
+    const auto codes = i % 32 < 16 ? hn::And(bytes, hn::Set(di, 15)) : hn::ShiftRight<4>(bytes);
+    return hn::Mul(hn::ConvertTo(df, hn::Sub(codes, hn::Set(di, 8))), hn::Set(df, load_f16(block)));
+  } else if constexpr (kType == DType::bf16) {
+    return load_bf16(reinterpret_cast<const uint16_t*>(row) + i);
+  } else {
+    return hn::LoadU(df, reinterpret_cast<const float*>(row) + i);
+  }
+}
+
+// A row's last elements where they fill no vector, with zeros behind; rows of blocks have none.
 template <DType kType>
 HWY_INLINE VF load_tail(const char* row, int64_t i, int64_t d) {
   HWY_ALIGN float lanes[kPadding] = {};
   for (int64_t x = 0; i + x < d; ++x)
-    lanes[x] = kType == DType::bf16 ? bf16_to_f32(reinterpret_cast<const uint16_t*>(row)[i + x])
-                                    : reinterpret_cast<const float*>(row)[i + x];
+    lanes[x] = kType == DType::bf16  ? bf16_to_f32(reinterpret_cast<const uint16_t*>(row)[i + x])
+               : kType == DType::f16 ? f16_to_f32(reinterpret_cast<const uint16_t*>(row)[i + x])
+                                     : reinterpret_cast<const float*>(row)[i + x];
   return hn::Load(DF(), lanes);
 }
 
@@ -79,12 +105,12 @@ template <DType kType, int kHeads>
 HWY_ATTR void score(const Chunk& c, int64_t head) {
   const DF df;
   const auto lanes = static_cast<int64_t>(hn::Lanes(df));
-  constexpr int64_t kBytes = kType == DType::bf16 ? 2 : 4;
+  const int64_t row_bytes = dtype_bytes(kType, c.head_dim);
   const int64_t whole = c.head_dim / lanes * lanes;
   const float* q = c.q + head * c.padded_dim;
   for (int64_t key = 0; key < c.count; ++key) {
     const char* row = c.k + c.keys[key] * c.k_stride_bytes;
-    prefetch_row(c, c.k, c.k_stride_bytes, key, 0, c.head_dim * kBytes);
+    prefetch_row(c, c.k, c.k_stride_bytes, key, 0, row_bytes);
     VF sums[kHeads];
     for (VF& sum : sums) sum = hn::Zero(df);
     for (int64_t i = 0; i < whole; i += lanes) {
@@ -103,19 +129,20 @@ HWY_ATTR void score(const Chunk& c, int64_t head) {
 template <DType kType, int kHeads>
 HWY_ATTR void weigh(const Chunk& c, int64_t head) {
   constexpr int kWidth = HWY_MAX_BYTES >= 64 ? 4 : 2;
-  constexpr int64_t kBytes = kType == DType::bf16 ? 2 : 4;
+  constexpr int64_t kPrefetchedValues = HWY_MAX_BYTES >= 64 ? 64 : 32;  // whole blocks
   const DF df;
   const auto lanes = static_cast<int64_t>(hn::Lanes(df));
   const float* p = c.scores + head * kChunkKeys;
   float* to = c.values + head * c.padded_value_dim;
   int64_t i = 0;
   for (; i + kWidth * lanes <= c.value_dim; i += kWidth * lanes) {
+    const int64_t first_byte = dtype_bytes(kType, i / 32 * 32), part_bytes = dtype_bytes(kType, kPrefetchedValues);
     VF sums[kHeads][kWidth];
     for (auto& row : sums)
       for (VF& sum : row) sum = hn::Zero(df);
     for (int64_t key = 0; key < c.count; ++key) {
       const char* row = c.v + c.keys[key] * c.v_stride_bytes;
-      prefetch_row(c, c.v, c.v_stride_bytes, key, i * kBytes, kWidth * lanes * kBytes);
+      prefetch_row(c, c.v, c.v_stride_bytes, key, first_byte, part_bytes);
       VF v[kWidth];
       for (int w = 0; w < kWidth; ++w) v[w] = load_lanes<kType>(row, i + w * lanes);
       for (int h = 0; h < kHeads; ++h) {
@@ -198,7 +225,18 @@ HWY_ATTR void attend_group(const Chunk& c) {
 }
 
 HWY_ATTR void attend_chunk(const Chunk& c) {
-  c.dtype == DType::bf16 ? attend_group<DType::bf16>(c) : attend_group<DType::f32>(c);
+  switch (c.dtype) {
+    case DType::bf16:
+      return attend_group<DType::bf16>(c);
+    case DType::f16:
+      return attend_group<DType::f16>(c);
+    case DType::q8_0:
+      return attend_group<DType::q8_0>(c);
+    case DType::q4_0:
+      return attend_group<DType::q4_0>(c);
+    default:
+      return attend_group<DType::f32>(c);
+  }
 }
 
 }  // namespace plimsoll::cpu::HWY_NAMESPACE
@@ -245,7 +283,8 @@ void decode_forward(ThreadPool& pool, const AttentionShape& s, const void* q, co
                     const int32_t* segment_ids, const int32_t* segment_start, void* out, float* lse, void* workspace,
                     const void* sinks) {
   const Plan plan = make_plan(s);
-  const int64_t element_bytes = s.dtype == DType::bf16 ? 2 : 4, position = s.q_offset;
+  const int64_t position = s.q_offset;
+  const auto kv_bytes = [&](int64_t elements) { return dtype_bytes(s.kv_dtype(), elements); };
   auto* partials = static_cast<float*>(workspace);
   const auto sums_at = [&](int64_t tile) {
     return partials + tile * plan.partial_floats + plan.group * plan.padded_value_dim;
@@ -289,11 +328,11 @@ void decode_forward(ThreadPool& pool, const AttentionShape& s, const void* q, co
       }
     }
     const Chunk chunk = {
-        static_cast<const char*>(k) + (batch * s.kv_len * s.k_row_stride + kv_head * s.head_stride()) * element_bytes,
-        static_cast<const char*>(v) + (batch * s.kv_len * s.v_row_stride + kv_head * s.value_stride()) * element_bytes,
-        s.k_row_stride * element_bytes,
-        s.v_row_stride * element_bytes,
-        s.dtype,
+        static_cast<const char*>(k) + kv_bytes(batch * s.kv_len * s.k_row_stride + kv_head * s.head_stride()),
+        static_cast<const char*>(v) + kv_bytes(batch * s.kv_len * s.v_row_stride + kv_head * s.value_stride()),
+        kv_bytes(s.k_row_stride),
+        kv_bytes(s.v_row_stride),
+        s.kv_dtype(),
         s.head_dim,
         plan.padded_dim,
         s.values(),

@@ -15,6 +15,7 @@
 
 #include "backend/cpu/matmul/grouped_matmul.h"
 #include "backend/cpu/matmul/matmul.h"
+#include "backend/cpu/matmul/packed_dot.h"
 #include "base/bytes.h"
 #include "base/error.h"
 
@@ -35,11 +36,15 @@ struct View {
 
 // C (rows, columns) of one tile = A (rows, depth) · B (depth, columns), `scratch` of kScratchFloats.
 struct TileJob {
-  View a, b;
+  View a, b;                           // b: nothing where `weight` is
+  std::optional<PackedMatrix> weight;  // all of the group's; B is a part of it, or of its transpose
+  bool transpose_weight;               // B's columns are its rows
+  int64_t column;                      // of the whole product, where B begins
   int64_t rows, columns, depth;
   float* scratch;
 };
 constexpr int64_t kScratchFloats = kTileRows * kDepth + kDepth * kTileColumns + kTileRows * kTileColumns;
+constexpr int64_t kUnpackedFloats = kTileColumns * kDepth;  // behind it, for packed weights
 
 }  // namespace
 }  // namespace plimsoll::cpu
@@ -70,6 +75,14 @@ HWY_INLINE void pack(const View& v, int64_t row, int64_t column, int64_t rows, i
                      int64_t to_stride) {
   if (v.dtype == DType::f32) pack_part(static_cast<const float*>(v.data), v, row, column, rows, columns, to, to_stride);
   else pack_part(static_cast<const uint16_t*>(v.data), v, row, column, rows, columns, to, to_stride);
+}
+
+// As pack, of packed weights.
+HWY_INLINE void pack_weight(const TileJob& job, int64_t k, int64_t depth, float* to) {
+  if (!job.transpose_weight) return unpack_tile(*job.weight, k, depth, job.column, job.columns, to, kTileColumns);
+  float* const rows = job.scratch + kScratchFloats;
+  unpack_tile(*job.weight, job.column, job.columns, k, depth, rows, kDepth);
+  pack({rows, DType::f32, 1, kDepth}, 0, 0, depth, job.columns, to, kTileColumns);
 }
 
 // kRows rows of C, two vectors wide, over one block of the depth.
@@ -109,7 +122,8 @@ void multiply_tile(const TileJob& job) {
       std::memset(a + job.rows * kDepth, 0, static_cast<size_t>((rows - job.rows) * kDepth) * sizeof(float));
     if (columns > job.columns) std::memset(b, 0, static_cast<size_t>(depth * kTileColumns) * sizeof(float));
     pack(job.a, 0, k, job.rows, depth, a, kDepth);
-    pack(job.b, k, 0, depth, job.columns, b, kTileColumns);
+    if (job.weight) pack_weight(job, k, depth, b);
+    else pack(job.b, k, 0, depth, job.columns, b, kTileColumns);
     for (int64_t x = 0; x < columns; x += width)
       for (int64_t r = 0; r < rows; r += kRows)
         add_strip<kRows>(a + r * kDepth, b + x, depth, c + r * kTileColumns + x);
@@ -189,7 +203,14 @@ const void* element_at(const void* p, DType dtype, int64_t i) {
   return static_cast<const char*>(p) + i * element_bytes(dtype);
 }
 
-int64_t slot_floats() { return round_up(kScratchFloats, 16); }
+int64_t slot_floats(const GroupedMatmulSpec& spec) {
+  return round_up(kScratchFloats + (spec.packed ? kUnpackedFloats : 0), 16);
+}
+int64_t matrix_bytes_of(const GroupedMatmulSpec& spec) {
+  if (spec.packed)
+    return packed_bytes(*spec.packed, spec.transpose_weight ? spec.n : spec.k, spec.transpose_weight ? spec.k : spec.n);
+  return spec.k * spec.n * element_bytes(spec.dtype);
+}
 int64_t table_bytes(const GroupedMatmulSpec& spec) {
   return round_up((spec.groups + 1) * static_cast<int64_t>(sizeof(int64_t)), 64);
 }
@@ -215,7 +236,8 @@ MatmulSpec part_spec(const GroupedMatmulSpec& s, int64_t rows, bool accumulate) 
   spec.m = rows;
   spec.n = s.n;
   spec.k = s.k;
-  spec.a = spec.b = spec.c = s.dtype;
+  spec.a = spec.c = s.dtype;
+  spec.b = s.packed.value_or(s.dtype);
   spec.transpose_b = s.transpose_weight;
   spec.accumulate = accumulate;
   return spec;
@@ -254,7 +276,7 @@ void add_biases(ThreadPool& pool, const GroupedMatmulSpec& s, const int32_t* off
 }  // namespace
 
 int64_t grouped_matmul_workspace_bytes(const GroupedMatmulSpec& spec, bool gradient, int threads) {
-  int64_t bytes = threads * slot_floats() * static_cast<int64_t>(sizeof(float));
+  int64_t bytes = threads * slot_floats(spec) * static_cast<int64_t>(sizeof(float));
   if (in_parts(spec)) {
     if (gradient) bytes = std::max(bytes, matmul_workspace_bytes(gradient_spec(spec), threads));
     for (const int64_t rows : part_rows(spec))
@@ -280,7 +302,7 @@ void grouped_matmul(ThreadPool& pool, const GroupedMatmulSpec& s, const int32_t*
   for (int64_t g = 0; g < s.groups; ++g)
     first_block[g + 1] = first_block[g] + (is_part(g) ? 0 : ceil_div(rows_of(g), kTileRows));
   const int64_t blocks = first_block[s.groups], column_tiles = ceil_div(s.n, kTileColumns);
-  const int64_t matrix_bytes = s.k * s.n * element_bytes(s.dtype);
+  const int64_t matrix_bytes = matrix_bytes_of(s);
   auto* const scratch = reinterpret_cast<float*>(static_cast<char*>(workspace) + table_bytes(s));
   pool.parallel_for(blocks * column_tiles, [&](int64_t index, int thread) {
     const int64_t block = index % blocks, column = index / blocks * kTileColumns;  // neighbours share columns
@@ -290,12 +312,17 @@ void grouped_matmul(ThreadPool& pool, const GroupedMatmulSpec& s, const int32_t*
     const int64_t columns = std::min(kTileColumns, s.n - column);
     const std::byte* const weight = weights.at(g, matrix_bytes);
     const View a{element_at(x, s.dtype, row * s.k), s.dtype, s.k, 1};
-    const View b = s.transpose_weight ? View{element_at(weight, s.dtype, column * s.k), s.dtype, 1, s.k}
-                                      : View{element_at(weight, s.dtype, column), s.dtype, s.n, 1};
-    const TileJob job{a, b, rows, columns, s.k, scratch + thread * slot_floats()};
-    if (rows <= kSkinnyRows && s.transpose_weight) HWY_DYNAMIC_DISPATCH(multiply_skinny)(job);
-    else HWY_DYNAMIC_DISPATCH(multiply_tile)(job);
-    const float* const c = job.scratch + kTileRows * kDepth + kDepth * kTileColumns;
+    TileJob job{a, {}, std::nullopt, s.transpose_weight, column, rows, columns, s.k, scratch + thread * slot_floats(s)};
+    if (s.packed)
+      job.weight =
+          s.transpose_weight ? PackedMatrix{*s.packed, s.n, s.k, weight} : PackedMatrix{*s.packed, s.k, s.n, weight};
+    else
+      job.b = s.transpose_weight ? View{element_at(weight, s.dtype, column * s.k), s.dtype, 1, s.k}
+                                 : View{element_at(weight, s.dtype, column), s.dtype, s.n, 1};
+    float* const c = job.scratch + kTileRows * kDepth + kDepth * kTileColumns;
+    if (rows > kSkinnyRows || !s.transpose_weight) HWY_DYNAMIC_DISPATCH(multiply_tile)(job);
+    else if (s.packed) packed_dot({a.data, s.dtype, rows, s.k}, *job.weight, column, columns, c, kTileColumns);
+    else HWY_DYNAMIC_DISPATCH(multiply_skinny)(job);
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t at = (row + r) * s.n + column;
       const void* const row_bias = bias == nullptr ? nullptr : element_at(bias, s.dtype, g * s.n + column);
@@ -340,10 +367,13 @@ void grouped_matmul_weight_gradient(ThreadPool& pool, const GroupedMatmulSpec& s
     const int64_t row = tile / column_tiles * kTileRows, column = tile % column_tiles * kTileColumns;
     const TileJob job{{element_at(left.data, s.dtype, first * m + row), s.dtype, 1, m},
                       {element_at(right.data, s.dtype, first * n + column), s.dtype, n, 1},
+                      std::nullopt,
+                      false,
+                      column,
                       std::min(kTileRows, m - row),
                       std::min(kTileColumns, n - column),
                       depth,
-                      scratch + thread * slot_floats()};
+                      scratch + thread * slot_floats(s)};
     HWY_DYNAMIC_DISPATCH(multiply_tile)(job);
     const float* const c = job.scratch + kTileRows * kDepth + kDepth * kTileColumns;
     for (int64_t r = 0; r < job.rows; ++r) HWY_DYNAMIC_DISPATCH(store_f32)

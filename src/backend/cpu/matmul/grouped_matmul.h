@@ -1,12 +1,13 @@
 // Matmuls of rows that are sorted by group, each group with a matrix of its own: the experts of a mixture. How many
 // rows a group has is known only when it runs; the workspace depends on the shapes and the threads alone.
 // bf16 goes through the tiles of matmul.h, group by group, where the CPU has AMX and a group more than a few rows; all
-// else is widened into packed f32 blocks. Sums are f32. Tiles follow from the offsets, never from the threads, and
-// every sum has a fixed order: the same bits for any thread count.
+// else is widened into packed f32 blocks, weights in few bits too. Sums are f32. Tiles follow from the offsets, never
+// from the threads, and every sum has a fixed order: the same bits for any thread count.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "base/dtype.h"
@@ -16,10 +17,11 @@ namespace plimsoll::cpu {
 
 struct GroupedMatmulSpec {
   int64_t groups = 0;
-  int64_t rows = 0;              // of all groups together
-  int64_t k = 0, n = 0;          // columns of x and of y
-  bool transpose_weight = true;  // a group's matrix is (n, k); else (k, n)
-  DType dtype = DType::f32;      // of x, weights, bias and y (dy)
+  int64_t rows = 0;                  // of all groups together
+  int64_t k = 0, n = 0;              // columns of x and of y
+  bool transpose_weight = true;      // a group's matrix is (n, k); else (k, n)
+  DType dtype = DType::f32;          // of x, weights, bias and y (dy)
+  std::optional<DType> packed = {};  // of the weights, where they are packed (quant/packed_matrix.h)
 };
 
 // The matrices of the groups: one pointer each, or one pointer to all of them in a row (fused).

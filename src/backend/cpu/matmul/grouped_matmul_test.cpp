@@ -4,6 +4,7 @@
 
 #include "backend/cpu/mixture.h"
 #include "backend/cpu/route.h"
+#include "quant/packed_matrix.h"
 #include "support/golden.h"
 #include "support/numbers.h"
 
@@ -151,6 +152,55 @@ TEST(Mixture, ClampedSwigluAsTorch) {
   for (size_t i = 0; i < gate.size(); ++i) d_gate.push_back(pairs[2 * i]), d_up.push_back(pairs[2 * i + 1]);
   expect_close(d_gate, g.f32("grad.gate"), 5e-6);
   expect_close(d_up, g.f32("grad.up"), 5e-6);
+}
+
+// The same as with matrices that were unpacked before.
+TEST(GroupedMatmul, PackedMatricesAreTheirValues) {
+  for (const DType type : {DType::nf4, DType::int8, DType::q4_0, DType::q8_0, DType::q6_k})
+    for (const DType dtype : {DType::f32, DType::bf16})
+      for (const bool transpose : {true, false}) {
+        SCOPED_TRACE(testing::Message() << dtype_name(type) << ' ' << dtype_name(dtype) << ' ' << transpose);
+        GroupedMatmulSpec spec{4, 100, 512, 256, transpose, dtype, {}};
+        const std::vector<int32_t> offsets = {0, 3, 3, 13, 100};  // a few rows, none, one tile, more
+        const int64_t rows = transpose ? spec.n : spec.k, cols = transpose ? spec.k : spec.n;
+        const auto bytes_each = static_cast<size_t>(packed_bytes(type, rows, cols));
+        std::vector<std::byte> packed(spec.groups * bytes_each);
+        std::vector<float> unpacked(static_cast<size_t>(spec.groups * rows * cols));
+        std::vector<std::byte*> matrices, plain;
+        for (int64_t g = 0; g < spec.groups; ++g) {
+          const auto values = random_values(static_cast<size_t>(rows * cols), static_cast<unsigned>(10 + g));
+          std::byte* const to = packed.data() + static_cast<size_t>(g) * bytes_each;
+          std::vector<std::byte> scratch(static_cast<size_t>(packer_scratch_bytes(type, rows, cols)));
+          MatrixPacker packer(type, rows, cols, to, scratch);
+          for (int64_t row = 0; row < rows; ++row)
+            packer.add_row(std::span(values).subspan(static_cast<size_t>(row * cols), static_cast<size_t>(cols)));
+          packer.finish();
+          unpack_tile({type, rows, cols, to}, 0, rows, 0, cols, unpacked.data() + g * rows * cols, cols);
+          matrices.push_back(to);
+        }
+        Typed weights(dtype, unpacked);
+        for (int64_t g = 0; g < spec.groups; ++g)
+          plain.push_back(static_cast<std::byte*>(weights.data()) + g * rows * cols * (dtype == DType::f32 ? 4 : 2));
+        const Typed x(dtype, random_values(static_cast<size_t>(spec.rows * spec.k), 1));
+        const auto product = [&](std::optional<DType> kind, const std::vector<std::byte*>& from, int threads) {
+          spec.packed = kind;
+          ThreadPool pool(threads);
+          const int64_t bytes = grouped_matmul_workspace_bytes(spec, false, threads);
+          std::vector<uint8_t> memory(static_cast<size_t>(bytes) + 128, 0xa5);
+          auto* const workspace =
+              reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64);
+          Typed y(dtype, std::vector<float>(static_cast<size_t>(spec.rows * spec.n)));
+          grouped_matmul(pool, spec, offsets.data(), x.data(), {from, false}, nullptr, false, y.data(), workspace);
+          for (const uint8_t* at = workspace + bytes; at < memory.data() + memory.size(); ++at)
+            EXPECT_EQ(*at, 0xa5) << "workspace overrun";
+          return y;
+        };
+        const Typed got = product(type, matrices, 1);
+        const auto wanted = product({}, plain, 1).values();
+        // Few rows in bf16 meet the values before these are rounded.
+        expect_close(got.values(), wanted, dtype == DType::bf16 ? 1e-2 : 1e-5);
+        EXPECT_TRUE(got == product(type, matrices, 3)) << "threads change the bits";
+      }
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/matmul/matmul_skinny.cpp"
 #include <hwy/foreach_target.h>
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 #include "backend/cpu/elementwise_simd-inl.h"
 // clang-format on
@@ -12,10 +13,13 @@
 #include <algorithm>
 
 #include "backend/cpu/matmul/matmul_kernel.h"
+#include "backend/cpu/matmul/packed_dot.h"
 #include "base/bytes.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace plimsoll::cpu::HWY_NAMESPACE {
+
+constexpr int64_t kMaxBytesAhead = 4096;
 
 // tile[i * stride + j] = a row i · b row j, for `rows` rows of a and `columns` rows of b.
 template <int rows, typename T>
@@ -27,10 +31,13 @@ HWY_INLINE void dot_rows(const MatmulSpec& spec, const T* a, const T* b, int64_t
       for (auto& sum : row) sum = hn::Zero(Floats());
     const T* from[kColumns];
     for (int c = 0; c < kColumns; ++c) from[c] = b + std::min(j + c, columns - 1) * spec.ldb;
+    // Rows are short: what is asked for in advance is mostly the rows after these.
+    const int64_t ahead = std::min(kColumns * spec.ldb, kMaxBytesAhead / static_cast<int64_t>(sizeof(T)));
     for_vectors(spec.k, [&](int64_t i, auto lane) {
       VecF x[rows];
       for (int r = 0; r < rows; ++r) x[r] = lane.get(a + r * spec.lda + i);
       for (int c = 0; c < kColumns; ++c) {
+        hwy::Prefetch(from[c] + i + ahead);
         const auto w = lane.get(from[c] + i);
         for (int r = 0; r < rows; ++r) sums[r][c] = hn::MulAdd(x[r], w, sums[r][c]);
       }
@@ -54,58 +61,8 @@ HWY_INLINE void dot_any(const MatmulSpec& spec, const T* a, const T* b, int64_t 
   }
 }
 
-// As dot_rows, with rows of b unpacked a part at a time.
-template <int rows, typename T>
-HWY_INLINE void dot_packed(const MatmulSpec& spec, const T* a, const PackedMatrix& b, int64_t column, int64_t columns,
-                           float* tile, int64_t stride) {
-  constexpr int kColumns = 4;
-  constexpr int64_t kPart = 1024;
-  HWY_ALIGN float unpacked[kColumns * kPart];
-  for (int64_t j = 0; j < columns; j += kColumns) {
-    const int64_t count = std::min<int64_t>(kColumns, columns - j);
-    VecF sums[rows][kColumns];
-    for (auto& row : sums)
-      for (auto& sum : row) sum = hn::Zero(Floats());
-    for (int64_t from = 0; from < spec.k; from += kPart) {
-      const int64_t depth = std::min(kPart, spec.k - from);
-      unpack_tile(b, column + j, count, from, depth, unpacked, kPart);
-      for_vectors(depth, [&](int64_t i, auto lane) {
-        VecF x[rows];
-        for (int r = 0; r < rows; ++r) x[r] = lane.get(a + r * spec.lda + from + i);
-        for (int c = 0; c < kColumns; ++c) {
-          const auto w = lane.get(unpacked + std::min<int64_t>(c, count - 1) * kPart + i);
-          for (int r = 0; r < rows; ++r) sums[r][c] = hn::MulAdd(x[r], w, sums[r][c]);
-        }
-      });
-    }
-    for (int r = 0; r < rows; ++r)
-      for (int c = 0; c < count; ++c) tile[r * stride + j + c] = sum_of_lanes(sums[r][c]);
-  }
-}
-
-template <typename T>
-HWY_INLINE void dot_packed_any(const MatmulSpec& spec, const T* a, const PackedMatrix& b, int64_t column,
-                               int64_t columns, float* tile, int64_t stride) {
-  switch (spec.m) {
-    case 1:
-      return dot_packed<1>(spec, a, b, column, columns, tile, stride);
-    case 2:
-      return dot_packed<2>(spec, a, b, column, columns, tile, stride);
-    case 3:
-      return dot_packed<3>(spec, a, b, column, columns, tile, stride);
-    default:
-      return dot_packed<4>(spec, a, b, column, columns, tile, stride);
-  }
-}
-
 void skinny_tile(const MatmulSpec& spec, const void* a, const void* b, int64_t column, int64_t columns, float* tile,
                  int64_t stride) {
-  if (is_packed(spec.b)) {
-    const PackedMatrix matrix = packed_b(spec, b);
-    if (spec.a == DType::f32)
-      return dot_packed_any(spec, static_cast<const float*>(a), matrix, column, columns, tile, stride);
-    return dot_packed_any(spec, static_cast<const uint16_t*>(a), matrix, column, columns, tile, stride);
-  }
   if (spec.a == DType::f32)
     dot_any(spec, static_cast<const float*>(a), static_cast<const float*>(b) + column * spec.ldb, columns, tile,
             stride);
@@ -180,7 +137,10 @@ struct SkinnyMatmul final : Matmul::Kernel {
       float sums[kMaxSkinnyRows * kColumnTile];
       const int64_t column = tile * kColumnTile;
       const int64_t columns = std::min(kColumnTile, spec.n - column);
-      HWY_DYNAMIC_DISPATCH(skinny_tile)(spec, operands.a, operands.b, column, columns, sums, kColumnTile);
+      if (is_packed(spec.b))
+        packed_dot({operands.a, spec.a, spec.m, spec.lda}, packed_b(spec, operands.b), column, columns, sums,
+                   kColumnTile);
+      else HWY_DYNAMIC_DISPATCH(skinny_tile)(spec, operands.a, operands.b, column, columns, sums, kColumnTile);
       store_matmul_tile(spec, sums, kColumnTile, 0, column, spec.m, columns, operands);
     });
   }

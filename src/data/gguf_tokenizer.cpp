@@ -1,4 +1,4 @@
-#include "formats/gguf_tokenizer.h"
+#include "data/gguf_tokenizer.h"
 
 #include <fmt/format.h>
 

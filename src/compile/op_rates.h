@@ -1,0 +1,28 @@
+// Rates of one machine's processor, fitted by `plimsoll calibrate`: the seconds of an op by its flops and bytes.
+#pragma once
+
+#include <array>
+#include <string>
+
+#include "ops/op_def.h"
+
+namespace plimsoll {
+
+// seconds = flops · seconds_per_flop + bytes · seconds_per_byte + seconds_per_call, of one kind of op.
+struct OpRate {
+  double seconds_per_flop = 0, seconds_per_byte = 0, seconds_per_call = 0;
+  bool known = false;
+};
+
+struct OpRates {
+  std::array<OpRate, kOpKindCount> rates{};
+  int threads = 0;
+  double took_seconds = 0;  // to fit them
+  double waited_share = 0;  // of the time in which it could have run: others had the processors
+};
+
+// The JSON of `plimsoll calibrate`, there and back. Throws a caller Error that names `source`.
+std::string op_rates_json(const OpRates& rates);
+OpRates parse_op_rates(const std::string& json, const std::string& source);
+
+}  // namespace plimsoll
