@@ -9,8 +9,10 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/error.h"
+#include "base/processor_time.h"
 #include "base/random.h"
 #include "config/model_catalog.h"
 #include "config/model_config.h"
@@ -65,34 +67,31 @@ std::string write_rows(const std::string& folder, int64_t rows, int64_t length, 
   return path;
 }
 
-struct PhaseCosts {
-  std::array<OpSample, kOpKindCount> train{}, update{};
-};
-
-PhaseCosts costs_of(const TrainPlan& plan) {
-  PhaseCosts costs;
+// Calls fn(op, its cost, how often a step runs it, the phase, its place there) for every op of an optimizer step.
+template <typename Function>
+void each_op_of_a_step(const TrainPlan& plan, Function&& fn) {
   for (const ExecutionPlan& phase : plan.run.phases) {
     const bool train = phase.name() == phase_names::kTrainStep;
     if (!train && phase.name() != phase_names::kUpdate) continue;
-    for (const Op& op : phase.graph.ops) {
-      const OpCost cost = op_cost(phase.graph, op);
-      OpSample& sample = (train ? costs.train : costs.update)[static_cast<size_t>(op.kind)];
-      sample.flops += cost.flops;
-      sample.bytes += static_cast<double>(cost.bytes_accessed);
-      sample.calls += 1;
-    }
+    const double times = train ? static_cast<double>(plan.grad_accum_steps) : 1;
+    for (size_t i = 0; i < phase.graph.ops.size(); ++i)
+      fn(phase.graph.ops[i], op_cost(phase.graph, phase.graph.ops[i]), times, phase, i);
   }
-  return costs;
 }
 
-OpSample step_sample(const PhaseCosts& costs, const TrainPlan& plan, size_t kind) {
-  const auto micro = static_cast<double>(plan.grad_accum_steps);
-  OpSample sample = costs.update[kind];
-  sample.flops += micro * costs.train[kind].flops;
-  sample.bytes += micro * costs.train[kind].bytes;
-  sample.calls += micro * costs.train[kind].calls;
-  return sample;
-}
+// What the threads waited for a processor, beside what they ran, since this was made.
+class BusyWatch {
+ public:
+  double waited_share() const {
+    const auto now = processor_share();
+    if (!start_ || !now) return 0;
+    const double ran = now->ran_seconds - start_->ran_seconds, waited = now->waited_seconds - start_->waited_seconds;
+    return ran + waited > 0 ? std::clamp(waited / (ran + waited), 0.0, 1.0) : 0;
+  }
+
+ private:
+  std::optional<ProcessorShare> start_ = processor_share();
+};
 
 struct SmallRun {
   ModelSizes sizes;
@@ -100,18 +99,33 @@ struct SmallRun {
   Method method;
 };
 
-// Small in layers, but as wide and long as what people train: rates depend on shapes.
+// As wide and long as what people train, and with so many layers that weights don't stay in the caches from one step
+// to the next: rates depend on both. The first ones, which a slow machine still gets to, meet every kind of op.
 std::vector<SmallRun> small_runs() {
   const auto sizes = [](int64_t layers, int64_t hidden, int64_t heads, int64_t kv_heads, int64_t mlp, int64_t vocab) {
     ModelSizes s;
     s.layers = layers, s.hidden = hidden, s.heads = heads, s.kv_heads = kv_heads, s.intermediate = mlp, s.vocab = vocab;
     return s;
   };
-  return {{sizes(3, 576, 9, 3, 1536, 49152), 512, 4, Method::lora},
-          {sizes(2, 576, 9, 3, 1536, 8192), 256, 2, Method::lora},
-          {sizes(3, 960, 15, 5, 2560, 16384), 512, 2, Method::lora},
-          {sizes(2, 576, 9, 3, 1536, 16384), 512, 2, Method::full}};
+  return {{sizes(12, 576, 9, 3, 1536, 49152), 256, 1, Method::lora},
+          {sizes(4, 576, 9, 3, 1536, 49152), 256, 1, Method::full},
+          {sizes(6, 576, 9, 3, 1536, 49152), 512, 2, Method::lora},
+          {sizes(2, 576, 9, 3, 1536, 8192), 2048, 1, Method::lora},
+          {sizes(4, 960, 15, 5, 2560, 8192), 512, 1, Method::full},
+          {sizes(2, 960, 15, 5, 2560, 8192), 1024, 1, Method::lora}};
 }
+
+// Ops of one size are one sample: their sum.
+void add_sample(std::vector<OpSample>& samples, const OpSample& added) {
+  for (OpSample& s : samples) {
+    if (s.flops != added.flops * s.calls || s.bytes != added.bytes * s.calls) continue;
+    s.flops += added.flops, s.bytes += added.bytes, s.calls += 1, s.seconds += added.seconds;
+    return;
+  }
+  samples.push_back(added);
+}
+
+constexpr double kUnmeasured = 1e9;  // more seconds than any op
 
 }  // namespace
 
@@ -138,8 +152,8 @@ OpRate fit_rate(const std::vector<OpSample>& samples) {
         double rest = 1;
         for (size_t j = 0; j < 3; ++j)
           if (j != i) rest -= x[j] * column(s, j);
-        top += column(s, i) * rest;
-        bottom += column(s, i) * column(s, i);
+        top += s.seconds * column(s, i) * rest;
+        bottom += s.seconds * column(s, i) * column(s, i);
       }
       if (bottom > 0) x[i] = std::max(0.0, top / bottom);
     }
@@ -149,13 +163,14 @@ OpRate fit_rate(const std::vector<OpSample>& samples) {
 
 CpuCalibration calibrate_cpu(DType precision, int64_t threads, double most_seconds) {
   const auto start = Clock::now();
+  const BusyWatch watch;
   const WorkFolder work;
   const CatalogModel* base = find_catalog_model("smollm2-135m");
   PLIMSOLL_CHECK(base != nullptr, "the catalogue has smollm2-135m");
   std::array<std::vector<OpSample>, kOpKindCount> samples;
   int number = 0;
   for (const SmallRun& small : small_runs()) {
-    if (number > 0 && seconds_since(start) > 0.7 * most_seconds) break;
+    if (number > 1 && seconds_since(start) > 0.7 * most_seconds) break;
     const std::string folder = fmt::format("{}/{}", work.path(), number++);
     std::filesystem::create_directories(folder + "/model");
     const ModelConfig config = parse_hf_config(resize_config(base->config, base->name, small.sizes), "calibration");
@@ -176,13 +191,12 @@ CpuCalibration calibrate_cpu(DType precision, int64_t threads, double most_secon
     recipe.recompute = RecomputeMode::none;
     options.out = folder + "/out";
     options.on_profile = [&](const TrainPlan& plan, const Profile& profile) {
-      const PhaseCosts costs = costs_of(plan);
-      for (size_t kind = 0; kind < static_cast<size_t>(kOpKindCount); ++kind) {
-        OpSample sample = step_sample(costs, plan, kind);
-        if (sample.calls <= 0 || profile.seconds[kind] <= 0) continue;
-        sample.seconds = profile.seconds[kind] / static_cast<double>(kSteps);
-        samples[kind].push_back(sample);
-      }
+      each_op_of_a_step(plan, [&](const Op& op, const OpCost& cost, double, const ExecutionPlan& phase, size_t i) {
+        const auto least = profile.least.find(&phase);
+        if (least == profile.least.end() || !(least->second[i] < kUnmeasured)) return;
+        add_sample(samples[static_cast<size_t>(op.kind)],
+                   {cost.flops, static_cast<double>(cost.bytes_accessed), 1, least->second[i]});
+      });
     };
     run_training(options);
   }
@@ -191,23 +205,19 @@ CpuCalibration calibrate_cpu(DType precision, int64_t threads, double most_secon
     if (!samples[kind].empty()) calibration.rates[kind] = fit_rate(samples[kind]);
   calibration.threads = static_cast<int>(threads);
   calibration.took_seconds = seconds_since(start);
+  calibration.waited_share = watch.waited_share();
   return calibration;
 }
 
 double predict_step_seconds(const TrainPlan& plan, const CpuCalibration& calibration) {
-  const PhaseCosts costs = costs_of(plan);
   double seconds = 0, bytes = 0, unknown_bytes = 0;
-  for (size_t kind = 0; kind < static_cast<size_t>(kOpKindCount); ++kind) {
-    const OpSample sample = step_sample(costs, plan, kind);
-    const OpRate& rate = calibration.rates[kind];
-    if (!rate.known) {
-      unknown_bytes += sample.bytes;
-      continue;
-    }
-    seconds += sample.flops * rate.seconds_per_flop + sample.bytes * rate.seconds_per_byte +
-               sample.calls * rate.seconds_per_call;
-    bytes += sample.bytes;
-  }
+  each_op_of_a_step(plan, [&](const Op& op, const OpCost& cost, double times, const ExecutionPlan&, size_t) {
+    const OpRate& rate = calibration.rates[static_cast<size_t>(op.kind)];
+    const auto moved = static_cast<double>(cost.bytes_accessed);
+    (rate.known ? bytes : unknown_bytes) += times * moved;
+    if (rate.known)
+      seconds += times * (cost.flops * rate.seconds_per_flop + moved * rate.seconds_per_byte + rate.seconds_per_call);
+  });
   return bytes > 0 ? seconds * (1 + unknown_bytes / bytes) : seconds;
 }
 
@@ -226,22 +236,31 @@ StepCheck check_step(const Recipe& asked, const CpuCalibration& calibration, int
   recipe.epochs.reset();
   recipe.steps = steps;
   options.out = work.path() + "/out";
-  std::vector<double> measured;
+  struct Measured {
+    double wall, least;
+  };
+  std::vector<Measured> measured;
   auto last = Clock::now();
+  double processors = process_seconds();
+  const BusyWatch watch;
   options.on_progress = [&](const TrainProgress&) {
-    measured.push_back(seconds_since(last));
+    const double wall = seconds_since(last);
+    measured.push_back({wall, std::min(wall, process_seconds() - processors)});
     last = Clock::now();
+    processors = process_seconds();
+    check.waited_share = watch.waited_share();  // the workers are alive
   };
   options.on_profile = [&](const TrainPlan& plan, const Profile&) {
     check.predicted_seconds = predict_step_seconds(plan, calibration);
   };
   run_training(options);
   if (measured.size() > 1) measured.erase(measured.begin());  // loading and the first touch of everything
-  std::sort(measured.begin(), measured.end());
-  if (!measured.empty()) {
-    check.measured_seconds = measured[measured.size() / 2];
-    check.spread = (measured.back() - measured.front()) / check.measured_seconds;
-  }
+  if (measured.empty()) return check;
+  std::sort(measured.begin(), measured.end(), [](const Measured& a, const Measured& b) { return a.wall < b.wall; });
+  check.median_seconds = measured[measured.size() / 2].wall;
+  check.spread = (measured.back().wall - measured.front().wall) / check.median_seconds;
+  check.measured_seconds = measured.front().least;
+  for (const Measured& each : measured) check.measured_seconds = std::min(check.measured_seconds, each.least);
   return check;
 }
 

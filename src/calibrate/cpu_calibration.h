@@ -16,12 +16,15 @@ namespace plimsoll {
 
 using CpuCalibration = OpRates;
 
-// One run's ops of a kind: what they cost, and what they took.
+// Above this share of waiting, a machine is too busy for its figures to be those of the machine.
+constexpr double kBusyShare = 0.1;
+
+// Ops of a kind: what they cost, and what they took (the least of their repeats).
 struct OpSample {
   double flops = 0, bytes = 0, calls = 0, seconds = 0;
 };
-// Least squares of the relative errors with no rate below 0. A single sample gives one rate: by flops where the kind
-// has any, else by bytes.
+// Least squares of the relative errors, weighted by seconds, with no rate below 0. A single sample gives one rate: by
+// flops where the kind has any, else by bytes.
 OpRate fit_rate(const std::vector<OpSample>& samples);
 
 // Trains small random models of the recipe's precision for a few steps each, in a folder that is removed again. About a
@@ -33,8 +36,11 @@ double predict_step_seconds(const TrainPlan& plan, const CpuCalibration& calibra
 
 // What a short run of a recipe really takes, beside the prediction: `steps` steps on random tokens.
 struct StepCheck {
-  double predicted_seconds = 0, measured_seconds = 0;  // of a step; the median one
-  double spread = 0;                                   // (slowest - quickest) / median of the measured steps
+  double predicted_seconds = 0;
+  double measured_seconds = 0;  // of the quickest step, by the wall or by the processors' time, whichever is less
+  double median_seconds = 0;    // of a step, by the wall
+  double spread = 0;            // (slowest - quickest) / median of the measured steps, by the wall
+  double waited_share = 0;      // as in CpuCalibration
   int64_t steps = 0;
 };
 StepCheck check_step(const Recipe& recipe, const CpuCalibration& calibration, int64_t steps);

@@ -15,8 +15,10 @@ std::string op_rates_json(const OpRates& calibration) {
                                                  {"seconds_per_byte", rate.seconds_per_byte},
                                                  {"seconds_per_call", rate.seconds_per_call}};
   }
-  return nlohmann::ordered_json{
-             {"threads", calibration.threads}, {"took_seconds", calibration.took_seconds}, {"ops", ops}}
+  return nlohmann::ordered_json{{"threads", calibration.threads},
+                                {"took_seconds", calibration.took_seconds},
+                                {"waited_share", calibration.waited_share},
+                                {"ops", ops}}
              .dump(2) +
          "\n";
 }
@@ -27,6 +29,7 @@ OpRates parse_op_rates(const std::string& json, const std::string& source) {
     const auto document = nlohmann::json::parse(json);
     calibration.threads = document.at("threads").get<int>();
     calibration.took_seconds = document.at("took_seconds").get<double>();
+    calibration.waited_share = document.value("waited_share", 0.0);
     for (const auto& [name, rates] : document.at("ops").items()) {
       for (int kind = 0; kind < kOpKindCount; ++kind) {
         if (name != name_of(static_cast<OpKind>(kind))) continue;

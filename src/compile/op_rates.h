@@ -18,6 +18,7 @@ struct OpRates {
   std::array<OpRate, kOpKindCount> rates{};
   int threads = 0;
   double took_seconds = 0;  // to fit them
+  double waited_share = 0;  // of the time in which it could have run: others had the processors
 };
 
 // The JSON of `plimsoll calibrate`, there and back. Throws a caller Error that names `source`.

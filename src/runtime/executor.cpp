@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/processor_time.h"
 #include "ops/op_def.h"
 
 namespace plimsoll {
@@ -69,11 +71,15 @@ void Executor::run(RunState& state, Profile* profile) const {
       kernel(context);
       continue;
     }
+    const double processors = process_seconds();
     const auto start = std::chrono::steady_clock::now();
     kernel(context);
-    profile->seconds[static_cast<size_t>(op.kind)] +=
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    profile->seconds[static_cast<size_t>(op.kind)] += seconds;
     ++profile->calls[static_cast<size_t>(op.kind)];
+    std::vector<double>& least = profile->least[&plan_];
+    least.resize(steps_.size(), std::numeric_limits<double>::infinity());
+    least[i] = std::min({least[i], seconds, process_seconds() - processors});
   }
 }
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -99,6 +100,9 @@ struct Backend {
 struct Profile {
   std::array<double, kOpKindCount> seconds{};
   std::array<int64_t, kOpKindCount> calls{};
+  // Of each op of a phase, the least of its calls, by the clock on the wall or the processors' time, whichever is less:
+  // on a machine that others use, too, a single thread still gets what the op itself takes.
+  std::map<const ExecutionPlan*, std::vector<double>> least;
 };
 
 class Executor {

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 
@@ -42,7 +43,9 @@ int run_calibrate(const CalibrateOptions& options) {
                            {"predicted_step_seconds", check->predicted_seconds},
                            {"measured_step_seconds", check->measured_seconds},
                            {"error", check->predicted_seconds / check->measured_seconds - 1},
+                           {"measured_median_seconds", check->median_seconds},
                            {"measured_spread", check->spread},
+                           {"waited_share", check->waited_share},
                            {"steps", check->steps}};
     write_json(document);
     return 0;
@@ -59,10 +62,17 @@ int run_calibrate(const CalibrateOptions& options) {
   text += fmt::format("\nfitted in {:.0f} s\n", calibration.took_seconds);
   if (check)
     text += fmt::format(
-        "{}: a step is predicted to take {:.3f} s and took {:.3f} s ({:+.1f} %); {} steps, which varied by "
-        "{:.0f} %\n",
+        "{}: a step is predicted to take {:.3f} s and took {:.3f} s ({:+.1f} %); the quickest of {} steps, "
+        "the median by the wall clock is {:.3f} s, they varied by {:.0f} %\n",
         recipe.model, check->predicted_seconds, check->measured_seconds,
-        100 * (check->predicted_seconds / check->measured_seconds - 1), check->steps, 100 * check->spread);
+        100 * (check->predicted_seconds / check->measured_seconds - 1), check->steps, check->median_seconds,
+        100 * check->spread);
+  const double waited = std::max(options.from.empty() ? calibration.waited_share : 0, check ? check->waited_share : 0);
+  if (waited > kBusyShare)
+    text += fmt::format(
+        "this machine is busy: {:.0f} % of the time in which it could have run, it waited for a "
+        "processor; repeat it when nothing else runs, or with --threads 1\n",
+        100 * waited);
   write_page(text);
   return 0;
 }
