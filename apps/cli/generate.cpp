@@ -11,6 +11,7 @@
 #include "cli/commands.h"
 #include "cli/generation_options.h"
 #include "cli/output.h"
+#include "cli/recipe_options.h"
 #include "config/generation_config.h"
 
 namespace plimsoll::cli {
@@ -105,8 +106,9 @@ std::vector<Argument> generation_arguments(GenerationOptions& options) {
                    "--precision [auto]",
            .target = &options.kv_cache},
           {.name = "--memory",
-           .value_name = "SIZE",
-           .help = "bytes that the process may use, for example 200MiB; the least is named where it does not fit",
+           .value_name = "SIZE|auto",
+           .help = "bytes that the process may use, for example 200MiB; auto: what is free now, less a tenth; the "
+                   "least is named where it does not fit",
            .target = &options.memory},
           {.name = "--threads",
            .value_name = "N",
@@ -142,7 +144,7 @@ GeneratorOptions GenerationOptions::generator() const {
     throw caller_error("--precision", fmt::format("'{}' is not fp32 or bf16", one_line(precision, 40)),
                        "give one of these");
   GeneratorOptions result{model, adapter, threads, precision == "fp32" ? DType::f32 : DType::bf16, quant, kv_cache, {}};
-  if (!memory.empty()) result.memory_bytes = parse_bytes(memory, "--memory");
+  if (!memory.empty()) result.memory_bytes = parse_memory_line(memory);
   return result;
 }
 

@@ -118,9 +118,10 @@ std::string seconds_text(double seconds) {
 // Seconds of a step, what else was near, and what another line would change.
 std::string outlook_text(const PlanReport& report) {
   if (!(report.predicted_seconds > 0)) return "";
+  const double speed = report.tokens_per_step() / report.predicted_seconds;
   std::string text =
-      fmt::format("\n  a step takes about {} ({:.3g} tokens/s; {})\n", seconds_text(report.predicted_seconds),
-                  report.tokens_per_step() / report.predicted_seconds,
+      fmt::format("\n  a step takes about {} ({} tokens/s; {})\n", seconds_text(report.predicted_seconds),
+                  speed < 100 ? fmt::format("{:.3g}", speed) : format_thousands(std::llround(speed)),
                   report.rates_source == "calibrated" ? "rates of this machine, as calibrated"
                                                       : "assumed rates; plimsoll calibrate measures them");
   const auto line = [&](std::string_view what, const PlanReport::Alternative& plan) {

@@ -12,7 +12,7 @@
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "cli/progress.h"
-#include "config/machine.h"
+#include "cli/recipe_options.h"
 
 namespace plimsoll::cli {
 namespace {
@@ -68,8 +68,7 @@ QuantizeOptions checked(const QuantizeCommandOptions& given) {
   options.eval_rows = given.eval_rows;
   options.seq_len = given.seq_len;
   options.threads = static_cast<int>(given.threads);
-  if (given.memory == "auto") options.memory_bytes = auto_memory_line(inspect_machine()).line_bytes();
-  else if (!given.memory.empty()) options.memory_bytes = parse_bytes(given.memory, "--memory");
+  if (!given.memory.empty()) options.memory_bytes = parse_memory_line(given.memory);
   if (given.calibrate.empty() != given.method.empty())
     throw caller_error(given.method.empty() ? "--method" : "--calibrate", "is missing: each needs the other",
                        "for example --calibrate train.jsonl --method gptq");

@@ -1,6 +1,8 @@
 #include "cli/recipe_options.h"
 
+#include "base/bytes.h"
 #include "config/recipe_toml.h"
+#include "train/run_sources.h"
 
 namespace plimsoll::cli {
 
@@ -11,6 +13,10 @@ Recipe load_recipe(const std::string& file, const std::vector<RecipeFlag>& flags
   apply_recipe_flags(recipe, flags);
   validate_recipe(recipe);
   return recipe;
+}
+
+int64_t parse_memory_line(const std::string& text) {
+  return text == "auto" ? free_memory_line() : parse_bytes(text, "--memory");
 }
 
 }  // namespace plimsoll::cli

@@ -14,4 +14,7 @@ Recipe load_recipe(const std::string& file, const std::vector<RecipeFlag>& flags
 
 bool is_recipe_file(const std::string& name);  // ends in .toml
 
+// --memory of commands without a recipe: a size, or "auto". Throws a caller Error, or the world Error of auto.
+int64_t parse_memory_line(const std::string& text);
+
 }  // namespace plimsoll::cli

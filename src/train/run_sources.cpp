@@ -54,16 +54,20 @@ void check_agrees(const Recipe& recipe, const PeftConfig& adapter) {
 
 }  // namespace
 
+int64_t free_memory_line() {
+  const AutoLine line = auto_memory_line(inspect_machine());
+  log_note(fmt::format("--memory auto: {} are free, {} of them stay free: the line is at {}",
+                       format_bytes(line.free_bytes), format_bytes(line.margin_bytes),
+                       format_bytes(line.line_bytes())));
+  return line.line_bytes();
+}
+
 RunSources open_run_sources(const Recipe& recipe, ModelNeed need) {
   RunSources sources;
   sources.recipe = recipe;
   if (recipe.memory_auto) {
-    const AutoLine line = auto_memory_line(inspect_machine());
-    sources.recipe.memory_bytes = line.line_bytes();
+    sources.recipe.memory_bytes = free_memory_line();
     sources.recipe.memory_auto = false;
-    log_note(fmt::format("--memory auto: {} are free, {} of them stay free: the line is at {}",
-                         format_bytes(line.free_bytes), format_bytes(line.margin_bytes),
-                         format_bytes(line.line_bytes())));
   }
   sources.model = open_model_source(recipe.model, need);
   sources.adapter = open_adapter_source(recipe.adapter);

@@ -15,6 +15,9 @@ struct RunSources {
   int threads = 1;
 };
 
+// --memory auto: the line, with a note of what is free. Throws a world Error as auto_memory_line.
+int64_t free_memory_line();
+
 // `need`: ModelNeed::config to plan, ModelNeed::weights to run.
 RunSources open_run_sources(const Recipe& recipe, ModelNeed need);
 

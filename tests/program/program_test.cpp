@@ -2,6 +2,8 @@
 // not.
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "arch/architecture.h"
 #include "compile/train_program.h"
 #include "passes/autodiff.h"
@@ -133,6 +135,47 @@ TEST_P(ProgramTest, RecomputeChangesNoBit) {
   for (const auto& [name, values] : kept.gradients) ASSERT_GT(max_abs(values), 0.0) << name;
   for (int64_t layers = 1; layers <= config_.layers; ++layers)
     EXPECT_TRUE(run_step(config_, base_, {kBatch, layers, 16}, 2) == kept) << layers;
+}
+
+TEST_P(ProgramTest, KeepingAttentionChangesNoBit) {
+  TrainChoices choices{kBatch, config_.layers, 16};
+  const Outcome again = run_step(config_, base_, choices, 2);
+  choices.keep_attention = true;
+  for (const Op& op : build_step(base_, choices).ops)
+    EXPECT_FALSE(op.role == OpRole::recompute && op.kind == OpKind::attention) << op.name;
+  EXPECT_TRUE(run_step(config_, base_, choices, 2) == again);
+}
+
+// Each layer's input but those that are soon needed again goes to disk once and comes back once, in this order: begin
+// of the write, its end, begin of the read, its end, use. Nothing else of it is used in between.
+TEST(StreamInputs, EachGoesOutAndComesBack) {
+  ModelConfig deep = small_model("llama");
+  deep.layers = 8;
+  deep.hidden_size = 96, deep.head_dim = 16;
+  const StepBase base = build_step_base(deep, recipe_of(Method::lora, DType::f32), {}, kBatch);
+  TrainChoices choices{kBatch, deep.layers, 16};
+  choices.streamed_inputs = true;
+  const Graph step = build_step(base, choices);
+  std::map<std::string, std::vector<std::string>> story;  // of each tensor
+  std::map<ValueId, std::string> places;
+  for (const Op& op : step.ops) {
+    if (op.kind == OpKind::offload_tensor || op.kind == OpKind::prefetch_tensor) {
+      const std::string& tensor = op.attributes<TransferAttrs>().tensor;
+      places[op.kind == OpKind::offload_tensor ? op.operands[0] : op.results[0]] = tensor;
+      story[tensor].emplace_back(op.kind == OpKind::offload_tensor ? "write" : "read");
+      continue;
+    }
+    for (const ValueId id : op.operands)
+      if (const auto found = places.find(id); found != places.end()) {
+        std::vector<std::string>& told = story[found->second];
+        const std::string event = op.kind == OpKind::await_tensors ? "await" : "use";
+        if (told.back() != "use" || event != "use") told.push_back(event);
+      }
+  }
+  EXPECT_EQ(story.size(), static_cast<size_t>(deep.layers) - 1) << "the last layer's is needed at once";
+  for (const auto& [tensor, told] : story)
+    EXPECT_EQ(told, (std::vector<std::string>{"write", "await", "read", "await", "use"})) << tensor;
+  EXPECT_EQ(offloaded_tensors(step).size(), story.size());
 }
 
 TEST_P(ProgramTest, RecomputeMakesEveryLayerAgainOnce) {
