@@ -37,8 +37,11 @@ std::string program_help(const std::vector<Command>& commands) {
   std::string page =
       "plimsoll: plan and fine-tune language models inside a byte budget\n\nusage: plimsoll COMMAND [arguments] "
       "[--json]\n\n";
+  size_t width = 0;
   for (const Command& command : commands)
-    if (!command.hidden) page += fmt::format("  {:<12}{}\n", command.name, command.summary);
+    if (!command.hidden) width = std::max(width, command.name.size());
+  for (const Command& command : commands)
+    if (!command.hidden) page += fmt::format("  {:<{}}  {}\n", command.name, width, command.summary);
   return page +
          "\n  plimsoll COMMAND --help shows the flags of one; plimsoll --version the version.\n"
          "  Exit codes: 0 done, 1 our bug, 2 wrong use or a bad file, 3 does not fit the budget, 4 the system failed.\n"

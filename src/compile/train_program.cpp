@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "formats/peft.h"
 #include "formats/tensor_index.h"
 #include "ops/op_def.h"
 #include "passes/autodiff.h"
@@ -78,14 +79,14 @@ void add_magnitude(Graph& graph, const LoraModule& module) {
     PLIMSOLL_CHECK(id != kNoValue, name + " is loaded before");
     return id;
   };
-  const ValueId norm =
-      add_op(graph, {OpKind::dora_norm,
-                     {named(module.path + ".weight"), named(lora_a_name(module.path)), named(lora_b_name(module.path))},
-                     DoraNormAttrs{module.scale, !module.in_out},
-                     "norm." + module.path,
-                     OpRole::transfer})[0];
+  const ValueId norm = add_op(graph, {OpKind::dora_norm,
+                                      {named(module.path + ".weight"), named(peft_tensor_name(module.path, 'A')),
+                                       named(peft_tensor_name(module.path, 'B'))},
+                                      DoraNormAttrs{module.scale, !module.in_out},
+                                      "norm." + module.path,
+                                      OpRole::transfer})[0];
   const ValueId magnitude =
-      add_value(graph, {dora_magnitude_name(module.path), DType::f32, graph.value(norm).shape, ValueKind::adapter});
+      add_value(graph, {peft_magnitude_name(module.path), DType::f32, graph.value(norm).shape, ValueKind::adapter});
   add_op(graph, {OpKind::cast, {norm, magnitude}, {}, "init." + graph.value(magnitude).name, OpRole::transfer});
 }
 
@@ -140,7 +141,7 @@ Graph build_load(const TrainProgram& program, const Graph& forward, const Recipe
     if (is_magnitude) {
       // Made below, when all that it is made of is there.
     } else if (fresh_adapter) {
-      const bool is_a = parameter.name.ends_with(".lora_A.weight");
+      const bool is_a = parameter.name.ends_with(kLoraASuffix);
       add_op(graph, {OpKind::init_tensor,
                      {master},
                      InitAttrs{is_a ? InitKind::kaiming_uniform : InitKind::zero, stream++},
@@ -202,7 +203,7 @@ void set_training(std::vector<TrainedParameter>& trained, const Graph& graph, co
       quantized[module.path + ".weight"] = !module.in_out;
   for (TrainedParameter& parameter : trained) {
     parameter.keep_master = recipe.master_weights;
-    if (parameter.kind == ValueKind::adapter && !parameter.name.ends_with(".lora_A.weight"))
+    if (parameter.kind == ValueKind::adapter && !parameter.name.ends_with(kLoraASuffix))
       parameter.lr_scale = recipe.lora_plus_ratio;
     if (const auto found = quantized.find(parameter.name); found != quantized.end()) {
       const bool int8 = recipe.qat_type == QatType::int8;

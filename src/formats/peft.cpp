@@ -351,4 +351,6 @@ std::string peft_tensor_name(std::string_view module, char a_or_b) {
   return fmt::format("{}{}.lora_{}.weight", kPrefix, module, a_or_b);
 }
 
+std::string peft_magnitude_name(std::string_view module) { return fmt::format("{}{}{}", kPrefix, module, kMagnitude); }
+
 }  // namespace plimsoll

@@ -58,6 +58,9 @@ PeftConfig parse_peft_config(std::string_view json, std::string_view source);
 // adapter_config.json for inference, as PEFT 0.21 reads it.
 std::string write_peft_config(const PeftConfig& config);
 
-std::string peft_tensor_name(std::string_view module, char a_or_b);  // "base_model.model.<module>.lora_A.weight"
+// Names in an adapter: base_model.model.<module>.lora_A.weight, and .lora_magnitude_vector of DoRA.
+inline constexpr std::string_view kLoraASuffix = ".lora_A.weight";
+std::string peft_tensor_name(std::string_view module, char a_or_b);
+std::string peft_magnitude_name(std::string_view module);
 
 }  // namespace plimsoll

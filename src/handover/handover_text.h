@@ -12,7 +12,6 @@ namespace plimsoll::handover {
 std::string in_quotes(std::string_view text);  // YAML and TOML take JSON's quotes
 inline const char* yes(bool value) { return value ? "true" : "false"; }
 std::string quoted_list(const std::vector<std::string>& items);  // ["a", "b"]
-std::string in_shell(std::string_view text);                     // one word of a shell, quoted where it must be
 
 // Throws the caller Error of an engine that cannot do what the plan asks.
 [[noreturn]] void refuse(std::string_view engine, const std::string& what, const std::string& way_out);

@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "formats/peft.h"
 #include "ops/op_def.h"
 #include "passes/rewrite.h"
 
@@ -13,7 +14,6 @@ namespace plimsoll {
 namespace {
 
 constexpr std::string_view kWeightSuffix = ".weight";
-constexpr std::string_view kASuffix = ".lora_A.weight";
 constexpr const char* kAllLinear = "all-linear";
 constexpr const char* kExperts = "experts";
 
@@ -59,8 +59,8 @@ struct AdapterPair {
 };
 
 AdapterPair add_adapter(Graph& graph, const LoraModule& module, DType dtype, int64_t inputs, int64_t outputs) {
-  return {add_value(graph, {lora_a_name(module.path), dtype, {module.rank, inputs}, ValueKind::adapter}),
-          add_value(graph, {lora_b_name(module.path), dtype, {outputs, module.rank}, ValueKind::adapter})};
+  return {add_value(graph, {peft_tensor_name(module.path, 'A'), dtype, {module.rank, inputs}, ValueKind::adapter}),
+          add_value(graph, {peft_tensor_name(module.path, 'B'), dtype, {outputs, module.rank}, ValueKind::adapter})};
 }
 
 // Values of an adapter, and y with it.
@@ -97,15 +97,15 @@ ValueId adapt_with_dora(Graph& graph, Op op, const LoraModule& module, std::vect
   const Adapted adapted = adapt(graph, op, module);
   const int64_t outputs = graph.value(adapted.y).shape[1];
   const ValueId magnitude =
-      add_value(graph, {dora_magnitude_name(module.path), DType::f32, {outputs}, ValueKind::adapter});
+      add_value(graph, {peft_magnitude_name(module.path), DType::f32, {outputs}, ValueKind::adapter});
   const DoraNormAttrs attrs{module.scale, linear.transpose_weight};
   ValueId norm = kNoValue;
   if (frozen != nullptr) {
     Value value{"norm." + module.path, DType::f32, {outputs}, ValueKind::constant};
     const bool first_graph = std::ranges::none_of(*frozen, [&](const DoraNorm& n) { return n.norm == value.name; });
     if (first_graph)
-      frozen->push_back(
-          {graph.value(op.operands[1]).name, lora_a_name(module.path), lora_b_name(module.path), value.name, attrs});
+      frozen->push_back({graph.value(op.operands[1]).name, peft_tensor_name(module.path, 'A'),
+                         peft_tensor_name(module.path, 'B'), value.name, attrs});
     norm = add_value(graph, std::move(value));
   } else {
     norm = add_op(graph, {OpKind::dora_norm,
@@ -121,13 +121,6 @@ ValueId adapt_with_dora(Graph& graph, Op op, const LoraModule& module, std::vect
 }
 
 }  // namespace
-
-std::string lora_a_name(const std::string& path) { return "base_model.model." + path + ".lora_A.weight"; }
-std::string lora_b_name(const std::string& path) { return "base_model.model." + path + ".lora_B.weight"; }
-
-std::string dora_magnitude_name(const std::string& path) {
-  return "base_model.model." + path + ".lora_magnitude_vector";
-}
 
 float lora_scale(double alpha, int64_t rank, bool rslora) {
   const auto r = static_cast<double>(rank);
@@ -266,7 +259,7 @@ void add_lora_dropout(Graph& graph, double p) {
       throw caller_error("--lora-dropout", "has no meaning for adapters of experts: PEFT loads none with it",
                          "give --lora-dropout 0, or leave experts out of --targets");
     const bool reads_a = op.kind == OpKind::linear && graph.value(op.operands[1]).kind == ValueKind::adapter &&
-                         graph.value(op.operands[1]).name.ends_with(kASuffix);
+                         graph.value(op.operands[1]).name.ends_with(kLoraASuffix);
     if (reads_a)
       op.operands[0] = add_op(
           graph,

@@ -19,10 +19,6 @@ struct LoraModule {
   bool dora = false;    // with a magnitude for each output
 };
 
-std::string lora_a_name(const std::string& path);  // "base_model.model.<path>.lora_A.weight"
-std::string lora_b_name(const std::string& path);
-std::string dora_magnitude_name(const std::string& path);
-
 float lora_scale(double alpha, int64_t rank, bool rslora);
 
 // The linears of `graph` that `targets` selects: names separated by commas, each the last part of a module path, or

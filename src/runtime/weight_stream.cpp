@@ -100,12 +100,6 @@ struct WeightStream::State {
   }
 };
 
-int64_t stream_file_bytes(const std::vector<WeightStream::Tensor>& tensors) {
-  int64_t bytes = 0;
-  for (const WeightStream::Tensor& tensor : tensors) bytes += round_up(tensor.bytes, kDiskAlignment);
-  return bytes;
-}
-
 WeightStream::WeightStream(const std::string& path, const std::vector<Tensor>& tensors)
     : state_(std::make_unique<State>()) {
   State& s = *state_;

@@ -49,7 +49,4 @@ class WeightStream {
   std::unique_ptr<State> state_;
 };
 
-// Bytes on disk of `tensors`.
-int64_t stream_file_bytes(const std::vector<WeightStream::Tensor>& tensors);
-
 }  // namespace plimsoll

@@ -29,9 +29,8 @@ struct ServingSetup {
 struct ServingModel {
   ServingSetup setup;
   KernelRates rates;
-  double weight_seconds_bytes = 0;  // bytes of weights that a pass reads when every expert is asked, of one device
-  double kv_token_bytes = 0;        // of one token in the cache, of one device
-  int64_t cache_tokens = 0;         // tokens that fit beside the weights, whole blocks
+  double kv_token_bytes = 0;  // of one token in the cache, of one device
+  int64_t cache_tokens = 0;   // tokens that fit beside the weights, whole blocks
   double weights_device_bytes = 0, workspace_bytes = 0;
 };
 

@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "compile/run_plan.h"
+#include "formats/peft.h"
 #include "ops/op_def.h"
 #include "train/gguf_target.h"
 #include "train/inference.h"
@@ -41,8 +42,8 @@ Graph build_merge_phase(const std::vector<ParameterSpec>& order, const AdapterSo
     ValueId weight = load(tensor.name, tensor.shape);
     if (const auto found = modules.find(tensor.name); found != modules.end()) {
       const LoraModule& module = *found->second;
-      const ValueId a = load(lora_a_name(module.path), {module.rank, tensor.shape[tensor.in_out ? 0 : 1]});
-      const ValueId b = load(lora_b_name(module.path), {tensor.shape[tensor.in_out ? 1 : 0], module.rank});
+      const ValueId a = load(peft_tensor_name(module.path, 'A'), {module.rank, tensor.shape[tensor.in_out ? 0 : 1]});
+      const ValueId b = load(peft_tensor_name(module.path, 'B'), {tensor.shape[tensor.in_out ? 1 : 0], module.rank});
       LinearAttrs attrs;  // B A, or Aᵀ Bᵀ for a weight that is stored (in, out)
       attrs.alpha = module.scale;
       attrs.transpose_x = attrs.transpose_weight = tensor.in_out;
@@ -55,7 +56,7 @@ Graph build_merge_phase(const std::vector<ParameterSpec>& order, const AdapterSo
           module.dora ? add(OpKind::dora_norm, {weight, a, b}, DoraNormAttrs{module.scale, !tensor.in_out}) : kNoValue;
       weight = add(OpKind::linear, {tensor.in_out ? a : b, tensor.in_out ? b : a, weight}, attrs);
       if (module.dora) {
-        const ValueId magnitude = load(dora_magnitude_name(module.path), graph.value(norm).shape);
+        const ValueId magnitude = load(peft_magnitude_name(module.path), graph.value(norm).shape);
         weight = add(OpKind::scale_columns, {weight, magnitude, norm}, ScaleColumnsAttrs{!tensor.in_out, false});
       }
       modules.erase(found);

@@ -6,6 +6,7 @@
 
 #include "arch/architecture.h"
 #include "compile/train_program.h"
+#include "formats/peft.h"
 #include "passes/autodiff.h"
 #include "support/graph_runner.h"
 #include "support/numbers.h"
@@ -271,8 +272,8 @@ TEST(Lora, IsTheMergedWeightAndItsGradient) {
         if (module.path + ".weight" != value.name) continue;
         const auto n = static_cast<size_t>(value.shape[0]), k = static_cast<size_t>(value.shape[1]);
         const std::vector<float> delta =
-            product(scale, matrix(lora_b_name(module.path), {value.shape[0], 4}),
-                    matrix(lora_a_name(module.path), {4, value.shape[1]}), n, 4, k, false, false);
+            product(scale, matrix(peft_tensor_name(module.path, 'B'), {value.shape[0], 4}),
+                    matrix(peft_tensor_name(module.path, 'A'), {4, value.shape[1]}), n, 4, k, false, false);
         for (size_t i = 0; i < values.size(); ++i) values[i] += delta[i];
       }
       return values;
@@ -280,15 +281,15 @@ TEST(Lora, IsTheMergedWeightAndItsGradient) {
     EXPECT_NEAR(with_adapter.loss[0], merged.loss[0], 1e-5);
     for (const LoraModule& module : adapted.lora) {
       const std::vector<float>& gradient = merged.gradient(module.path + ".weight");
-      const auto a_size = with_adapter.gradient(lora_a_name(module.path)).size(),
-                 b_size = with_adapter.gradient(lora_b_name(module.path)).size();
+      const auto a_size = with_adapter.gradient(peft_tensor_name(module.path, 'A')).size(),
+                 b_size = with_adapter.gradient(peft_tensor_name(module.path, 'B')).size();
       const size_t k = a_size / 4, n = b_size / 4;
-      const auto a = matrix(lora_a_name(module.path), {4, static_cast<int64_t>(k)}),
-                 b = matrix(lora_b_name(module.path), {static_cast<int64_t>(n), 4});
-      expect_close(with_adapter.gradient(lora_a_name(module.path)), product(scale, b, gradient, 4, n, k, true, false),
-                   2e-5, module.path.c_str());
-      expect_close(with_adapter.gradient(lora_b_name(module.path)), product(scale, gradient, a, n, k, 4, false, true),
-                   2e-5, module.path.c_str());
+      const auto a = matrix(peft_tensor_name(module.path, 'A'), {4, static_cast<int64_t>(k)}),
+                 b = matrix(peft_tensor_name(module.path, 'B'), {static_cast<int64_t>(n), 4});
+      expect_close(with_adapter.gradient(peft_tensor_name(module.path, 'A')),
+                   product(scale, b, gradient, 4, n, k, true, false), 2e-5, module.path.c_str());
+      expect_close(with_adapter.gradient(peft_tensor_name(module.path, 'B')),
+                   product(scale, gradient, a, n, k, 4, false, true), 2e-5, module.path.c_str());
     }
   }
 }

@@ -13,7 +13,7 @@ import jinja2
 from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-OUT = Path(__file__).resolve().parent.parent / "tests/golden/jinja/cases.json"
+OUT = Path(__file__).resolve().parents[1] / "golden/jinja/cases.json"
 NOW = datetime.datetime(2031, 2, 3, 4, 5, 6)
 
 

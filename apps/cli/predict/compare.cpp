@@ -56,7 +56,7 @@ Command compare_command() {
                        "plimsoll compare search.json --json"},
           .arguments = {{.name = "[PLAN.json]",
                          .value_name = "PLAN.json…",
-                         .help = "what plan, search or serve-plan wrote with --json",
+                         .help = "what plan, search, serve-plan or approaches wrote with --json",
                          .target = &options->files},
                         {.name = "--html",
                          .value_name = "FILE.html",
