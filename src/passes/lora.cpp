@@ -68,9 +68,10 @@ struct Adapted {
   ValueId a = kNoValue, b = kNoValue, y = kNoValue;
 };
 
-// Appends `op`, a linear, and the two products of its adapter.
+// Appends the two products of an adapter and `op`, the linear that it goes on. What the adapter gives is the addend of
+// the linear, not the other way round: the sum is then made in f32 and rounded once. To a y that is bf16 already a
+// young adapter, whose share is below half a step of bf16, would add nothing.
 Adapted adapt(Graph& graph, const Op& op, const LoraModule& module) {
-  graph.ops.push_back(op);
   // Of the type of x: the weight may be packed.
   const auto [a, b] = add_adapter(graph, module, graph.value(op.operands[0]).dtype,
                                   graph.value(op.operands[0]).shape[1], graph.value(op.results[0]).shape[1]);
@@ -79,9 +80,15 @@ Adapted adapt(Graph& graph, const Op& op, const LoraModule& module) {
       graph, {OpKind::linear, {op.operands[0], adapted.a}, LinearAttrs{}, op.name + ".lora_A", op.role, op.layer})[0];
   LinearAttrs attrs;
   attrs.alpha = module.scale;
-  attrs.has_addend = true;
-  adapted.y = add_op(
-      graph, {OpKind::linear, {reduced, adapted.b, op.results[0]}, attrs, op.name + ".lora_B", op.role, op.layer})[0];
+  const ValueId share =
+      add_op(graph, {OpKind::linear, {reduced, adapted.b}, attrs, op.name + ".lora_B", op.role, op.layer})[0];
+  Op with_share = op;
+  auto& linear = std::get<LinearAttrs>(with_share.attrs);
+  PLIMSOLL_CHECK(!linear.has_addend, op.name + ": has an addend already");
+  linear.has_addend = true;
+  with_share.operands.push_back(share);
+  graph.ops.push_back(with_share);
+  adapted.y = op.results[0];
   return adapted;
 }
 
@@ -174,14 +181,14 @@ namespace {
 
 using ModulesByPath = std::unordered_map<std::string, const LoraModule*>;
 
-// y of the experts' linears with the adapters of all of them.
-ValueId adapt_experts(Graph& graph, const Op& op, const std::vector<const LoraModule*>& modules) {
+// Appends the adapters of all experts and `op`, their linears, whose addend they give.
+void adapt_experts(Graph& graph, const Op& op, const std::vector<const LoraModule*>& modules) {
   const ValueId x = op.operands[0], offsets = op.operands[1];
   const int64_t inputs = graph.value(x).shape[1], outputs = graph.value(op.results[0]).shape[1];
   const LoraModule& first = *modules[0];
   GroupedLinearAttrs attrs;
   attrs.experts = op.attributes<GroupedLinearAttrs>().experts;
-  std::vector<ValueId> down = {x, offsets}, up = {kNoValue, offsets, op.results[0]};
+  std::vector<ValueId> down = {x, offsets}, up = {kNoValue, offsets};
   for (const LoraModule* module : modules) {
     if (module->dora)
       throw caller_error("--method", "dora has no magnitudes for experts such as " + module->path,
@@ -197,8 +204,14 @@ ValueId adapt_experts(Graph& graph, const Op& op, const std::vector<const LoraMo
       add_op(graph, {OpKind::grouped_linear, std::move(down), attrs, op.name + ".lora_A", op.role, op.layer})[0];
   up[0] =
       add_op(graph, {OpKind::scale, {reduced}, ScaleAttrs{first.scale}, op.name + ".lora_scale", op.role, op.layer})[0];
-  attrs.has_addend = true;
-  return add_op(graph, {OpKind::grouped_linear, std::move(up), attrs, op.name + ".lora_B", op.role, op.layer})[0];
+  const ValueId share =
+      add_op(graph, {OpKind::grouped_linear, std::move(up), attrs, op.name + ".lora_B", op.role, op.layer})[0];
+  Op with_share = op;
+  auto& linear = std::get<GroupedLinearAttrs>(with_share.attrs);
+  PLIMSOLL_CHECK(!linear.has_addend, op.name + ": has an addend already");
+  linear.has_addend = true;
+  with_share.operands.insert(with_share.operands.begin() + (linear.has_bias ? 3 : 2), share);
+  graph.ops.push_back(with_share);
 }
 
 // Takes the modules of `op` out of `by_path`.
@@ -223,7 +236,7 @@ void apply_lora(Graph& graph, const std::vector<LoraModule>& modules, std::vecto
   for (const LoraModule& module : modules) by_path[module.path] = &module;
   const std::vector<Op> original = std::move(graph.ops);
   graph.ops.clear();
-  std::unordered_map<ValueId, ValueId> replaced;  // y of a target linear → y with its adapter
+  std::unordered_map<ValueId, ValueId> replaced;  // y of a target linear → y scaled, with DoRA
   for (const Op& source : original) {
     Op op = source;
     for (ValueId& id : op.operands)
@@ -232,11 +245,11 @@ void apply_lora(Graph& graph, const std::vector<LoraModule>& modules, std::vecto
     if (found.empty()) {
       graph.ops.push_back(op);
     } else if (op.kind != OpKind::linear) {
-      graph.ops.push_back(op);
-      replaced[op.results[0]] = adapt_experts(graph, op, found);
+      adapt_experts(graph, op, found);
+    } else if (found[0]->dora) {
+      replaced[op.results[0]] = adapt_with_dora(graph, op, *found[0], frozen);
     } else {
-      replaced[op.results[0]] =
-          found[0]->dora ? adapt_with_dora(graph, op, *found[0], frozen) : adapt(graph, op, *found[0]).y;
+      adapt(graph, op, *found[0]);
     }
   }
   set_ops(graph, std::move(graph.ops));
