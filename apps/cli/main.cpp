@@ -38,7 +38,7 @@ std::string program_help(const std::vector<Command>& commands) {
       "plimsoll: plan and fine-tune language models inside a byte budget\n\nusage: plimsoll COMMAND [arguments] "
       "[--json]\n\n";
   for (const Command& command : commands)
-    if (!command.hidden) page += fmt::format("  {:<10}{}\n", command.name, command.summary);
+    if (!command.hidden) page += fmt::format("  {:<11}{}\n", command.name, command.summary);
   return page +
          "\n  plimsoll COMMAND --help shows the flags of one; plimsoll --version the version.\n"
          "  Exit codes: 0 done, 1 our bug, 2 wrong use or a bad file, 3 does not fit the budget, 4 the system failed.\n"

@@ -17,6 +17,8 @@ class Help(ProgramTest):
         text = self.ok("--help")
         for command in COMMANDS:
             self.assertRegex(text, rf"(?m)^  {command}\b")
+        listed = text.partition("\n\n  ")[2].partition("\n\n")[0].splitlines()
+        self.assertEqual([line for line in listed if not re.match(r" {0,2}[a-z-]+ +\S", line)], [])
         self.assertEqual(text, self.ok("help"))
 
     def test_every_command_shows_two_examples(self):
