@@ -65,7 +65,9 @@ void check_number(const RecipeField& field, double value, std::string_view shown
   const bool inside = value >= field.min && (field.below_max ? value < field.max : value <= field.max);
   if (!inside)  // also for a NaN
     throw caller_error(std::string(thing), fmt::format("{} is out of range", shown),
-                       fmt::format("give {}", wanted(field)));
+                       value > field.max && field.max >= 1e5  // which field_range leaves out
+                           ? "give at most " + number_text(field.max)
+                           : fmt::format("give {}", wanted(field)));
 }
 
 void check_text(const std::string& text, std::string_view thing) {

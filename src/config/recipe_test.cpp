@@ -110,6 +110,7 @@ TEST(Recipe, TomlErrorsNameTheLine) {
 TEST(Recipe, FlagErrorsNameTheFlag) {
   EXPECT_EQ(flag_error("rank", "abc"), "--rank: 'abc' is not a whole number, 1 to 65,536 / for example --rank 8");
   EXPECT_EQ(flag_error("lr", "-1"), "--lr: -1 is out of range / give a number, 0 or more");
+  EXPECT_EQ(flag_error("lr", "1e30"), "--lr: 1e+30 is out of range / give at most 1000000");
   EXPECT_EQ(flag_error("betas", "0.9,1"),
             "--betas: 1 is out of range / give two numbers with a comma between, each 0 to below 1");
   EXPECT_EQ(flag_error("betas", "0.9"),

@@ -26,13 +26,13 @@ using Json = nlohmann::ordered_json;
                      near.empty() ? all : fmt::format("{}; all: {}", near, all));
 }
 
+std::string in_json(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
 }  // namespace
 
 namespace handover {
 
-std::string in_quotes(std::string_view text) {
-  return Json(std::string(text)).dump(-1, ' ', false, Json::error_handler_t::replace);
-}
+std::string in_quotes(std::string_view text) { return in_json(std::string(text)); }
 
 std::string quoted_list(const std::vector<std::string>& items) {
   std::string text;
@@ -41,7 +41,7 @@ std::string quoted_list(const std::vector<std::string>& items) {
 }
 
 void refuse(std::string_view engine, const std::string& what, const std::string& way_out) {
-  throw caller_error(fmt::format("--to {}", engine), "cannot start this plan: " + what, way_out);
+  throw caller_error(fmt::format("--to {}", engine), "cannot start this plan: " + one_line(what), way_out);
 }
 
 void require_data_only(const HandoverPlan& plan, std::string_view engine) {
@@ -90,29 +90,50 @@ HandoverPlan parse_search_plan(const std::string& json, const std::string& sourc
     const Json& layout = chosen->at("layout");
     plan.model = document.at("model").get<std::string>();
     plan.device = document.at("device").get<std::string>();
-    plan.method = recipe.at("method").get<std::string>();
-    plan.base = recipe.at("base").get<std::string>();
-    plan.rank = recipe.at("rank").get<int64_t>();
-    plan.seq_len = recipe.at("seq_len").get<int64_t>();
     const std::string targets = recipe.at("targets").get<std::string>();
     for (size_t at = 0; at <= targets.size();) {
       const size_t end = std::min(targets.find(',', at), targets.size());
       plan.targets.push_back(targets.substr(at, end - at));
       at = end + 1;
     }
-    const auto size = [&](const Json& from, const char* name) {
-      const auto value = from.at(name).get<int64_t>();
-      if (value < 0 || value > (1 << 24))
-        throw caller_error(one_line(source, 120), fmt::format("{} is {}", name, value), "search again");
+    // Everything below becomes text that other programs run, and numbers that are multiplied.
+    const auto within = [&](const Json& from, const char* name, int64_t least, int64_t most) {
+      const Json& value = from.at(name);
+      if (!value.is_number_integer() || value.get<double>() < static_cast<double>(least) ||
+          value.get<double>() > static_cast<double>(most))
+        throw caller_error(one_line(source, 120), fmt::format("{} is {}", name, one_line(in_json(value), 40)),
+                           "search again");
+      return value.get<int64_t>();
+    };
+    const auto one_of = [&](const Json& from, const char* name, std::initializer_list<std::string_view> known) {
+      std::string value = from.at(name).get<std::string>();
+      if (std::find(known.begin(), known.end(), value) == known.end())
+        throw caller_error(one_line(source, 120), fmt::format("{} is {}", name, one_line(value, 40)), "search again");
       return value;
     };
-    plan.data = size(layout, "data"), plan.tensor = size(layout, "tensor"), plan.pipeline = size(layout, "pipeline");
-    plan.context = size(layout, "context"), plan.expert = size(layout, "expert");
-    plan.virtual_stages = size(layout, "virtual_stages"), plan.zero_stage = size(layout, "zero_stage");
-    plan.micro_batch = size(*chosen, "micro_batch"), plan.grad_accum_steps = size(*chosen, "grad_accum_steps");
-    plan.recompute = chosen->at("recompute").get<std::string>() == "full";
-    plan.layers = std::clamp<int64_t>(document.value("layers", int64_t{0}), 0, 1 << 20);
-    plan.node_devices = std::max<int64_t>(1, document.value("node_devices", int64_t{8}));
+    plan.method = one_of(recipe, "method", {"full", "lora"});
+    plan.base = one_of(recipe, "base", {"16bit", "8bit", "4bit"});
+    plan.rank = within(recipe, "rank", 1, 1 << 24), plan.seq_len = within(recipe, "seq_len", 1, 1 << 30);
+    constexpr int64_t kMost = 1 << 16;
+    plan.data = within(layout, "data", 1, kMost), plan.tensor = within(layout, "tensor", 1, kMost);
+    plan.pipeline = within(layout, "pipeline", 1, kMost), plan.context = within(layout, "context", 1, kMost);
+    plan.expert = within(layout, "expert", 1, kMost), plan.zero_stage = within(layout, "zero_stage", 0, 3);
+    plan.virtual_stages = within(layout, "virtual_stages", 1, kMost);
+    plan.micro_batch = within(*chosen, "micro_batch", 1, 1 << 22);
+    plan.grad_accum_steps = within(*chosen, "grad_accum_steps", 1, 1 << 22);
+    plan.recompute = one_of(*chosen, "recompute", {"none", "full"}) == "full";
+    plan.layers = document.contains("layers") ? within(document, "layers", 0, 1 << 20) : 0;
+    if (document.contains("node_devices")) plan.node_devices = within(document, "node_devices", 1, kMost);
+    // Each factor is at most 2^16, and so is each product before the next.
+    int64_t together = 1;
+    for (const int64_t size : {plan.data, plan.tensor, plan.pipeline, plan.context})
+      if (together *= size; together > kMost)
+        throw caller_error(one_line(source, 120), fmt::format("its layout takes more than {} devices", kMost),
+                           "search again");
+    if (const int64_t chunks = plan.pipeline * plan.virtual_stages;
+        chunks > 1 && plan.layers > 0 && chunks > plan.layers)
+      throw caller_error(one_line(source, 120), fmt::format("{} stages are more than {} layers", chunks, plan.layers),
+                         "search again");
   } catch (const nlohmann::json::exception& error) {
     throw caller_error(one_line(source, 120), std::string("is no plan: ") + error.what(),
                        "plimsoll search MODEL --devices … --json > plan.json");

@@ -211,5 +211,34 @@ TEST(Handover, OnlyPlansOfASearchAreRead) {
   EXPECT_THROW(parse_search_plan(none, "x", 0), Error);
 }
 
+// A plan may come from anybody: its words end up in files that others run, its sizes in loops and products.
+TEST(Handover, PlansThatNoSearchWroteAreRefused) {
+  const auto plan = nlohmann::json::parse(R"({"kind":"search","model":"m","device":"h100-80g","layers":32,
+      "node_devices":8,"recipe":{"method":"full","base":"16bit","rank":16,"targets":"all-linear","seq_len":4096},
+      "pareto":[{"devices":1,"tokens_per_second":1.0,"micro_batch":1,"grad_accum_steps":1,"recompute":"none","layout":
+      {"data":1,"tensor":1,"pipeline":1,"context":1,"expert":1,"virtual_stages":1,"zero_stage":0}}],"best":[]})");
+  EXPECT_EQ(parse_search_plan(plan.dump(), "x", 0).devices(), 1);
+  const auto refused = [&](const char* where, const nlohmann::json& value) {
+    auto changed = plan;
+    changed[nlohmann::json::json_pointer(where)] = value;
+    EXPECT_THROW(parse_search_plan(changed.dump(), "x", 0), Error) << where << " " << value;
+  };
+  refused("/recipe/method", "full\nevil: true");
+  refused("/recipe/base", "2bit");
+  refused("/pareto/0/recompute", "some");
+  for (const char* name : {"data", "tensor", "pipeline", "context", "expert", "virtual_stages"}) {
+    refused(std::string("/pareto/0/layout/").append(name).c_str(), 0);
+    refused(std::string("/pareto/0/layout/").append(name).c_str(), 1e300);
+    refused(std::string("/pareto/0/layout/").append(name).c_str(), 1.5);
+  }
+  for (const char* where :
+       {"/pareto/0/micro_batch", "/pareto/0/grad_accum_steps", "/recipe/rank", "/recipe/seq_len", "/node_devices"})
+    refused(where, 0), refused(where, INT64_MAX);
+  refused("/pareto/0/layout/virtual_stages", 1 << 15);  // stages without layers
+  auto many = plan;
+  many["pareto"][0]["layout"]["data"] = many["pareto"][0]["layout"]["tensor"] = 1 << 15;
+  EXPECT_THROW(parse_search_plan(many.dump(), "x", 0), Error);
+}
+
 }  // namespace
 }  // namespace plimsoll

@@ -37,11 +37,11 @@ struct Pass {
   int64_t rows;
 };
 constexpr std::array<Pass, 3> kPasses = {{{"prefill", 256}, {"prefill_short", 32}, {"decode", 1}}};
-constexpr int64_t kMostRows = kPasses[0].rows;
+constexpr int64_t kMostPadding = 128;  // rows of a pass behind the text's last token, see pass_for
 size_t pass_for(int64_t tokens) { return tokens > 128 ? 0 : tokens > 3 ? 1 : 2; }
 
 constexpr int64_t kOfTraining = 8 * kMiB;  // of what a process needs beside its arena: rows, kernels of gradients
-constexpr int64_t kFirstCapacity = 512;    // tokens of the first caches; doubled when a text grows out of them
+constexpr int64_t kFirstCapacity = 256;    // tokens of the first caches; doubled when a text grows out of them
 
 double seconds_between(Clock::time_point a, Clock::time_point b) {
   return std::chrono::duration<double>(b - a).count();
@@ -62,6 +62,18 @@ GenerationConfig generation_config_of(const ModelFiles& model) {
   return parse_generation_config(read_text_file(model.generation_config_json), model.generation_config_json);
 }
 
+// What weights, arithmetic and caches are.
+struct Held {
+  DType precision, cache;
+  PackedFormats packed;
+};
+
+bool fits_cache(DType type, const ModelConfig& config) {
+  const int block = dtype_info(type).block_elements;
+  const int64_t values = config.latent.value > 0 ? config.latent.value : config.head_dim;
+  return config.head_dim % block == 0 && values % block == 0;
+}
+
 // A caller Error for a word that is none, and for blocks that a head of this model cannot be cut into.
 DType choose_cache_type(const std::string& word, DType precision, const ModelConfig& config) {
   if (word == "auto") return precision;
@@ -69,13 +81,11 @@ DType choose_cache_type(const std::string& word, DType precision, const ModelCon
   if (!type || !cpu::can_cache(*type))
     throw caller_error("--kv-cache", "\"" + one_line(word, 40) + "\" is no type of a cache",
                        "use auto, fp32, bf16, f16, q8_0 or q4_0");
-  const int block = dtype_info(*type).block_elements;
-  const int64_t values = config.latent.value > 0 ? config.latent.value : config.head_dim;
-  if (config.head_dim % block != 0 || values % block != 0)
-    throw caller_error(
-        "--kv-cache " + word,
-        "packs " + std::to_string(block) + " values, heads of this model have " + std::to_string(config.head_dim),
-        "use f16");
+  if (!fits_cache(*type, config))
+    throw caller_error("--kv-cache " + word,
+                       "packs " + std::to_string(dtype_info(*type).block_elements) +
+                           " values, heads of this model have " + std::to_string(config.head_dim),
+                       "use f16");
   return *type;
 }
 
@@ -103,8 +113,7 @@ struct Generator::State {
   SpecialTexts special;
   GenerationConfig generation;
   std::vector<int64_t> ends;
-  DType precision, cache;
-  PackedFormats packed;
+  Held held;
   ThreadPool pool;
   std::unique_ptr<Engine> engine;
   std::function<bool()> interrupted = [] { return false; };
@@ -118,9 +127,8 @@ struct Generator::State {
         tokenizer(load_model_tokenizer(text_files_of(model))),
         generation(generation_config_of(model)),
         ends(end_tokens(model, tokenizer, generation)),
-        precision(options.precision),
-        cache(choose_cache_type(options.cache, options.precision, model.config)),
-        packed(choose_packed_formats(options.quant, PackedDefault::none, model.tensors, options.precision)),
+        held{options.precision, choose_cache_type(options.cache, options.precision, model.config),
+             choose_packed_formats(options.quant, PackedDefault::none, model.tensors, options.precision)},
         pool(threads_or_all(options.threads)),
         line(options.memory_bytes) {
     const TextFiles files = text_files_of(model);
@@ -130,7 +138,7 @@ struct Generator::State {
   }
 
   // The passes for texts of `tokens` tokens, with caches for `capacity`.
-  RunPlan plan_passes(int64_t tokens, int64_t capacity, std::vector<float>& inv_freq) const {
+  RunPlan plan_passes(const Held& how, int64_t tokens, int64_t capacity, std::vector<float>& inv_freq) const {
     std::vector<Graph> phases;
     std::vector<DoraNorm> norms;
     for (const auto& [name, rows] : kPasses) {
@@ -138,11 +146,11 @@ struct Generator::State {
       request.kind = ForwardKind::generate;
       request.length = rows;
       request.cache_capacity = capacity;
-      request.compute = precision;
-      request.cache = cache;
+      request.compute = how.precision;
+      request.cache = how.cache;
       request.longest_sequence = tokens;
       ForwardGraph forward = build_forward(model.config, request);
-      quantize(forward.graph, packed);
+      quantize(forward.graph, how.packed);
       if (!adapter.modules.empty()) apply_lora(forward.graph, adapter.modules, &norms);
       forward.graph.phase = name;
       inv_freq = std::move(forward.inv_freq);
@@ -155,28 +163,47 @@ struct Generator::State {
     return plan.arena_bytes + runtime_overhead_bytes(model.config, pool.threads(), {}) - kOfTraining;
   }
 
+  // Single changes that need less than `now`: "; --kv-cache q8_0 needs 140 MiB".
+  std::string cheaper_ways(int64_t now, int64_t tokens, int64_t capacity) const {
+    std::string text;
+    const auto offer = [&](std::string_view change, const Held& how) {
+      std::vector<float> unused;
+      const int64_t bytes = total_bytes(plan_passes(how, tokens, capacity, unused));
+      if (bytes < now) text += fmt::format("; {} needs {}", change, format_bytes(bytes));
+    };
+    Held how = held;
+    how.cache = DType::q8_0;
+    if (!is_block_type(held.cache) && fits_cache(DType::q8_0, model.config)) offer("--kv-cache q8_0", how);
+    how = held;
+    how.precision = DType::bf16;
+    if (held.cache == held.precision) how.cache = DType::bf16;
+    if (held.precision == DType::f32) offer("--precision bf16", how);
+    how = held;
+    how.packed.linears = DType::nf4;
+    if (held.packed.none()) offer("--quant nf4", how);
+    return text;
+  }
+
   // Caches for `tokens` in all; growing them computes the text again. Below a line they grow no further than they must.
   void reserve(int64_t tokens) {
-    const int64_t limit = round_up(model.config.context_length, kMostRows);
-    const int64_t needed = round_up(tokens, kMostRows) + kMostRows;  // the last piece of a prompt is padded
+    const int64_t limit = std::max(round_up(model.config.context_length + kMostPadding, 64), kPasses[0].rows);
+    const int64_t needed = std::max(round_up(tokens + kMostPadding, 64), kPasses[0].rows);
     if (engine && engine->capacity >= needed) return;
     int64_t capacity = engine ? engine->capacity : kFirstCapacity;
     while (capacity < needed) capacity *= 2;
-    capacity = std::max(needed, std::min(capacity, limit + kMostRows));
+    capacity = std::max(needed, std::min(capacity, limit));
     std::vector<float> inv_freq;
-    RunPlan plan = plan_passes(tokens, capacity, inv_freq);
+    RunPlan plan = plan_passes(held, tokens, capacity, inv_freq);
     if (line && total_bytes(plan) > *line && capacity > needed) {
       capacity = needed;
-      plan = plan_passes(tokens, capacity, inv_freq);
+      plan = plan_passes(held, tokens, capacity, inv_freq);
     }
     if (line && total_bytes(plan) > *line)
-      throw Error(
-          ErrorKind::does_not_fit, "--memory",
-          fmt::format("{} needed for a text of {} tokens, the line is at {}", format_bytes(total_bytes(plan)), tokens,
-                      format_bytes(*line)),
-          fmt::format("--memory {} is the least that works; fewer --max-tokens, --kv-cache q8_0, --quant nf4 or "
-                      "--precision bf16 need less",
-                      total_bytes(plan)));
+      throw Error(ErrorKind::does_not_fit, "--memory",
+                  fmt::format("{} needed for a text of {} tokens, the line is at {}", format_bytes(total_bytes(plan)),
+                              tokens, format_bytes(*line)),
+                  fmt::format("--memory {} is the least that works{}", total_bytes(plan),
+                              cheaper_ways(total_bytes(plan), tokens, capacity)));
     engine.reset();
     cached.clear();
     engine = std::make_unique<Engine>(std::move(plan), std::move(inv_freq), pool, capacity);

@@ -1,6 +1,7 @@
 #include "cli/predict/plan_engine.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <array>
 
@@ -8,6 +9,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "engines/serving_memory.h"
+#include "engines/stack_memory.h"
 #include "hub/model_source.h"
 
 namespace plimsoll::cli {
@@ -171,17 +173,34 @@ EngineRun engine_run(const Recipe& recipe, const EngineOptions& options) {
   return run;
 }
 
+// Rows of measurements may name any stack; who asks on the command line means one that is known.
+static void require_known_engine(const std::string& engine) {
+  if (!stack_memory(engine).stack.empty()) return;
+  std::vector<std::string_view> names;
+  for (const StackMemory& stack : all_stack_memory())
+    if (!stack.stack.empty()) names.push_back(stack.stack);
+  const std::string_view nearest = nearest_name(engine, names);
+  throw caller_error("--engine " + one_line(engine, 40), "is no engine that is known here",
+                     nearest.empty() ? fmt::format("one of {}", fmt::join(names, ", "))
+                                     : fmt::format("did you mean {}? known are {}", nearest, fmt::join(names, ", ")));
+}
+
 int plan_on_engine(const Recipe& recipe, const EngineOptions& options, bool json) {
+  require_known_engine(options.engine);
   const EngineRun run = engine_run(recipe, options);
   const EngineMemory memory = estimate_engine_memory(run);
   if (json) write_json(json_of(run, memory, recipe.memory_bytes));
   else write_page(text_of(run, memory, recipe.memory_bytes));
   if (!recipe.memory_bytes || memory.device_used.bytes <= *recipe.memory_bytes) return 0;
-  throw Error(
-      ErrorKind::does_not_fit, options.engine,
-      fmt::format("would use {} of a device with {}", format_bytes(memory.device_used.bytes),
-                  format_bytes(*recipe.memory_bytes)),
-      "recompute (--recompute all), a smaller --micro-batch or --seq-len, adapters, or more devices (--layout)");
+  throw Error(ErrorKind::does_not_fit, options.engine,
+              fmt::format("would use {} of a device with {}", format_bytes(memory.device_used.bytes),
+                          format_bytes(*recipe.memory_bytes)),
+              fmt::format("{}a smaller --micro-batch or --seq-len, {}or more devices (--layout)",
+                          recipe.recompute == RecomputeMode::all ? "" : "recompute (--recompute all), ",
+                          recipe.method == Method::full ? "adapters (--method lora or qlora), "
+                          : run.recipe.method == TuneMethod::lora && !options.engine.empty()
+                              ? "a base in 4 bits (--method qlora), "
+                              : ""));
 }
 
 int plan_serving(const Recipe& recipe, const EngineOptions& options, bool json) {

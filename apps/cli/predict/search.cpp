@@ -59,7 +59,8 @@ SearchProblem problem_of(const SearchOptions& options, const Catalog& catalog) {
       at = end + 1;
     }
   } else if (options.method != "full") {
-    throw caller_error("--method " + one_line(options.method, 40), "is no way to train", "full or lora");
+    throw caller_error("--method " + one_line(options.method, 40), "is no way to train",
+                       options.method == "qlora" ? "--method lora --base 4bit (or 8bit)" : "full or lora");
   } else if (options.base != "16bit") {
     throw caller_error("--base " + one_line(options.base, 40), "needs a base that stays as it is",
                        "--method lora --base " + one_line(options.base, 40));
