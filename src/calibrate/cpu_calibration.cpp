@@ -161,7 +161,7 @@ OpRate fit_rate(const std::vector<OpSample>& samples) {
   return rate;
 }
 
-CpuCalibration calibrate_cpu(DType precision, int64_t threads, double most_seconds) {
+CpuCalibration calibrate_cpu(DType precision, int64_t threads, const Interrupted& interrupted, double most_seconds) {
   const auto start = Clock::now();
   const BusyWatch watch;
   const WorkFolder work;
@@ -198,7 +198,9 @@ CpuCalibration calibrate_cpu(DType precision, int64_t threads, double most_secon
                    {cost.flops, static_cast<double>(cost.bytes_accessed), 1, least->second[i]});
       });
     };
+    options.interrupted = interrupted;
     run_training(options);
+    if (interrupted && interrupted()) break;
   }
   CpuCalibration calibration;
   for (size_t kind = 0; kind < samples.size(); ++kind)
@@ -221,7 +223,8 @@ double predict_step_seconds(const TrainPlan& plan, const CpuCalibration& calibra
   return bytes > 0 ? seconds * (1 + unknown_bytes / bytes) : seconds;
 }
 
-StepCheck check_step(const Recipe& asked, const CpuCalibration& calibration, int64_t steps) {
+StepCheck check_step(const Recipe& asked, const CpuCalibration& calibration, int64_t steps,
+                     const Interrupted& interrupted) {
   const WorkFolder work;
   StepCheck check;
   check.steps = steps;
@@ -253,6 +256,7 @@ StepCheck check_step(const Recipe& asked, const CpuCalibration& calibration, int
   options.on_profile = [&](const TrainPlan& plan, const Profile&) {
     check.predicted_seconds = predict_step_seconds(plan, calibration);
   };
+  options.interrupted = interrupted;
   run_training(options);
   if (measured.size() > 1) measured.erase(measured.begin());  // loading and the first touch of everything
   if (measured.empty()) return check;

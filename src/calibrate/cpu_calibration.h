@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "compile/choose_plan.h"
@@ -28,8 +29,11 @@ struct OpSample {
 OpRate fit_rate(const std::vector<OpSample>& samples);
 
 // Trains small random models of the recipe's precision for a few steps each, in a folder that is removed again. About a
-// minute; `most_seconds` stops it between runs.
-CpuCalibration calibrate_cpu(DType precision, int64_t threads, double most_seconds = 110);
+// minute; `most_seconds` stops it between runs. Asked after every step, `interrupted` ends it with what it has by then:
+// rates of no use, and no folder left.
+using Interrupted = std::function<bool()>;
+CpuCalibration calibrate_cpu(DType precision, int64_t threads, const Interrupted& interrupted = {},
+                             double most_seconds = 110);
 
 // One optimizer step of a plan. Kinds of op that no run met count as the mean rate by bytes of those that were.
 double predict_step_seconds(const TrainPlan& plan, const CpuCalibration& calibration);
@@ -43,6 +47,7 @@ struct StepCheck {
   double waited_share = 0;      // as in CpuCalibration
   int64_t steps = 0;
 };
-StepCheck check_step(const Recipe& recipe, const CpuCalibration& calibration, int64_t steps);
+StepCheck check_step(const Recipe& recipe, const CpuCalibration& calibration, int64_t steps,
+                     const Interrupted& interrupted = {});
 
 }  // namespace plimsoll

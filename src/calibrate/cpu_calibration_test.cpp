@@ -41,7 +41,7 @@ TEST(CpuCalibration, WhatIsKeptReadsBackTheSame) {
 
 // The sum over ops of a real, small model: the rates of its own run give its own time.
 TEST(CpuCalibration, ARunPredictsItself) {
-  CpuCalibration calibration = calibrate_cpu(DType::f32, 1, 1);
+  CpuCalibration calibration = calibrate_cpu(DType::f32, 1, {}, 1);
   ASSERT_TRUE(calibration.rates[static_cast<size_t>(OpKind::linear)].known);
   EXPECT_GT(calibration.rates[static_cast<size_t>(OpKind::linear)].seconds_per_flop, 0);
 }

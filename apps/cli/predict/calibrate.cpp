@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "calibrate/cpu_calibration.h"
 #include "cli/commands.h"
+#include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/recipe_options.h"
 #include "compile/plan_report.h"
@@ -28,14 +29,19 @@ struct CalibrateOptions {
 int run_calibrate(const CalibrateOptions& options) {
   Recipe recipe = load_recipe("", options.flags);
   if (!options.model.empty()) recipe.model = options.model;
-  const CpuCalibration calibration = options.from.empty() ? calibrate_cpu(recipe.precision, recipe.threads)
+  // So that the work folder is removed again.
+  const InterruptFlag interrupt("\nplimsoll: stopping behind this step; once more ends it at once\n");
+  const Interrupted interrupted = [&] { return interrupt.is_set(); };
+  const CpuCalibration calibration = options.from.empty() ? calibrate_cpu(recipe.precision, recipe.threads, interrupted)
                                                           : parse_op_rates(read_text_file(options.from), options.from);
+  if (interrupted()) return 128 + interrupt.signal_number();
   if (options.from.empty())  // plans on this machine count with them from now on
     write_user_cache(rates_file_name(precision_name(recipe.precision), calibration.threads),
                      op_rates_json(calibration));
   if (!options.out.empty()) write_file_atomically(options.out, op_rates_json(calibration));
   std::optional<StepCheck> check;
-  if (!recipe.model.empty()) check = check_step(recipe, calibration, options.steps);
+  if (!recipe.model.empty()) check = check_step(recipe, calibration, options.steps, interrupted);
+  if (interrupted()) return 128 + interrupt.signal_number();
   if (options.json) {
     Json document = Json::parse(op_rates_json(calibration));
     if (check)
