@@ -7,6 +7,12 @@
 namespace plimsoll::handover {
 namespace {
 
+// Hub ids and folders have a slash; a name without one is of our catalogue, which those projects do not know.
+std::string model_value(const HandoverPlan& plan) {
+  return in_quotes(plan.model) +
+         (plan.model.find('/') == std::string::npos ? "  # yours: its hub id (org/name) or folder" : "");
+}
+
 // What people start with; no part of the plan.
 const char* usual_rate(const HandoverPlan& plan) { return plan.method == "lora" ? "0.0002" : "0.00001"; }
 
@@ -28,7 +34,7 @@ std::string axolotl(const HandoverPlan& plan) {
       "learning_rate: {}  # yours\nbf16: true\nattn_implementation: flash_attention_2\nsample_packing: {}\n"
       "pad_to_sequence_len: true\ngradient_checkpointing: {}\noptimizer: adamw_torch_fused\n"
       "datasets:\n  - path: your_dataset.jsonl  # yours\n    type: chat_template\noutput_dir: ./run\n",
-      in_quotes(plan.model), plan.seq_len, plan.micro_batch, plan.grad_accum_steps, usual_rate(plan),
+      model_value(plan), plan.seq_len, plan.micro_batch, plan.grad_accum_steps, usual_rate(plan),
       yes(plan.context == 1 || plan.micro_batch == 1), yes(plan.recompute && plan.zero_stage < 2));
   if (plan.method == "lora") {
     text += fmt::format("adapter: {}\nlora_r: {}\nlora_alpha: {}\nlora_dropout: 0.0\n",
@@ -57,7 +63,7 @@ std::string llama_factory(const HandoverPlan& plan) {
       "learning_rate: {}  # yours\nbf16: true\nflash_attn: fa2\noptim: adamw_torch_fused\n"
       "disable_gradient_checkpointing: {}\ndataset: your_dataset  # yours\ntemplate: default  # yours\n"
       "output_dir: ./run\n",
-      in_quotes(plan.model), plan.method, plan.seq_len, plan.micro_batch, plan.grad_accum_steps, usual_rate(plan),
+      model_value(plan), plan.method, plan.seq_len, plan.micro_batch, plan.grad_accum_steps, usual_rate(plan),
       yes(!plan.recompute));
   if (plan.method == "lora") {
     text += fmt::format("lora_rank: {}\nlora_alpha: {}\nlora_target: {}\n", plan.rank, 2 * plan.rank,
@@ -78,7 +84,7 @@ std::string unsloth(const HandoverPlan& plan) {
       "model: {}\ndata:\n  dataset: your_dataset  # yours\ntraining:\n  training_type: {}\n  max_seq_length: {}\n"
       "  load_in_4bit: {}\n  batch_size: {}\n  gradient_accumulation_steps: {}\n  num_epochs: 1\n"
       "  learning_rate: {}  # yours\n  packing: true\n  gradient_checkpointing: {}\n  output_dir: ./run\n",
-      in_quotes(plan.model), plan.method == "lora" ? "lora" : "full", plan.seq_len, yes(plan.base == "4bit"),
+      model_value(plan), plan.method == "lora" ? "lora" : "full", plan.seq_len, yes(plan.base == "4bit"),
       plan.micro_batch, plan.grad_accum_steps, usual_rate(plan), plan.recompute ? "unsloth" : "none");
   if (plan.method == "lora")
     text += fmt::format(

@@ -154,6 +154,14 @@ std::string row_text(const LayoutPlan& plan) {
                      plan.engine_bytes ? gib(static_cast<double>(plan.engine_bytes->bytes)) : "-", layout_text(plan));
 }
 
+// What is trained how: what was not said is as usual.
+std::string recipe_text(const SearchOptions& options) {
+  const std::string method = options.method == "full" ? "all weights" : fmt::format("LoRA r={}", options.rank);
+  return fmt::format("{}: {}, base in {}, rows of {} tokens, {} a step{}\n", options.model, method, options.base,
+                     format_thousands(options.seq_len), format_thousands(options.global_batch),
+                     options.tokens > 0 ? "" : "; time and USD are of one step (--tokens N: of a run)");
+}
+
 std::string search_text(const SearchProblem& problem, const LayoutSearch& found, const EngineTime* time,
                         double seconds) {
   std::string text = fmt::format("{} layouts looked at on {} to {} {}, {} fit ({:.2f} s)\n\n",
@@ -237,7 +245,7 @@ int run_search(const SearchOptions& options) {
          {"best", best},
          {"fastest", time ? time_json(*time) : Json(nullptr)}});
   } else {
-    write_page(search_text(problem, found, time ? &*time : nullptr, seconds));
+    write_page(recipe_text(options) + search_text(problem, found, time ? &*time : nullptr, seconds));
   }
   if (found.least) return 0;
   throw Error(ErrorKind::does_not_fit, options.devices, found.what_stops.empty() ? "no layout works" : found.what_stops,
