@@ -63,7 +63,7 @@ TEST(Handover, FieldsThatLoadersRequire) {
        {"--module llama3 --config llama3_8b ", "--training.local_batch_size 2 ", "--training.global_batch_size 64 ",
         "fsdp_reshard_after_forward always ", "activation-checkpoint:full\n"});
   plan.data = 1, plan.zero_stage = 0;
-  keep("unsloth", {"model: \"llama-3.1-8b\"\n", "  training_type: full\n", "  gradient_checkpointing: unsloth\n",
+  keep("unsloth", {"model: \"llama-3.1-8b\"", "  training_type: full\n", "  gradient_checkpointing: unsloth\n",
                    "  load_in_4bit: false\n"});
   keep("accelerate-fsdp", {"distributed_type: 'NO'\n"});
   keep("torchtune", {"full_finetune_single_device"});
