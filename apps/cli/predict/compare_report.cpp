@@ -175,7 +175,9 @@ std::vector<ComparedPlan> parse_compared(const std::string& json, const std::str
     if (document.is_object() && document.contains("categories") && document.contains("arena_bytes"))
       return {own_plan(document, source)};
   } catch (const nlohmann::json::exception& error) {
-    throw caller_error(one_line(source, 120), std::string("is no plan: ") + error.what(),
+    // Without the library's own "[json.exception.parse_error.101] ".
+    const std::string_view what = error.what();
+    throw caller_error(one_line(source, 120), fmt::format("is no plan:{}", what.substr(what.find(']') + 1)),
                        "give what plan, search, serve-plan or approaches wrote with --json");
   }
   throw caller_error(one_line(source, 120), "is no plan",
