@@ -79,12 +79,13 @@ struct WeightStream::State {
 
   // Waits for one transfer to end.
   void reap() {
-    io_uring_submit(&ring);
     io_uring_cqe* done = nullptr;
-    int status = 0;
-    do status = io_uring_wait_cqe(&ring, &done);
-    while (status == -EINTR);
-    if (status < 0) fail("cannot be read or written", -status);
+    // A signal may end a call before it has submitted anything: what is left goes along with the next wait.
+    while (io_uring_peek_cqe(&ring, &done) != 0) {
+      const int status = io_uring_submit_and_wait(&ring, 1);
+      if (status < 0 && status != -EINTR && status != -EAGAIN && status != -EBUSY)
+        fail("cannot be read or written", -status);
+    }
     const uint64_t number = io_uring_cqe_get_data64(done);
     const int64_t got = done->res;
     io_uring_cqe_seen(&ring, done);
