@@ -32,4 +32,12 @@ struct AdamW8bitRates {
 };
 AdamW8bitRates adamw8bit_rates(const AdamW8bitStep& step);
 
+// The update of n values by moments that are not coded.
+void adamw8bit_values(const AdamW8bitRates& rates, float* parameters, const float* gradients, int64_t n, float* first,
+                      float* second);
+
+// n values, their gradients and state. To share work among threads, cut at multiples of 256. Allocates nothing.
+void adamw8bit_update(const AdamW8bitStep& step, float* parameters, const float* gradients, int64_t n,
+                      const AdamW8bitState& state);
+
 }  // namespace plimsoll

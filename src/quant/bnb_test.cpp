@@ -1,4 +1,4 @@
-// The formats of bitsandbytes: 4 bit, 8 bit by block and LLM.int8().
+// The formats of bitsandbytes: 4 bit, 8 bit by block, LLM.int8() and the optimizer's state.
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -6,9 +6,9 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <tuple>
 #include <vector>
 
+#include "quant/adamw8bit.h"
 #include "quant/bnb4.h"
 #include "quant/half.h"
 #include "quant/int8_blockwise.h"
@@ -45,6 +45,12 @@ void expect_within_an_ulp(const std::vector<float>& got, const std::vector<float
   for (size_t i = 0; i < got.size(); ++i)
     ASSERT_TRUE(got[i] == expected[i] || std::nextafter(got[i], expected[i]) == expected[i])
         << i << ": " << got[i] << " " << expected[i];
+}
+
+size_t differing(const std::vector<uint8_t>& a, const std::vector<uint8_t>& b) {
+  size_t count = a.size() == b.size() ? 0 : a.size();
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) count += a[i] != b[i] ? 1 : 0;
+  return count;
 }
 
 TEST(Bnb4, EveryGoldenCase) {
@@ -106,10 +112,12 @@ TEST(Int8Blockwise, EveryGoldenCase) {
       const auto input = golden.f32("input");
       const auto n = static_cast<int64_t>(input.size());
       std::vector<uint8_t> codes(input.size());
-      std::vector<float> absmax(static_cast<size_t>(blocks_of(n, block)));
+      std::vector<float> absmax(static_cast<size_t>(blocks_of(n, block))), back(input.size());
       quantize_blockwise(dynamic_table(is_signed), input.data(), n, block, codes.data(), absmax.data());
       EXPECT_EQ(codes, golden.bytes("q"));
       EXPECT_EQ(absmax, golden.f32("absmax"));
+      dequantize_blockwise(dynamic_table(is_signed), codes.data(), absmax.data(), n, block, back.data());
+      EXPECT_EQ(back, golden.f32("dequantized"));
     }
   }
   EXPECT_EQ(dynamic_table(true).values[nearest_code(dynamic_table(true), 0.0F)], 0.0F);
@@ -130,20 +138,42 @@ TEST(Int8Blockwise, EveryGoldenCase) {
   }
 }
 
-TEST(LlmInt8, Rows) {
+TEST(LlmInt8, RowsAndOutliers) {
   const Golden golden("quant/llm_int8/rowwise.safetensors");
-  const int64_t cols = 48;
-  for (const auto& [in_name, codes_name, absmax_name] :
-       {std::tuple{"A", "A_q", "A_absmax"}, std::tuple{"W", "W_q", "W_SCB"}}) {
-    const auto in = golden.f32(in_name);
-    const int64_t rows = static_cast<int64_t>(in.size()) / cols;
+  const auto a = golden.f32("A"), w = golden.f32("W");
+  const int64_t rows = 9, cols = 48, outputs = 20;
+  const auto run = [&](const std::vector<float>& in, int64_t count, float threshold, const std::string& codes_name,
+                       const std::string& absmax_name) {
     std::vector<int8_t> codes(in.size());
-    std::vector<float> absmax(static_cast<size_t>(rows)), restored(in.size());
-    quantize_rows_int8(in.data(), rows, cols, codes.data(), absmax.data());
+    std::vector<float> absmax(static_cast<size_t>(count));
+    if (threshold > 0) {
+      const auto outliers = outlier_columns(in.data(), count, cols, threshold);
+      EXPECT_EQ(outliers, golden.i64("outlier_columns"));
+      quantize_rows_int8(in.data(), count, cols, threshold, outliers, codes.data(), absmax.data());
+    } else {
+      quantize_rows_int8(in.data(), count, cols, codes.data(), absmax.data());
+    }
     EXPECT_EQ(std::vector<uint8_t>(codes.begin(), codes.end()), golden.bytes(codes_name));
     EXPECT_EQ(absmax, golden.f32(absmax_name));
-    dequantize_rows_int8(codes.data(), absmax.data(), rows, cols, restored.data());
-    for (size_t i = 0; i < in.size(); ++i) ASSERT_NEAR(restored[i], in[i], absmax[i / cols] / 127 * 0.501);
+    return std::pair(codes, absmax);
+  };
+  const auto [a_codes, a_absmax] = run(a, rows, 0, "A_q", "A_absmax");
+  run(a, rows, 6.0F, "A_q_threshold6", "A_absmax_threshold6");
+  const auto [w_codes, w_absmax] = run(w, outputs, 0, "W_q", "W_SCB");
+  const auto sums = golden.i32("accumulated_int32");
+  const auto y = golden.f32("y_from_int32_fp32"), exact = golden.f32("y_exact_fp32");
+  std::vector<float> restored(w.size());
+  dequantize_rows_int8(w_codes.data(), w_absmax.data(), outputs, cols, restored.data());
+  for (size_t i = 0; i < w.size(); ++i) ASSERT_NEAR(restored[i], w[i], w_absmax[i / cols] / 127 * 0.501);
+  for (size_t i = 0; i < rows; ++i) {
+    for (size_t j = 0; j < outputs; ++j) {
+      int32_t sum = 0;
+      for (size_t k = 0; k < cols; ++k) sum += a_codes[i * cols + k] * w_codes[j * cols + k];
+      ASSERT_EQ(sum, sums[i * outputs + j]);
+      const float product = int8_product(sum, a_absmax[i], w_absmax[j]);
+      ASSERT_NEAR(product, y[i * outputs + j], std::fabs(product) * 2.5e-7F);
+      ASSERT_NEAR(product, exact[i * outputs + j], 0.2F);
+    }
   }
   const std::vector<float> zeros(cols, 0.0F);
   std::vector<int8_t> codes(cols, 1);
@@ -161,6 +191,28 @@ TEST(LlmInt8, StateDictOfALinear) {
   quantize_rows_int8(w.data(), 12, 20, codes.data(), absmax.data());
   EXPECT_EQ(std::vector<uint8_t>(codes.begin(), codes.end()), golden.bytes("layer.weight"));
   EXPECT_EQ(absmax, golden.f32("layer.SCB"));
+}
+
+TEST(AdamW8bit, TenGoldenSteps) {
+  const Golden golden("quant/adamw8bit/steps.safetensors");
+  const auto hyper = golden_json("quant/adamw8bit/method.json").at("hyper");
+  auto p = golden.f32("initial");
+  const auto n = static_cast<int64_t>(p.size());
+  std::vector<uint8_t> first(p.size()), second(p.size());
+  std::vector<float> first_absmax(static_cast<size_t>(blocks_of(n, kAdamW8bitBlock))), second_absmax = first_absmax;
+  const AdamW8bitState state{first.data(), second.data(), first_absmax.data(), second_absmax.data()};
+  for (int64_t t = 0; t < 10; ++t) {
+    const AdamW8bitStep step{hyper.at("lr"),  hyper.at("betas")[0],     hyper.at("betas")[1],
+                             hyper.at("eps"), hyper.at("weight_decay"), t + 1};
+    const auto g = golden.f32("grad." + std::to_string(t));
+    adamw8bit_update(step, p.data(), g.data(), n, state);
+    const auto expected = golden.f32("param." + std::to_string(t));
+    for (size_t i = 0; i < p.size(); ++i) ASSERT_NEAR(p[i], expected[i], 1e-7) << t << " " << i;
+    EXPECT_LE(differing(first, golden.bytes("state1." + std::to_string(t))), p.size() / 1000) << t;
+    EXPECT_LE(differing(second, golden.bytes("state2." + std::to_string(t))), p.size() / 1000) << t;
+    const auto absmax = golden.f32("absmax1." + std::to_string(t));
+    for (size_t i = 0; i < absmax.size(); ++i) ASSERT_NEAR(first_absmax[i], absmax[i], 1e-6F * absmax[i]);
+  }
 }
 
 }  // namespace

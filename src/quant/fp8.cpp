@@ -33,6 +33,11 @@ float fp8_largest(DType type) {
   return type == DType::f8_e4m3 ? 448.0F : 57344.0F;
 }
 
+float fp8_to_f32(DType type, uint8_t bits) {
+  check_type(type);
+  return type == DType::f8_e4m3 ? from_e4m3(bits) : from_e5m2(bits);
+}
+
 uint8_t f32_to_fp8(DType type, float value) {
   check_type(type);
   return type == DType::f8_e4m3 ? to_e4m3(value) : to_e5m2(value);
@@ -58,6 +63,18 @@ void quantize_fp8_tiles(DType type, const Fp8Tiling& tiling, int64_t tile_row, c
   };
   if (type == DType::f8_e4m3) write([](float x) { return to_e4m3(x); });
   else write([](float x) { return to_e5m2(x); });
+}
+
+void dequantize_fp8_tiles(DType type, const Fp8Tiling& tiling, int64_t tile_row, const uint8_t* bits,
+                          const float* scales, float* out) {
+  check_type(type);
+  const auto read = [&](auto convert) {
+    each_tile(tiling, tile_row, [&](int64_t at, int64_t count, int64_t scale) {
+      for (int64_t i = at; i < at + count; ++i) out[i] = convert(bits[i]) * scales[scale];
+    });
+  };
+  if (type == DType::f8_e4m3) read([](uint8_t b) { return from_e4m3(b); });
+  else read([](uint8_t b) { return from_e5m2(b); });
 }
 
 }  // namespace plimsoll

@@ -50,7 +50,8 @@ inline uint8_t to_e5m2(float value) {
 
 // What follows takes DType::f8_e4m3 or DType::f8_e5m2.
 
-float fp8_largest(DType type);                          // 448 or 57344
+float fp8_largest(DType type);  // 448 or 57344
+float fp8_to_f32(DType type, uint8_t bits);
 uint8_t f32_to_fp8(DType type, float value);            // as torch casts
 uint8_t f32_to_fp8_saturated(DType type, float value);  // beyond the largest value: the largest; NaN stays NaN
 
@@ -68,5 +69,7 @@ struct Fp8Tiling {
 // (row_tiles, col_tiles).
 void quantize_fp8_tiles(DType type, const Fp8Tiling& tiling, int64_t tile_row, const float* in, float* scales,
                         uint8_t* bits);
+void dequantize_fp8_tiles(DType type, const Fp8Tiling& tiling, int64_t tile_row, const uint8_t* bits,
+                          const float* scales, float* out);
 
 }  // namespace plimsoll

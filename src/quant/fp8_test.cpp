@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/counter_random.h"
 #include "support/golden.h"
 
 namespace plimsoll {
@@ -46,12 +47,25 @@ TEST(Casts, DecodeIsTorchs) {
   for (const DType type : {DType::f8_e4m3, DType::f8_e5m2}) {
     const auto expected = golden.f32(type == DType::f8_e4m3 ? "e4m3fn_decode" : "e5m2_decode");
     for (size_t i = 0; i < 256; ++i) {
-      const auto bits = static_cast<uint8_t>(i);
-      const float got = type == DType::f8_e4m3 ? from_e4m3(bits) : from_e5m2(bits);
+      const float got = fp8_to_f32(type, static_cast<uint8_t>(i));
       if (std::isnan(expected[i])) ASSERT_TRUE(std::isnan(got)) << i;
       else ASSERT_EQ(std::bit_cast<uint32_t>(got), std::bit_cast<uint32_t>(expected[i])) << i;
     }
   }
+}
+
+TEST(Casts, StochasticRoundingIsRightOnAverage) {
+  const float low = 1.0F, high = 1.0F + 0x1p-7F, x = low + 0.3F * (high - low);
+  int up = 0;
+  for (uint64_t i = 0; i < 20000; ++i) {
+    const float got = inline_half::from_bf16(inline_half::to_bf16_stochastic(x, static_cast<uint32_t>(mix_bits(i))));
+    ASSERT_TRUE(got == low || got == high);
+    up += got == high ? 1 : 0;
+  }
+  EXPECT_NEAR(up / 20000.0, 0.3, 0.02);
+  for (const float exact : {0.0F, -2.5F, INFINITY, -INFINITY})
+    EXPECT_EQ(inline_half::from_bf16(inline_half::to_bf16_stochastic(exact, 0xffffffffU)), exact);
+  EXPECT_TRUE(std::isnan(inline_half::from_bf16(inline_half::to_bf16_stochastic(NAN, 0xffffffffU))));
 }
 
 class Fp8Tiles : public testing::TestWithParam<DType> {};
@@ -63,13 +77,17 @@ TEST_P(Fp8Tiles, AreTheGoldenBits) {
   const auto run = [&](const Fp8Tiling& tiling, const std::string& bits_name, const std::string& scales_name) {
     std::vector<float> scales(static_cast<size_t>(tiling.row_tiles() * tiling.col_tiles()));
     std::vector<uint8_t> bits(static_cast<size_t>(tiling.rows * tiling.cols));
-    for (int64_t i = 0; i < tiling.row_tiles(); ++i)
+    std::vector<float> back(bits.size());
+    for (int64_t i = 0; i < tiling.row_tiles(); ++i) {
       quantize_fp8_tiles(GetParam(), tiling, i, input.data(), scales.data(), bits.data());
+      dequantize_fp8_tiles(GetParam(), tiling, i, bits.data(), scales.data(), back.data());
+    }
     EXPECT_EQ(bits, golden.bytes(bits_name));
     EXPECT_EQ(scales, golden.f32(scales_name));
+    return back;
   };
   run({130, 140, 130, 140}, "tensor_bits", "tensor_scale");
-  run({130, 140, 128, 128}, "block128_bits", "block128_scale_inv");
+  EXPECT_EQ(run({130, 140, 128, 128}, "block128_bits", "block128_scale_inv"), golden.f32("block128_dequantized"));
   run({4, 140, 1, 128}, "row128_bits", "row128_scale");
 }
 

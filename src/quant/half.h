@@ -1,5 +1,5 @@
 // fp16 and bf16 to float and back, inline and without branches so that loops over them vectorize. Rounds to nearest
-// even; overflow gives infinity.
+// even where the name says nothing else; overflow gives infinity.
 #pragma once
 
 #include <bit>
@@ -14,6 +14,15 @@ inline uint16_t to_bf16(float value) {
   const uint32_t rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16;
   const uint32_t quiet = (bits >> 16) | 0x40U;
   return static_cast<uint16_t>((bits & 0x7fffffffU) > 0x7f800000U ? quiet : rounded);
+}
+
+// Rounds up with the probability that the cut-off bits say, so the expected value is `value` itself: `random` is
+// uniform in its lower 16 bits. NaN stays NaN and infinity stays itself.
+inline uint16_t to_bf16_stochastic(float value, uint32_t random) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  const uint32_t magnitude = bits & 0x7fffffffU;
+  const uint32_t rounded = (bits + (magnitude < 0x7f800000U ? random & 0xffffU : 0U)) >> 16;
+  return static_cast<uint16_t>(magnitude > 0x7f800000U ? (bits >> 16) | 0x40U : rounded);
 }
 
 inline float from_f16(uint16_t half) {

@@ -67,4 +67,12 @@ void quantize_blockwise(const CodeTable& table, const float* in, int64_t n, int6
   }
 }
 
+void dequantize_blockwise(const CodeTable& table, const uint8_t* codes, const float* absmax, int64_t n, int64_t block,
+                          float* out) {
+  for (int64_t first = 0; first < n; first += block) {  // no division for each value
+    const float scale = absmax[first / block];
+    for (int64_t i = first; i < std::min(first + block, n); ++i) out[i] = table.values[codes[i]] * scale;
+  }
+}
+
 }  // namespace plimsoll

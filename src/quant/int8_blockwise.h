@@ -35,5 +35,7 @@ inline int64_t blocks_of(int64_t n, int64_t block) { return (n + block - 1) / bl
 // multiples of `block`.
 void quantize_blockwise(const CodeTable& table, const float* in, int64_t n, int64_t block, uint8_t* codes,
                         float* absmax);
+void dequantize_blockwise(const CodeTable& table, const uint8_t* codes, const float* absmax, int64_t n, int64_t block,
+                          float* out);
 
 }  // namespace plimsoll

@@ -36,8 +36,8 @@ void decode_block(const CodeTable& table, const uint8_t* codes, float absmax, in
   for (; i < n; ++i) out[i] = table.values[codes[i]] * absmax;
 }
 
-// The update of quant/adamw8bit.h with vectors. Compiled without contraction to fused multiply-adds (CMakeLists.txt),
-// so that the bytes are the same.
+// adamw8bit_values with vectors. Compiled without contraction to fused multiply-adds (CMakeLists.txt), so that the
+// bytes are the same.
 void update_block(const AdamW8bitRates& r, float* weights, const float* gradients, int64_t n, float* first,
                   float* second) {
   const Floats d;

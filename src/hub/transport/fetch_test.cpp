@@ -319,6 +319,7 @@ TEST_F(Fetch, TheTokenStaysWithTheHub) {
   HubServer other;
   other.files = hub.files;
   options.http.token = "hf_secret";
+  options.connections = 3;  // each may ask at the beginning and once the address has expired, before another has told it
   std::atomic<int> expired{1};
   on_weights([&](const httplib::Request& request, httplib::Response& response) {
     response.set_redirect(
@@ -336,8 +337,7 @@ TEST_F(Fetch, TheTokenStaysWithTheHub) {
   EXPECT_EQ(read_bytes(weights_blob()), hub.files["model.safetensors"].content);
   EXPECT_GE(other.seen().size(), 7U);
   for (const SeenRequest& request : other.seen()) EXPECT_EQ(request.authorization, "");
-  // The address is remembered: a connection asks once, and once more when it has expired.
-  EXPECT_LE(hub.asked("model.safetensors"), 2 * static_cast<size_t>(options.connections));
+  EXPECT_LT(hub.asked("model.safetensors"), 7U);  // the address is remembered
 }
 
 TEST_F(Fetch, RefusesEndlessRedirectsAndUnreadableOnes) {
