@@ -319,7 +319,8 @@ TEST_F(Fetch, TheTokenStaysWithTheHub) {
   HubServer other;
   other.files = hub.files;
   options.http.token = "hf_secret";
-  options.connections = 3;  // each may ask at the beginning and once the address has expired, before another has told it
+  options.connections =
+      3;  // each may ask at the beginning and once the address has expired, before another has told it
   std::atomic<int> expired{1};
   on_weights([&](const httplib::Request& request, httplib::Response& response) {
     response.set_redirect(
