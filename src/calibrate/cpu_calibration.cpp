@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/processor_time.h"
 #include "base/random.h"
 #include "config/model_catalog.h"
@@ -24,6 +25,8 @@
 
 namespace plimsoll {
 namespace {
+
+constexpr double kUnmeasured = 1e9;  // more seconds than any op
 
 using Clock = std::chrono::steady_clock;
 
@@ -48,6 +51,20 @@ class WorkFolder {
 
  private:
   std::string path_;
+};
+
+// What the small runs have to say is nobody's business.
+class QuietNotes {
+ public:
+  QuietNotes() {
+    if (level_ == LogLevel::normal) set_log_level(LogLevel::quiet);
+  }
+  ~QuietNotes() { set_log_level(level_); }
+  QuietNotes(const QuietNotes&) = delete;
+  QuietNotes& operator=(const QuietNotes&) = delete;
+
+ private:
+  LogLevel level_ = log_level();
 };
 
 // Rows of ready ids, full length.
@@ -93,6 +110,32 @@ class BusyWatch {
   std::optional<ProcessorShare> start_ = processor_share();
 };
 
+// Seconds of each step of a run after the first, which loads and touches everything: by the wall, and by the wall or
+// the processors' time, whichever is less.
+class StepClock {
+ public:
+  struct Step {
+    double wall, least;
+  };
+  void tick() {
+    const double wall = seconds_since(last_), processors = process_seconds();
+    steps_.push_back({wall, std::min(wall, processors - processors_)});
+    last_ = Clock::now();
+    processors_ = processors;
+  }
+  std::vector<Step> steps() const { return {steps_.begin() + (steps_.size() > 1 ? 1 : 0), steps_.end()}; }
+  double quickest() const {
+    double least = kUnmeasured;
+    for (const Step& step : steps()) least = std::min(least, step.least);
+    return least;
+  }
+
+ private:
+  Clock::time_point last_ = Clock::now();
+  double processors_ = process_seconds();
+  std::vector<Step> steps_;
+};
+
 struct SmallRun {
   ModelSizes sizes;
   int64_t seq_len, batch;
@@ -118,14 +161,15 @@ std::vector<SmallRun> small_runs() {
 // Ops of one size are one sample: their sum.
 void add_sample(std::vector<OpSample>& samples, const OpSample& added) {
   for (OpSample& s : samples) {
-    if (s.flops != added.flops * s.calls || s.bytes != added.bytes * s.calls) continue;
-    s.flops += added.flops, s.bytes += added.bytes, s.calls += 1, s.seconds += added.seconds;
+    if (s.flops != added.flops * s.calls || s.bytes != added.bytes * s.calls ||
+        s.weight_bytes != added.weight_bytes * s.calls)
+      continue;
+    s.flops += added.flops, s.bytes += added.bytes, s.weight_bytes += added.weight_bytes;
+    s.calls += 1, s.seconds += added.seconds;
     return;
   }
   samples.push_back(added);
 }
-
-constexpr double kUnmeasured = 1e9;  // more seconds than any op
 
 }  // namespace
 
@@ -135,39 +179,43 @@ OpRate fit_rate(const std::vector<OpSample>& samples) {
   if (samples.size() == 1) {
     const OpSample& s = samples.front();
     if (s.flops > 0) rate.seconds_per_flop = s.seconds / s.flops;
-    else if (s.bytes > 0) rate.seconds_per_byte = s.seconds / s.bytes;
+    else if (s.bytes + s.weight_bytes > 0)
+      rate.seconds_per_byte = rate.seconds_per_weight_byte = s.seconds / (s.bytes + s.weight_bytes);
     else if (s.calls > 0) rate.seconds_per_call = s.seconds / s.calls;
     return rate;
   }
   // Coordinate descent: each rate in turn takes its best value beside the others, not below 0.
-  std::array<double, 3> x{};
+  std::array<double, 4> x{};
   const auto column = [](const OpSample& s, size_t i) {
-    return (i == 0 ? s.flops : i == 1 ? s.bytes : s.calls) / s.seconds;
+    return (i == 0 ? s.flops : i == 1 ? s.bytes : i == 2 ? s.weight_bytes : s.calls) / s.seconds;
   };
   for (int round = 0; round < 2000; ++round)
-    for (size_t i = 0; i < 3; ++i) {
+    for (size_t i = 0; i < x.size(); ++i) {
       double top = 0, bottom = 0;
       for (const OpSample& s : samples) {
         if (s.seconds <= 0) continue;
         double rest = 1;
-        for (size_t j = 0; j < 3; ++j)
+        for (size_t j = 0; j < x.size(); ++j)
           if (j != i) rest -= x[j] * column(s, j);
         top += s.seconds * column(s, i) * rest;
         bottom += s.seconds * column(s, i) * column(s, i);
       }
       if (bottom > 0) x[i] = std::max(0.0, top / bottom);
     }
-  rate.seconds_per_flop = x[0], rate.seconds_per_byte = x[1], rate.seconds_per_call = x[2];
+  rate.seconds_per_flop = x[0], rate.seconds_per_byte = x[1];
+  rate.seconds_per_weight_byte = x[2], rate.seconds_per_call = x[3];
   return rate;
 }
 
 CpuCalibration calibrate_cpu(DType precision, int64_t threads, const Interrupted& interrupted, double most_seconds) {
   const auto start = Clock::now();
   const BusyWatch watch;
+  const QuietNotes quiet;
   const WorkFolder work;
   const CatalogModel* base = find_catalog_model("smollm2-135m");
   PLIMSOLL_CHECK(base != nullptr, "the catalogue has smollm2-135m");
   std::array<std::vector<OpSample>, kOpKindCount> samples;
+  double steps_seconds = 0, ops_seconds = 0;  // whole steps, and their ops alone
   int number = 0;
   for (const SmallRun& small : small_runs()) {
     if (number > 1 && seconds_since(start) > 0.7 * most_seconds) break;
@@ -190,21 +238,31 @@ CpuCalibration calibrate_cpu(DType precision, int64_t threads, const Interrupted
     recipe.threads = threads;
     recipe.recompute = RecomputeMode::none;
     options.out = folder + "/out";
+    StepClock clock;
+    options.on_progress = [&](const TrainProgress&) { clock.tick(); };
     options.on_profile = [&](const TrainPlan& plan, const Profile& profile) {
-      each_op_of_a_step(plan, [&](const Op& op, const OpCost& cost, double, const ExecutionPlan& phase, size_t i) {
-        const auto least = profile.least.find(&phase);
-        if (least == profile.least.end() || !(least->second[i] < kUnmeasured)) return;
-        add_sample(samples[static_cast<size_t>(op.kind)],
-                   {cost.flops, static_cast<double>(cost.bytes_accessed), 1, least->second[i]});
-      });
+      if (clock.quickest() < kUnmeasured) steps_seconds += clock.quickest();
+      each_op_of_a_step(plan,
+                        [&](const Op& op, const OpCost& cost, double times, const ExecutionPlan& phase, size_t i) {
+                          const auto least = profile.least.find(&phase);
+                          if (least == profile.least.end() || !(least->second[i] < kUnmeasured)) return;
+                          if (clock.quickest() < kUnmeasured) ops_seconds += times * least->second[i];
+                          add_sample(samples[static_cast<size_t>(op.kind)],
+                                     {cost.flops, static_cast<double>(cost.bytes_accessed - cost.weight_bytes),
+                                      static_cast<double>(cost.weight_bytes), 1, least->second[i]});
+                        });
     };
     options.interrupted = interrupted;
     run_training(options);
     if (interrupted && interrupted()) break;
   }
+  // No step has the luck of being every op's best, and there is a little between them.
+  const double whole = ops_seconds > 0 ? std::max(1.0, steps_seconds / ops_seconds) : 1;
   CpuCalibration calibration;
-  for (size_t kind = 0; kind < samples.size(); ++kind)
+  for (size_t kind = 0; kind < samples.size(); ++kind) {
+    for (OpSample& sample : samples[kind]) sample.seconds *= whole;
     if (!samples[kind].empty()) calibration.rates[kind] = fit_rate(samples[kind]);
+  }
   calibration.threads = static_cast<int>(threads);
   calibration.took_seconds = seconds_since(start);
   calibration.waited_share = watch.waited_share();
@@ -217,8 +275,7 @@ double predict_step_seconds(const TrainPlan& plan, const CpuCalibration& calibra
     const OpRate& rate = calibration.rates[static_cast<size_t>(op.kind)];
     const auto moved = static_cast<double>(cost.bytes_accessed);
     (rate.known ? bytes : unknown_bytes) += times * moved;
-    if (rate.known)
-      seconds += times * (cost.flops * rate.seconds_per_flop + moved * rate.seconds_per_byte + rate.seconds_per_call);
+    if (rate.known) seconds += times * rate.seconds(cost);
   });
   return bytes > 0 ? seconds * (1 + unknown_bytes / bytes) : seconds;
 }
@@ -226,6 +283,7 @@ double predict_step_seconds(const TrainPlan& plan, const CpuCalibration& calibra
 StepCheck check_step(const Recipe& asked, const CpuCalibration& calibration, int64_t steps,
                      const Interrupted& interrupted) {
   const WorkFolder work;
+  const QuietNotes quiet;
   StepCheck check;
   check.steps = steps;
   TrainOptions options;
@@ -239,18 +297,10 @@ StepCheck check_step(const Recipe& asked, const CpuCalibration& calibration, int
   recipe.epochs.reset();
   recipe.steps = steps;
   options.out = work.path() + "/out";
-  struct Measured {
-    double wall, least;
-  };
-  std::vector<Measured> measured;
-  auto last = Clock::now();
-  double processors = process_seconds();
+  StepClock clock;
   const BusyWatch watch;
   options.on_progress = [&](const TrainProgress&) {
-    const double wall = seconds_since(last);
-    measured.push_back({wall, std::min(wall, process_seconds() - processors)});
-    last = Clock::now();
-    processors = process_seconds();
+    clock.tick();
     check.waited_share = watch.waited_share();  // the workers are alive
   };
   options.on_profile = [&](const TrainPlan& plan, const Profile&) {
@@ -258,13 +308,12 @@ StepCheck check_step(const Recipe& asked, const CpuCalibration& calibration, int
   };
   options.interrupted = interrupted;
   run_training(options);
-  if (measured.size() > 1) measured.erase(measured.begin());  // loading and the first touch of everything
+  std::vector<StepClock::Step> measured = clock.steps();
   if (measured.empty()) return check;
-  std::sort(measured.begin(), measured.end(), [](const Measured& a, const Measured& b) { return a.wall < b.wall; });
+  std::sort(measured.begin(), measured.end(), [](const auto& a, const auto& b) { return a.wall < b.wall; });
   check.median_seconds = measured[measured.size() / 2].wall;
   check.spread = (measured.back().wall - measured.front().wall) / check.median_seconds;
-  check.measured_seconds = measured.front().least;
-  for (const Measured& each : measured) check.measured_seconds = std::min(check.measured_seconds, each.least);
+  check.measured_seconds = clock.quickest();
   return check;
 }
 

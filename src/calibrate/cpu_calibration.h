@@ -20,9 +20,9 @@ using CpuCalibration = OpRates;
 // Above this share of waiting, a machine is too busy for its figures to be those of the machine.
 constexpr double kBusyShare = 0.1;
 
-// Ops of a kind: what they cost, and what they took (the least of their repeats).
+// Ops of a kind: what they cost (bytes without those of weights), and what they took.
 struct OpSample {
-  double flops = 0, bytes = 0, calls = 0, seconds = 0;
+  double flops = 0, bytes = 0, weight_bytes = 0, calls = 0, seconds = 0;
 };
 // Least squares of the relative errors, weighted by seconds, with no rate below 0. A single sample gives one rate: by
 // flops where the kind has any, else by bytes.

@@ -233,7 +233,7 @@ TEST(ChoosePlan, RatesOfTheMachineDecide) {
   const TrainSources sources;
   PlanTarget assumed = target(), fitted = target();
   auto rates = std::make_shared<OpRates>();
-  for (OpRate& rate : rates->rates) rate = {0, 0, 1.0, true};  // a second for each op
+  for (OpRate& rate : rates->rates) rate = {0, 0, 0, 1.0, true};  // a second for each op
   fitted.rates = rates;
   const TrainPlan one = choose_plan(small_llama(), recipe, sources, assumed);
   const TrainPlan other = choose_plan(small_llama(), recipe, sources, fitted);

@@ -13,6 +13,7 @@ std::string op_rates_json(const OpRates& calibration) {
     if (rate.known)
       ops[name_of(static_cast<OpKind>(kind))] = {{"seconds_per_flop", rate.seconds_per_flop},
                                                  {"seconds_per_byte", rate.seconds_per_byte},
+                                                 {"seconds_per_weight_byte", rate.seconds_per_weight_byte},
                                                  {"seconds_per_call", rate.seconds_per_call}};
   }
   return nlohmann::ordered_json{{"threads", calibration.threads},
@@ -34,9 +35,12 @@ OpRates parse_op_rates(const std::string& json, const std::string& source) {
       for (int kind = 0; kind < kOpKindCount; ++kind) {
         if (name != name_of(static_cast<OpKind>(kind))) continue;
         OpRate& rate = calibration.rates[static_cast<size_t>(kind)];
-        rate = {rates.at("seconds_per_flop").get<double>(), rates.at("seconds_per_byte").get<double>(),
+        const auto bytes = rates.at("seconds_per_byte").get<double>();
+        // Older files have one rate for all bytes.
+        rate = {rates.at("seconds_per_flop").get<double>(), bytes, rates.value("seconds_per_weight_byte", bytes),
                 rates.at("seconds_per_call").get<double>(), true};
-        if (!(rate.seconds_per_flop >= 0) || !(rate.seconds_per_byte >= 0) || !(rate.seconds_per_call >= 0))
+        if (!(rate.seconds_per_flop >= 0) || !(rate.seconds_per_byte >= 0) || !(rate.seconds_per_weight_byte >= 0) ||
+            !(rate.seconds_per_call >= 0))
           throw caller_error(source, "a rate of " + name + " is below 0", "make it again with plimsoll calibrate");
       }
     }

@@ -8,10 +8,16 @@
 
 namespace plimsoll {
 
-// seconds = flops · seconds_per_flop + bytes · seconds_per_byte + seconds_per_call, of one kind of op.
+// Of one kind of op. Weights have a rate of their own: each product lays them out for the processor's tiles, which
+// takes as long for few tokens as for many.
 struct OpRate {
-  double seconds_per_flop = 0, seconds_per_byte = 0, seconds_per_call = 0;
+  double seconds_per_flop = 0, seconds_per_byte = 0, seconds_per_weight_byte = 0, seconds_per_call = 0;
   bool known = false;
+  double seconds(const OpCost& cost) const {
+    return cost.flops * seconds_per_flop +
+           static_cast<double>(cost.bytes_accessed - cost.weight_bytes) * seconds_per_byte +
+           static_cast<double>(cost.weight_bytes) * seconds_per_weight_byte + seconds_per_call;
+  }
 };
 
 struct OpRates {

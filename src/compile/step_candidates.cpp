@@ -175,7 +175,6 @@ double StepCandidates::update_seconds() {
 
 double StepCandidates::op_seconds(const Graph& graph, const Op& op) const {
   const OpCost cost = op_cost(graph, op);
-  const auto bytes = static_cast<double>(cost.bytes_accessed);
   double seconds = 0;
   // Each product with a packed weight unpacks it.
   for (const ValueId id : op.operands)
@@ -183,8 +182,8 @@ double StepCandidates::op_seconds(const Graph& graph, const Op& op) const {
       seconds += static_cast<double>(graph.value(id).shape.elements()) / target_.unpacked_per_second;
   const OpRate* rate = target_.rates ? &target_.rates->rates[static_cast<size_t>(op.kind)] : nullptr;
   if (rate != nullptr && rate->known)
-    return seconds + cost.flops * rate->seconds_per_flop + bytes * rate->seconds_per_byte + rate->seconds_per_call;
-  return seconds + std::max(cost.flops / target_.flops_per_second, bytes / target_.bytes_per_second);
+    return seconds + rate->seconds(cost);
+  return seconds + std::max(cost.flops / target_.flops_per_second, static_cast<double>(cost.bytes_accessed) / target_.bytes_per_second);
 }
 
 double StepCandidates::disk_rate() {

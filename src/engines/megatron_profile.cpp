@@ -117,7 +117,6 @@ StageBytes stage_bytes(const EngineRun& run, const StackMemory& stack, const Spl
   double dense = 0, expert = 0, kept_layer = 0, widest = 0;
   EngineRun plain = run;
   plain.recipe.recompute = RecomputeKind::none;
-  int64_t layers = 0;
   for (int64_t i = 0; i < m.layers; ++i) {
     // Chunks of layers go round the stages v times. What does not divide goes to the middle, as the ends hold the
     // embedding and the head (Llama 3's 126 layers on 16 stages, arXiv:2407.21783).
@@ -128,7 +127,6 @@ StageBytes stage_bytes(const EngineRun& run, const StackMemory& stack, const Spl
                           : i < to_end  ? begin + (i - to_longer) / (least + 1)
                                         : begin + more + (i - to_end) / least;
     if (chunk % stages != stage) continue;
-    ++layers;
     const LayerParameters p = layer_parameters(m, static_cast<size_t>(i));
     dense += p.dense / s.t + p.replicated;
     expert += p.expert / (s.e * s.et);

@@ -229,10 +229,15 @@ MeasuredRow published_row(const RowCells& row) {
     recipe.attention_dropout = rate("attention-dropout");
     recipe.fused_loss =
         note_value(notes, "cross-entropy-loss-fusion") == "true" || contains(notes, "cross-entropy fusion");
-    // Names of Megatron-Core's tests say where Transformer Engine computes; its own modules write the scores.
-    recipe.maybe_scores = note_value(notes, "deterministic-mode") == "true";
+    // Megatron-Core's own modules write the scores of attention; Transformer Engine's do where a test asks for them,
+    // and its deterministic tests do (--attention-backend unfused) but for those that resume a run. What is no such
+    // test and deterministic may do either.
+    const bool deterministic = note_value(notes, "deterministic-mode") == "true";
+    const bool test = contains(name, "mcore");
     const bool only_engine = made.run.layout.context > 1 || recipe.compute == ComputeMode::fp8;
-    if (contains(name, "mcore") && !contains(name, "_te_") && !only_engine) recipe.attention = AttentionKernel::math;
+    const bool asks = deterministic && !contains(name, "resume");
+    if (test && !only_engine && (!contains(name, "_te_") || asks)) recipe.attention = AttentionKernel::math;
+    recipe.maybe_scores = deterministic;
     if (contains(notes, "SimuMax")) made.run.layout.sequence_parallel = true;
   }
   read_published_time(row, made);

@@ -65,8 +65,12 @@ TEST(MeasuredRows, HabitsOfStacks) {
   const MeasuredRow engine = published(
       "a,gpt3_mcore_te_tp1_pp1,,H100,8,1,pretrain,bf16,adam,,1,1,1,1,none,4,32,1024,,,Megatron-Core dev,3,,,,,s,"
       "L=12 h=512 a=8; deterministic-mode=true\n");
-  EXPECT_EQ(engine.run.recipe.attention, AttentionKernel::automatic);
-  EXPECT_TRUE(engine.run.recipe.maybe_scores);
+  EXPECT_EQ(engine.run.recipe.attention, AttentionKernel::math);
+  const MeasuredRow resumed = published(
+      "a,gpt3_mcore_te_tp1_pp1_resume_torch_dist,,H100,8,1,pretrain,bf16,adam,,1,1,1,1,none,4,32,1024,,,Megatron-Core "
+      "dev,3,,,,,s,L=12 h=512 a=8; deterministic-mode=true\n");
+  EXPECT_EQ(resumed.run.recipe.attention, AttentionKernel::automatic);
+  EXPECT_TRUE(resumed.run.recipe.maybe_scores);
   const MeasuredRow cut = published(
       "a,Qwen-7B,,A100,1,1,lora,bf16,,,,,,,full,1,,8192,8,qkv,ms-swift,48,,,,,s,"
       "\"dataset of 3234 tokens avg, truncated to max_length\"\n");
@@ -83,8 +87,8 @@ TEST(MeasuredRows, HabitsOfStacks) {
 // Kernels that may write the scores widen the interval upwards, not the figure.
 TEST(MeasuredRows, ScoresThatMayBeThereAreInTheInterval) {
   const std::string row =
-      "a,gpt3_mcore_te_tp1_pp1,,H100,8,1,pretrain,bf16,adam,,1,1,1,1,none,4,32,1024,,,Megatron-Core dev,3,,,,,s,"
-      "L=12 h=512 a=8;";
+      "a,gpt3_mcore_te_tp1_pp1_resume_torch_dist,,H100,8,1,pretrain,bf16,adam,,1,1,1,1,none,4,32,1024,,,Megatron-Core "
+      "dev,3,,,,,s,L=12 h=512 a=8;";
   const ValidatedFigure plain = validate_rows({published(row + "\n")}, {}).front();
   const ValidatedFigure maybe = validate_rows({published(row + " deterministic-mode=true\n")}, {}).front();
   EXPECT_EQ(plain.predicted, maybe.predicted);

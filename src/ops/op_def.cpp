@@ -87,8 +87,14 @@ OpCost op_cost(const Graph& graph, const Op& op) {
   OpCost cost;
   const OpDef& def = op_def(op.kind);
   if (def.flops != nullptr) cost.flops = def.flops(graph, op);
-  for (const ValueId id : op.operands)
-    if (id != kNoValue) cost.bytes_accessed += graph.value(id).bytes();
+  for (const ValueId id : op.operands) {
+    if (id == kNoValue) continue;
+    const Value& value = graph.value(id);
+    cost.bytes_accessed += value.bytes();
+    const bool weight =
+        value.kind == ValueKind::parameter || value.kind == ValueKind::adapter || value.kind == ValueKind::streamed;
+    if (weight) cost.weight_bytes += value.bytes();
+  }
   for (const ValueId id : op.results) cost.bytes_accessed += graph.value(id).bytes();
   return cost;
 }

@@ -15,6 +15,7 @@ class GradientBuilder;
 struct OpCost {
   double flops = 0;            // multiply and add count as two
   int64_t bytes_accessed = 0;  // operands read and results written once
+  int64_t weight_bytes = 0;    // of these, the weights and adapters
 };
 
 using ReuseCandidates = std::array<int, 2>;  // operand indices; -1: none

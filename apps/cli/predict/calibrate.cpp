@@ -56,14 +56,19 @@ int run_calibrate(const CalibrateOptions& options) {
     write_json(document);
     return 0;
   }
-  std::string text = fmt::format("{:<28}{:>14}{:>14}{:>14}\n", "op", "GFLOP/s", "GB/s", "µs a call");
-  const auto inverse = [](double value) { return value > 0 ? fmt::format("{:.1f}", 1e-9 / value) : std::string("-"); };
+  std::string text =
+      fmt::format("{:<28}{:>10}{:>10}{:>16}{:>13}\n", "op", "GFLOP/s", "GB/s", "GB/s of weights", "µs a call");
+  // A rate that the fit left at next to nothing is none.
+  const auto inverse = [](double value) {
+    return value > 1e-15 ? fmt::format("{:.1f}", 1e-9 / value) : std::string("-");
+  };
   for (int kind = 0; kind < kOpKindCount; ++kind) {
     const OpRate& rate = calibration.rates[static_cast<size_t>(kind)];
     if (!rate.known) continue;
-    text += fmt::format("{:<28}{:>14}{:>14}{:>14}\n", name_of(static_cast<OpKind>(kind)),
+    text += fmt::format("{:<28}{:>10}{:>10}{:>16}{:>13}\n", name_of(static_cast<OpKind>(kind)),
                         inverse(rate.seconds_per_flop), inverse(rate.seconds_per_byte),
-                        rate.seconds_per_call > 0 ? fmt::format("{:.1f}", 1e6 * rate.seconds_per_call) : "-");
+                        inverse(rate.seconds_per_weight_byte),
+                        rate.seconds_per_call > 1e-9 ? fmt::format("{:.1f}", 1e6 * rate.seconds_per_call) : "-");
   }
   text += fmt::format("\nfitted in {:.0f} s\n", calibration.took_seconds);
   if (check)
