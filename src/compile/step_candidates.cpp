@@ -181,9 +181,9 @@ double StepCandidates::op_seconds(const Graph& graph, const Op& op) const {
     if (id != kNoValue && is_packed(graph.value(id).dtype) && op.kind != OpKind::embedding)
       seconds += static_cast<double>(graph.value(id).shape.elements()) / target_.unpacked_per_second;
   const OpRate* rate = target_.rates ? &target_.rates->rates[static_cast<size_t>(op.kind)] : nullptr;
-  if (rate != nullptr && rate->known)
-    return seconds + rate->seconds(cost);
-  return seconds + std::max(cost.flops / target_.flops_per_second, static_cast<double>(cost.bytes_accessed) / target_.bytes_per_second);
+  if (rate != nullptr && rate->known) return seconds + rate->seconds(cost);
+  return seconds + std::max(cost.flops / target_.flops_per_second,
+                            static_cast<double>(cost.bytes_accessed) / target_.bytes_per_second);
 }
 
 double StepCandidates::disk_rate() {
