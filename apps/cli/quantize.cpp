@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/output.h"
@@ -148,6 +149,12 @@ int run_quantize_command(const QuantizeCommandOptions& given) {
   options.on_progress = [&line](const std::string& stage, int64_t done, int64_t of) { line.update(stage, done, of); };
   const QuantizeReport report = run_quantize(options);
   line.finish();
+  if (report.bytes_after >= report.bytes_before)
+    log_warning(
+        fmt::format("{} takes {}, not less than the {} of the original: {} has more bits than the original's "
+                    "types; a narrower --type makes it smaller",
+                    one_line(report.output, 80), format_bytes(report.bytes_after), format_bytes(report.bytes_before),
+                    options.type.name));
   if (given.json) write_json(quantize_json(report, options.type.name));
   else write_page(quantize_text(report, options.type.name));
   return 0;

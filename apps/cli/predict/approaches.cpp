@@ -5,6 +5,8 @@
 #include "approaches/approach_cost.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/figures.h"
+#include "base/table.h"
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/output.h"
@@ -111,43 +113,43 @@ Json plan_json(const ApproachPlan& plan, double calls) {
       {"calls_until_cheaper_than_prompt", plan.calls_even >= 0 ? Json(plan.calls_even) : Json(nullptr)}};
 }
 
-std::string hours_text(double hours) {
-  if (hours <= 0) return "-";
-  if (hours < 1) return fmt::format("{:.0f} min", hours * 60);
-  return hours < 96 ? fmt::format("{:.1f} h", hours) : fmt::format("{:.1f} days", hours / 24);
-}
-std::string usd_text(double usd) {
-  return usd < 100 ? fmt::format("{:.2f}", usd) : format_thousands(std::llround(usd));
-}
-
 std::string model_text(const ResidentModel& model) {
   return fmt::format("{} {:.1f} GB{}", model.role, model.bytes() / 1e9, model.trained ? " trained" : "");
 }
 
-std::string row_text(const ApproachPlan& plan, const ApproachQuestion& question) {
-  if (!plan.fits) return fmt::format("  {:<13} does not fit: {}\n", plan.name, plan.what_stops);
+std::vector<std::string> row_of(const ApproachPlan& plan, const ApproachQuestion& question) {
+  if (!plan.fits) return {plan.name, "does not fit: " + plan.what_stops};
   const bool trains = plan.steps > 0, money = question.usd_per_device_hour > 0;
   const bool answers = money && plan.serve_devices > 0;  // else no node holds the model
-  return fmt::format(
-      "  {:<13}{:>8}{:>11.1f}{:>11}{:>11}{:>12}{:>13}{:>13}\n", plan.name,
+  return {
+      plan.name,
       trains ? fmt::format("{}{}", plan.devices, plan.generators > 0 ? fmt::format("+{}", plan.generators) : "") : "-",
-      plan.peak_bytes / static_cast<double>(kGiB), hours_text(plan.hours), trains && money ? usd_text(plan.usd) : "-",
+      fmt::format("{:.1f}", plan.peak_bytes / static_cast<double>(kGiB)),
+      plan.hours > 0 ? format_seconds(plan.hours * 3600) : "-",
+      trains && money ? format_usd(plan.usd) : "-",
       answers ? fmt::format("{:.3f}", 1000 * plan.usd_per_call) : "-",
-      answers ? usd_text(plan.usd + question.calls * plan.usd_per_call) : "-",
-      plan.calls_even >= 0 ? format_thousands(std::llround(plan.calls_even)) : "-");
+      answers ? format_usd(plan.usd + question.calls * plan.usd_per_call) : "-",
+      plan.calls_even >= 0 ? format_thousands(std::llround(plan.calls_even)) : "-"};
 }
 
 std::string approaches_text(const ApproachOptions& options, const ApproachQuestion& question,
                             const std::vector<ApproachPlan>& plans, const Hosted& hosted) {
   std::string text = fmt::format(
-      "{} on {}: {} examples × {}, {} tokens asked and {} answered; {} instruction tokens where nothing is trained\n\n"
-      "  {:<13}{:>8}{:>11}{:>11}{:>11}{:>12}{:>13}{:>13}\n",
+      "{} on {}: {} examples × {}, {} tokens asked and {} answered; {} instruction tokens where nothing is trained\n\n",
       options.model, question.device->name, format_thousands(question.examples), question.epochs,
-      question.prompt_tokens, question.answer_tokens, format_thousands(question.instruction_tokens), "", "devices",
-      "GiB each", "training", "USD", "USD/1000", fmt::format("USD, {:.0g}", question.calls), "pays after");
-  text += fmt::format("  {:<13}{:>8}{:>11}{:>11}{:>11}{:>12}{:>13}{:>13}\n", "", "to train", "at most", "takes", "",
-                      "calls", "calls", "calls");
-  for (const ApproachPlan& plan : plans) text += row_text(plan, question);
+      format_thousands(question.prompt_tokens), format_thousands(question.answer_tokens),
+      format_thousands(question.instruction_tokens));
+  const std::vector<Column> columns = {{"", true},
+                                       {"devices\nto train"},
+                                       {"GiB each\nat most"},
+                                       {"training\ntakes"},
+                                       {"training\nUSD"},
+                                       {"USD, 1,000\ncalls"},
+                                       {fmt::format("USD, {}\ncalls", format_count(question.calls))},
+                                       {"pays after\ncalls"}};
+  std::vector<std::vector<std::string>> rows;
+  for (const ApproachPlan& plan : plans) rows.push_back(row_of(plan, question));
+  text += table_text(columns, rows);
   text += "\n  in memory, of all devices together, and where a step's time goes:\n";
   for (const ApproachPlan& plan : plans) {
     if (!plan.fits || plan.steps == 0) continue;
@@ -164,7 +166,7 @@ std::string approaches_text(const ApproachOptions& options, const ApproachQuesti
   if (hosted.price != nullptr)
     text += fmt::format("\n  hosted by {} ({}), prompt only: {:.3f} USD per 1000 calls, {} for all\n",
                         hosted.price->provider, hosted.price->date, 1000 * hosted.usd_per_call,
-                        usd_text(question.calls * hosted.usd_per_call));
+                        format_usd(question.calls * hosted.usd_per_call));
   if (question.usd_per_device_hour <= 0)
     text += "\n  no price for this device is in the catalogue: --price USD, of one device and hour, adds the money\n";
   return text + "\n  Calls are counted at full load. What each reaches in quality only a trial tells: plimsoll eval.\n";
@@ -176,7 +178,7 @@ int run_approaches(const ApproachOptions& options) {
   const std::vector<ApproachPlan> plans = compare_approaches(question);
   const Hosted hosted = hosted_call(catalog, options);
   if (!options.json) {
-    write_result(approaches_text(options, question, plans, hosted));
+    write_page(approaches_text(options, question, plans, hosted));
     return 0;
   }
   Json rows = Json::array();

@@ -4,6 +4,8 @@
 #include <memory>
 
 #include "base/error.h"
+#include "base/figures.h"
+#include "base/table.h"
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/output.h"
@@ -51,13 +53,6 @@ double flops_of(const ScaleOptions& options, double& device_hours, double& price
   return device_hours * 3600 * rate;
 }
 
-std::string count_text(double value) {
-  if (std::isinf(value)) return "never";
-  for (const auto& [limit, unit] : {std::pair{1e12, "T"}, std::pair{1e9, "B"}, std::pair{1e6, "M"}})
-    if (value >= limit) return fmt::format("{:.3g}{}", value / limit, unit);
-  return fmt::format("{:.0f}", value);
-}
-
 Json size_json(const TrainingSize& size) {
   return {{"parameters", size.parameters},
           {"tokens", std::isinf(size.tokens) ? Json(nullptr) : Json(size.tokens)},
@@ -71,17 +66,15 @@ int run_scale(const ScaleOptions& options) {
   const LossFit& fit = fit_of(options.fit);
   const TrainingSize best = compute_optimal(fit, flops);
   Json smaller = Json::array();
-  std::string text = fmt::format("{:.3g} flops", flops);
+  std::string text = format_power(flops) + " flops";
   if (device_hours > 0) {
     text += fmt::format(": {} device hours at {:.0f} % MFU", format_thousands(std::llround(device_hours)),
                         100 * options.mfu);
-    if (price > 0)
-      text += fmt::format(", {} USD at {:.2f} an hour", format_thousands(std::llround(price * device_hours)), price);
+    if (price > 0) text += fmt::format(", {} USD at {:.2f} an hour", format_usd(price * device_hours), price);
   }
-  text += fmt::format("\n\n{:<24}{:>12}{:>12}{:>16}{:>10}{:>24}\n", "", "parameters", "tokens", "flops to train",
-                      "loss", "cheaper after serving");
-  text += fmt::format("{:<24}{:>12}{:>12}{:>16.3g}{:>10.3f}\n", "compute-optimal", count_text(best.parameters),
-                      count_text(best.tokens), best.flops, best.loss);
+  std::vector<std::vector<std::string>> rows = {{"compute-optimal", format_count(best.parameters),
+                                                 format_count(best.tokens), format_power(best.flops),
+                                                 fmt::format("{:.3f}", best.loss), ""}};
   for (const double share : {0.7, 0.5, 0.35, 0.25}) {
     const TrainingSize size = over_trained(fit, best, share * best.parameters);
     const double served = break_even_tokens(best, size);
@@ -91,12 +84,17 @@ int run_scale(const ScaleOptions& options) {
       row["flops_with_serving"] = size.flops + 2 * size.parameters * options.serve_tokens;
     }
     smaller.push_back(row);
-    text += fmt::format("{:<24}{:>12}{:>12}{:>16}{:>10.3f}{:>24}\n", fmt::format("{:.0f} % of its size", 100 * share),
-                        count_text(size.parameters), count_text(size.tokens),
-                        std::isinf(size.flops) ? "-" : fmt::format("{:.3g}", size.flops), size.loss,
-                        std::isinf(served) ? "never: cannot reach it" : count_text(served) + " tokens");
+    rows.push_back({fmt::format("{:.0f} % of its size", 100 * share), format_count(size.parameters),
+                    format_count(size.tokens), format_power(size.flops), fmt::format("{:.3f}", size.loss),
+                    std::isinf(served) ? "never" : format_count(served) + " tokens"});
   }
-  text += fmt::format("\nfit: {}. Training takes 6, serving 2 flops a parameter and token.\n", fit.source);
+  const std::vector<Column> columns = {{"", true},         {"parameters"}, {"tokens"},
+                                       {"flops to train"}, {"loss"},       {"cheaper after\nserving"}};
+  text += "\n\n" + table_text(columns, rows, 0);
+  text += fmt::format(
+      "\nfit: {}. Training takes 6, serving 2 flops a parameter and token; never: no number "
+      "of tokens brings that size to the same loss.\n",
+      fit.source);
   if (options.json)
     write_json({{"flops", flops},
                 {"device_hours", device_hours > 0 ? Json(device_hours) : Json(nullptr)},

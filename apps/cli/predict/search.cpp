@@ -5,6 +5,8 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/figures.h"
+#include "base/table.h"
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/output.h"
@@ -140,18 +142,16 @@ Json time_json(const EngineTime& time) {
           {"seconds_by_cause", shares}};
 }
 
-std::string hours_text(double hours) {
-  if (hours < 1.0 / 60) return fmt::format("{:.2f} s", hours * 3600);
-  if (hours < 2) return fmt::format("{:.1f} min", hours * 60);
-  return hours < 96 ? fmt::format("{:.1f} h", hours) : fmt::format("{:.1f} days", hours / 24);
-}
-
-std::string row_text(const LayoutPlan& plan) {
+std::vector<std::string> row_of(const LayoutPlan& plan) {
   const auto gib = [](double bytes) { return fmt::format("{:.1f}", bytes / static_cast<double>(kGiB)); };
-  return fmt::format("{:>7}{:>12.2f}{:>12.0f}{:>13}{:>11}{:>10}{:>10}  {}\n", plan.devices(), plan.step_seconds,
-                     plan.tokens_per_second, hours_text(plan.hours),
-                     plan.usd > 0 ? fmt::format("{:.2f}", plan.usd) : "-", gib(plan.bytes.total()),
-                     plan.engine_bytes ? gib(static_cast<double>(plan.engine_bytes->bytes)) : "-", layout_text(plan));
+  return {layout_text(plan),
+          format_thousands(plan.devices()),
+          format_number(plan.step_seconds),
+          format_number(plan.tokens_per_second),
+          format_seconds(plan.hours * 3600),
+          plan.usd > 0 ? format_usd(plan.usd) : "-",
+          gib(plan.bytes.total()),
+          plan.engine_bytes ? gib(static_cast<double>(plan.engine_bytes->bytes)) : "-"};
 }
 
 // What is trained how: what was not said is as usual.
@@ -174,10 +174,11 @@ std::string search_text(const SearchProblem& problem, const LayoutSearch& found,
   if (found.confirmed > 0)
     text +=
         fmt::format("the engine profile was asked about {} plans and refused {}\n", found.confirmed, found.overruled);
-  text += fmt::format("\n{:>7}{:>12}{:>12}{:>13}{:>11}{:>10}{:>10}  {}\n", "devices", "step s", "tokens/s",
-                      problem.tokens > 0 ? "run" : "step", "USD", "GiB each", "engine",
-                      "layout (micro-batch × accumulation)");
-  for (const LayoutPlan& plan : found.pareto) text += row_text(plan);
+  const std::vector<Column> columns = {{"layout, rows at once × times", true}, {"devices"}, {"step s"},   {"tokens/s"},
+                                       {problem.tokens > 0 ? "run" : "step"},  {"USD"},     {"GiB each"}, {"engine"}};
+  std::vector<std::vector<std::string>> rows;
+  for (const LayoutPlan& plan : found.pareto) rows.push_back(row_of(plan));
+  text += "\n" + table_text(columns, rows, 0);
   if (time != nullptr) {
     text += fmt::format(
         "\nthe fastest of these: {:.1f} % MFU, {:.1f} % HFU; a step takes {:.2f} s, 9 of 10 measured "

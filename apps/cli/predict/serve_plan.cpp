@@ -5,6 +5,8 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/figures.h"
+#include "base/table.h"
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/output.h"
@@ -256,20 +258,22 @@ int run_serve_plan(const ServeOptions& options) {
   text += line("to the first token", one.first_token_seconds, 1e3);
   text += line("between tokens", one.between_tokens_seconds, 1e3);
   text += fmt::format(
-      "\n  {:.0f} tokens/s written, {:.0f} with prompts, {:.2f} requests/s; {:.0f} answered at once, cache "
+      "\n  {} tokens/s written, {} with prompts, {} requests/s; {:.0f} answered at once, cache "
       "{:.0f} % full at most, {} thrown out\n",
-      output, total, one.requests_per_second * replicas, one.mean_decoding * replicas, 100 * one.peak_cache_share,
-      one.preemptions);
+      format_number(output), format_number(total), format_number(one.requests_per_second * replicas),
+      one.mean_decoding * replicas, 100 * one.peak_cache_share, one.preemptions);
   if (!one.keeps_up) text += "  it does not keep up: the queue grows\n";
   if (!alternatives.empty() && (alternatives.size() > 1 || alternatives[0].devices() != answer.devices())) {
-    text += fmt::format("\n  with room for everybody at once:\n  {:>8}  {:<22}{:>13}{:>12}{:>11}{:>15}\n", "devices",
-                        "replicas", "first ms p95", "next p95", "tokens/s", "USD/M written");
+    const std::vector<Column> columns = {{"replicas", true}, {"devices"},  {"first ms p95"},
+                                         {"next p95"},       {"tokens/s"}, {"USD/M written"}};
+    std::vector<std::vector<std::string>> rows;
     for (const Alternative& each : alternatives)
-      text += fmt::format("  {:>8}  {:<22}{:>13.0f}{:>12.1f}{:>11.0f}{:>15}\n", each.devices(),
-                          fmt::format("{} of {}", each.replicas, each.tensor),
-                          1e3 * each.result.first_token_seconds.p95, 1e3 * each.result.between_tokens_seconds.p95,
-                          each.result.output_tokens_per_second * static_cast<double>(each.replicas),
-                          price > 0 ? fmt::format("{:.3f}", usd_per_million(each)) : "-");
+      rows.push_back({fmt::format("{} of {}", each.replicas, each.tensor), format_thousands(each.devices()),
+                      format_number(1e3 * each.result.first_token_seconds.p95),
+                      format_number(1e3 * each.result.between_tokens_seconds.p95),
+                      format_number(each.result.output_tokens_per_second * static_cast<double>(each.replicas)),
+                      price > 0 ? fmt::format("{:.3f}", usd_per_million(each)) : "-"});
+    text += "\n  with room for everybody at once:\n" + table_text(columns, rows);
   }
   if (answer.most_users) text += fmt::format("  most users of one replica within the target: {}\n", *answer.most_users);
   if (price > 0) {
@@ -277,14 +281,17 @@ int run_serve_plan(const ServeOptions& options) {
         "\n  {:.2f} USD/h ({:.2f} a device, {}): {:.3f} USD per million written tokens, {:.3f} per million "
         "of all\n",
         money.usd_per_hour, price, price_source, money.usd_per_million_output, money.usd_per_million_total);
+    std::vector<std::vector<std::string>> rows;
     for (const ApiComparison& row : apis)
-      text +=
-          fmt::format("  {:<18}{:>6.2f} in {:>6.2f} out: {:.2f} USD/h for the same tokens, {:.2f} × ours\n",
-                      row.price.provider, row.price.usd_input, row.price.usd_output, row.usd_per_hour, row.times_ours);
+      rows.push_back({row.price.provider, fmt::format("{:.2f}", row.price.usd_input),
+                      fmt::format("{:.2f}", row.price.usd_output), format_usd(row.usd_per_hour),
+                      fmt::format("{:.2f} ×", row.times_ours)});
+    const std::vector<Column> columns = {
+        {"the same tokens, hosted by", true}, {"USD/M in"}, {"USD/M out"}, {"USD/h"}, {"of ours"}};
+    if (!rows.empty()) text += "\n" + table_text(columns, rows);
     if (even)
-      text +=
-          fmt::format("  bought for {:.0f} USD a device, it is cheaper than rented after {:.0f} days at {:.0f} % use\n",
-                      buy.buy_usd, *even / 24, 100 * options.utilisation);
+      text += fmt::format("  bought for {} USD a device, it is cheaper than rented after {} days at {:.0f} % use\n",
+                          format_usd(buy.buy_usd), format_number(*even / 24), 100 * options.utilisation);
     else if (buy.buy_usd > 0) text += "  bought, it never gets cheaper than rented at this use\n";
   } else {
     text += "\n  no price for this device is in the catalogue: --price USD, of one device and hour, adds the money\n";
