@@ -42,10 +42,11 @@ std::string fit_text(const FitTable& table) {
                     row.predicted_tokens_per_second ? format_number(*row.predicted_tokens_per_second) : "-"});
   }
   const std::vector<Column> columns = {
-      {"best quality first", true}, {"longest row"}, {"rows"}, {"least"}, {"plan"}, {"tokens/s"}};
+      {"best quality first", true}, {"longest"}, {"rows"}, {"least"}, {"plan"}, {"tokens/s"}};
   text += table_text(columns, rows);
   text += fmt::format(
-      "\n  longest row: of one row at a time, to {} tokens (+: the model's context); rows: of {} tokens at once;\n"
+      "\n  longest: the longest row, one at a time, to {} tokens (+: the model's context); rows: of {} tokens at "
+      "once;\n"
       "  least and plan: bytes of the whole process, least that works and fastest that fits; speed: {}\n",
       kSeqLenStep, format_thousands(table.seq_len),
       table.calibrated ? "by this machine's rates" : "by assumed rates, plimsoll calibrate measures them");

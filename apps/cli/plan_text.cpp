@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "base/figures.h"
+#include "base/table.h"
 #include "base/text.h"
 
 namespace plimsoll::cli {
@@ -51,8 +52,7 @@ struct Segment {
 
 // One step for the sizes of a page: GiB where they are large, MiB for what a laptop holds, less for small models.
 std::string size_text(int64_t bytes) {
-  if (bytes >= 64 * kGiB) return fmt::format("{:.1f} GiB", static_cast<double>(bytes) / static_cast<double>(kGiB));
-  if (bytes >= kGiB) return format_thousands((bytes + kMiB / 2) / kMiB) + " MiB";
+  if (bytes >= kGiB && bytes < 64 * kGiB) return format_thousands((bytes + kMiB / 2) / kMiB) + " MiB";
   return format_bytes(bytes);
 }
 
@@ -184,9 +184,11 @@ std::string plan_page(const PlanReport& report, const Terminal& terminal) {
   if (report.streams()) text += streaming_text(report);
   if (!report.suggestions.empty()) {
     text += "\n  what would change it\n";
+    std::vector<std::vector<std::string>> rows;
     for (const Suggestion& suggestion : report.suggestions)
-      text += fmt::format("  {:<40} {:>12}{}\n", suggestion.change, size_text(suggestion.total_bytes),
-                          report.fits_line(suggestion) ? "" : "   still too much");
+      rows.push_back(
+          {suggestion.change, size_text(suggestion.total_bytes), report.fits_line(suggestion) ? "" : "still too much"});
+    text += table_text(std::vector<Column>{{"", true}, {""}, {"", true}}, rows);
   }
   return text;
 }

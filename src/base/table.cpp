@@ -47,11 +47,8 @@ Layout layout_of(std::span<const Column> columns, std::span<const Row> rows, con
   for (const Row& row : rows)
     widen(row, row.size() < columns.size() ? std::max<size_t>(row.size(), 1) - 1 : row.size());
   if (layout.total() > kTableColumns) layout.gap = 1;
-  if (const int over = layout.total() - kTableColumns; over > 0) {
-    int head = 0;
-    for (const Row& row : heads) head = std::max(head, text_columns(row[0]));
-    layout.widths[0] = std::max(layout.widths[0] - over, head);
-  }
+  if (const int over = layout.total() - kTableColumns; over > 0)
+    layout.widths[0] = std::max(layout.widths[0] - over, 0);
   return layout;
 }
 

@@ -42,6 +42,13 @@ TEST(Table, NoLineIsWiderThanATerminal) {
   EXPECT_NE(broken.find("\n  short"), std::string::npos);
 }
 
+TEST(Table, AWideHeadGetsALineOfItsOwn) {
+  const std::vector<Column> columns = {{"quantity and source", true}, {"figure"}};
+  const std::string figure(70, '9');
+  EXPECT_EQ(table_text(columns, Rows{{"all", figure}}, 0),
+            "quantity and source\n" + std::string(74, ' ') + "figure\nall       " + figure + "\n");
+}
+
 TEST(Table, NoHeads) {
   const std::vector<Column> columns = {{"", true}, {""}};
   EXPECT_EQ(table_text(columns, Rows{{"weights", "12"}}), "  weights  12\n");

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "config/model_catalog.h"
 #include "engines/engine_profile.h"

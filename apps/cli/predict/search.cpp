@@ -174,8 +174,8 @@ std::string search_text(const SearchProblem& problem, const LayoutSearch& found,
   if (found.confirmed > 0)
     text +=
         fmt::format("the engine profile was asked about {} plans and refused {}\n", found.confirmed, found.overruled);
-  const std::vector<Column> columns = {{"layout, rows at once × times", true}, {"devices"}, {"step s"},   {"tokens/s"},
-                                       {problem.tokens > 0 ? "run" : "step"},  {"USD"},     {"GiB each"}, {"engine"}};
+  const std::vector<Column> columns = {{"layout,\nrows × times", true},       {"devices"}, {"step s"},   {"tokens/s"},
+                                       {problem.tokens > 0 ? "run" : "step"}, {"USD"},     {"GiB each"}, {"engine"}};
   std::vector<std::vector<std::string>> rows;
   for (const LayoutPlan& plan : found.pareto) rows.push_back(row_of(plan));
   text += "\n" + table_text(columns, rows, 0);

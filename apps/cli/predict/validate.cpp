@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/terminal.h"
 #include "engines/row_time.h"
 #include "engines/validation.h"
 #include "formats/output_file.h"
@@ -25,14 +26,15 @@ std::string percent(double share) { return fmt::format("{:.2f} %", 100 * share);
 
 std::string summary_text(const std::vector<ErrorSummary>& summaries) {
   const std::vector<Column> columns = {
-      {"quantity, source", true}, {"used"}, {"not"}, {"median"}, {"p90"}, {"p95"}, {"worst"}, {"inside"},
+      {"quantity,\nsource", true}, {"used"}, {"not"}, {"median"}, {"p90"}, {"p95"}, {"worst"}, {"inside"},
       {"worst row", true}};
   std::vector<std::vector<std::string>> rows;
   for (const bool overall : {true, false})
     for (const ErrorSummary& s : summaries) {
       if (s.source.empty() != overall) continue;
-      rows.push_back({overall ? s.quantity + ", all" : fmt::format("{}, {}", s.quantity, s.source),
-                      format_thousands(s.used), format_thousands(s.left_out)});
+      rows.push_back(
+          {overall ? s.quantity + ", all" : fit_columns(fmt::format("{}, {}", s.quantity, s.source), kTableColumns),
+           format_thousands(s.used), format_thousands(s.left_out)});
       if (s.used == 0) rows.back().insert(rows.back().end(), 6, "");
       else
         rows.back().insert(
@@ -44,7 +46,8 @@ std::string summary_text(const std::vector<ErrorSummary>& summaries) {
   text += "\nnot used, and why (all sources)\n";
   for (const ErrorSummary& s : summaries) {
     if (!s.source.empty()) continue;
-    for (const auto& [reason, count] : s.reasons) text += fmt::format("  {:<19}{:>5}  {}\n", s.quantity, count, reason);
+    for (const auto& [reason, count] : s.reasons)
+      text += fmt::format("  {}, {} row{}: {}\n", s.quantity, format_thousands(count), count == 1 ? "" : "s", reason);
   }
   return text;
 }
