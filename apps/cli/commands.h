@@ -1,7 +1,7 @@
 // One file per command: its options as a plain struct, its arguments as data, and a run_… that calls the library.
 #pragma once
 
-#include "cli/arguments.h"
+#include "cli/arguments/arguments.h"
 
 namespace plimsoll::cli {
 

@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "cli/commands.h"
-#include "cli/data_text.h"
+#include "cli/text/data_text.h"
 #include "config/recipe_fields.h"
 #include "train/data_survey.h"
 

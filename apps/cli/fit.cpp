@@ -8,9 +8,9 @@
 #include "base/figures.h"
 #include "base/table.h"
 #include "base/text.h"
+#include "cli/arguments/recipe_options.h"
 #include "cli/commands.h"
-#include "cli/output.h"
-#include "cli/recipe_options.h"
+#include "cli/text/output.h"
 #include "train/fit_methods.h"
 #include "train/trainer.h"
 

@@ -8,10 +8,10 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "cli/arguments/recipe_options.h"
 #include "cli/commands.h"
 #include "cli/generation_options.h"
-#include "cli/output.h"
-#include "cli/recipe_options.h"
+#include "cli/text/output.h"
 #include "config/generation_config.h"
 
 namespace plimsoll::cli {

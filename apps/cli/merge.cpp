@@ -8,9 +8,9 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "cli/arguments/result_target.h"
 #include "cli/commands.h"
-#include "cli/output.h"
-#include "cli/result_target.h"
+#include "cli/text/output.h"
 #include "formats/gguf_file_type.h"
 
 namespace plimsoll::cli {

@@ -10,10 +10,10 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "cli/arguments/recipe_options.h"
 #include "cli/commands.h"
-#include "cli/output.h"
-#include "cli/progress.h"
-#include "cli/recipe_options.h"
+#include "cli/text/output.h"
+#include "cli/text/progress.h"
 
 namespace plimsoll::cli {
 namespace {

@@ -9,8 +9,8 @@
 #include "base/table.h"
 #include "base/text.h"
 #include "cli/commands.h"
-#include "cli/output.h"
 #include "cli/predict/device_range.h"
+#include "cli/text/output.h"
 #include "config/model_catalog.h"
 #include "hub/model_source.h"
 

@@ -9,7 +9,7 @@
 #include "base/figures.h"
 #include "base/table.h"
 #include "cli/commands.h"
-#include "cli/output.h"
+#include "cli/text/output.h"
 #include "cost/device_catalog.h"
 
 namespace plimsoll::cli {

@@ -5,9 +5,9 @@
 #include <optional>
 
 #include "base/error.h"
+#include "cli/arguments/result_target.h"
 #include "cli/commands.h"
-#include "cli/output.h"
-#include "cli/result_target.h"
+#include "cli/text/output.h"
 #include "config/model_catalog.h"
 #include "formats/output_file.h"
 #include "formats/text_file.h"

@@ -8,7 +8,7 @@
 #include "base/table.h"
 #include "base/text.h"
 #include "cli/commands.h"
-#include "cli/output.h"
+#include "cli/text/output.h"
 #include "cost/device_catalog.h"
 #include "cost/scaling_law.h"
 

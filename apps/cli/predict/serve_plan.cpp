@@ -9,7 +9,7 @@
 #include "base/table.h"
 #include "base/text.h"
 #include "cli/commands.h"
-#include "cli/output.h"
+#include "cli/text/output.h"
 #include "config/model_catalog.h"
 #include "hub/model_source.h"
 #include "serve/serving_cost.h"

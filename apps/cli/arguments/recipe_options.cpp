@@ -1,4 +1,4 @@
-#include "cli/recipe_options.h"
+#include "cli/arguments/recipe_options.h"
 
 #include "base/bytes.h"
 #include "config/recipe_toml.h"

@@ -1,4 +1,4 @@
-#include "cli/result_target.h"
+#include "cli/arguments/result_target.h"
 
 #include <fmt/format.h>
 
