@@ -8,6 +8,7 @@
 #include "base/figures.h"
 #include "base/table.h"
 #include "base/text.h"
+#include "cli/arguments/common_arguments.h"
 #include "cli/arguments/recipe_options.h"
 #include "cli/commands.h"
 #include "cli/text/output.h"
@@ -147,11 +148,7 @@ Command fit_command() {
           .summary = "which methods fit into so much memory, and how long and wide",
           .examples = {"plimsoll fit llama-3.1-8b --memory 24GiB",
                        "plimsoll fit SmolLM2-135M-Instruct.gguf --memory auto --seq-len 2048 --csv"},
-          .arguments = {{.name = "MODEL",
-                         .value_name = "MODEL",
-                         .help = "folder, .gguf file, config.json, hub id or a name of the catalogue",
-                         .target = &options->model,
-                         .required = true},
+          .arguments = {planned_model_argument(options->model),
                         {.name = "--csv", .value_name = "", .help = "one row a method", .target = &options->csv}},
           .recipe_flags = &options->flags,
           .json = &options->json,

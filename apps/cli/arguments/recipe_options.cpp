@@ -15,6 +15,16 @@ Recipe load_recipe(const std::string& file, const std::vector<RecipeFlag>& flags
   return recipe;
 }
 
+Recipe recipe_of_texts(Recipe recipe, const std::vector<RecipeTexts>& given) {
+  std::vector<RecipeFlag> flags;
+  for (const RecipeTexts& each : given)
+    if (!each.texts.empty() && (each.texts[0] != "" || each.name == "data"))
+      flags.emplace_back(find_recipe_field(each.name), each.texts);
+  apply_recipe_flags(recipe, flags);
+  validate_recipe(recipe);
+  return recipe;
+}
+
 int64_t parse_memory_line(const std::string& text) {
   return text == "auto" ? free_memory_line() : parse_bytes(text, "--memory");
 }

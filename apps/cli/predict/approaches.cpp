@@ -8,6 +8,7 @@
 #include "base/figures.h"
 #include "base/table.h"
 #include "base/text.h"
+#include "cli/arguments/common_arguments.h"
 #include "cli/commands.h"
 #include "cli/predict/device_range.h"
 #include "cli/text/output.h"
@@ -201,34 +202,27 @@ int run_approaches(const ApproachOptions& options) {
 
 Command approaches_command() {
   auto options = std::make_shared<ApproachOptions>();
-  const auto number = [](std::string_view name, std::string_view value, std::string_view help, auto* target, double min,
-                         double max) {
-    return Argument{.name = name, .value_name = value, .help = help, .target = target, .min = min, .max = max};
-  };
   return {.name = "approaches",
           .summary = "prompt only, full, LoRA, DPO, GRPO, PPO side by side: bytes, time and money",
           .examples = {"plimsoll approaches llama-3.1-8b --devices h100-80g:1..16",
                        "plimsoll approaches qwen2.5-7b --devices a100-80g:8 --method lora --reward program --calls 5e6 "
                        "--json"},
-          .arguments = {{.name = "MODEL",
-                         .value_name = "MODEL",
-                         .help = "folder, .gguf file, config.json, hub id or a name of the catalogue",
-                         .target = &options->model,
-                         .required = true},
+          .arguments = {planned_model_argument(options->model),
                         {.name = "--devices",
                          .value_name = "NAME:FROM..TO",
                          .help = "a device of `plimsoll devices`, and how many may train",
                          .target = &options->devices,
                          .required = true},
-                        number("--examples", "N", "examples, prompts or pairs [10000]", &options->examples, 1, 1e12),
-                        number("--epochs", "N", "passes over them [1]", &options->epochs, 1, 1e6),
-                        number("--batch", "N", "of them in a step [64]", &options->batch, 1, 1e6),
-                        number("--prompt", "N", "tokens of a question [512]", &options->prompt, 1, 1e7),
-                        number("--output", "N", "tokens of an answer [256]", &options->output, 1, 1e7),
-                        number("--instructions", "N", "tokens that a prompt needs in place of training [2000]",
-                               &options->instructions, 0, 1e7),
-                        number("--calls", "N", "answered afterwards [1e6]", &options->calls, 0, 1e15),
-                        number("--group", "N", "answers to each prompt in GRPO [8]", &options->group, 2, 1e4),
+                        number_argument("--examples", "N", "examples, prompts or pairs [10000]", options->examples, 1,
+                                        1e12),
+                        number_argument("--epochs", "N", "passes over them [1]", options->epochs, 1, 1e6),
+                        number_argument("--batch", "N", "of them in a step [64]", options->batch, 1, 1e6),
+                        number_argument("--prompt", "N", "tokens of a question [512]", options->prompt, 1, 1e7),
+                        number_argument("--output", "N", "tokens of an answer [256]", options->output, 1, 1e7),
+                        number_argument("--instructions", "N", "tokens that a prompt needs in place of training [2000]",
+                                        options->instructions, 0, 1e7),
+                        number_argument("--calls", "N", "answered afterwards [1e6]", options->calls, 0, 1e15),
+                        number_argument("--group", "N", "answers to each prompt in GRPO [8]", options->group, 2, 1e4),
                         {.name = "--reward",
                          .value_name = "model|program|MODEL",
                          .help = "what judges answers: a model of the same size, a program, or that model [model]",
@@ -237,17 +231,13 @@ Command approaches_command() {
                          .value_name = "full|lora|qlora",
                          .help = "what DPO, GRPO and PPO train [full]",
                          .target = &options->method},
-                        number("--rank", "N", "of LoRA [16]", &options->rank, 1, 65536),
+                        number_argument("--rank", "N", "of LoRA [16]", options->rank, 1, 65536),
                         {.name = "--placement",
                          .value_name = "colocated|separate",
                          .help = "whether the devices that train also generate [colocated]",
                          .target = &options->placement},
-                        number("--price", "USD", "of one device an hour [the catalogue's cheapest]", &options->price, 0,
-                               1e6),
-                        {.name = "--catalog",
-                         .value_name = "DIR",
-                         .help = "your own devices and prices over ours [$PLIMSOLL_CATALOG]",
-                         .target = &options->catalog}},
+                        device_price_argument(options->price),
+                        catalog_argument(options->catalog)},
           .json = &options->json,
           .run = [options] { return run_approaches(*options); }};
 }

@@ -2,12 +2,14 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/figures.h"
 #include "base/table.h"
 #include "base/text.h"
+#include "cli/arguments/common_arguments.h"
 #include "cli/commands.h"
 #include "cli/predict/device_range.h"
 #include "cli/text/output.h"
@@ -194,60 +196,67 @@ std::string search_text(const SearchProblem& problem, const LayoutSearch& found,
   return text;
 }
 
+Json search_json(const SearchOptions& options, const SearchProblem& problem, const LayoutSearch& found,
+                 const EngineTime* time, double seconds) {
+  Json pareto = Json::array(), best = Json::array();
+  for (const LayoutPlan& plan : found.pareto) pareto.push_back(plan_json(plan));
+  for (const LayoutPlan& plan : found.best) best.push_back(plan_json(plan));
+  return {{"kind", "search"},
+          {"model", options.model},
+          {"recipe",
+           {{"method", options.method},
+            {"base", options.base},
+            {"rank", options.rank},
+            {"targets", options.targets},
+            {"seq_len", options.seq_len},
+            {"global_batch", options.global_batch}}},
+          {"node_devices", fabric_of(*problem.device, problem.constants).node_devices},
+          {"layers", problem.base.model.layers},
+          {"device", problem.device->name},
+          {"device_bytes", problem.device->memory_bytes},
+          {"usd_per_device_hour", problem.usd_per_device_hour > 0 ? Json(problem.usd_per_device_hour) : Json(nullptr)},
+          {"layouts", found.layouts},
+          {"fitting", found.fitting},
+          {"confirmed", found.confirmed},
+          {"overruled", found.overruled},
+          {"seconds", seconds},
+          {"least", found.least ? plan_json(*found.least) : Json(nullptr)},
+          {"one_fewer", found.what_stops},
+          {"nearest", found.nearest ? plan_json(*found.nearest) : Json(nullptr)},
+          {"pareto", pareto},
+          {"best", best},
+          {"fastest", time != nullptr ? time_json(*time) : Json(nullptr)}};
+}
+
+// Of the fastest on the front, with its timeline in a file where --trace asks for it.
+std::optional<EngineTime> fastest_time(const SearchOptions& options, const SearchProblem& problem,
+                                       const LayoutSearch& found) {
+  if (found.pareto.empty()) return std::nullopt;
+  const LayoutPlan& fastest = *std::max_element(
+      found.pareto.begin(), found.pareto.end(),
+      [](const LayoutPlan& a, const LayoutPlan& b) { return a.tokens_per_second < b.tokens_per_second; });
+  const EngineRun run = run_of(problem, fastest);
+  TimeQuestion question;
+  question.run = &run;
+  question.device = problem.device;
+  question.habits = problem.habits;
+  question.constants = problem.constants;
+  question.timeline = !options.trace.empty();
+  EngineTime time = estimate_engine_time(question);
+  if (!options.trace.empty()) write_file_atomically(options.trace, chrome_trace(time));
+  return time;
+}
+
 int run_search(const SearchOptions& options) {
   const Catalog catalog = load_catalog(options.catalog);
   const SearchProblem problem = problem_of(options, catalog);
   const auto start = std::chrono::steady_clock::now();
   const LayoutSearch found = search_layouts(problem);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  std::optional<EngineTime> time;
-  if (!found.pareto.empty()) {
-    const LayoutPlan& fastest = *std::max_element(
-        found.pareto.begin(), found.pareto.end(),
-        [](const LayoutPlan& a, const LayoutPlan& b) { return a.tokens_per_second < b.tokens_per_second; });
-    const EngineRun run = run_of(problem, fastest);
-    TimeQuestion question;
-    question.run = &run;
-    question.device = problem.device;
-    question.habits = problem.habits;
-    question.constants = problem.constants;
-    question.timeline = !options.trace.empty();
-    time = estimate_engine_time(question);
-    if (!options.trace.empty()) write_file_atomically(options.trace, chrome_trace(*time));
-  }
-  if (options.json) {
-    Json pareto = Json::array(), best = Json::array();
-    for (const LayoutPlan& plan : found.pareto) pareto.push_back(plan_json(plan));
-    for (const LayoutPlan& plan : found.best) best.push_back(plan_json(plan));
-    write_json(
-        {{"kind", "search"},
-         {"model", options.model},
-         {"recipe",
-          {{"method", options.method},
-           {"base", options.base},
-           {"rank", options.rank},
-           {"targets", options.targets},
-           {"seq_len", options.seq_len},
-           {"global_batch", options.global_batch}}},
-         {"node_devices", fabric_of(*problem.device, problem.constants).node_devices},
-         {"layers", problem.base.model.layers},
-         {"device", problem.device->name},
-         {"device_bytes", problem.device->memory_bytes},
-         {"usd_per_device_hour", problem.usd_per_device_hour > 0 ? Json(problem.usd_per_device_hour) : Json(nullptr)},
-         {"layouts", found.layouts},
-         {"fitting", found.fitting},
-         {"confirmed", found.confirmed},
-         {"overruled", found.overruled},
-         {"seconds", seconds},
-         {"least", found.least ? plan_json(*found.least) : Json(nullptr)},
-         {"one_fewer", found.what_stops},
-         {"nearest", found.nearest ? plan_json(*found.nearest) : Json(nullptr)},
-         {"pareto", pareto},
-         {"best", best},
-         {"fastest", time ? time_json(*time) : Json(nullptr)}});
-  } else {
-    write_page(recipe_text(options) + search_text(problem, found, time ? &*time : nullptr, seconds));
-  }
+  const std::optional<EngineTime> time = fastest_time(options, problem, found);
+  const EngineTime* fastest = time ? &*time : nullptr;
+  if (options.json) write_json(search_json(options, problem, found, fastest, seconds));
+  else write_page(recipe_text(options) + search_text(problem, found, fastest, seconds));
   if (found.least) return 0;
   throw Error(ErrorKind::does_not_fit, options.devices, found.what_stops.empty() ? "no layout works" : found.what_stops,
               "more devices, --method lora, a smaller --base, a shorter --seq-len, or a later --deadline");
@@ -262,11 +271,7 @@ Command search_command() {
           .examples =
               {"plimsoll search llama-3.1-70b --devices h100-80g:1..64 --tokens 1e9 --deadline 72h",
                "plimsoll search llama-3.1-405b --devices h100-80g:8..16 --method lora --rank 16 --base 4bit --json"},
-          .arguments = {{.name = "MODEL",
-                         .value_name = "MODEL",
-                         .help = "folder, .gguf file, config.json, hub id or a name of the catalogue",
-                         .target = &options->model,
-                         .required = true},
+          .arguments = {planned_model_argument(options->model),
                         {.name = "--devices",
                          .value_name = "NAME:FROM..TO",
                          .help = "a device of `plimsoll devices`, and how many",
@@ -280,34 +285,16 @@ Command search_command() {
                          .value_name = "16bit|8bit|4bit",
                          .help = "how the base weights of LoRA are stored [16bit]",
                          .target = &options->base},
-                        {.name = "--rank",
-                         .value_name = "N",
-                         .help = "of LoRA [16]",
-                         .target = &options->rank,
-                         .min = 1,
-                         .max = 65536},
+                        number_argument("--rank", "N", "of LoRA [16]", options->rank, 1, 65536),
                         {.name = "--targets",
                          .value_name = "NAMES",
                          .help = "what LoRA adapts [all-linear]",
                          .target = &options->targets},
-                        {.name = "--seq-len",
-                         .value_name = "N",
-                         .help = "tokens of a sequence [4096]",
-                         .target = &options->seq_len,
-                         .min = 1,
-                         .max = 1 << 24},
-                        {.name = "--global-batch",
-                         .value_name = "N",
-                         .help = "sequences of a step [32]",
-                         .target = &options->global_batch,
-                         .min = 1,
-                         .max = 1 << 24},
-                        {.name = "--micro-batch",
-                         .value_name = "N",
-                         .help = "only this one; else all are searched",
-                         .target = &options->micro_batch,
-                         .min = 1,
-                         .max = 1 << 16},
+                        number_argument("--seq-len", "N", "tokens of a sequence [4096]", options->seq_len, 1, 1 << 24),
+                        number_argument("--global-batch", "N", "sequences of a step [32]", options->global_batch, 1,
+                                        1 << 24),
+                        number_argument("--micro-batch", "N", "only this one; else all are searched",
+                                        options->micro_batch, 1, 1 << 16),
                         {.name = "--recompute",
                          .value_name = "none|full",
                          .help = "only this; else both are searched",
@@ -320,32 +307,18 @@ Command search_command() {
                          .value_name = "",
                          .help = "closed forms only: the engine profiles are not asked about the winners",
                          .target = &options->quick},
-                        {.name = "--tokens",
-                         .value_name = "N",
-                         .help = "of the whole run, as 1e9; without it one step is counted",
-                         .target = &options->tokens,
-                         .min = 1,
-                         .max = 1e18},
+                        number_argument("--tokens", "N", "of the whole run, as 1e9; without it one step is counted",
+                                        options->tokens, 1, 1e18),
                         {.name = "--deadline",
                          .value_name = "72h",
                          .help = "the run may take no longer",
                          .target = &options->deadline},
-                        {.name = "--price",
-                         .value_name = "USD",
-                         .help = "of one device an hour [the catalogue's cheapest]",
-                         .target = &options->price,
-                         .min = 0,
-                         .max = 1e6},
+                        device_price_argument(options->price),
                         {.name = "--price-kind",
                          .value_name = "on_demand|spot",
                          .help = "which of the catalogue's prices [on_demand]",
                          .target = &options->price_kind},
-                        {.name = "--price-max",
-                         .value_name = "USD",
-                         .help = "the run may cost no more",
-                         .target = &options->price_max,
-                         .min = 0,
-                         .max = 1e12},
+                        number_argument("--price-max", "USD", "the run may cost no more", options->price_max, 0, 1e12),
                         {.name = "--engine",
                          .value_name = "NAME",
                          .help = "the stack whose habits count [megatron]",
@@ -354,10 +327,7 @@ Command search_command() {
                          .value_name = "FILE.json",
                          .help = "write the fastest plan's timeline as a Chrome trace",
                          .target = &options->trace},
-                        {.name = "--catalog",
-                         .value_name = "DIR",
-                         .help = "your own devices and prices over ours [$PLIMSOLL_CATALOG]",
-                         .target = &options->catalog}},
+                        catalog_argument(options->catalog)},
           .json = &options->json,
           .run = [options] { return run_search(*options); }};
 }
