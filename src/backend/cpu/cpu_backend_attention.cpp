@@ -3,7 +3,7 @@
 #include "backend/cpu/attention/attention.h"
 #include "backend/cpu/attention/kv_cache.h"
 #include "backend/cpu/cpu_adapters.h"
-#include "backend/cpu/mixture.h"
+#include "backend/cpu/mixture/mixture.h"
 #include "base/bytes.h"
 #include "base/error.h"
 

@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include "backend/cpu/mixture.h"
-#include "backend/cpu/route.h"
+#include "backend/cpu/mixture/mixture.h"
+#include "backend/cpu/mixture/route.h"
 #include "quant/packed_matrix.h"
 #include "support/golden.h"
 #include "support/numbers.h"
