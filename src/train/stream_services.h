@@ -1,4 +1,4 @@
-// The ops of streamed tensors (ops/stream.cpp) on the run's WeightStream.
+// The ops of streamed tensors (ops/state/stream.cpp) on the run's WeightStream.
 #pragma once
 
 #include "runtime/executor.h"

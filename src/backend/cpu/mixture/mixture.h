@@ -23,13 +23,13 @@ void expert_combine(ThreadPool& pool, const ExpertRows& shape, const void* sorte
 void expert_combine_backward(ThreadPool& pool, const ExpertRows& shape, const void* dy, const void* sorted,
                              const float* factors, const int32_t* slots, void* d_sorted, float* d_factors);
 
-// x, dx: `values` pairs of gate and up; y, dy: `values`. See ops/clamped_swiglu.cpp. dx may be x.
+// x, dx: `values` pairs of gate and up; y, dy: `values`. See ops/mixture/clamped_swiglu.cpp. dx may be x.
 void clamped_swiglu_forward(ThreadPool& pool, float alpha, float limit, DType dtype, int64_t values, const void* x,
                             void* y);
 void clamped_swiglu_backward(ThreadPool& pool, float alpha, float limit, DType dtype, int64_t values, const void* dy,
                              const void* x, void* dx);
 
-// x (rows, a_width + b_width) to its parts and back. See ops/split_columns.cpp.
+// x (rows, a_width + b_width) to its parts and back. See ops/rows/split_columns.cpp.
 void split_columns(ThreadPool& pool, DType dtype, int64_t rows, int64_t a_width, int64_t b_width, const void* x,
                    void* a, void* b);
 void join_columns(ThreadPool& pool, DType dtype, int64_t rows, int64_t a_width, int64_t b_width, const void* a,

@@ -1,5 +1,5 @@
-// Kernels of DoRA (ops/dora.cpp) and of dropout. Arithmetic in f32; z, dy, weights and adapters are f32 or bf16. Tiles
-// are cut by shape only: same bits for any thread count.
+// Kernels of DoRA (ops/rows/dora.cpp) and of dropout. Arithmetic in f32; z, dy, weights and adapters are f32 or bf16.
+// Tiles are cut by shape only: same bits for any thread count.
 #pragma once
 
 #include <cstdint>
