@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "config/json_fields.h"
-#include "quant/int8_blockwise.h"
+#include "quant/bnb/int8_blockwise.h"
 
 namespace plimsoll {
 namespace {

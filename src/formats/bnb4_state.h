@@ -1,4 +1,4 @@
-// How a checkpoint keeps a linear's weight in bitsandbytes' 4 bits (quant/bnb4.h), so that transformers loads it as
+// How a checkpoint keeps a linear's weight in bitsandbytes' 4 bits (quant/bnb/bnb4.h), so that transformers loads it as
 // pre-quantized. Beside NAME.weight, u8 (packed bytes, 1), lie:
 //   NAME.weight.absmax            f32 (blocks), or u8 (blocks) with double quantization
 //   NAME.weight.quant_map         f32 (16): the values of the codes
@@ -14,7 +14,7 @@
 
 #include "base/shape.h"
 #include "formats/safetensors_writer.h"
-#include "quant/bnb4.h"
+#include "quant/bnb/bnb4.h"
 
 namespace plimsoll {
 

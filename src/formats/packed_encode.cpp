@@ -8,9 +8,9 @@
 #include "base/error.h"
 #include "formats/bnb4_state.h"
 #include "formats/number_conversion.h"
+#include "quant/bnb/int8_blockwise.h"
+#include "quant/bnb/llm_int8.h"
 #include "quant/fp8.h"
-#include "quant/int8_blockwise.h"
-#include "quant/llm_int8.h"
 
 namespace plimsoll {
 namespace {

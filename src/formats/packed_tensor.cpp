@@ -12,7 +12,7 @@
 #include "base/error.h"
 #include "formats/bnb4_state.h"
 #include "formats/number_conversion.h"
-#include "quant/int8_blockwise.h"
+#include "quant/bnb/int8_blockwise.h"
 
 namespace plimsoll {
 namespace {

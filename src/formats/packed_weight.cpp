@@ -7,9 +7,9 @@
 #include "base/error.h"
 #include "formats/number_conversion.h"
 #include "quant/affine_groups.h"
+#include "quant/bnb/int8_blockwise.h"
+#include "quant/bnb/llm_int8.h"
 #include "quant/fp8.h"
-#include "quant/int8_blockwise.h"
-#include "quant/llm_int8.h"
 
 namespace plimsoll {
 namespace {

@@ -19,7 +19,7 @@
 #include "base/dtype.h"
 #include "base/shape.h"
 #include "formats/safetensors_writer.h"
-#include "quant/bnb4.h"
+#include "quant/bnb/bnb4.h"
 
 namespace plimsoll {
 

@@ -10,7 +10,7 @@
 
 namespace plimsoll::cpu {
 
-// x, y: (rows, width); sorted: (rows · top_k, width); slots, factors: (rows, top_k), see ops/route.cpp.
+// x, y: (rows, width); sorted: (rows · top_k, width); slots, factors: (rows, top_k), see ops/mixture/route.cpp.
 struct ExpertRows {
   int64_t rows = 0, top_k = 0, width = 0;
   DType dtype = DType::f32;

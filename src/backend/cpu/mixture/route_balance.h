@@ -1,4 +1,4 @@
-// The load-balancing loss of routers and its gradient. The formula is that of ops/route_balance.cpp.
+// The load-balancing loss of routers and its gradient. The formula is that of ops/mixture/route_balance.cpp.
 #pragma once
 
 #include <cstdint>

@@ -8,7 +8,7 @@
 
 #include "base/dtype.h"
 #include "base/thread_pool.h"
-#include "quant/adamw8bit.h"
+#include "quant/bnb/adamw8bit.h"
 
 namespace plimsoll::cpu {
 
@@ -41,7 +41,7 @@ void adam_step(ThreadPool& pool, const OptimizerScalars& scalars,
                const OptimizerTensor& tensor);  // decay in the gradient
 // Momentum: buffer = gradient at step 1, then momentum · buffer + gradient; no dampening, no Nesterov.
 void sgd_step(ThreadPool& pool, const OptimizerScalars& scalars, const OptimizerTensor& tensor);
-// Moments as 8-bit codes (quant/adamw8bit.h); tensor.m and tensor.v are not read.
+// Moments as 8-bit codes (quant/bnb/adamw8bit.h); tensor.m and tensor.v are not read.
 void adamw8bit_step(ThreadPool& pool, const OptimizerScalars& scalars, const OptimizerTensor& tensor,
                     const AdamW8bitState& state);
 

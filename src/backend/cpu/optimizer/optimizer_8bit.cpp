@@ -15,13 +15,13 @@
 
 #include "backend/cpu/optimizer/optimizer.h"
 #include "base/bytes.h"
-#include "quant/int8_blockwise.h"
+#include "quant/bnb/int8_blockwise.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace plimsoll::cpu::HWY_NAMESPACE {
 
-// The bytes of quant/int8_blockwise.h, with vectors. `n` is a multiple of the vector for whole blocks; what is left is
-// done one by one, by the same rules.
+// The bytes of quant/bnb/int8_blockwise.h, with vectors. `n` is a multiple of the vector for whole blocks; what is left
+// is done one by one, by the same rules.
 void decode_block(const CodeTable& table, const uint8_t* codes, float absmax, int64_t n, float* out) {
   const Floats d;
   const hn::RebindToSigned<Floats> di;

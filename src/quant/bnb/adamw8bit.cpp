@@ -1,10 +1,10 @@
-#include "quant/adamw8bit.h"
+#include "quant/bnb/adamw8bit.h"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 
-#include "quant/int8_blockwise.h"
+#include "quant/bnb/int8_blockwise.h"
 
 namespace plimsoll {
 

@@ -1,4 +1,4 @@
-#include "quant/int8_blockwise.h"
+#include "quant/bnb/int8_blockwise.h"
 
 #include <algorithm>
 #include <cmath>

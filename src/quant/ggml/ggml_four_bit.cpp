@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "quant/ggml_codec.h"
+#include "quant/ggml/ggml_codec.h"
 #include "quant/rounding.h"
 
 namespace plimsoll::ggml {

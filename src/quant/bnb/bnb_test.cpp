@@ -8,11 +8,11 @@
 #include <string>
 #include <vector>
 
-#include "quant/adamw8bit.h"
-#include "quant/bnb4.h"
+#include "quant/bnb/adamw8bit.h"
+#include "quant/bnb/bnb4.h"
+#include "quant/bnb/int8_blockwise.h"
+#include "quant/bnb/llm_int8.h"
 #include "quant/half.h"
-#include "quant/int8_blockwise.h"
-#include "quant/llm_int8.h"
 #include "support/golden.h"
 
 namespace plimsoll {

@@ -1,8 +1,8 @@
 // iq1, iq2, iq3: groups of 8 (iq3: 4) magnitudes are one point of a lattice; signs and scales beside it. Reading only.
 #include <bit>
 
-#include "quant/ggml_codec.h"
-#include "quant/ggml_lattice_points.h"
+#include "quant/ggml/ggml_codec.h"
+#include "quant/ggml/ggml_lattice_points.h"
 
 namespace plimsoll::ggml {
 namespace {

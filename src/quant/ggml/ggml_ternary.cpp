@@ -3,7 +3,7 @@
 #include <array>
 #include <cmath>
 
-#include "quant/ggml_codec.h"
+#include "quant/ggml/ggml_codec.h"
 
 namespace plimsoll::ggml {
 namespace {

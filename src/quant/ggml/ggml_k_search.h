@@ -1,6 +1,6 @@
 // The searches for scales behind q2_k to q6_k. Each fits `kLanes` sub-blocks of `kCount` values at once, a sub-block a
 // lane: lanes are independent and each adds in the order of its elements, so the sums (and the bytes) are those of a
-// loop over one sub-block, while the loops over lanes vectorize. Not for use outside of quant/ggml_k_write.cpp.
+// loop over one sub-block, while the loops over lanes vectorize. Not for use outside of quant/ggml/ggml_k_write.cpp.
 #pragma once
 
 #include <array>

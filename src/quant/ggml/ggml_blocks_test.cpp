@@ -1,4 +1,4 @@
-#include "quant/ggml_blocks.h"
+#include "quant/ggml/ggml_blocks.h"
 
 #include <gtest/gtest.h>
 

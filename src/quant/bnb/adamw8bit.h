@@ -1,6 +1,6 @@
-// AdamW with 8-bit state: both moments are codes of blocks of 256 (quant/int8_blockwise.h), the first with the signed
-// and the second with the unsigned table. Dettmers et al. 2021, arXiv:2110.02861; the order of operations is that of
-// bitsandbytes on the CPU:
+// AdamW with 8-bit state: both moments are codes of blocks of 256 (quant/bnb/int8_blockwise.h), the first with the
+// signed and the second with the unsigned table. Dettmers et al. 2021, arXiv:2110.02861; the order of operations is
+// that of bitsandbytes on the CPU:
 //   m = beta1 m + (1 - beta1) g,   v = beta2 v + (1 - beta2) g²
 //   p *= 1 - lr decay,   p -= lr / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
 // The update uses m and v before they are coded again.

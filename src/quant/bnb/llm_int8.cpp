@@ -1,4 +1,4 @@
-#include "quant/llm_int8.h"
+#include "quant/bnb/llm_int8.h"
 
 #include <algorithm>
 #include <cmath>

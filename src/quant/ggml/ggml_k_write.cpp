@@ -5,8 +5,8 @@
 #include <cmath>
 #include <cstring>
 
-#include "quant/ggml_codec.h"
-#include "quant/ggml_k_search.h"
+#include "quant/ggml/ggml_codec.h"
+#include "quant/ggml/ggml_k_search.h"
 #include "quant/rounding.h"
 
 namespace plimsoll::ggml {

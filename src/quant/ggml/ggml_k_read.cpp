@@ -1,4 +1,4 @@
-#include "quant/ggml_codec.h"
+#include "quant/ggml/ggml_codec.h"
 
 namespace plimsoll::ggml {
 namespace {

@@ -1,9 +1,9 @@
-#include "quant/ggml_blocks.h"
+#include "quant/ggml/ggml_blocks.h"
 
 #include <array>
 
 #include "base/error.h"
-#include "quant/ggml_codec.h"
+#include "quant/ggml/ggml_codec.h"
 
 namespace plimsoll {
 namespace {

@@ -1,4 +1,4 @@
-#include "quant/ggml_lattice_points.h"
+#include "quant/ggml/ggml_lattice_points.h"
 
 namespace plimsoll::ggml {
 

@@ -1,10 +1,10 @@
-#include "quant/bnb4.h"
+#include "quant/bnb/bnb4.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
-#include "quant/int8_blockwise.h"
+#include "quant/bnb/int8_blockwise.h"
 
 namespace plimsoll {
 namespace {
