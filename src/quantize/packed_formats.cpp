@@ -9,7 +9,7 @@
 #include "arch/architecture.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "formats/packed_encode.h"
+#include "formats/packed/packed_encode.h"
 
 namespace plimsoll {
 namespace {

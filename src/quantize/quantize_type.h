@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
-#include "formats/gguf_file_type.h"
-#include "formats/packed_weight.h"
+#include "formats/gguf/gguf_file_type.h"
+#include "formats/packed/packed_weight.h"
 
 namespace plimsoll {
 

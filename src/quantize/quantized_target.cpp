@@ -8,7 +8,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "formats/number_conversion.h"
-#include "formats/packed_encode.h"
+#include "formats/packed/packed_encode.h"
 #include "quantize/packed_formats.h"
 #include "quantize/staged_folder.h"
 #include "train/gguf_target.h"

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "arch/architecture.h"
-#include "formats/gguf_export.h"
+#include "formats/gguf/gguf_export.h"
 #include "formats/model_files.h"
 #include "runtime/executor.h"
 

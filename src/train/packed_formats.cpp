@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "config/quant_words.h"
-#include "formats/packed_tensor.h"
+#include "formats/packed/packed_tensor.h"
 #include "quant/packed_matrix.h"
 
 namespace plimsoll {

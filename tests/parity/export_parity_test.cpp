@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "arch/architecture.h"
-#include "formats/gguf_export.h"
+#include "formats/gguf/gguf_export.h"
 #include "formats/model_files.h"
 #include "support/tensor_files.h"
 #include "train/merge.h"

@@ -9,8 +9,8 @@
 
 #include "base/thread_pool.h"
 #include "config/model_config.h"
-#include "formats/gguf_file_type.h"
-#include "formats/gguf_writer.h"
+#include "formats/gguf/gguf_file_type.h"
+#include "formats/gguf/gguf_writer.h"
 
 namespace plimsoll {
 

@@ -1,4 +1,4 @@
-#include "formats/gguf_file_type.h"
+#include "formats/gguf/gguf_file_type.h"
 
 #include <array>
 #include <charconv>

@@ -1,4 +1,4 @@
-#include "formats/gguf_rms_families.h"
+#include "formats/gguf/gguf_rms_families.h"
 
 #include <fmt/format.h>
 

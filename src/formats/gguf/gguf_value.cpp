@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "base/error.h"
-#include "formats/gguf.h"
+#include "formats/gguf/gguf.h"
 
 namespace plimsoll {
 namespace {

@@ -1,4 +1,4 @@
-#include "formats/packed_weight.h"
+#include "formats/packed/packed_weight.h"
 
 #include <algorithm>
 #include <cstring>

@@ -1,4 +1,4 @@
-#include "formats/gguf_export.h"
+#include "formats/gguf/gguf_export.h"
 
 #include <fmt/format.h>
 
@@ -8,10 +8,10 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "formats/gguf_families.h"
-#include "formats/gguf_model.h"
-#include "formats/gguf_names.h"
-#include "formats/gguf_rms_families.h"
+#include "formats/gguf/gguf_families.h"
+#include "formats/gguf/gguf_model.h"
+#include "formats/gguf/gguf_names.h"
+#include "formats/gguf/gguf_rms_families.h"
 #include "formats/number_conversion.h"
 
 namespace plimsoll {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "formats/gguf.h"
+#include "formats/gguf/gguf.h"
 #include "formats/output_file.h"
 
 namespace plimsoll {

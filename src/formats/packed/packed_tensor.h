@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "config/quantization_config.h"
-#include "formats/packed_weight.h"
+#include "formats/packed/packed_weight.h"
 #include "formats/tensor_index.h"
 
 namespace plimsoll {

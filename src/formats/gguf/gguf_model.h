@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "config/model_config.h"
-#include "formats/gguf.h"
+#include "formats/gguf/gguf.h"
 #include "formats/tensor_index.h"
 
 namespace plimsoll {

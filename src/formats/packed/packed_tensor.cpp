@@ -1,4 +1,4 @@
-#include "formats/packed_tensor.h"
+#include "formats/packed/packed_tensor.h"
 
 #include <fmt/format.h>
 
@@ -10,8 +10,8 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
-#include "formats/bnb4_state.h"
 #include "formats/number_conversion.h"
+#include "formats/packed/bnb4_state.h"
 #include "quant/bnb/int8_blockwise.h"
 
 namespace plimsoll {

@@ -14,9 +14,9 @@
 #include <string_view>
 
 #include "config/model_config.h"
-#include "formats/gguf.h"
-#include "formats/gguf_export.h"
-#include "formats/gguf_families.h"
+#include "formats/gguf/gguf.h"
+#include "formats/gguf/gguf_export.h"
+#include "formats/gguf/gguf_families.h"
 
 namespace plimsoll {
 

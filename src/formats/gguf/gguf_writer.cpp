@@ -1,4 +1,4 @@
-#include "formats/gguf_writer.h"
+#include "formats/gguf/gguf_writer.h"
 
 #include <cstring>
 

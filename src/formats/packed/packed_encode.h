@@ -1,4 +1,4 @@
-// Writing the matrices of formats/packed_weight.h.
+// Writing the matrices of formats/packed/packed_weight.h.
 #pragma once
 
 #include <string>
@@ -6,7 +6,7 @@
 
 #include "base/thread_pool.h"
 #include "config/quantization_config.h"
-#include "formats/packed_weight.h"
+#include "formats/packed/packed_weight.h"
 #include "quant/affine_groups.h"
 
 namespace plimsoll {

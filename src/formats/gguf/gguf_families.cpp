@@ -1,4 +1,4 @@
-#include "formats/gguf_families.h"
+#include "formats/gguf/gguf_families.h"
 
 #include <array>
 

@@ -1,12 +1,12 @@
-#include "formats/gguf_model.h"
+#include "formats/gguf/gguf_model.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <random>
 
-#include "formats/gguf_export.h"
-#include "formats/gguf_names.h"
+#include "formats/gguf/gguf_export.h"
+#include "formats/gguf/gguf_names.h"
 #include "formats/model_files.h"
 #include "formats/text_file.h"
 #include "support/test_files.h"

@@ -1,7 +1,7 @@
 // How a Hugging Face folder keeps a matrix quantized: several tensors ("parts") beside one another. NAME is the path of
 // a linear, its matrix (rows, cols) that of NAME.weight.
 //
-//   bnb4       NAME.weight u8 (bytes, 1), and what formats/bnb4_state.h says
+//   bnb4       NAME.weight u8 (bytes, 1), and what formats/packed/bnb4_state.h says
 //   int8_rows  NAME.weight i8, NAME.SCB f32 (rows), NAME.weight_format u8 (): LLM.int8
 //   fp8_tiles  NAME.weight f8_e4m3, a scale for each tile: NAME.weight_scale or NAME.weight_scale_inv
 //   integers   NAME.weight_packed i32 (rows, words): codes of `bits` bits as one stream, lowest bit first;

@@ -1,4 +1,4 @@
-#include "formats/packed_encode.h"
+#include "formats/packed/packed_encode.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,8 +6,8 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
-#include "formats/bnb4_state.h"
 #include "formats/number_conversion.h"
+#include "formats/packed/bnb4_state.h"
 #include "quant/bnb/int8_blockwise.h"
 #include "quant/bnb/llm_int8.h"
 #include "quant/fp8.h"

@@ -1,4 +1,4 @@
-#include "formats/packed_tensor.h"
+#include "formats/packed/packed_tensor.h"
 
 #include <gtest/gtest.h>
 
@@ -7,7 +7,7 @@
 #include <random>
 
 #include "formats/model_files.h"
-#include "formats/packed_encode.h"
+#include "formats/packed/packed_encode.h"
 #include "support/golden.h"
 #include "support/test_files.h"
 

@@ -10,8 +10,8 @@
 #include <string_view>
 
 #include "config/model_config.h"
-#include "formats/gguf.h"
-#include "formats/gguf_export.h"
+#include "formats/gguf/gguf.h"
+#include "formats/gguf/gguf_export.h"
 
 namespace plimsoll {
 

@@ -1,4 +1,4 @@
-#include "formats/bnb4_state.h"
+#include "formats/packed/bnb4_state.h"
 
 #include <gtest/gtest.h>
 

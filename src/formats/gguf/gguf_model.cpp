@@ -1,4 +1,4 @@
-#include "formats/gguf_model.h"
+#include "formats/gguf/gguf_model.h"
 
 #include <fmt/format.h>
 
@@ -10,9 +10,9 @@
 #include <set>
 
 #include "base/error.h"
-#include "formats/gguf_families.h"
-#include "formats/gguf_names.h"
-#include "formats/gguf_rms_families.h"
+#include "formats/gguf/gguf_families.h"
+#include "formats/gguf/gguf_names.h"
+#include "formats/gguf/gguf_rms_families.h"
 #include "formats/number_conversion.h"
 
 namespace plimsoll {

@@ -1,10 +1,10 @@
-#include "formats/gguf.h"
+#include "formats/gguf/gguf.h"
 
 #include <gtest/gtest.h>
 
 #include <cstring>
 
-#include "formats/gguf_writer.h"
+#include "formats/gguf/gguf_writer.h"
 #include "support/test_files.h"
 
 namespace plimsoll {
