@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "data/chat_template.h"
+#include "data/tokenizer/files/tokenizer_gguf.h"
 #include "data/tokenizer/tokenizer.h"
-#include "data/tokenizer/tokenizer_gguf.h"
 #include "formats/gguf/gguf.h"
 #include "formats/model_files.h"
 

@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "data/model_text.h"
-#include "data/tokenizer/tokenizer_json_write.h"
+#include "data/tokenizer/files/tokenizer_json_write.h"
 #include "formats/number_conversion.h"
 #include "formats/output_file.h"
 #include "formats/text_file.h"

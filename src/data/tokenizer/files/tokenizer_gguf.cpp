@@ -1,4 +1,4 @@
-#include "data/tokenizer/tokenizer_gguf.h"
+#include "data/tokenizer/files/tokenizer_gguf.h"
 
 #include <cmath>
 

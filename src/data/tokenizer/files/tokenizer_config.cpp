@@ -1,7 +1,7 @@
 #include <charconv>
 
 #include "base/error.h"
-#include "data/tokenizer/json_reader.h"
+#include "data/tokenizer/files/json_reader.h"
 #include "data/tokenizer/tokenizer.h"
 #include "data/tokenizer/unicode.h"
 

@@ -1,4 +1,4 @@
-#include "data/tokenizer/json_fields.h"
+#include "data/tokenizer/files/json_fields.h"
 
 #include "base/error.h"
 

@@ -7,7 +7,7 @@
 #include <unordered_set>
 
 #include "base/error.h"
-#include "data/tokenizer/json_reader.h"
+#include "data/tokenizer/files/json_reader.h"
 #include "data/tokenizer/tokenizer_parts.h"
 #include "data/tokenizer/unicode.h"
 

@@ -1,4 +1,4 @@
-#include "data/tokenizer/sentencepiece_check.h"
+#include "data/tokenizer/files/sentencepiece_check.h"
 
 #include <cstdint>
 #include <cstring>

@@ -1,9 +1,9 @@
-#include "data/tokenizer/sentencepiece_model.h"
+#include "data/tokenizer/files/sentencepiece_model.h"
 
 #include <sentencepiece_processor.h>
 
 #include "base/error.h"
-#include "data/tokenizer/sentencepiece_check.h"
+#include "data/tokenizer/files/sentencepiece_check.h"
 #include "data/tokenizer/unicode.h"
 
 namespace plimsoll::tokenizer {

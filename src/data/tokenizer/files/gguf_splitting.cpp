@@ -3,7 +3,7 @@
 #include <array>
 
 #include "base/error.h"
-#include "data/tokenizer/tokenizer_gguf.h"
+#include "data/tokenizer/files/tokenizer_gguf.h"
 
 namespace plimsoll {
 namespace {

@@ -1,4 +1,4 @@
-#include "data/tokenizer/tokenizer_json_write.h"
+#include "data/tokenizer/files/tokenizer_json_write.h"
 
 #include <algorithm>
 #include <cmath>

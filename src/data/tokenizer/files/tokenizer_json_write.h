@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "data/tokenizer/tokenizer_gguf.h"
+#include "data/tokenizer/files/tokenizer_gguf.h"
 
 namespace plimsoll {
 

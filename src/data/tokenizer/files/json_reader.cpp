@@ -1,4 +1,4 @@
-#include "data/tokenizer/json_reader.h"
+#include "data/tokenizer/files/json_reader.h"
 
 #include <charconv>
 #include <cstdlib>

@@ -1,5 +1,5 @@
 // What is written from a GGUF vocabulary, read back: the same ids, texts and special tokens.
-#include "data/tokenizer/tokenizer_json_write.h"
+#include "data/tokenizer/files/tokenizer_json_write.h"
 
 #include <gtest/gtest.h>
 

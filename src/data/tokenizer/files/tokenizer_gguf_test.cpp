@@ -1,6 +1,6 @@
 // Tokenizers from GGUF metadata: ids as llama.cpp gives them (golden/gguf/llama), and the real SmolLM2 where its
 // vocabulary was put beside the tests.
-#include "data/tokenizer/tokenizer_gguf.h"
+#include "data/tokenizer/files/tokenizer_gguf.h"
 
 #include <gtest/gtest.h>
 
