@@ -2,7 +2,7 @@
 #pragma once
 
 #include "compile/choose_plan.h"
-#include "config/recipe.h"
+#include "config/recipe/recipe.h"
 #include "train/sources.h"
 
 namespace plimsoll {

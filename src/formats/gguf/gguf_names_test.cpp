@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "config/hf_families.h"
+#include "config/hf/hf_families.h"
 
 namespace plimsoll {
 namespace {

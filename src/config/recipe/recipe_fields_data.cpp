@@ -1,5 +1,5 @@
 // Rows of the recipe: what is trained on.
-#include "config/recipe_rows.h"
+#include "config/recipe/recipe_rows.h"
 
 namespace plimsoll::recipe_rows {
 

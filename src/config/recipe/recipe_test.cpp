@@ -6,8 +6,8 @@
 #include <random>
 
 #include "base/error.h"
-#include "config/recipe_fields.h"
-#include "config/recipe_toml.h"
+#include "config/recipe/recipe_fields.h"
+#include "config/recipe/recipe_toml.h"
 
 namespace plimsoll {
 namespace {

@@ -1,6 +1,6 @@
-#include "config/recipe_fields.h"
+#include "config/recipe/recipe_fields.h"
 
-#include "config/recipe_rows.h"
+#include "config/recipe/recipe_rows.h"
 
 namespace plimsoll {
 namespace {

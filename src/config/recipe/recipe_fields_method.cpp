@@ -1,6 +1,6 @@
 // Rows of the recipe: what is trained, and in which numbers.
 #include "config/quant_words.h"
-#include "config/recipe_rows.h"
+#include "config/recipe/recipe_rows.h"
 
 namespace plimsoll::recipe_rows {
 

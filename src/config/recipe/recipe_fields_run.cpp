@@ -1,5 +1,5 @@
 // Rows of the recipe: memory, and what else a run takes.
-#include "config/recipe_rows.h"
+#include "config/recipe/recipe_rows.h"
 
 namespace plimsoll::recipe_rows {
 

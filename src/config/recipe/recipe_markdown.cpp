@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "config/recipe_fields.h"
+#include "config/recipe/recipe_fields.h"
 
 namespace plimsoll {
 

@@ -4,9 +4,9 @@
 #include <numbers>
 
 #include "base/error.h"
-#include "config/hf_config_families.h"
-#include "config/hf_config_parts.h"
-#include "config/hf_families.h"
+#include "config/hf/hf_config_families.h"
+#include "config/hf/hf_config_parts.h"
+#include "config/hf/hf_families.h"
 #include "config/model_config.h"
 
 namespace plimsoll {

@@ -11,7 +11,7 @@
 #include <variant>
 #include <vector>
 
-#include "config/recipe.h"
+#include "config/recipe/recipe.h"
 
 namespace plimsoll {
 

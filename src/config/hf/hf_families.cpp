@@ -1,4 +1,4 @@
-#include "config/hf_families.h"
+#include "config/hf/hf_families.h"
 
 #include <array>
 #include <string>

@@ -6,8 +6,8 @@
 #include <string_view>
 #include <utility>
 
-#include "config/hf_config_parts.h"
-#include "config/hf_families.h"
+#include "config/hf/hf_config_parts.h"
+#include "config/hf/hf_families.h"
 
 namespace plimsoll {
 namespace {

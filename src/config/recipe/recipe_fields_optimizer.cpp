@@ -1,5 +1,5 @@
 // Rows of the recipe: how it is trained.
-#include "config/recipe_rows.h"
+#include "config/recipe/recipe_rows.h"
 
 namespace plimsoll::recipe_rows {
 

@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "config/quant_words.h"
-#include "config/recipe_fields.h"
+#include "config/recipe/recipe_fields.h"
 
 namespace plimsoll {
 namespace {

@@ -1,4 +1,4 @@
-#include "config/hf_config_families.h"
+#include "config/hf/hf_config_families.h"
 
 #include <fmt/format.h>
 

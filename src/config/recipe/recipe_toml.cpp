@@ -1,4 +1,4 @@
-#include "config/recipe_toml.h"
+#include "config/recipe/recipe_toml.h"
 
 #include <fmt/format.h>
 
@@ -18,7 +18,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/text.h"
-#include "config/recipe_fields.h"
+#include "config/recipe/recipe_fields.h"
 
 namespace plimsoll {
 namespace {

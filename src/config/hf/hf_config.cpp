@@ -7,9 +7,9 @@
 #include <array>
 
 #include "base/error.h"
-#include "config/hf_config_families.h"
-#include "config/hf_config_parts.h"
-#include "config/hf_families.h"
+#include "config/hf/hf_config_families.h"
+#include "config/hf/hf_config_parts.h"
+#include "config/hf/hf_families.h"
 #include "config/json_fields.h"
 #include "config/model_config.h"
 #include "config/quantization_config.h"

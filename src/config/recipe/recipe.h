@@ -1,6 +1,6 @@
 // What to do with a model: method, precision, optimizer, data, budget. One struct for the flags of `plan` and `train`,
-// the keys of recipe.toml, and the recipe.toml that a run writes. config/recipe_fields.cpp lists every field once
-// (name, help, default, range); parsing, writing and --help derive from that list.
+// the keys of recipe.toml, and the recipe.toml that a run writes. config/recipe/recipe_fields.cpp lists every field
+// once (name, help, default, range); parsing, writing and --help derive from that list.
 #pragma once
 
 #include <cstdint>
