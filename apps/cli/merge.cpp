@@ -1,4 +1,4 @@
-#include "train/merge.h"
+#include "models/merge.h"
 
 #include <fmt/format.h>
 

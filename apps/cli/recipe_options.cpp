@@ -2,7 +2,7 @@
 
 #include "base/bytes.h"
 #include "config/recipe/recipe_toml.h"
-#include "train/run_sources.h"
+#include "setup/run_sources.h"
 
 namespace plimsoll::cli {
 

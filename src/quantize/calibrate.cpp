@@ -12,8 +12,8 @@
 #include "quantize/layer_inputs.h"
 #include "quantize/layer_stream.h"
 #include "quantize/packed_formats.h"
-#include "train/inference.h"
-#include "train/weight_loader.h"
+#include "setup/inference.h"
+#include "setup/weight_loader.h"
 
 namespace plimsoll {
 namespace {

@@ -15,9 +15,9 @@
 #include "quantize/line.h"
 #include "quantize/quantized_target.h"
 #include "quantize/text_batches.h"
-#include "train/inference.h"
-#include "train/run_sources.h"
-#include "train/weight_loader.h"
+#include "setup/inference.h"
+#include "setup/run_sources.h"
+#include "setup/weight_loader.h"
 
 namespace plimsoll {
 namespace {

@@ -9,10 +9,10 @@
 #include "base/error.h"
 #include "formats/number_conversion.h"
 #include "formats/packed/packed_encode.h"
+#include "models/gguf_target.h"
+#include "models/model_folder.h"
 #include "quantize/packed_formats.h"
 #include "quantize/staged_folder.h"
-#include "train/gguf_target.h"
-#include "train/model_folder.h"
 
 namespace plimsoll {
 namespace {

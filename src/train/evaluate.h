@@ -8,7 +8,7 @@
 #include "config/recipe/recipe.h"
 #include "data/dataset.h"
 #include "runtime/executor.h"
-#include "train/token_batch.h"
+#include "setup/token_batch.h"
 
 namespace plimsoll {
 

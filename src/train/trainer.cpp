@@ -20,16 +20,16 @@
 #include "formats/output_file.h"
 #include "formats/text_file.h"
 #include "memory/resident.h"
+#include "models/model_folder.h"
 #include "ops/op_def.h"
+#include "setup/run_sources.h"
 #include "train/loss_scale.h"
 #include "train/lr_schedule.h"
 #include "train/matmul_peak.h"
 #include "train/metrics.h"
-#include "train/model_folder.h"
 #include "train/report_plan.h"
 #include "train/result_writer.h"
 #include "train/run_folder.h"
-#include "train/run_sources.h"
 #include "train/train_session.h"
 
 namespace plimsoll {

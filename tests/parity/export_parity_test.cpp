@@ -6,8 +6,8 @@
 #include "arch/architecture.h"
 #include "formats/gguf/gguf_export.h"
 #include "formats/model_files.h"
+#include "models/merge.h"
 #include "support/tensor_files.h"
-#include "train/merge.h"
 #include "train/probe.h"
 
 namespace plimsoll {

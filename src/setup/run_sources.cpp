@@ -1,4 +1,4 @@
-#include "train/run_sources.h"
+#include "setup/run_sources.h"
 
 #include <fmt/format.h>
 
@@ -17,8 +17,8 @@
 #include "data/files/row_reader.h"
 #include "data/packing.h"
 #include "runtime/disk_rate.h"
-#include "train/packed_formats.h"
-#include "train/weight_loader.h"
+#include "setup/packed_formats.h"
+#include "setup/weight_loader.h"
 
 namespace plimsoll {
 namespace {

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "formats/tensor_index.h"
-#include "train/stream_services.h"
+#include "setup/stream_services.h"
 
 namespace plimsoll {
 

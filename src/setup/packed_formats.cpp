@@ -1,4 +1,4 @@
-#include "train/packed_formats.h"
+#include "setup/packed_formats.h"
 
 #include <fmt/format.h>
 

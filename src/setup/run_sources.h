@@ -3,7 +3,7 @@
 
 #include "compile/choose_plan.h"
 #include "config/recipe/recipe.h"
-#include "train/sources.h"
+#include "setup/sources.h"
 
 namespace plimsoll {
 

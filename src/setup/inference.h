@@ -7,7 +7,7 @@
 #include "backend/cpu/cpu_backend.h"
 #include "compile/run_plan.h"
 #include "runtime/executor.h"
-#include "train/sources.h"
+#include "setup/sources.h"
 
 namespace plimsoll {
 

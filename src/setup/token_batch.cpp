@@ -1,4 +1,4 @@
-#include "train/token_batch.h"
+#include "setup/token_batch.h"
 
 #include <algorithm>
 #include <cstring>

@@ -1,4 +1,4 @@
-#include "train/model_folder.h"
+#include "models/model_folder.h"
 
 #include <algorithm>
 #include <filesystem>

@@ -1,4 +1,4 @@
-#include "train/sampler.h"
+#include "generate/sampler.h"
 
 #include <gtest/gtest.h>
 

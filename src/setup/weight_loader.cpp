@@ -1,4 +1,4 @@
-#include "train/weight_loader.h"
+#include "setup/weight_loader.h"
 
 #include <algorithm>
 #include <cmath>

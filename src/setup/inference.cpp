@@ -1,10 +1,10 @@
-#include "train/inference.h"
+#include "setup/inference.h"
 
 #include "compile/train_program.h"
 #include "config/machine.h"
 #include "ops/op_def.h"
 #include "passes/widen_half.h"
-#include "train/weight_loader.h"
+#include "setup/weight_loader.h"
 
 namespace plimsoll {
 

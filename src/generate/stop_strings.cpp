@@ -1,4 +1,4 @@
-#include "train/stop_strings.h"
+#include "generate/stop_strings.h"
 
 #include <algorithm>
 #include <utility>

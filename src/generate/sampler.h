@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/random.h"
-#include "train/generate.h"
+#include "generate/generator.h"
 
 namespace plimsoll {
 

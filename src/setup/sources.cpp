@@ -1,4 +1,4 @@
-#include "train/sources.h"
+#include "setup/sources.h"
 
 #include "base/error.h"
 

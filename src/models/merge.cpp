@@ -1,4 +1,4 @@
-#include "train/merge.h"
+#include "models/merge.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -9,11 +9,11 @@
 #include "base/error.h"
 #include "compile/run_plan.h"
 #include "formats/peft.h"
+#include "models/gguf_target.h"
+#include "models/model_folder.h"
 #include "ops/op_def.h"
-#include "train/gguf_target.h"
-#include "train/inference.h"
-#include "train/model_folder.h"
-#include "train/weight_loader.h"
+#include "setup/inference.h"
+#include "setup/weight_loader.h"
 
 namespace plimsoll {
 namespace {

@@ -1,4 +1,4 @@
-#include "train/gguf_target.h"
+#include "models/gguf_target.h"
 
 #include <filesystem>
 #include <unordered_map>

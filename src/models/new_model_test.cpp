@@ -1,4 +1,4 @@
-#include "train/new_model.h"
+#include "models/new_model.h"
 
 #include <gtest/gtest.h>
 

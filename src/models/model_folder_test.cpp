@@ -1,5 +1,5 @@
 // A folder written from a GGUF file, whether its metadata are still held or not.
-#include "train/model_folder.h"
+#include "models/model_folder.h"
 
 #include <gtest/gtest.h>
 

@@ -1,3 +1,5 @@
+#include "generate/generator.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,14 +18,13 @@
 #include "data/chat_template.h"
 #include "data/model_text.h"
 #include "formats/text_file.h"
+#include "generate/sampler.h"
+#include "generate/stop_strings.h"
 #include "passes/lora.h"
-#include "train/generate.h"
-#include "train/inference.h"
-#include "train/packed_formats.h"
-#include "train/run_sources.h"
-#include "train/sampler.h"
-#include "train/stop_strings.h"
-#include "train/token_batch.h"
+#include "setup/inference.h"
+#include "setup/packed_formats.h"
+#include "setup/run_sources.h"
+#include "setup/token_batch.h"
 
 namespace plimsoll {
 namespace {
