@@ -10,8 +10,8 @@
 #include "base/error.h"
 #include "config/machine.h"
 #include "ops/op_def.h"
-#include "quantize/calibrate.h"
 #include "quantize/compare.h"
+#include "quantize/layerwise.h"
 #include "quantize/line.h"
 #include "quantize/quantized_target.h"
 #include "quantize/text_batches.h"
@@ -88,8 +88,8 @@ void run_calibration(const ModelFiles& model, const QuantizeOptions& options, Th
   require_line(options, runtime_overhead_bytes(model.config, pool.threads(), {}) +
                             TextBatches::most_bytes(model, options.calibrate, options.seq_len, options.calibrate_rows,
                                                     pool.threads()) +
-                            calibration_bytes(model, options, target, pool.threads()));
-  calibrate(model, options, target, pool);
+                            layerwise_bytes(model, options, target, pool.threads()));
+  quantize_layerwise(model, options, target, pool);
 }
 
 }  // namespace

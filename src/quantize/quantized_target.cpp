@@ -11,7 +11,7 @@
 #include "formats/packed/packed_encode.h"
 #include "models/gguf_target.h"
 #include "models/model_folder.h"
-#include "quantize/packed_formats.h"
+#include "quantize/folder_formats.h"
 #include "quantize/staged_folder.h"
 
 namespace plimsoll {
@@ -80,7 +80,7 @@ class FolderTarget : public QuantizedTarget {
   FolderTarget(const ModelFiles& model, const QuantizeOptions& options, ThreadPool& pool)
       : model_(model), options_(options), pool_(pool), folder_(options.out) {
     order_ = list_parameters(model.config);
-    if (packs()) formats_ = packed_formats(model.config, options.type);
+    if (packs()) formats_ = folder_formats(model.config, options.type);
     std::vector<SafetensorsOutput> outputs;
     for (const ParameterSpec& tensor : order_) {
       if (!is_packed(tensor.name)) {

@@ -1,13 +1,13 @@
 #include <cstring>
 
 #include "backend/cpu/cpu_adapters.h"
-#include "backend/cpu/mixture/mixture.h"
 #include "backend/cpu/rows/activation.h"
 #include "backend/cpu/rows/elementwise.h"
 #include "backend/cpu/rows/embedding.h"
 #include "backend/cpu/rows/layer_norm.h"
 #include "backend/cpu/rows/rms_norm.h"
 #include "backend/cpu/rows/rope.h"
+#include "backend/cpu/rows/split_columns.h"
 #include "backend/cpu/rows/swiglu.h"
 #include "base/error.h"
 

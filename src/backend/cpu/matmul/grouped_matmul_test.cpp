@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "backend/cpu/mixture/mixture.h"
+#include "backend/cpu/mixture/expert_rows.h"
 #include "backend/cpu/mixture/route.h"
 #include "quant/packed_matrix.h"
 #include "support/golden.h"

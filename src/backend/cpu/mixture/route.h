@@ -1,4 +1,4 @@
-// Choosing experts, and the layout of tokens sorted by expert. The rules are those of ops/route.cpp.
+// Choosing experts, and the layout of tokens sorted by expert. The rules are those of ops/mixture/route.cpp.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-#include "quantize/calibrate.h"
+#include "quantize/layerwise.h"
 
 #include <algorithm>
 #include <cstring>
@@ -8,10 +8,10 @@
 #include "ops/op_def.h"
 #include "passes/rewrite.h"
 #include "quantize/awq.h"
+#include "quantize/folder_formats.h"
 #include "quantize/gptq.h"
 #include "quantize/layer_inputs.h"
 #include "quantize/layer_stream.h"
-#include "quantize/packed_formats.h"
 #include "setup/inference.h"
 #include "setup/weight_loader.h"
 
@@ -37,9 +37,9 @@ struct PieceWork {
 };
 
 // The phases of every piece, one piece at a time.
-class Calibration {
+class LayerwisePlan {
  public:
-  Calibration(const ModelFiles& model, const QuantizeOptions& options, const QuantizedTarget& target, int threads)
+  LayerwisePlan(const ModelFiles& model, const QuantizeOptions& options, const QuantizedTarget& target, int threads)
       : model_(model),
         options_(options),
         target_(target),
@@ -84,7 +84,7 @@ class Calibration {
   static std::map<std::string, PackedFormat> packed_formats_of(const ModelFiles& model,
                                                                const QuantizeOptions& options) {
     PLIMSOLL_CHECK(options.type.kind == QuantizeType::Kind::packed, "calibration makes folders");
-    return packed_formats(model.config, options.type);
+    return folder_formats(model.config, options.type);
   }
 
   static Graph forward(const ForwardPiece& piece) {
@@ -273,34 +273,35 @@ void solve_awq(const PieceWork& work, const PieceValues& values, const std::map<
 
 }  // namespace
 
-int64_t calibration_bytes(const ModelFiles& model, const QuantizeOptions& options, const QuantizedTarget& target,
-                          int threads) {
-  return Calibration(model, options, target, threads).arena_bytes();
+int64_t layerwise_bytes(const ModelFiles& model, const QuantizeOptions& options, const QuantizedTarget& target,
+                        int threads) {
+  return LayerwisePlan(model, options, target, threads).arena_bytes();
 }
 
-void calibrate(const ModelFiles& model, const QuantizeOptions& options, QuantizedTarget& target, ThreadPool& pool) {
-  const Calibration calibration(model, options, target, pool.threads());
+void quantize_layerwise(const ModelFiles& model, const QuantizeOptions& options, QuantizedTarget& target,
+                        ThreadPool& pool) {
+  const LayerwisePlan layers(model, options, target, pool.threads());
   const TextBatches batches = TextBatches::joined(model, options.calibrate, options.seq_len, options.calibrate_rows);
-  const Arena arena(calibration.arena_bytes());
-  const LayerStream& stream = calibration.stream();
+  const Arena arena(layers.arena_bytes());
+  const LayerStream& stream = layers.stream();
   const bool gptq = options.method == CalibrationMethod::gptq;
   std::unique_ptr<Carried> before;
   for (size_t p = 0; p < stream.pieces().size(); ++p) {
     const ForwardPiece& piece = stream.pieces()[p];
-    const PieceWork work = calibration.work(p);
+    const PieceWork work = layers.work(p);
     const auto executor = [&](const char* phase) {
       return Executor(work.plan.phase(phase), arena, cpu_backend(), pool);
     };
     load_weights(work.plan, arena, pool, model, {});
     std::unique_ptr<Carried> next;
-    if (!calibration.is_last(p)) next = std::make_unique<Carried>(piece);
+    if (!layers.is_last(p)) next = std::make_unique<Carried>(piece);
     const bool observes = !work.shared.empty();
     // What goes on to the next piece: with AWQ what the original gives, with GPTQ what is left after rounding.
     if (observes) stream.run(piece, executor(kObserve), batches, before.get(), gptq ? nullptr : next.get());
     const PieceValues values(work, arena);
     std::map<std::string, SquaredError> errors;
-    if (observes && gptq) errors = solve_gptq(options, work, values, calibration.formats(), pool);
-    if (observes && !gptq) solve_awq(work, values, calibration.formats(), pool);
+    if (observes && gptq) errors = solve_gptq(options, work, values, layers.formats(), pool);
+    if (observes && !gptq) solve_awq(work, values, layers.formats(), pool);
     if (gptq) values.narrow();
     if (next && (gptq || !observes)) stream.run(piece, executor(kForward), batches, before.get(), next.get());
     for (const SharedInput& shared : work.shared)

@@ -1,4 +1,4 @@
-#include "quantize/packed_formats.h"
+#include "quantize/folder_formats.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -65,7 +65,7 @@ std::string_view leaf_of(std::string_view path) { return path.substr(path.rfind(
 
 }  // namespace
 
-std::map<std::string, PackedFormat> packed_formats(const ModelConfig& config, const QuantizeType& type) {
+std::map<std::string, PackedFormat> folder_formats(const ModelConfig& config, const QuantizeType& type) {
   std::map<std::string, PackedFormat> formats;
   const std::vector<ParameterSpec> weights = linear_weights(config);
   std::map<int64_t, std::set<std::string>> smaller;  // leaves by the size they got instead

@@ -14,7 +14,7 @@ namespace plimsoll {
 // smaller where they do not divide a matrix. Loaders cut no groups, so the size is then the largest that divides both;
 // integers may differ from matrix to matrix, tiles of fp8 not. Throws a caller Error for models whose linears folders
 // cannot hold so, and where no size of use is left.
-std::map<std::string, PackedFormat> packed_formats(const ModelConfig& config, const QuantizeType& type);
+std::map<std::string, PackedFormat> folder_formats(const ModelConfig& config, const QuantizeType& type);
 
 // What config.json says of them.
 QuantizationConfig quantization_config_of(const std::map<std::string, PackedFormat>& formats, const QuantizeType& type);

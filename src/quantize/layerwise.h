@@ -9,11 +9,12 @@
 namespace plimsoll {
 
 // Bytes of the arena that this takes.
-int64_t calibration_bytes(const ModelFiles& model, const QuantizeOptions& options, const QuantizedTarget& target,
-                          int threads);
+int64_t layerwise_bytes(const ModelFiles& model, const QuantizeOptions& options, const QuantizedTarget& target,
+                        int threads);
 
 // Writes every tensor to `target`, whose order is that of the layers. With GPTQ a layer sees what the quantized layers
 // before it give, with AWQ what the original ones give.
-void calibrate(const ModelFiles& model, const QuantizeOptions& options, QuantizedTarget& target, ThreadPool& pool);
+void quantize_layerwise(const ModelFiles& model, const QuantizeOptions& options, QuantizedTarget& target,
+                        ThreadPool& pool);
 
 }  // namespace plimsoll
