@@ -4,7 +4,7 @@
 
 #include <string_view>
 
-#include "data/jinja/ast.h"
+#include "data/jinja/syntax/ast.h"
 
 namespace plimsoll::jinja {
 

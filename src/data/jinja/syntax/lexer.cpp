@@ -1,4 +1,4 @@
-#include "data/jinja/lexer.h"
+#include "data/jinja/syntax/lexer.h"
 
 #include <algorithm>
 #include <charconv>

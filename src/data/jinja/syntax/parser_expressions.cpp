@@ -1,4 +1,4 @@
-#include "data/jinja/parser_expressions.h"
+#include "data/jinja/syntax/parser_expressions.h"
 
 #include <algorithm>
 #include <utility>

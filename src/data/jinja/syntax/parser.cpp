@@ -1,12 +1,12 @@
-#include "data/jinja/parser.h"
+#include "data/jinja/syntax/parser.h"
 
 #include <algorithm>
 #include <initializer_list>
 #include <utility>
 
 #include "data/jinja/filters.h"
-#include "data/jinja/lexer.h"
-#include "data/jinja/parser_expressions.h"
+#include "data/jinja/syntax/lexer.h"
+#include "data/jinja/syntax/parser_expressions.h"
 
 namespace plimsoll::jinja {
 namespace {

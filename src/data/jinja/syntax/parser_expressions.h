@@ -5,8 +5,8 @@
 #include <string_view>
 #include <vector>
 
-#include "data/jinja/ast.h"
-#include "data/jinja/lexer.h"
+#include "data/jinja/syntax/ast.h"
+#include "data/jinja/syntax/lexer.h"
 
 namespace plimsoll::jinja {
 
