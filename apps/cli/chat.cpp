@@ -14,7 +14,7 @@
 #include "cli/text/output.h"
 #include "cli/text/terminal.h"
 #include "formats/output_file.h"
-#include "train/generate.h"
+#include "generate/generator.h"
 
 namespace plimsoll::cli {
 namespace {

@@ -6,7 +6,7 @@
 #include "cli/arguments/recipe_options.h"
 #include "cli/commands.h"
 #include "cli/text/data_text.h"
-#include "config/recipe_fields.h"
+#include "config/recipe/recipe_fields.h"
 #include "train/data_survey.h"
 
 namespace plimsoll::cli {

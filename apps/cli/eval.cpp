@@ -7,7 +7,7 @@
 #include "cli/arguments/recipe_options.h"
 #include "cli/commands.h"
 #include "cli/text/output.h"
-#include "config/recipe_fields.h"
+#include "config/recipe/recipe_fields.h"
 #include "train/evaluate.h"
 
 namespace plimsoll::cli {

@@ -1,5 +1,3 @@
-#include "train/generate.h"
-
 #include <fmt/format.h>
 
 #include <memory>
@@ -14,6 +12,7 @@
 #include "cli/generation_options.h"
 #include "cli/text/output.h"
 #include "config/generation_config.h"
+#include "generate/generator.h"
 
 namespace plimsoll::cli {
 namespace {

@@ -1,4 +1,4 @@
-#include "train/merge.h"
+#include "models/merge.h"
 
 #include <fmt/format.h>
 
@@ -11,7 +11,7 @@
 #include "cli/arguments/result_target.h"
 #include "cli/commands.h"
 #include "cli/text/output.h"
-#include "formats/gguf_file_type.h"
+#include "formats/gguf/gguf_file_type.h"
 
 namespace plimsoll::cli {
 namespace {

@@ -17,7 +17,7 @@
 #include "cli/text/output.h"
 #include "cli/text/plan_text.h"
 #include "cli/text/progress.h"
-#include "config/recipe_toml.h"
+#include "config/recipe/recipe_toml.h"
 #include "formats/text_file.h"
 #include "train/trainer.h"
 

@@ -12,7 +12,7 @@
 #include "base/text.h"
 #include "engines/serving_memory.h"
 #include "engines/stack_memory.h"
-#include "formats/gguf_export.h"
+#include "formats/gguf/gguf_export.h"
 
 namespace plimsoll {
 namespace {

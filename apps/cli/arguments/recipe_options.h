@@ -5,8 +5,8 @@
 #include <string_view>
 #include <vector>
 
-#include "config/recipe.h"
-#include "config/recipe_fields.h"
+#include "config/recipe/recipe.h"
+#include "config/recipe/recipe_fields.h"
 
 namespace plimsoll::cli {
 

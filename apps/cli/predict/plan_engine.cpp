@@ -11,7 +11,7 @@
 #include "base/text.h"
 #include "engines/serving_memory.h"
 #include "engines/stack_memory.h"
-#include "formats/gguf_file_type.h"
+#include "formats/gguf/gguf_file_type.h"
 #include "hub/model_source.h"
 
 namespace plimsoll::cli {
