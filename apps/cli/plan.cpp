@@ -10,7 +10,7 @@
 #include "cli/text/output.h"
 #include "cli/text/plan_text.h"
 #include "formats/output_file.h"
-#include "train/run_sources.h"
+#include "setup/run_sources.h"
 #include "train/trainer.h"
 
 namespace plimsoll::cli {
