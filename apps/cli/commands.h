@@ -1,15 +1,9 @@
 // One file per command: its options as a plain struct, its arguments as data, and a run_… that calls the library.
 #pragma once
 
-#include "cli/arguments.h"
+#include "cli/arguments/arguments.h"
 
 namespace plimsoll::cli {
-
-// --quant of the commands that only use a model.
-inline constexpr std::string_view kQuantHelp =
-    "how weights are held: none (in --precision), stored (as the .gguf file packs them), or packed on the way: nf4, "
-    "fp4, "
-    "int8, fp8, q8_0, q4_k, … [auto: stored where the file packs them]";
 
 Command inspect_command();
 Command plan_command();

@@ -2,8 +2,10 @@
 
 #include <memory>
 
+#include "cli/arguments/common_arguments.h"
+#include "cli/arguments/recipe_options.h"
 #include "cli/commands.h"
-#include "cli/data_text.h"
+#include "cli/text/data_text.h"
 #include "config/recipe/recipe_fields.h"
 #include "train/data_survey.h"
 
@@ -17,26 +19,18 @@ struct DataOptions {
   bool json = false;
 };
 
-// The recipe's own rows check these, so that all commands say the same.
-Recipe recipe_of(const DataOptions& options) {
-  Recipe recipe;
-  std::vector<RecipeFlag> flags = {{find_recipe_field("model"), {options.model}},
-                                   {find_recipe_field("data"), options.files},
-                                   {find_recipe_field("field"), options.field}};
-  const auto add = [&](std::string_view name, const std::string& text) {
-    if (!text.empty()) flags.emplace_back(find_recipe_field(name), std::vector<std::string>{text});
-  };
-  add("seq-len", options.seq_len);
-  add("loss-on", options.loss_on);
-  add("data-shape", options.data_shape);
-  add("text-split", options.text_split);
-  add("overlong", options.overlong);
-  add("bad-rows", options.bad_rows);
-  add("shuffle", options.shuffle);
-  add("seed", options.seed);
-  apply_recipe_flags(recipe, flags);
-  validate_recipe(recipe);
-  return recipe;
+Recipe recipe_of(const DataOptions& o) {
+  return recipe_of_texts({}, {{"model", {o.model}},
+                              {"data", o.files},
+                              {"field", o.field},
+                              {"seq-len", {o.seq_len}},
+                              {"loss-on", {o.loss_on}},
+                              {"data-shape", {o.data_shape}},
+                              {"text-split", {o.text_split}},
+                              {"overlong", {o.overlong}},
+                              {"bad-rows", {o.bad_rows}},
+                              {"shuffle", {o.shuffle}},
+                              {"seed", {o.seed}}});
 }
 
 int run_data(const DataOptions& options) {
@@ -50,10 +44,6 @@ int run_data(const DataOptions& options) {
 
 Command data_command() {
   auto options = std::make_shared<DataOptions>();
-  const auto recipe_argument = [](std::string_view flag, auto& target) {
-    const RecipeField& field = *find_recipe_field(flag.substr(2));
-    return Argument{.name = flag, .value_name = field.value_name, .help = field.help, .target = &target};
-  };
   return {.name = "data",
           .summary = "what a data file holds, as the model would be trained on it",
           .examples = {"plimsoll data train.jsonl --model SmolLM2-135M-Instruct.gguf",

@@ -1,14 +1,19 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <sstream>
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/figures.h"
+#include "base/table.h"
 #include "base/text.h"
+#include "cli/arguments/common_arguments.h"
+#include "cli/arguments/recipe_options.h"
 #include "cli/commands.h"
-#include "cli/output.h"
-#include "cli/recipe_options.h"
+#include "cli/text/output.h"
 #include "train/fit_methods.h"
+#include "train/trainer.h"
 
 namespace plimsoll::cli {
 namespace {
@@ -19,32 +24,30 @@ struct FitOptions {
   bool json = false, csv = false;
 };
 
-std::string tokens_text(double per_second) {
-  return per_second >= 100 ? fmt::format("{:.0f}", per_second) : fmt::format("{:.3g}", per_second);
-}
-
 std::string fit_text(const FitTable& table) {
   std::string text = fmt::format("{} in {}: rows of {} tokens, {} a step, {} thread{}\n\n", table.model,
                                  format_bytes(table.budget_bytes), format_thousands(table.seq_len), table.rows_per_step,
                                  table.threads, table.threads == 1 ? "" : "s");
-  text += fmt::format("  {:<34}{:>12}{:>10}{:>12}{:>12}{:>11}\n", "best quality first", "longest row", "rows", "least",
-                      "plan", "tokens/s");
+  const auto count = [](int64_t n, bool more) {
+    return n == 0 ? std::string("-") : format_thousands(n) + (more ? "+" : "");
+  };
+  std::vector<std::vector<std::string>> rows;
   for (const FitRow& row : table.rows) {
     if (!row.problem.empty()) {
-      text += fmt::format("  {:<34}{}\n", row.name, row.problem);
+      rows.push_back({row.name, row.problem});
       continue;
     }
-    const auto count = [](int64_t n, bool more) {
-      return n == 0 ? std::string("-") : format_thousands(n) + (more ? "+" : "");
-    };
-    text += fmt::format("  {:<34}{:>12}{:>10}{:>12}{:>12}{:>11}\n", row.name,
-                        count(row.longest_seq_len, row.longest_is_context),
-                        count(row.largest_micro_batch, row.largest_micro_batch == kMostRowsAtOnce),
-                        format_bytes(row.smallest_budget_bytes), row.fits ? format_bytes(row.total_bytes) : "too much",
-                        row.predicted_tokens_per_second ? tokens_text(*row.predicted_tokens_per_second) : "-");
+    rows.push_back({row.name, count(row.longest_seq_len, row.longest_is_context),
+                    count(row.largest_micro_batch, row.largest_micro_batch == kMostRowsAtOnce),
+                    format_bytes(row.smallest_budget_bytes), row.fits ? format_bytes(row.total_bytes) : "too much",
+                    row.predicted_tokens_per_second ? format_number(*row.predicted_tokens_per_second) : "-"});
   }
+  const std::vector<Column> columns = {
+      {"best quality first", true}, {"longest"}, {"rows"}, {"least"}, {"plan"}, {"tokens/s"}};
+  text += table_text(columns, rows);
   text += fmt::format(
-      "\n  longest row: of one row at a time, to {} tokens (+: the model's context); rows: of {} tokens at once;\n"
+      "\n  longest: the longest row, one at a time, to {} tokens (+: the model's context); rows: of {} tokens at "
+      "once;\n"
       "  least and plan: bytes of the whole process, least that works and fastest that fits; speed: {}\n",
       kSeqLenStep, format_thousands(table.seq_len),
       table.calibrated ? "by this machine's rates" : "by assumed rates, plimsoll calibrate measures them");
@@ -96,6 +99,24 @@ Json fit_json(const FitTable& table) {
           {"methods", rows}};
 }
 
+// Where nothing fits: what `plan` says of the method that takes least.
+std::string way_out_of(const Recipe& recipe, const std::vector<RecipeFlag>& flags, const FitTable& table) {
+  const FitRow* least = nullptr;
+  for (const FitRow& row : table.rows)
+    if (row.problem.empty() && (least == nullptr || row.smallest_budget_bytes < least->smallest_budget_bytes))
+      least = &row;
+  if (least == nullptr) return "see what each method says";
+  std::vector<RecipeFlag> all = flags;
+  std::istringstream words(least->flags);
+  for (std::string name, value; words >> name >> value;)
+    all.emplace_back(find_recipe_field(name.substr(2)), std::vector{value});
+  Recipe tried = load_recipe("", all);
+  tried.model = recipe.model;
+  const PlanReport report = plan_training(tried, false, "");
+  return fmt::format("plimsoll plan {} {}: {}", one_line(recipe.model, 80), least->flags,
+                     report.fits ? "fits" : does_not_fit(report).way_out());
+}
+
 int run_fit(const FitOptions& options) {
   for (const RecipeFlag& flag : options.flags)
     for (const std::string_view tried : {"method", "quant", "precision", "optimizer", "optimizer-in-backward", "stream",
@@ -110,16 +131,13 @@ int run_fit(const FitOptions& options) {
     throw caller_error("--memory", "is missing", "for example: plimsoll fit llama-3.1-8b --memory 24GiB, or auto");
   const FitTable table = fit_methods(recipe);
   if (options.json) write_json(fit_json(table));
-  else write_result(options.csv ? fit_csv(table) : fit_text(table));
+  else if (options.csv) write_result(fit_csv(table));
+  else write_page(fit_text(table));
   if (table.best >= 0) return 0;
-  int64_t least = INT64_MAX;
-  for (const FitRow& row : table.rows)
-    if (row.problem.empty()) least = std::min(least, row.smallest_budget_bytes);
-  throw Error(
-      ErrorKind::does_not_fit, "--memory",
-      fmt::format("no method fits {} tokens below {}", format_thousands(table.seq_len),
-                  format_bytes(table.budget_bytes)),
-      least == INT64_MAX ? "see what each method says" : fmt::format("--memory {} is the least that works", least));
+  throw Error(ErrorKind::does_not_fit, "--memory",
+              fmt::format("no method fits {} tokens below {}", format_thousands(table.seq_len),
+                          format_bytes(table.budget_bytes)),
+              way_out_of(recipe, options.flags, table));
 }
 
 }  // namespace
@@ -130,11 +148,7 @@ Command fit_command() {
           .summary = "which methods fit into so much memory, and how long and wide",
           .examples = {"plimsoll fit llama-3.1-8b --memory 24GiB",
                        "plimsoll fit SmolLM2-135M-Instruct.gguf --memory auto --seq-len 2048 --csv"},
-          .arguments = {{.name = "MODEL",
-                         .value_name = "MODEL",
-                         .help = "folder, .gguf file, config.json, hub id or a name of the catalogue",
-                         .target = &options->model,
-                         .required = true},
+          .arguments = {planned_model_argument(options->model),
                         {.name = "--csv", .value_name = "", .help = "one row a method", .target = &options->csv}},
           .recipe_flags = &options->flags,
           .json = &options->json,

@@ -6,10 +6,11 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "cli/arguments/common_arguments.h"
+#include "cli/arguments/recipe_options.h"
 #include "cli/commands.h"
 #include "cli/generation_options.h"
-#include "cli/output.h"
-#include "cli/recipe_options.h"
+#include "cli/text/output.h"
 #include "config/generation_config.h"
 #include "generate/generator.h"
 
@@ -40,15 +41,8 @@ int run_generate(const GenerateOptions& options) {
 }  // namespace
 
 std::vector<Argument> generation_arguments(GenerationOptions& options) {
-  return {{.name = "MODEL",
-           .value_name = "MODEL",
-           .help = "Hugging Face folder, .gguf file or hub id org/name",
-           .target = &options.model,
-           .required = true},
-          {.name = "--adapter",
-           .value_name = "DIR",
-           .help = "PEFT adapter to use with the model",
-           .target = &options.adapter},
+  return {model_argument(options.model),
+          adapter_argument(options.adapter),
           {.name = "--max-tokens",
            .value_name = "N",
            .help = "most tokens to generate [256]",
@@ -98,7 +92,7 @@ std::vector<Argument> generation_arguments(GenerationOptions& options) {
            .value_name = "fp32|bf16",
            .help = "of weights and arithmetic: fp32 gives a reference's tokens, bf16 takes half the bytes [fp32]",
            .target = &options.precision},
-          {.name = "--quant", .value_name = "TYPE", .help = kQuantHelp, .target = &options.quant},
+          quant_argument(options.quant),
           {.name = "--kv-cache",
            .value_name = "TYPE",
            .help = "of keys and values of past tokens: fp32, bf16, f16, q8_0 (8 bits), q4_0 (4 bits); auto: as "

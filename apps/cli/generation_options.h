@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "cli/arguments.h"
-#include "cli/output.h"
+#include "cli/arguments/arguments.h"
+#include "cli/text/output.h"
 #include "config/generation_config.h"
 #include "generate/generator.h"
 

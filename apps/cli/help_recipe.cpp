@@ -1,5 +1,5 @@
 #include "cli/commands.h"
-#include "cli/output.h"
+#include "cli/text/output.h"
 #include "config/recipe/recipe_fields.h"
 
 namespace plimsoll::cli {

@@ -16,8 +16,8 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "cli/commands.h"
-#include "cli/output.h"
-#include "cli/terminal.h"
+#include "cli/text/output.h"
+#include "cli/text/terminal.h"
 
 namespace plimsoll::cli {
 namespace {

@@ -8,8 +8,9 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "cli/arguments/result_target.h"
 #include "cli/commands.h"
-#include "cli/output.h"
+#include "cli/text/output.h"
 #include "formats/gguf/gguf_file_type.h"
 
 namespace plimsoll::cli {
@@ -39,7 +40,9 @@ MergeOptions checked(const MergeCommandOptions& options) {
 
 int run_merge_command(const MergeCommandOptions& options) {
   if (options.adapter.empty()) throw caller_error("--adapter", "is empty", "give the folder of a PEFT adapter");
-  run_merge(checked(options));
+  const MergeOptions merge = checked(options);
+  require_no_result(options.out, {"config.json", "model.safetensors", "model.safetensors.index.json"});
+  run_merge(merge);
   if (options.json) write_json(Json{{"output", options.out}, {"type", options.type}});
   else write_result(options.out + "\n");
   return 0;
@@ -66,7 +69,7 @@ Command merge_command() {
                      .required = true},
                     {.name = "--out",
                      .value_name = "TARGET",
-                     .help = "a .gguf file, or a folder in Hugging Face's layout",
+                     .help = "a .gguf file, or a folder in Hugging Face's layout; must not be there yet",
                      .target = &options->out,
                      .required = true},
                     {.name = "--type",

@@ -6,10 +6,11 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "cli/arguments/result_target.h"
 #include "cli/commands.h"
 #include "cli/inspect/inspect_report.h"
-#include "cli/output.h"
-#include "cli/progress.h"
+#include "cli/text/output.h"
+#include "cli/text/progress.h"
 #include "config/model_catalog.h"
 #include "data/chat_template.h"
 #include "data/model_text.h"
@@ -125,8 +126,7 @@ int run_new(const NewOptions& options) {
   if (options.type != dtype_name(type))
     throw caller_error("--type", "'" + one_line(options.type, 40) + "' is not f32, bf16 or f16",
                        "for example --type bf16");
-  if (file_exists(options.out + "/config.json") || file_exists(options.out + "/model.safetensors"))
-    throw caller_error(options.out, "holds a model already", "name another folder with --out");
+  require_no_result(options.out, {"config.json", "model.safetensors"});
   const Base base = base_of(options);
   std::optional<Tokenizer> tokenizer;
   TextFiles texts;
@@ -208,7 +208,7 @@ Command new_command() {
            {.name = "--seed", .value_name = "N", .help = "of the weights [0]", .target = &options->seed, .min = 0},
            {.name = "--out",
             .value_name = "DIR",
-            .help = "the model's folder",
+            .help = "the model's folder; must not hold a model yet",
             .target = &options->out,
             .required = true}},
       .json = &options->json,

@@ -4,12 +4,13 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "cli/arguments/recipe_options.h"
 #include "cli/commands.h"
-#include "cli/output.h"
-#include "cli/plan_text.h"
 #include "cli/predict/plan_engine.h"
-#include "cli/recipe_options.h"
+#include "cli/text/output.h"
+#include "cli/text/plan_text.h"
 #include "formats/output_file.h"
+#include "setup/run_sources.h"
 #include "train/trainer.h"
 
 namespace plimsoll::cli {
@@ -40,7 +41,9 @@ Recipe recipe_of(const PlanOptions& options) {
 }
 
 int run_plan(const PlanOptions& options) {
-  const Recipe recipe = recipe_of(options);
+  Recipe recipe = recipe_of(options);
+  const bool elsewhere = !options.engine.serve.empty() || !options.engine.engine.empty();
+  if (elsewhere && recipe.memory_auto) recipe.memory_bytes = free_memory_line();
   if (!options.engine.serve.empty()) return plan_serving(recipe, options.engine, options.json);
   if (!options.engine.engine.empty()) return plan_on_engine(recipe, options.engine, options.json);
   if (!options.engine.layout.empty() || !options.engine.weights.empty() || !options.engine.optimizer.empty() ||
@@ -86,7 +89,9 @@ Command plan_command() {
             .target = &options->engine.layout},
            {.name = "--weights",
             .value_name = "TYPE",
-            .help = "with --engine: base weights as f32, bf16, f16, int8, nf4, nf4-dq, gptq4",
+            .help = "with --engine and --serve: base weights as f32, bf16, f16, int8, nf4, nf4-dq, gptq4; with --serve "
+                    "llama.cpp "
+                    "and plimsoll also as GGUF packs them: q8_0, q4_k_m, …",
             .target = &options->engine.weights},
            {.name = "--engine-optimizer",
             .value_name = "NAME",

@@ -6,8 +6,9 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "cli/arguments/common_arguments.h"
 #include "cli/commands.h"
-#include "cli/output.h"
+#include "cli/text/output.h"
 
 namespace plimsoll::cli {
 namespace {
@@ -42,11 +43,7 @@ Command probe_command() {
           .examples = {"plimsoll probe model/ --batch batch.safetensors --out out.safetensors",
                        "plimsoll probe model/ --batch batch.safetensors --out out.safetensors --gradients --adapter "
                        "run/adapter --precision bf16"},
-          .arguments = {{.name = "MODEL",
-                         .value_name = "MODEL",
-                         .help = "Hugging Face folder, .gguf file or hub id org/name",
-                         .target = &probe.model,
-                         .required = true},
+          .arguments = {model_argument(probe.model),
                         {.name = "--batch",
                          .value_name = "FILE",
                          .help = "safetensors with input_ids, and perhaps labels, attention_mask, position_ids",
@@ -61,15 +58,12 @@ Command probe_command() {
                          .value_name = "",
                          .help = "backward too; with an adapter, its gradients",
                          .target = &probe.gradients},
-                        {.name = "--adapter",
-                         .value_name = "DIR",
-                         .help = "PEFT adapter to use with the model",
-                         .target = &probe.adapter},
+                        adapter_argument(probe.adapter),
                         {.name = "--precision",
                          .value_name = "fp32|bf16",
                          .help = "compute in [fp32]",
                          .target = &options->precision},
-                        {.name = "--quant", .value_name = "TYPE", .help = kQuantHelp, .target = &probe.quant}},
+                        quant_argument(probe.quant)},
           .json = &options->json,
           .run = [options] { return run_probe_command(*options); }};
 }

@@ -8,11 +8,13 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "base/text.h"
+#include "cli/arguments/common_arguments.h"
+#include "cli/arguments/recipe_options.h"
 #include "cli/commands.h"
-#include "cli/output.h"
-#include "cli/progress.h"
-#include "cli/recipe_options.h"
+#include "cli/text/output.h"
+#include "cli/text/progress.h"
 
 namespace plimsoll::cli {
 namespace {
@@ -148,9 +150,118 @@ int run_quantize_command(const QuantizeCommandOptions& given) {
   options.on_progress = [&line](const std::string& stage, int64_t done, int64_t of) { line.update(stage, done, of); };
   const QuantizeReport report = run_quantize(options);
   line.finish();
+  if (report.bytes_after >= report.bytes_before)
+    log_warning(
+        fmt::format("{} takes {}, not less than the {} of the original: {} has more bits than the original's "
+                    "types; a narrower --type makes it smaller",
+                    one_line(report.output, 80), format_bytes(report.bytes_after), format_bytes(report.bytes_before),
+                    options.type.name));
   if (given.json) write_json(quantize_json(report, options.type.name));
   else write_page(quantize_text(report, options.type.name));
   return 0;
+}
+
+// Which numbers the weights become.
+std::vector<Argument> format_arguments(QuantizeCommandOptions& options) {
+  return {{.name = "--group-size",
+           .value_name = "N",
+           .help = "values that share a scale [nf4, fp4: 64; int4, int8: 128; fp8_block: tiles of 128 × 128]",
+           .target = &options.group_size,
+           .min = 1},
+          {.name = "--double-quant",
+           .value_name = "on|off",
+           .help = "nf4, fp4: the scales are quantized, too [on]",
+           .target = &options.double_quant},
+          {.name = "--symmetric",
+           .value_name = "on|off",
+           .help = "int4, int8: without zero points [on]",
+           .target = &options.symmetric},
+          {.name = "--clip",
+           .value_name = "RULE",
+           .help = "int4, int8: scales from absmax, percentile, or mse, the clipping of least squared error [absmax]",
+           .target = &options.clip},
+          {.name = "--percentile",
+           .value_name = "P",
+           .help = "of --clip percentile [0.999]",
+           .target = &options.percentile,
+           .min = 0.5,
+           .max = 1},
+          {.name = "--rest",
+           .value_name = "TYPE",
+           .help = "folders: of what is no linear, and of scales: bf16, f16 or f32 [bf16]",
+           .target = &options.rest}};
+}
+
+// What data says about the rounding, before and after.
+std::vector<Argument> data_arguments(QuantizeCommandOptions& options) {
+  return {{.name = "--calibrate",
+           .value_name = "FILE…",
+           .help = "text that shows what the linears see; with --method",
+           .target = &options.calibrate},
+          {.name = "--method",
+           .value_name = "gptq|awq",
+           .help = "int4, int8: error-compensated rounding, or activation-aware scaling",
+           .target = &options.method},
+          {.name = "--calibrate-rows",
+           .value_name = "N",
+           .help = "rows of --seq-len tokens to look at [128]",
+           .target = &options.calibrate_rows,
+           .min = 1,
+           .max = 1 << 20},
+          {.name = "--act-order",
+           .value_name = "",
+           .help = "gptq: the columns that matter most first",
+           .target = &options.act_order},
+          {.name = "--damping",
+           .value_name = "SHARE",
+           .help = "gptq: added to the diagonal, of its mean [0.01]",
+           .target = &options.damping,
+           .min = 1e-6,
+           .max = 10},
+          {.name = "--eval",
+           .value_name = "FILE…",
+           .help = "compare with the original on this text: perplexity, KL divergence, likeliest tokens",
+           .target = &options.eval},
+          {.name = "--eval-rows",
+           .value_name = "N",
+           .help = "at most so many rows of --seq-len tokens [all]",
+           .target = &options.eval_rows,
+           .min = 1},
+          {.name = "--seq-len",
+           .value_name = "N",
+           .help = "tokens of a row that is read [512]",
+           .target = &options.seq_len,
+           .min = 2,
+           .max = 1 << 20}};
+}
+
+std::vector<Argument> quantize_arguments(QuantizeCommandOptions& options) {
+  std::vector<Argument> all = {
+      model_argument(options.model),
+      {.name = "--type",
+       .value_name = "TYPE",
+       .help = "of the weights. In a folder nf4, fp4, llm_int8, fp8, fp8_block, int8, int4, f32, bf16, f16; in "
+               "GGUF q8_0, q6_k, q5_k_m, q4_k_m, q4_0, …",
+       .target = &options.type,
+       .required = true},
+      {.name = "--out",
+       .value_name = "TARGET",
+       .help = "a .gguf file, or a folder in Hugging Face's layout; must not be there yet",
+       .target = &options.out,
+       .required = true}};
+  for (const auto& part : {format_arguments(options), data_arguments(options)})
+    all.insert(all.end(), part.begin(), part.end());
+  all.insert(all.end(), {{.name = "--memory",
+                          .value_name = "SIZE|auto",
+                          .help = "the line: most bytes that the process may use; auto: what is free now, less a tenth",
+                          .target = &options.memory},
+                         {.name = "--threads",
+                          .value_name = "N",
+                          .help = "[all that this process may use]",
+                          .target = &options.threads,
+                          .min = 0,
+                          .max = 1024}});
+  return all;
 }
 
 }  // namespace
@@ -162,99 +273,7 @@ Command quantize_command() {
       .summary = "write a model in fewer bits, and what that costs",
       .examples = {"plimsoll quantize SmolLM2-135M-Instruct.gguf --type q4_k_m --out small.gguf --eval held_out.jsonl",
                    "plimsoll quantize model/ --type int4 --calibrate train.jsonl --method gptq --out model-int4/"},
-      .arguments =
-          {{.name = "MODEL",
-            .value_name = "MODEL",
-            .help = "Hugging Face folder, .gguf file or hub id org/name",
-            .target = &options->model,
-            .required = true},
-           {.name = "--type",
-            .value_name = "TYPE",
-            .help = "of the weights. In a folder nf4, fp4, llm_int8, fp8, fp8_block, int8, int4, f32, bf16, f16; in "
-                    "GGUF q8_0, q6_k, q5_k_m, q4_k_m, q4_0, …",
-            .target = &options->type,
-            .required = true},
-           {.name = "--out",
-            .value_name = "TARGET",
-            .help = "a .gguf file, or a folder in Hugging Face's layout; must not be there yet",
-            .target = &options->out,
-            .required = true},
-           {.name = "--group-size",
-            .value_name = "N",
-            .help = "values that share a scale [nf4, fp4: 64; int4, int8: 128; fp8_block: tiles of 128 × 128]",
-            .target = &options->group_size,
-            .min = 1},
-           {.name = "--double-quant",
-            .value_name = "on|off",
-            .help = "nf4, fp4: the scales are quantized, too [on]",
-            .target = &options->double_quant},
-           {.name = "--symmetric",
-            .value_name = "on|off",
-            .help = "int4, int8: without zero points [on]",
-            .target = &options->symmetric},
-           {.name = "--clip",
-            .value_name = "RULE",
-            .help = "int4, int8: scales from absmax, percentile, or mse, the clipping of least squared error [absmax]",
-            .target = &options->clip},
-           {.name = "--percentile",
-            .value_name = "P",
-            .help = "of --clip percentile [0.999]",
-            .target = &options->percentile,
-            .min = 0.5,
-            .max = 1},
-           {.name = "--calibrate",
-            .value_name = "FILE…",
-            .help = "text that shows what the linears see; with --method",
-            .target = &options->calibrate},
-           {.name = "--method",
-            .value_name = "gptq|awq",
-            .help = "int4, int8: error-compensated rounding, or activation-aware scaling",
-            .target = &options->method},
-           {.name = "--calibrate-rows",
-            .value_name = "N",
-            .help = "rows of --seq-len tokens to look at [128]",
-            .target = &options->calibrate_rows,
-            .min = 1,
-            .max = 1 << 20},
-           {.name = "--act-order",
-            .value_name = "",
-            .help = "gptq: the columns that matter most first",
-            .target = &options->act_order},
-           {.name = "--damping",
-            .value_name = "SHARE",
-            .help = "gptq: added to the diagonal, of its mean [0.01]",
-            .target = &options->damping,
-            .min = 1e-6,
-            .max = 10},
-           {.name = "--eval",
-            .value_name = "FILE…",
-            .help = "compare with the original on this text: perplexity, KL divergence, likeliest tokens",
-            .target = &options->eval},
-           {.name = "--eval-rows",
-            .value_name = "N",
-            .help = "at most so many rows of --seq-len tokens [all]",
-            .target = &options->eval_rows,
-            .min = 1},
-           {.name = "--seq-len",
-            .value_name = "N",
-            .help = "tokens of a row that is read [512]",
-            .target = &options->seq_len,
-            .min = 2,
-            .max = 1 << 20},
-           {.name = "--rest",
-            .value_name = "TYPE",
-            .help = "folders: of what is no linear, and of scales: bf16, f16 or f32 [bf16]",
-            .target = &options->rest},
-           {.name = "--memory",
-            .value_name = "SIZE|auto",
-            .help = "the line: most bytes that the process may use; auto: what is free now, less a tenth",
-            .target = &options->memory},
-           {.name = "--threads",
-            .value_name = "N",
-            .help = "[all that this process may use]",
-            .target = &options->threads,
-            .min = 0,
-            .max = 1024}},
+      .arguments = quantize_arguments(*options),
       .json = &options->json,
       .run = [options] { return run_quantize_command(*options); }};
 }

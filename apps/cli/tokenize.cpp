@@ -8,8 +8,8 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "cli/commands.h"
-#include "cli/input_file.h"
-#include "cli/output.h"
+#include "cli/input/input_file.h"
+#include "cli/text/output.h"
 #include "data/model_text.h"
 
 namespace plimsoll::cli {

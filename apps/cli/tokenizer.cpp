@@ -5,8 +5,9 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "cli/arguments/result_target.h"
 #include "cli/commands.h"
-#include "cli/output.h"
+#include "cli/text/output.h"
 #include "config/machine.h"
 #include "data/files/row_reader.h"
 #include "data/row_shape.h"
@@ -62,6 +63,7 @@ int run_tokenizer(const TokenizerOptions& options) {
   if (options.kind != "bpe" && options.kind != "unigram")
     throw caller_error("--kind", "'" + one_line(options.kind, 40) + "' is not bpe or unigram",
                        "for example --kind bpe");
+  require_no_result(options.out, {"tokenizer.json"});
   TokenizerTraining training;
   training.kind = options.kind == "bpe" ? TokenizerKind::bpe : TokenizerKind::unigram;
   training.vocab_size = options.vocab;
@@ -124,7 +126,7 @@ Command tokenizer_command() {
                      .target = &options->special},
                     {.name = "--out",
                      .value_name = "DIR",
-                     .help = "folder that gets tokenizer.json",
+                     .help = "folder that gets tokenizer.json; must not have one yet",
                      .target = &options->out,
                      .required = true}},
       .json = &options->json,

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include "cli/terminal.h"
+#include "cli/text/terminal.h"
 
 namespace plimsoll::cli {
 

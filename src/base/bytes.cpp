@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace plimsoll {
 namespace {
@@ -51,9 +52,10 @@ std::string format_bytes(int64_t bytes) {
   const auto value = static_cast<double>(bytes);
   if (bytes >= kGiB * 1024) return fmt::format("{:.2f} TiB", value / static_cast<double>(kGiB * 1024));
   if (bytes >= kGiB) return fmt::format("{:.2f} GiB", value / static_cast<double>(kGiB));
-  if (bytes >= 10 * kMiB) return fmt::format("{:.0f} MiB", value / static_cast<double>(kMiB));
+  if (bytes >= 10 * kMiB)
+    return fmt::format("{} MiB", format_thousands(std::llround(value / static_cast<double>(kMiB))));
   if (bytes >= kMiB) return fmt::format("{:.1f} MiB", value / static_cast<double>(kMiB));
-  if (bytes >= kKiB) return fmt::format("{:.0f} KiB", value / static_cast<double>(kKiB));
+  if (bytes >= kKiB) return fmt::format("{} KiB", format_thousands(std::llround(value / static_cast<double>(kKiB))));
   return fmt::format("{} B", bytes);
 }
 

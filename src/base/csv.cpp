@@ -7,6 +7,7 @@
 #include <iterator>
 
 #include "base/error.h"
+#include "base/regular_file.h"
 #include "base/text.h"
 
 namespace plimsoll {
@@ -86,6 +87,7 @@ CsvTable parse_csv(std::string_view text, std::string_view source) {
 }
 
 CsvTable read_csv(const std::string& path) {
+  require_regular_file(path);
   errno = 0;
   std::ifstream file(path, std::ios::binary);
   if (!file) throw world_error(one_line(path, 200), "cannot be read", "check the path and its permissions", errno);

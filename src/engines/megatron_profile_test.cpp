@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "config/model_catalog.h"
 #include "engines/engine_profile.h"
@@ -129,10 +130,37 @@ TEST(ServingMemory, MostUsersByHand) {
   run.kv_bytes = 1;
   EXPECT_EQ(serving_bytes(run).most_users,
             2 * bytes.most_users + (bytes.room % bytes.kv_per_user) / (bytes.kv_per_user / 2));
-  run.device_bytes = int64_t{16} << 30;
-  EXPECT_THROW(serving_bytes(run), Error);
+  run.device_bytes = int64_t{12} << 30;
+  const ServingBytes none = serving_bytes(run);
+  EXPECT_EQ(none.most_users, 0);
+  run.device_bytes = none.least_device_bytes;
+  EXPECT_EQ(serving_bytes(run).most_users, 1);
+  run.device_bytes -= 1 << 20;
+  EXPECT_EQ(serving_bytes(run).most_users, 0);
   run.engine = "nothing";
   EXPECT_THROW(serving_bytes(run), Error);
+}
+
+// Llama 3.1 8B: 7,504,924,672 values in matrices of 4.5 bits but for v and down of half the layers, the output matrix
+// (6.5625 bits), and norms and the 64 divisors of its rope in f32.
+TEST(ServingMemory, TypesOfGgufFiles) {
+  const ModelConfig model = parse_hf_config(find_catalog_model("llama-3.1-8b")->config, "llama-3.1-8b");
+  EXPECT_EQ(gguf_weight_bytes(model, "bf16", "--weights"), 2 * int64_t{8030261248} + 2 * 266240 + 4 * 64);
+  EXPECT_EQ(gguf_weight_bytes(model, "q8_0", "--weights"),
+            (int64_t{8030261248} - 266240) / 32 * 34 + 4 * (266240 + 64));
+  const int64_t values = int64_t{4096} * 1024, down = int64_t{4096} * 14336, head = int64_t{128256} * 4096;
+  const int64_t wide = 16 * (values + down) + head, all = int64_t{8030261248} - 266240;
+  EXPECT_EQ(gguf_weight_bytes(model, "q4_k_m", "--weights"),
+            (all - wide) / 256 * 144 + wide / 256 * 210 + 4 * (266240 + 64));
+  EXPECT_THROW(gguf_weight_bytes(model, "q4_x", "--weights"), Error);
+  ServingRun run;
+  run.engine = "llama.cpp";
+  run.model = model;
+  run.device_bytes = int64_t{24} << 30;
+  run.context_tokens = 512;
+  run.weights_bytes = gguf_weight_bytes(model, "q4_k_m", "--weights");
+  run.tensor = 2;
+  EXPECT_EQ(serving_bytes(run).weights, ceil_div(run.weights_bytes, 2));
 }
 
 }  // namespace

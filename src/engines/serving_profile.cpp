@@ -3,13 +3,16 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <string_view>
 
 #include "arch/architecture.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "engines/serving_memory.h"
 #include "engines/stack_memory.h"
+#include "formats/gguf/gguf_export.h"
 
 namespace plimsoll {
 namespace {
@@ -41,16 +44,17 @@ ServingBytes serving_bytes(const ServingRun& run) {
     throw caller_error(run.engine, "has no serving profile", "one of vllm, llama.cpp, plimsoll");
   if (run.tensor < 1 || run.device_bytes <= 0 || run.context_tokens < 1)
     throw caller_error("serving", "lacks devices, their memory or a context", "give all three");
+  const double bits = weight_bits(run.weights);
   double products = 0, total = 0;
   for (const ParameterSpec& spec : list_parameters(run.model)) {
     const auto values = static_cast<double>(spec.shape.elements());
     total += values;
     if (spec.part == ParameterPart::attention || spec.part == ParameterPart::mlp) products += values;
   }
-  const double bits = weight_bits(run.weights);
   const auto ranks = static_cast<double>(run.tensor);
   ServingBytes bytes;
-  bytes.weights = static_cast<int64_t>((products * bits + (total - products) * std::max(16.0, bits)) / 8 / ranks);
+  if (run.weights_bytes > 0) bytes.weights = ceil_div(run.weights_bytes, run.tensor);
+  else bytes.weights = static_cast<int64_t>((products * bits + (total - products) * std::max(16.0, bits)) / 8 / ranks);
   const ModelConfig& m = run.model;
   const auto width = static_cast<double>(std::max(2 * m.intermediate_size, (m.heads + 2 * m.kv_heads) * m.head_dim));
   // The widest moment of a layer: the residual, the norm's result, and what a product gives.
@@ -65,11 +69,24 @@ ServingBytes serving_bytes(const ServingRun& run) {
   bytes.kv_per_user = static_cast<int64_t>(
       habits->cache_growth * static_cast<double>(kv_bytes_of_sequence(m, held, run.kv_bytes, run.tensor)));
   const auto all = static_cast<int64_t>(habits->utilization * static_cast<double>(run.device_bytes));
-  bytes.room = all - bytes.weights - bytes.workspace - bytes.outside;
-  if (bytes.room <= 0)
-    throw caller_error(run.engine, fmt::format("has no room beside {} of weights", format_bytes(bytes.weights)),
-                       "quantize the weights, or share the model between more devices");
+  const int64_t taken = bytes.weights + bytes.workspace + bytes.outside;
+  bytes.room = std::max<int64_t>(0, all - taken);
   bytes.most_users = bytes.room / std::max<int64_t>(1, bytes.kv_per_user);
+  bytes.least_device_bytes =
+      static_cast<int64_t>(std::ceil(static_cast<double>(taken + bytes.kv_per_user) / habits->utilization));
+  return bytes;
+}
+
+int64_t gguf_weight_bytes(const ModelConfig& model, const std::string& type, const std::string& flag) {
+  const GgufFileType* known = find_gguf_file_type(type);
+  if (known == nullptr)
+    throw caller_error(flag, fmt::format("'{}' is no type of GGUF files", one_line(type, 40)),
+                       "one of " + gguf_file_type_names());
+  std::vector<NamedShape> tensors;
+  for (const ParameterSpec& spec : list_parameters(model)) tensors.push_back({spec.name, spec.shape});
+  int64_t bytes = 0;
+  for (const GgufOutput& output : plan_gguf_export(model, tensors, *known, {}, "").outputs())
+    bytes += dtype_bytes(output.dtype, output.shape.elements());
   return bytes;
 }
 

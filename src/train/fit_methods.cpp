@@ -32,8 +32,7 @@ const std::vector<FitMethod>& all_methods() {
   static const std::vector<FitMethod> methods = {
       {"full fp32", "--method full --precision fp32", full, DType::f32},
       {"full mixed (bf16)", "--method full", full},
-      {"full mixed, optimizer in backward", "--method full --optimizer-in-backward on", full, DType::bf16, "auto",
-       kAdam, true},
+      {"full mixed, in backward", "--method full --optimizer-in-backward on", full, DType::bf16, "auto", kAdam, true},
       {"full 8-bit Adam", "--method full --optimizer adamw8bit", full, DType::bf16, "auto", k8Bit},
       {"full 8-bit Adam, in backward", "--method full --optimizer adamw8bit --optimizer-in-backward on", full,
        DType::bf16, "auto", k8Bit, true},

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "base/text.h"
 #include "formats/output_file.h"
 #include "models/model_folder.h"
 #include "ops/op_def.h"
@@ -42,12 +43,13 @@ std::string op_name(const ExecutionPlan& phase) {
   return op.name;
 }
 
-// "2 × 2 rows, recompute in 10 of 30 layers, loss in chunks of 512 rows"
+// "2 rows × 4 times, recompute in 10 of 30 layers, loss in chunks of 512 rows"
 PlanReport::Alternative describe(const PlanAlternative& plan, int64_t layers) {
   const TrainChoices& c = plan.choices;
-  std::string words = fmt::format("{} × {} rows, recompute in {} of {} layers{}, loss in chunks of {} rows",
-                                  plan.grad_accum_steps, c.micro_batch, c.recompute_layers, layers,
-                                  c.keep_attention ? " without attention" : "", c.ce_chunk_rows);
+  std::string words = fmt::format("{} row{} × {} time{}, recompute in {} of {} layers{}, loss in chunks of {} rows",
+                                  c.micro_batch, c.micro_batch == 1 ? "" : "s", plan.grad_accum_steps,
+                                  plan.grad_accum_steps == 1 ? "" : "s", c.recompute_layers, layers,
+                                  c.keep_attention ? " without attention" : "", format_thousands(c.ce_chunk_rows));
   if (c.streamed_layers > 0) words += fmt::format(", weights of {} layers streamed", c.streamed_layers);
   if (c.streamed_inputs) words += ", layer inputs streamed";
   return {words, plan.total_bytes, plan.predicted_seconds};

@@ -62,8 +62,25 @@ class PlanServe(ProgramTest):
         self.assertGreater(two["most_users"], 2 * one["most_users"])
         self.assertEqual(one["kv_bytes_per_token"], 131072)
         self.fails(2, *serve)
-        self.fails(2, *serve, "--memory", "12GiB")
+        self.assertIn("--memory ", self.fails(3, *serve, "--memory", "12GiB")[1])
         self.fails(2, "plan", "llama-3.1-8b", "--serve", "nobody", "--memory", "40GiB")
+
+    def test_serving_with_types_of_gguf_files(self):
+        def bytes_of(engine, weights):
+            return json.loads(self.ok("plan", "llama-3.1-8b", "--serve", engine, "--weights", weights, "--memory", "24GiB", "--json"))["weights_bytes"]
+
+        self.assertEqual(bytes_of("llama.cpp", "q4_k_m"), 4912898304)  # see ServingMemory.TypesOfGgufFiles
+        self.assertEqual(bytes_of("plimsoll", "q4_k_m"), bytes_of("llama.cpp", "q4_k_m"))
+        self.assertIn("is q4_k_m", self.fails(2, "plan", "llama-3.1-8b", "--serve", "vllm", "--weights", "q4_k_m", "--memory", "24GiB")[0])
+        self.assertIn("q4_k_m", self.fails(2, "plan", "llama-3.1-8b", "--serve", "llama.cpp", "--weights", "q4_x", "--memory", "24GiB")[1])
+
+    def test_serving_says_what_would_fit(self):
+        serve = ("plan", "smollm2-135m", "--serve", "plimsoll", "--json")
+        problem, way_out = self.fails(3, *serve, "--memory", "280MiB")
+        self.assertIn("not one user", problem)
+        least = way_out.split()[1]
+        self.assertEqual(json.loads(self.ok(*serve, "--memory", least))["most_users"], 1)
+        self.assertIn("most_users", self.ok(*serve, "--memory", "auto"))
 
 
 class Validate(ProgramTest):

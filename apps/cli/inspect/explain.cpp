@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/table.h"
 #include "base/text.h"
 
 namespace plimsoll::cli {
@@ -149,37 +150,39 @@ std::string ranges_of(const std::vector<int64_t>& layers) {
   return text;
 }
 
-void add_row(std::string& text, int indent, std::string_view name, std::string_view symbols, std::string_view numbers,
+using Rows = std::vector<std::vector<std::string>>;
+
+void add_row(Rows& rows, int indent, std::string_view name, std::string_view symbols, std::string_view numbers,
              const std::string& count) {
-  constexpr int kName = 34, kSymbols = 26, kNumbers = 34;
-  const auto pad = [&](std::string_view cell, int width) {
-    const int columns = text_columns(cell);
-    return std::string(cell) + std::string(static_cast<size_t>(std::max(1, width - columns)), ' ');
-  };
-  text += "  " + std::string(static_cast<size_t>(indent), ' ') + pad(name, kName - indent);
-  text += pad(symbols, kSymbols) + pad(numbers, kNumbers) + fmt::format("{:>20}\n", count);
+  rows.push_back({std::string(static_cast<size_t>(indent), ' ') + std::string(name), std::string(symbols),
+                  std::string(numbers), count});
 }
 
-void add_lines(std::string& text, int indent, const std::vector<CountLine>& lines) {
+void add_lines(Rows& rows, int indent, const std::vector<CountLine>& lines) {
   for (const CountLine& line : lines)
-    add_row(text, indent, line.name, line.symbols, line.numbers, format_thousands(line.count));
+    add_row(rows, indent, line.name, line.symbols, line.numbers, format_thousands(line.count));
 }
 
-void add_textbook(std::string& text, const TextbookCount& count, int64_t total) {
-  if (count.matrices.empty()) return;
-  text += "\n  As textbooks draw it: the weight matrices alone, with an unembedding of its own\n";
+std::string count_table(const Rows& rows) {
+  return table_text(std::vector<Column>{{"", true}, {"", true}, {"", true}, {""}}, rows);
+}
+
+std::string textbook_text(const TextbookCount& count, int64_t total) {
+  if (count.matrices.empty()) return "";
+  Rows rows;
   for (const MatrixCount& matrix : count.matrices)
-    add_row(text, 2, matrix.name, matrix.formula, "", format_thousands(matrix.count));
-  add_row(text, 0, "all matrices", "", "", format_thousands(count.matrices_total));
+    add_row(rows, 2, matrix.name, matrix.formula, "", format_thousands(matrix.count));
+  add_row(rows, 0, "all matrices", "", "", format_thousands(count.matrices_total));
   const auto add = [&](std::string_view name, int64_t value) {
-    if (value != 0) add_row(text, 2, name, "", "", fmt::format("{}{}", value > 0 ? "+" : "", format_thousands(value)));
+    if (value != 0) add_row(rows, 2, name, "", "", fmt::format("{}{}", value > 0 ? "+" : "", format_thousands(value)));
   };
   add("the unembedding is the embedding", -count.tied_unembedding);
   add("positions", count.positions);
   add("projections beside the embedding", count.projections);
   add("biases", count.biases);
   add("norms", count.norms);
-  add_row(text, 0, "parameters", "", "", format_thousands(total));
+  add_row(rows, 0, "parameters", "", "", format_thousands(total));
+  return "\n  As textbooks draw it: the weight matrices, with an unembedding of its own\n" + count_table(rows);
 }
 
 }  // namespace
@@ -269,26 +272,26 @@ std::string explain_text(const std::string& source, const ModelConfig& config,
                       format_thousands(config.hidden_size), format_thousands(config.intermediate_size), config.layers);
   text += fmt::format("  heads {} · kv {} key-value heads · d {} wide each\n\n", config.heads, config.kv_heads,
                       config.head_dim);
-  add_lines(text, 0, explained.before);
+  Rows rows;
+  add_lines(rows, 0, explained.before);
   for (const LayerGroup& group : explained.groups) {
     const auto layers = static_cast<int64_t>(group.layers.size());
-    text += layers == config.layers ? fmt::format("  each of {} layers\n", layers)
-                                    : fmt::format("  each of {} layers: {}\n", layers, ranges_of(group.layers));
-    add_lines(text, 2, group.lines);
-    add_row(text, 2, "one layer", "", "", format_thousands(group.per_layer));
-    add_row(text, 0, fmt::format("{} layers", layers), "",
+    rows.push_back({layers == config.layers ? fmt::format("each of {} layers", layers)
+                                            : fmt::format("each of {} layers: {}", layers, ranges_of(group.layers))});
+    add_lines(rows, 2, group.lines);
+    add_row(rows, 2, "one layer", "", "", format_thousands(group.per_layer));
+    add_row(rows, 0, fmt::format("{} layers", layers), "",
             fmt::format("{} × {}", layers, format_thousands(group.per_layer)),
             format_thousands(layers * group.per_layer));
   }
-  add_lines(text, 0, explained.after);
+  add_lines(rows, 0, explained.after);
   const bool tied = std::none_of(parameters.begin(), parameters.end(),
                                  [](const ParameterSpec& spec) { return spec.part == ParameterPart::head; });
-  if (tied) add_row(text, 0, "head", "the embedding again", "counted once", "0");
-  add_row(text, 0, "total", "", "", format_thousands(explained.total));
+  if (tied) add_row(rows, 0, "head", "the embedding again", "counted once", "0");
+  add_row(rows, 0, "total", "", "", format_thousands(explained.total));
   if (counts.active != counts.total)
-    add_row(text, 0, "used by one token", "the chosen experts alone", "", format_thousands(counts.active));
-  add_textbook(text, textbook_count(config, parameters), counts.total);
-  return text;
+    add_row(rows, 0, "used by one token", "the chosen experts alone", "", format_thousands(counts.active));
+  return text + count_table(rows) + textbook_text(textbook_count(config, parameters), counts.total);
 }
 
 Json explain_json(const ModelConfig& config, const std::vector<ParameterSpec>& parameters) {

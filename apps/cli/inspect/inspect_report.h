@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "arch/architecture.h"
-#include "cli/output.h"
-#include "cli/terminal.h"
+#include "cli/text/output.h"
+#include "cli/text/terminal.h"
 #include "config/model_config.h"
 
 namespace plimsoll::cli {

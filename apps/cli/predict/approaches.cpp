@@ -5,10 +5,13 @@
 #include "approaches/approach_cost.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/figures.h"
+#include "base/table.h"
 #include "base/text.h"
+#include "cli/arguments/common_arguments.h"
 #include "cli/commands.h"
-#include "cli/output.h"
 #include "cli/predict/device_range.h"
+#include "cli/text/output.h"
 #include "config/model_catalog.h"
 #include "hub/model_source.h"
 
@@ -111,43 +114,43 @@ Json plan_json(const ApproachPlan& plan, double calls) {
       {"calls_until_cheaper_than_prompt", plan.calls_even >= 0 ? Json(plan.calls_even) : Json(nullptr)}};
 }
 
-std::string hours_text(double hours) {
-  if (hours <= 0) return "-";
-  if (hours < 1) return fmt::format("{:.0f} min", hours * 60);
-  return hours < 96 ? fmt::format("{:.1f} h", hours) : fmt::format("{:.1f} days", hours / 24);
-}
-std::string usd_text(double usd) {
-  return usd < 100 ? fmt::format("{:.2f}", usd) : format_thousands(std::llround(usd));
-}
-
 std::string model_text(const ResidentModel& model) {
   return fmt::format("{} {:.1f} GB{}", model.role, model.bytes() / 1e9, model.trained ? " trained" : "");
 }
 
-std::string row_text(const ApproachPlan& plan, const ApproachQuestion& question) {
-  if (!plan.fits) return fmt::format("  {:<13} does not fit: {}\n", plan.name, plan.what_stops);
+std::vector<std::string> row_of(const ApproachPlan& plan, const ApproachQuestion& question) {
+  if (!plan.fits) return {plan.name, "does not fit: " + plan.what_stops};
   const bool trains = plan.steps > 0, money = question.usd_per_device_hour > 0;
   const bool answers = money && plan.serve_devices > 0;  // else no node holds the model
-  return fmt::format(
-      "  {:<13}{:>8}{:>11.1f}{:>11}{:>11}{:>12}{:>13}{:>13}\n", plan.name,
+  return {
+      plan.name,
       trains ? fmt::format("{}{}", plan.devices, plan.generators > 0 ? fmt::format("+{}", plan.generators) : "") : "-",
-      plan.peak_bytes / static_cast<double>(kGiB), hours_text(plan.hours), trains && money ? usd_text(plan.usd) : "-",
+      fmt::format("{:.1f}", plan.peak_bytes / static_cast<double>(kGiB)),
+      plan.hours > 0 ? format_seconds(plan.hours * 3600) : "-",
+      trains && money ? format_usd(plan.usd) : "-",
       answers ? fmt::format("{:.3f}", 1000 * plan.usd_per_call) : "-",
-      answers ? usd_text(plan.usd + question.calls * plan.usd_per_call) : "-",
-      plan.calls_even >= 0 ? format_thousands(std::llround(plan.calls_even)) : "-");
+      answers ? format_usd(plan.usd + question.calls * plan.usd_per_call) : "-",
+      plan.calls_even >= 0 ? format_thousands(std::llround(plan.calls_even)) : "-"};
 }
 
 std::string approaches_text(const ApproachOptions& options, const ApproachQuestion& question,
                             const std::vector<ApproachPlan>& plans, const Hosted& hosted) {
   std::string text = fmt::format(
-      "{} on {}: {} examples × {}, {} tokens asked and {} answered; {} instruction tokens where nothing is trained\n\n"
-      "  {:<13}{:>8}{:>11}{:>11}{:>11}{:>12}{:>13}{:>13}\n",
+      "{} on {}: {} examples × {}, {} tokens asked and {} answered; {} instruction tokens where nothing is trained\n\n",
       options.model, question.device->name, format_thousands(question.examples), question.epochs,
-      question.prompt_tokens, question.answer_tokens, format_thousands(question.instruction_tokens), "", "devices",
-      "GiB each", "training", "USD", "USD/1000", fmt::format("USD, {:.0g}", question.calls), "pays after");
-  text += fmt::format("  {:<13}{:>8}{:>11}{:>11}{:>11}{:>12}{:>13}{:>13}\n", "", "to train", "at most", "takes", "",
-                      "calls", "calls", "calls");
-  for (const ApproachPlan& plan : plans) text += row_text(plan, question);
+      format_thousands(question.prompt_tokens), format_thousands(question.answer_tokens),
+      format_thousands(question.instruction_tokens));
+  const std::vector<Column> columns = {{"", true},
+                                       {"devices\nto train"},
+                                       {"GiB each\nat most"},
+                                       {"training\ntakes"},
+                                       {"training\nUSD"},
+                                       {"USD, 1,000\ncalls"},
+                                       {fmt::format("USD, {}\ncalls", format_count(question.calls))},
+                                       {"pays after\ncalls"}};
+  std::vector<std::vector<std::string>> rows;
+  for (const ApproachPlan& plan : plans) rows.push_back(row_of(plan, question));
+  text += table_text(columns, rows);
   text += "\n  in memory, of all devices together, and where a step's time goes:\n";
   for (const ApproachPlan& plan : plans) {
     if (!plan.fits || plan.steps == 0) continue;
@@ -164,7 +167,7 @@ std::string approaches_text(const ApproachOptions& options, const ApproachQuesti
   if (hosted.price != nullptr)
     text += fmt::format("\n  hosted by {} ({}), prompt only: {:.3f} USD per 1000 calls, {} for all\n",
                         hosted.price->provider, hosted.price->date, 1000 * hosted.usd_per_call,
-                        usd_text(question.calls * hosted.usd_per_call));
+                        format_usd(question.calls * hosted.usd_per_call));
   if (question.usd_per_device_hour <= 0)
     text += "\n  no price for this device is in the catalogue: --price USD, of one device and hour, adds the money\n";
   return text + "\n  Calls are counted at full load. What each reaches in quality only a trial tells: plimsoll eval.\n";
@@ -176,7 +179,7 @@ int run_approaches(const ApproachOptions& options) {
   const std::vector<ApproachPlan> plans = compare_approaches(question);
   const Hosted hosted = hosted_call(catalog, options);
   if (!options.json) {
-    write_result(approaches_text(options, question, plans, hosted));
+    write_page(approaches_text(options, question, plans, hosted));
     return 0;
   }
   Json rows = Json::array();
@@ -199,34 +202,27 @@ int run_approaches(const ApproachOptions& options) {
 
 Command approaches_command() {
   auto options = std::make_shared<ApproachOptions>();
-  const auto number = [](std::string_view name, std::string_view value, std::string_view help, auto* target, double min,
-                         double max) {
-    return Argument{.name = name, .value_name = value, .help = help, .target = target, .min = min, .max = max};
-  };
   return {.name = "approaches",
           .summary = "prompt only, full, LoRA, DPO, GRPO, PPO side by side: bytes, time and money",
           .examples = {"plimsoll approaches llama-3.1-8b --devices h100-80g:1..16",
                        "plimsoll approaches qwen2.5-7b --devices a100-80g:8 --method lora --reward program --calls 5e6 "
                        "--json"},
-          .arguments = {{.name = "MODEL",
-                         .value_name = "MODEL",
-                         .help = "folder, .gguf file, config.json, hub id or a name of the catalogue",
-                         .target = &options->model,
-                         .required = true},
+          .arguments = {planned_model_argument(options->model),
                         {.name = "--devices",
                          .value_name = "NAME:FROM..TO",
                          .help = "a device of `plimsoll devices`, and how many may train",
                          .target = &options->devices,
                          .required = true},
-                        number("--examples", "N", "examples, prompts or pairs [10000]", &options->examples, 1, 1e12),
-                        number("--epochs", "N", "passes over them [1]", &options->epochs, 1, 1e6),
-                        number("--batch", "N", "of them in a step [64]", &options->batch, 1, 1e6),
-                        number("--prompt", "N", "tokens of a question [512]", &options->prompt, 1, 1e7),
-                        number("--output", "N", "tokens of an answer [256]", &options->output, 1, 1e7),
-                        number("--instructions", "N", "tokens that a prompt needs in place of training [2000]",
-                               &options->instructions, 0, 1e7),
-                        number("--calls", "N", "answered afterwards [1e6]", &options->calls, 0, 1e15),
-                        number("--group", "N", "answers to each prompt in GRPO [8]", &options->group, 2, 1e4),
+                        number_argument("--examples", "N", "examples, prompts or pairs [10000]", options->examples, 1,
+                                        1e12),
+                        number_argument("--epochs", "N", "passes over them [1]", options->epochs, 1, 1e6),
+                        number_argument("--batch", "N", "of them in a step [64]", options->batch, 1, 1e6),
+                        number_argument("--prompt", "N", "tokens of a question [512]", options->prompt, 1, 1e7),
+                        number_argument("--output", "N", "tokens of an answer [256]", options->output, 1, 1e7),
+                        number_argument("--instructions", "N", "tokens that a prompt needs in place of training [2000]",
+                                        options->instructions, 0, 1e7),
+                        number_argument("--calls", "N", "answered afterwards [1e6]", options->calls, 0, 1e15),
+                        number_argument("--group", "N", "answers to each prompt in GRPO [8]", options->group, 2, 1e4),
                         {.name = "--reward",
                          .value_name = "model|program|MODEL",
                          .help = "what judges answers: a model of the same size, a program, or that model [model]",
@@ -235,17 +231,13 @@ Command approaches_command() {
                          .value_name = "full|lora|qlora",
                          .help = "what DPO, GRPO and PPO train [full]",
                          .target = &options->method},
-                        number("--rank", "N", "of LoRA [16]", &options->rank, 1, 65536),
+                        number_argument("--rank", "N", "of LoRA [16]", options->rank, 1, 65536),
                         {.name = "--placement",
                          .value_name = "colocated|separate",
                          .help = "whether the devices that train also generate [colocated]",
                          .target = &options->placement},
-                        number("--price", "USD", "of one device an hour [the catalogue's cheapest]", &options->price, 0,
-                               1e6),
-                        {.name = "--catalog",
-                         .value_name = "DIR",
-                         .help = "your own devices and prices over ours [$PLIMSOLL_CATALOG]",
-                         .target = &options->catalog}},
+                        device_price_argument(options->price),
+                        catalog_argument(options->catalog)},
           .json = &options->json,
           .run = [options] { return run_approaches(*options); }};
 }

@@ -2,8 +2,8 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
-#include "cli/output.h"
 #include "cli/predict/compare_report.h"
+#include "cli/text/output.h"
 #include "formats/output_file.h"
 #include "formats/text_file.h"
 

@@ -8,6 +8,8 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/figures.h"
+#include "base/table.h"
 #include "base/text.h"
 
 namespace plimsoll::cli {
@@ -154,16 +156,9 @@ ComparedPlan serve_plan(const Json& document) {
 
 }  // namespace
 
-std::string time_text(double seconds) {
-  if (seconds < 0) return "-";
-  if (seconds < 120) return fmt::format("{:.1f} s", seconds);
-  if (seconds < 7200) return fmt::format("{:.0f} min", seconds / 60);
-  return seconds < 96 * 3600 ? fmt::format("{:.1f} h", seconds / 3600) : fmt::format("{:.1f} days", seconds / 86400);
-}
+std::string time_text(double seconds) { return seconds < 0 ? "-" : format_seconds(seconds); }
 std::string bytes_text(double bytes) { return bytes < 0 ? "-" : format_bytes(static_cast<int64_t>(bytes)); }
-std::string usd_text(double usd) {
-  return usd < 0 ? "-" : usd < 10 ? fmt::format("{:.2f}", usd) : format_thousands(static_cast<int64_t>(usd + 0.5));
-}
+std::string usd_text(double usd) { return usd < 0 ? "-" : format_usd(usd); }
 
 std::vector<ComparedPlan> parse_compared(const std::string& json, const std::string& source) {
   try {
@@ -185,14 +180,15 @@ std::vector<ComparedPlan> parse_compared(const std::string& json, const std::str
 }
 
 std::string compare_text(const std::vector<ComparedPlan>& plans) {
-  std::string text = fmt::format("{:<40}{:>9}{:>12}{:>12}{:>12}{:>12}{:>12}\n", "plan", "devices", "a device",
-                                 "its line", "time", "tokens/s", "USD");
+  const std::vector<Column> columns = {{"plan", true}, {"devices"},  {"a device"}, {"its line"},
+                                       {"time"},       {"tokens/s"}, {"USD"}};
+  std::vector<std::vector<std::string>> rows;
   for (const ComparedPlan& plan : plans)
-    text += fmt::format("{:<40}{:>9.0f}{:>12}{:>12}{:>12}{:>12}{:>12}\n", one_line(plan.name, 39), plan.devices,
-                        bytes_text(plan.bytes), bytes_text(plan.limit_bytes), time_text(plan.seconds),
-                        plan.tokens_per_second < 0 ? "-" : fmt::format("{:.0f}", plan.tokens_per_second),
-                        usd_text(plan.usd) + (plan.usd_an_hour && plan.usd >= 0 ? "/h" : ""));
-  return text;
+    rows.push_back({one_line(plan.name, 76), fmt::format("{:.0f}", plan.devices), bytes_text(plan.bytes),
+                    bytes_text(plan.limit_bytes), time_text(plan.seconds),
+                    plan.tokens_per_second < 0 ? "-" : format_number(plan.tokens_per_second),
+                    usd_text(plan.usd) + (plan.usd_an_hour && plan.usd >= 0 ? "/h" : "")});
+  return table_text(columns, rows, 0);
 }
 
 }  // namespace plimsoll::cli

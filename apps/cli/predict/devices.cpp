@@ -1,11 +1,15 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/figures.h"
+#include "base/table.h"
 #include "cli/commands.h"
-#include "cli/output.h"
+#include "cli/text/output.h"
 #include "cost/device_catalog.h"
 
 namespace plimsoll::cli {
@@ -16,8 +20,33 @@ struct DevicesOptions {
   bool prices = false, api_prices = false, json = false;
 };
 
-std::string tera(double flops) { return flops > 0 ? fmt::format("{:.6g}", flops / 1e12) : "-"; }
-std::string giga(double rate) { return rate > 0 ? fmt::format("{:.6g}", rate / 1e9) : "-"; }
+std::string tera(double flops) { return flops > 0 ? fmt::format("{:.4g}", flops / 1e12) : "-"; }
+std::string giga(double rate) { return rate > 0 ? format_number(rate / 1e9) : "-"; }
+
+// Addresses are longer than a line of a table: they stand under it, each once, with a number.
+class Sources {
+ public:
+  std::string number_of(const std::string& source) {
+    if (source.empty()) return "";
+    const auto found = std::find(sources_.begin(), sources_.end(), source);
+    const auto at = found - sources_.begin();
+    if (found == sources_.end()) sources_.push_back(source);
+    return fmt::format("[{}]", at + 1);
+  }
+  std::string text() const {
+    std::string text = "\n";
+    for (size_t i = 0; i < sources_.size(); ++i)
+      text += fmt::format("  {:>4} {}\n", fmt::format("[{}]", i + 1), sources_[i]);
+    return text;
+  }
+
+ private:
+  std::vector<std::string> sources_;
+};
+
+using Rows = std::vector<std::vector<std::string>>;
+
+std::string unit_of(const DevicePrice& price) { return price.kind == PriceKind::buy ? "USD" : "USD/h"; }
 
 Json number(double value) { return value > 0 ? Json(value) : Json(nullptr); }
 
@@ -78,16 +107,23 @@ void show_one(const Catalog& catalog, const Device& device, bool json) {
     write_json(document);
     return;
   }
-  std::string text = device.name + "\n\n";
-  for (const DeviceFigure& figure : catalog.figures)
-    if (figure.device == device.name)
-      text += fmt::format("  {:<16}{:>10} {:<9}{:<12}{}\n", figure.figure == "names" ? "also" : figure.figure,
-                          figure.value, figure.unit, figure.date, figure.figure == "names" ? "" : figure.source);
+  std::string names;
+  Sources sources;
+  Rows rows;
+  for (const DeviceFigure& figure : catalog.figures) {
+    if (figure.device != device.name) continue;
+    if (figure.figure == "names") names = figure.value;
+    else rows.push_back({figure.figure, figure.value, figure.unit, figure.date, sources.number_of(figure.source)});
+  }
   for (const DevicePrice& price : catalog.prices)
     if (price.device == device.name)
-      text += fmt::format("  {:<16}{:>10} {:<9}{:<12}{}, {}\n", price_kind_name(price.kind), price.usd,
-                          price.kind == PriceKind::buy ? "USD" : "USD/h", price.date, price.provider, price.source);
-  write_page(text);
+      rows.push_back({std::string(price_kind_name(price.kind)), format_usd(price.usd), unit_of(price), price.date,
+                      fmt::format("{} {}", sources.number_of(price.source), price.provider)});
+  std::string text = device.name + "\n";
+  for (size_t at = names.find(';'); at != std::string::npos; at = names.find(';', at + 2)) names.replace(at, 1, ", ");
+  if (!names.empty()) text += "  also " + names + "\n";
+  const std::vector<Column> columns = {{"", true}, {""}, {"", true}, {"", true}, {"", true}};
+  write_page(text + "\n" + table_text(columns, rows) + sources.text());
 }
 
 void show_all(const Catalog& catalog, bool json) {
@@ -97,24 +133,23 @@ void show_all(const Catalog& catalog, bool json) {
     write_json({{"devices", devices}});
     return;
   }
-  std::string text = fmt::format("{:<16}{:>9}{:>8}{:>8}{:>8}{:>9}{:>8}{:>7}{:>9}{:>9}\n", "device", "memory", "fp32",
-                                 "16 bit", "fp8", "memory", "link", "power", "rent/h", "spot/h");
-  text += fmt::format("{:<16}{:>9}{:>8}{:>8}{:>8}{:>9}{:>8}{:>7}{:>9}{:>9}\n", "", "GiB", "TFLOPS", "TFLOPS", "TFLOPS",
-                      "GB/s", "GB/s", "W", "USD", "USD");
   const auto usd = [&](const Device& device, PriceKind kind) {
     const DevicePrice* price = cheapest(catalog, device.name, kind);
     return price == nullptr ? std::string("-") : fmt::format("{:.2f}", price->usd);
   };
+  Rows rows;
   for (const Device& device : catalog.devices)
-    text +=
-        fmt::format("{:<16}{:>9}{:>8}{:>8}{:>8}{:>9}{:>8}{:>7}{:>9}{:>9}\n", device.name,
+    rows.push_back({device.name,
                     device.memory_bytes > 0
                         ? fmt::format("{:.1f}", static_cast<double>(device.memory_bytes) / static_cast<double>(kGiB))
                         : "-",
                     tera(device.fp32), tera(device.half_peak()), tera(device.fp8), giga(device.bandwidth),
-                    giga(device.link), device.power_watts > 0 ? fmt::format("{:.0f}", device.power_watts) : "-",
-                    usd(device, PriceKind::on_demand), usd(device, PriceKind::spot));
-  write_page(text +
+                    giga(device.link), device.power_watts > 0 ? format_number(device.power_watts) : "-",
+                    usd(device, PriceKind::on_demand), usd(device, PriceKind::spot)});
+  const std::vector<Column> columns = {{"device", true}, {"memory\nGiB"},  {"fp32\nTFLOPS"}, {"16 bit\nTFLOPS"},
+                                       {"fp8\nTFLOPS"},  {"memory\nGB/s"}, {"link\nGB/s"},   {"power\nW"},
+                                       {"rent/h\nUSD"},  {"spot/h\nUSD"}};
+  write_page(table_text(columns, rows, 0) +
              "\nPeaks are dense, links are one direction, - is what no source at hand says. plimsoll devices "
              "NAME shows each figure's source.\n");
 }
@@ -125,22 +160,26 @@ int run_devices(const DevicesOptions& options) {
     if (!options.name.empty() || (options.prices && options.api_prices))
       throw caller_error(options.prices ? "--prices" : "--api-prices", "shows a whole table", "give it alone");
     Json rows = Json::array();
-    std::string text;
-    if (options.prices)
+    Rows lines;
+    Sources sources;
+    std::vector<Column> columns;
+    if (options.prices) {
+      columns = {{"device", true}, {"kind", true}, {"price"}, {"", true}, {"from", true}, {"date", true}, {"source"}};
       for (const DevicePrice& price : catalog.prices) {
         rows.push_back(price_json(price));
-        text += fmt::format("{:<16}{:<11}{:>9.2f} {:<7}{:<12}{:<12}{}\n", price.device, price_kind_name(price.kind),
-                            price.usd, price.kind == PriceKind::buy ? "USD" : "USD/h", price.provider, price.date,
-                            price.source);
+        lines.push_back({price.device, std::string(price_kind_name(price.kind)), format_usd(price.usd), unit_of(price),
+                         price.provider, price.date, sources.number_of(price.source)});
       }
-    else
+    } else {
+      columns = {{"USD per million tokens", true}, {"of", true}, {"in"}, {"out"}, {"date", true}, {"source"}};
       for (const ApiPrice& price : catalog.api_prices) {
         rows.push_back(api_price_json(price));
-        text += fmt::format("{:<16}{:<16}{:>8.3f} in {:>8.3f} out  {:<12}{}\n", price.model, price.provider,
-                            price.usd_input, price.usd_output, price.date, price.source);
+        lines.push_back({price.model, price.provider, fmt::format("{:.3f}", price.usd_input),
+                         fmt::format("{:.3f}", price.usd_output), price.date, sources.number_of(price.source)});
       }
+    }
     if (options.json) write_json({{"prices", rows}});
-    else write_page(text);
+    else write_page(table_text(columns, lines, 0) + sources.text());
     return 0;
   }
   if (options.name.empty()) show_all(catalog, options.json);

@@ -5,8 +5,9 @@
 #include <optional>
 
 #include "base/error.h"
+#include "cli/arguments/result_target.h"
 #include "cli/commands.h"
-#include "cli/output.h"
+#include "cli/text/output.h"
 #include "config/model_catalog.h"
 #include "formats/output_file.h"
 #include "formats/text_file.h"
@@ -32,7 +33,10 @@ int run_export(const ExportOptions& options) {
   HandoverPlan plan = parse_search_plan(read_text_file(options.plan), options.plan, options.devices);
   plan.config = shape_of_model(plan.model);
   const std::string text = handover_config(plan, options.to);
-  if (!options.out.empty()) write_file_atomically(options.out, text);
+  if (!options.out.empty()) {
+    require_no_result(options.out);
+    write_file_atomically(options.out, text);
+  }
   if (options.json)
     write_json({{"to", options.to},
                 {"devices", plan.devices()},
@@ -69,7 +73,10 @@ Command export_command() {
                 .target = &options->devices,
                 .min = 1,
                 .max = 1 << 16},
-               {.name = "--out", .value_name = "FILE", .help = "else to stdout", .target = &options->out}},
+               {.name = "--out",
+                .value_name = "FILE",
+                .help = "must not be there yet; else to stdout",
+                .target = &options->out}},
           .json = &options->json,
           .run = [options] { return run_export(*options); }};
 }

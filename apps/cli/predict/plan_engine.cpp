@@ -7,9 +7,11 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/table.h"
 #include "base/text.h"
 #include "engines/serving_memory.h"
 #include "engines/stack_memory.h"
+#include "formats/gguf/gguf_file_type.h"
 #include "hub/model_source.h"
 
 namespace plimsoll::cli {
@@ -38,13 +40,14 @@ constexpr std::array kOptimizers = {
 };
 
 template <typename T, size_t N>
-T look_up(const std::array<Named<T>, N>& names, std::string_view text, std::string_view flag) {
+T look_up(const std::array<Named<T>, N>& names, std::string_view text, std::string_view flag,
+          const std::string& others = "") {
   std::string known;
   for (const Named<T>& each : names) {
     if (each.name == text) return each.value;
     known += (known.empty() ? "" : ", ") + std::string(each.name);
   }
-  throw caller_error(std::string(flag), fmt::format("is {}", one_line(text, 40)), "one of " + known);
+  throw caller_error(std::string(flag), fmt::format("is {}", one_line(text, 40)), "one of " + known + others);
 }
 
 constexpr std::array kCached = {
@@ -203,41 +206,78 @@ int plan_on_engine(const Recipe& recipe, const EngineOptions& options, bool json
                               : ""));
 }
 
-int plan_serving(const Recipe& recipe, const EngineOptions& options, bool json) {
-  if (!recipe.memory_bytes)
-    throw caller_error("--memory", "is missing", "give the memory of one device, for example --memory 80GiB");
+namespace {
+
+ServingRun serving_run(const Recipe& recipe, const EngineOptions& options) {
   ServingRun run;
   run.engine = options.serve;
   run.model = open_model_source(recipe.model, ModelNeed::text).config;
-  run.weights = options.weights.empty() ? WeightFormat::bf16 : look_up(kWeights, options.weights, "--weights");
+  const std::string& type = options.weights;
+  // llama.cpp and our own engine read GGUF files and keep them as they are packed.
+  const bool takes_gguf = run.engine == "llama.cpp" || run.engine == "plimsoll";
+  if (takes_gguf && find_gguf_file_type(type) != nullptr) {
+    run.weights_bytes = gguf_weight_bytes(run.model, type, "--weights");
+  } else if (!type.empty()) {
+    run.weights =
+        look_up(kWeights, type, "--weights", takes_gguf ? "; or a type of GGUF files: " + gguf_file_type_names() : "");
+  }
   run.kv_bytes = options.kv.empty() ? 2.0 : look_up(kCached, options.kv, "--kv");
   EngineLayout layout;
   read_layout(options.layout, layout);
   run.tensor = layout.tensor;
   run.device_bytes = *recipe.memory_bytes;
   run.context_tokens = recipe.seq_len;
+  return run;
+}
+
+Json serving_json(const ServingRun& run, const ServingBytes& bytes) {
+  return {{"engine", run.engine},
+          {"devices", run.tensor},
+          {"weights_bytes", bytes.weights},
+          {"workspace_bytes", bytes.workspace},
+          {"outside_bytes", bytes.outside},
+          {"kv_bytes_per_token", bytes.kv_per_token},
+          {"kv_bytes_per_user", bytes.kv_per_user},
+          {"kv_room_bytes", bytes.room},
+          {"most_users", bytes.most_users},
+          {"least_device_bytes", bytes.least_device_bytes}};
+}
+
+std::string serving_text(const ServingRun& run, const ServingBytes& bytes) {
+  const std::vector<Column> columns = {{"", true}, {""}, {"", true}};
+  const std::vector<std::vector<std::string>> rows = {
+      {"weights", format_bytes(bytes.weights), ""},
+      {"workspace", format_bytes(bytes.workspace), ""},
+      {"outside", format_bytes(bytes.outside), ""},
+      {"keys and values", format_bytes(bytes.room),
+       fmt::format("{} a token, {} a user with {} tokens", format_bytes(bytes.kv_per_token),
+                   format_bytes(bytes.kv_per_user), format_thousands(run.context_tokens))},
+      {"most users", format_thousands(bytes.most_users), ""}};
+  return fmt::format("serving on {} ({} device{}): a prediction, not a plan of ours\n\n", run.engine, run.tensor,
+                     run.tensor == 1 ? "" : "s, each") +
+         table_text(columns, rows);
+}
+
+}  // namespace
+
+int plan_serving(const Recipe& recipe, const EngineOptions& options, bool json) {
+  if (!recipe.memory_bytes)
+    throw caller_error("--memory", "is missing", "give the memory of one device, for example --memory 80GiB");
+  const ServingRun run = serving_run(recipe, options);
   const ServingBytes bytes = serving_bytes(run);
-  if (json) {
-    write_json({{"engine", run.engine},
-                {"devices", run.tensor},
-                {"weights_bytes", bytes.weights},
-                {"workspace_bytes", bytes.workspace},
-                {"outside_bytes", bytes.outside},
-                {"kv_bytes_per_token", bytes.kv_per_token},
-                {"kv_bytes_per_user", bytes.kv_per_user},
-                {"kv_room_bytes", bytes.room},
-                {"most_users", bytes.most_users}});
-    return 0;
-  }
-  write_page(fmt::format(
-      "serving on {} ({} device{}): a prediction, not a plan of ours\n\n  weights         {:>12}\n  workspace       "
-      "{:>12}\n"
-      "  outside         {:>12}\n  keys and values {:>12}   {} a token, {} a user with {} tokens\n  most users      "
-      "{:>12}\n",
-      run.engine, run.tensor, run.tensor == 1 ? "" : "s, each", format_bytes(bytes.weights),
-      format_bytes(bytes.workspace), format_bytes(bytes.outside), format_bytes(bytes.room),
-      format_bytes(bytes.kv_per_token), format_bytes(bytes.kv_per_user), run.context_tokens, bytes.most_users));
-  return 0;
+  if (json) write_json(serving_json(run, bytes));
+  else write_page(serving_text(run, bytes));
+  if (bytes.most_users > 0) return 0;
+  throw Error(ErrorKind::does_not_fit, run.engine,
+              fmt::format("not one user with {} tokens fits: {} of weights, {} of keys and values a user in {}",
+                          format_thousands(run.context_tokens), format_bytes(bytes.weights),
+                          format_bytes(bytes.kv_per_user), format_bytes(run.device_bytes)),
+              fmt::format("--memory {} is the least that works; {}a shorter --seq-len, --kv q8_0, or more devices "
+                          "(--layout tp=2)",
+                          bytes.least_device_bytes,
+                          run.weights_bytes > 0  ? "smaller weights (--weights), "
+                          : run.engine == "vllm" ? "--weights gptq4, "
+                                                 : "--weights q4_k_m, "));
 }
 
 }  // namespace plimsoll::cli

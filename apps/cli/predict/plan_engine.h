@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "cli/output.h"
+#include "cli/text/output.h"
 #include "config/recipe/recipe.h"
 #include "engines/engine_profile.h"
 

@@ -4,9 +4,12 @@
 #include <memory>
 
 #include "base/error.h"
+#include "base/figures.h"
+#include "base/table.h"
 #include "base/text.h"
+#include "cli/arguments/common_arguments.h"
 #include "cli/commands.h"
-#include "cli/output.h"
+#include "cli/text/output.h"
 #include "cost/device_catalog.h"
 #include "cost/scaling_law.h"
 
@@ -51,13 +54,6 @@ double flops_of(const ScaleOptions& options, double& device_hours, double& price
   return device_hours * 3600 * rate;
 }
 
-std::string count_text(double value) {
-  if (std::isinf(value)) return "never";
-  for (const auto& [limit, unit] : {std::pair{1e12, "T"}, std::pair{1e9, "B"}, std::pair{1e6, "M"}})
-    if (value >= limit) return fmt::format("{:.3g}{}", value / limit, unit);
-  return fmt::format("{:.0f}", value);
-}
-
 Json size_json(const TrainingSize& size) {
   return {{"parameters", size.parameters},
           {"tokens", std::isinf(size.tokens) ? Json(nullptr) : Json(size.tokens)},
@@ -71,17 +67,15 @@ int run_scale(const ScaleOptions& options) {
   const LossFit& fit = fit_of(options.fit);
   const TrainingSize best = compute_optimal(fit, flops);
   Json smaller = Json::array();
-  std::string text = fmt::format("{:.3g} flops", flops);
+  std::string text = format_power(flops) + " flops";
   if (device_hours > 0) {
     text += fmt::format(": {} device hours at {:.0f} % MFU", format_thousands(std::llround(device_hours)),
                         100 * options.mfu);
-    if (price > 0)
-      text += fmt::format(", {} USD at {:.2f} an hour", format_thousands(std::llround(price * device_hours)), price);
+    if (price > 0) text += fmt::format(", {} USD at {:.2f} an hour", format_usd(price * device_hours), price);
   }
-  text += fmt::format("\n\n{:<24}{:>12}{:>12}{:>16}{:>10}{:>24}\n", "", "parameters", "tokens", "flops to train",
-                      "loss", "cheaper after serving");
-  text += fmt::format("{:<24}{:>12}{:>12}{:>16.3g}{:>10.3f}\n", "compute-optimal", count_text(best.parameters),
-                      count_text(best.tokens), best.flops, best.loss);
+  std::vector<std::vector<std::string>> rows = {{"compute-optimal", format_count(best.parameters),
+                                                 format_count(best.tokens), format_power(best.flops),
+                                                 fmt::format("{:.3f}", best.loss), ""}};
   for (const double share : {0.7, 0.5, 0.35, 0.25}) {
     const TrainingSize size = over_trained(fit, best, share * best.parameters);
     const double served = break_even_tokens(best, size);
@@ -91,12 +85,17 @@ int run_scale(const ScaleOptions& options) {
       row["flops_with_serving"] = size.flops + 2 * size.parameters * options.serve_tokens;
     }
     smaller.push_back(row);
-    text += fmt::format("{:<24}{:>12}{:>12}{:>16}{:>10.3f}{:>24}\n", fmt::format("{:.0f} % of its size", 100 * share),
-                        count_text(size.parameters), count_text(size.tokens),
-                        std::isinf(size.flops) ? "-" : fmt::format("{:.3g}", size.flops), size.loss,
-                        std::isinf(served) ? "never: cannot reach it" : count_text(served) + " tokens");
+    rows.push_back({fmt::format("{:.0f} % of its size", 100 * share), format_count(size.parameters),
+                    format_count(size.tokens), format_power(size.flops), fmt::format("{:.3f}", size.loss),
+                    std::isinf(served) ? "never" : format_count(served) + " tokens"});
   }
-  text += fmt::format("\nfit: {}. Training takes 6, serving 2 flops a parameter and token.\n", fit.source);
+  const std::vector<Column> columns = {{"", true},         {"parameters"}, {"tokens"},
+                                       {"flops to train"}, {"loss"},       {"cheaper after\nserving"}};
+  text += "\n\n" + table_text(columns, rows, 0);
+  text += fmt::format(
+      "\nfit: {}. Training takes 6, serving 2 flops a parameter and token; never: no number "
+      "of tokens brings that size to the same loss.\n",
+      fit.source);
   if (options.json)
     write_json({{"flops", flops},
                 {"device_hours", device_hours > 0 ? Json(device_hours) : Json(nullptr)},
@@ -117,57 +116,20 @@ Command scale_command() {
           .summary = "the best model size and tokens for a budget of flops, hours or money",
           .examples = {"plimsoll scale --flops 1e22", "plimsoll scale --usd 50000 --device h100-80g --mfu 0.4 --json"},
           .arguments =
-              {{.name = "--flops",
-                .value_name = "N",
-                .help = "the budget, as 1e22",
-                .target = &options->flops,
-                .min = 1e12,
-                .max = 1e32},
-               {.name = "--hours",
-                .value_name = "H",
-                .help = "the budget as hours on --count devices",
-                .target = &options->hours,
-                .min = 1e-6,
-                .max = 1e9},
-               {.name = "--usd",
-                .value_name = "USD",
-                .help = "the budget as money for renting --device",
-                .target = &options->usd,
-                .min = 1e-6,
-                .max = 1e12},
+              {number_argument("--flops", "N", "the budget, as 1e22", options->flops, 1e12, 1e32),
+               number_argument("--hours", "H", "the budget as hours on --count devices", options->hours, 1e-6, 1e9),
+               number_argument("--usd", "USD", "the budget as money for renting --device", options->usd, 1e-6, 1e12),
                {.name = "--device", .value_name = "NAME", .help = "of `plimsoll devices`", .target = &options->device},
-               {.name = "--count",
-                .value_name = "N",
-                .help = "devices, with --hours [1]",
-                .target = &options->count,
-                .min = 1,
-                .max = 1e7},
-               {.name = "--mfu",
-                .value_name = "SHARE",
-                .help = "of the peak that training reaches [0.4]",
-                .target = &options->mfu,
-                .min = 0.001,
-                .max = 1},
-               {.name = "--price",
-                .value_name = "USD",
-                .help = "of one device an hour [the catalogue's cheapest]",
-                .target = &options->price,
-                .min = 0,
-                .max = 1e6},
-               {.name = "--serve-tokens",
-                .value_name = "N",
-                .help = "add what serving this many tokens takes (--json)",
-                .target = &options->serve_tokens,
-                .min = 0,
-                .max = 1e20},
+               number_argument("--count", "N", "devices, with --hours [1]", options->count, 1, 1e7),
+               number_argument("--mfu", "SHARE", "of the peak that training reaches [0.4]", options->mfu, 0.001, 1),
+               device_price_argument(options->price),
+               number_argument("--serve-tokens", "N", "add what serving this many tokens takes (--json)",
+                               options->serve_tokens, 0, 1e20),
                {.name = "--fit",
                 .value_name = "NAME",
                 .help = "chinchilla-2024 or chinchilla-2022 [chinchilla-2024]",
                 .target = &options->fit},
-               {.name = "--catalog",
-                .value_name = "DIR",
-                .help = "your own devices and prices over ours",
-                .target = &options->catalog}},
+               catalog_argument(options->catalog)},
           .json = &options->json,
           .run = [options] { return run_scale(*options); }};
 }

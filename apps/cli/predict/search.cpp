@@ -2,13 +2,17 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/figures.h"
+#include "base/table.h"
 #include "base/text.h"
+#include "cli/arguments/common_arguments.h"
 #include "cli/commands.h"
-#include "cli/output.h"
 #include "cli/predict/device_range.h"
+#include "cli/text/output.h"
 #include "formats/output_file.h"
 #include "handover/handover.h"
 #include "hub/model_source.h"
@@ -140,18 +144,16 @@ Json time_json(const EngineTime& time) {
           {"seconds_by_cause", shares}};
 }
 
-std::string hours_text(double hours) {
-  if (hours < 1.0 / 60) return fmt::format("{:.2f} s", hours * 3600);
-  if (hours < 2) return fmt::format("{:.1f} min", hours * 60);
-  return hours < 96 ? fmt::format("{:.1f} h", hours) : fmt::format("{:.1f} days", hours / 24);
-}
-
-std::string row_text(const LayoutPlan& plan) {
+std::vector<std::string> row_of(const LayoutPlan& plan) {
   const auto gib = [](double bytes) { return fmt::format("{:.1f}", bytes / static_cast<double>(kGiB)); };
-  return fmt::format("{:>7}{:>12.2f}{:>12.0f}{:>13}{:>11}{:>10}{:>10}  {}\n", plan.devices(), plan.step_seconds,
-                     plan.tokens_per_second, hours_text(plan.hours),
-                     plan.usd > 0 ? fmt::format("{:.2f}", plan.usd) : "-", gib(plan.bytes.total()),
-                     plan.engine_bytes ? gib(static_cast<double>(plan.engine_bytes->bytes)) : "-", layout_text(plan));
+  return {layout_text(plan),
+          format_thousands(plan.devices()),
+          format_number(plan.step_seconds),
+          format_number(plan.tokens_per_second),
+          format_seconds(plan.hours * 3600),
+          plan.usd > 0 ? format_usd(plan.usd) : "-",
+          gib(plan.bytes.total()),
+          plan.engine_bytes ? gib(static_cast<double>(plan.engine_bytes->bytes)) : "-"};
 }
 
 // What is trained how: what was not said is as usual.
@@ -174,10 +176,11 @@ std::string search_text(const SearchProblem& problem, const LayoutSearch& found,
   if (found.confirmed > 0)
     text +=
         fmt::format("the engine profile was asked about {} plans and refused {}\n", found.confirmed, found.overruled);
-  text += fmt::format("\n{:>7}{:>12}{:>12}{:>13}{:>11}{:>10}{:>10}  {}\n", "devices", "step s", "tokens/s",
-                      problem.tokens > 0 ? "run" : "step", "USD", "GiB each", "engine",
-                      "layout (micro-batch × accumulation)");
-  for (const LayoutPlan& plan : found.pareto) text += row_text(plan);
+  const std::vector<Column> columns = {{"layout,\nrows × times", true},       {"devices"}, {"step s"},   {"tokens/s"},
+                                       {problem.tokens > 0 ? "run" : "step"}, {"USD"},     {"GiB each"}, {"engine"}};
+  std::vector<std::vector<std::string>> rows;
+  for (const LayoutPlan& plan : found.pareto) rows.push_back(row_of(plan));
+  text += "\n" + table_text(columns, rows, 0);
   if (time != nullptr) {
     text += fmt::format(
         "\nthe fastest of these: {:.1f} % MFU, {:.1f} % HFU; a step takes {:.2f} s, 9 of 10 measured "
@@ -193,60 +196,67 @@ std::string search_text(const SearchProblem& problem, const LayoutSearch& found,
   return text;
 }
 
+Json search_json(const SearchOptions& options, const SearchProblem& problem, const LayoutSearch& found,
+                 const EngineTime* time, double seconds) {
+  Json pareto = Json::array(), best = Json::array();
+  for (const LayoutPlan& plan : found.pareto) pareto.push_back(plan_json(plan));
+  for (const LayoutPlan& plan : found.best) best.push_back(plan_json(plan));
+  return {{"kind", "search"},
+          {"model", options.model},
+          {"recipe",
+           {{"method", options.method},
+            {"base", options.base},
+            {"rank", options.rank},
+            {"targets", options.targets},
+            {"seq_len", options.seq_len},
+            {"global_batch", options.global_batch}}},
+          {"node_devices", fabric_of(*problem.device, problem.constants).node_devices},
+          {"layers", problem.base.model.layers},
+          {"device", problem.device->name},
+          {"device_bytes", problem.device->memory_bytes},
+          {"usd_per_device_hour", problem.usd_per_device_hour > 0 ? Json(problem.usd_per_device_hour) : Json(nullptr)},
+          {"layouts", found.layouts},
+          {"fitting", found.fitting},
+          {"confirmed", found.confirmed},
+          {"overruled", found.overruled},
+          {"seconds", seconds},
+          {"least", found.least ? plan_json(*found.least) : Json(nullptr)},
+          {"one_fewer", found.what_stops},
+          {"nearest", found.nearest ? plan_json(*found.nearest) : Json(nullptr)},
+          {"pareto", pareto},
+          {"best", best},
+          {"fastest", time != nullptr ? time_json(*time) : Json(nullptr)}};
+}
+
+// Of the fastest on the front, with its timeline in a file where --trace asks for it.
+std::optional<EngineTime> fastest_time(const SearchOptions& options, const SearchProblem& problem,
+                                       const LayoutSearch& found) {
+  if (found.pareto.empty()) return std::nullopt;
+  const LayoutPlan& fastest = *std::max_element(
+      found.pareto.begin(), found.pareto.end(),
+      [](const LayoutPlan& a, const LayoutPlan& b) { return a.tokens_per_second < b.tokens_per_second; });
+  const EngineRun run = run_of(problem, fastest);
+  TimeQuestion question;
+  question.run = &run;
+  question.device = problem.device;
+  question.habits = problem.habits;
+  question.constants = problem.constants;
+  question.timeline = !options.trace.empty();
+  EngineTime time = estimate_engine_time(question);
+  if (!options.trace.empty()) write_file_atomically(options.trace, chrome_trace(time));
+  return time;
+}
+
 int run_search(const SearchOptions& options) {
   const Catalog catalog = load_catalog(options.catalog);
   const SearchProblem problem = problem_of(options, catalog);
   const auto start = std::chrono::steady_clock::now();
   const LayoutSearch found = search_layouts(problem);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  std::optional<EngineTime> time;
-  if (!found.pareto.empty()) {
-    const LayoutPlan& fastest = *std::max_element(
-        found.pareto.begin(), found.pareto.end(),
-        [](const LayoutPlan& a, const LayoutPlan& b) { return a.tokens_per_second < b.tokens_per_second; });
-    const EngineRun run = run_of(problem, fastest);
-    TimeQuestion question;
-    question.run = &run;
-    question.device = problem.device;
-    question.habits = problem.habits;
-    question.constants = problem.constants;
-    question.timeline = !options.trace.empty();
-    time = estimate_engine_time(question);
-    if (!options.trace.empty()) write_file_atomically(options.trace, chrome_trace(*time));
-  }
-  if (options.json) {
-    Json pareto = Json::array(), best = Json::array();
-    for (const LayoutPlan& plan : found.pareto) pareto.push_back(plan_json(plan));
-    for (const LayoutPlan& plan : found.best) best.push_back(plan_json(plan));
-    write_json(
-        {{"kind", "search"},
-         {"model", options.model},
-         {"recipe",
-          {{"method", options.method},
-           {"base", options.base},
-           {"rank", options.rank},
-           {"targets", options.targets},
-           {"seq_len", options.seq_len},
-           {"global_batch", options.global_batch}}},
-         {"node_devices", fabric_of(*problem.device, problem.constants).node_devices},
-         {"layers", problem.base.model.layers},
-         {"device", problem.device->name},
-         {"device_bytes", problem.device->memory_bytes},
-         {"usd_per_device_hour", problem.usd_per_device_hour > 0 ? Json(problem.usd_per_device_hour) : Json(nullptr)},
-         {"layouts", found.layouts},
-         {"fitting", found.fitting},
-         {"confirmed", found.confirmed},
-         {"overruled", found.overruled},
-         {"seconds", seconds},
-         {"least", found.least ? plan_json(*found.least) : Json(nullptr)},
-         {"one_fewer", found.what_stops},
-         {"nearest", found.nearest ? plan_json(*found.nearest) : Json(nullptr)},
-         {"pareto", pareto},
-         {"best", best},
-         {"fastest", time ? time_json(*time) : Json(nullptr)}});
-  } else {
-    write_page(recipe_text(options) + search_text(problem, found, time ? &*time : nullptr, seconds));
-  }
+  const std::optional<EngineTime> time = fastest_time(options, problem, found);
+  const EngineTime* fastest = time ? &*time : nullptr;
+  if (options.json) write_json(search_json(options, problem, found, fastest, seconds));
+  else write_page(recipe_text(options) + search_text(problem, found, fastest, seconds));
   if (found.least) return 0;
   throw Error(ErrorKind::does_not_fit, options.devices, found.what_stops.empty() ? "no layout works" : found.what_stops,
               "more devices, --method lora, a smaller --base, a shorter --seq-len, or a later --deadline");
@@ -261,11 +271,7 @@ Command search_command() {
           .examples =
               {"plimsoll search llama-3.1-70b --devices h100-80g:1..64 --tokens 1e9 --deadline 72h",
                "plimsoll search llama-3.1-405b --devices h100-80g:8..16 --method lora --rank 16 --base 4bit --json"},
-          .arguments = {{.name = "MODEL",
-                         .value_name = "MODEL",
-                         .help = "folder, .gguf file, config.json, hub id or a name of the catalogue",
-                         .target = &options->model,
-                         .required = true},
+          .arguments = {planned_model_argument(options->model),
                         {.name = "--devices",
                          .value_name = "NAME:FROM..TO",
                          .help = "a device of `plimsoll devices`, and how many",
@@ -279,34 +285,16 @@ Command search_command() {
                          .value_name = "16bit|8bit|4bit",
                          .help = "how the base weights of LoRA are stored [16bit]",
                          .target = &options->base},
-                        {.name = "--rank",
-                         .value_name = "N",
-                         .help = "of LoRA [16]",
-                         .target = &options->rank,
-                         .min = 1,
-                         .max = 65536},
+                        number_argument("--rank", "N", "of LoRA [16]", options->rank, 1, 65536),
                         {.name = "--targets",
                          .value_name = "NAMES",
                          .help = "what LoRA adapts [all-linear]",
                          .target = &options->targets},
-                        {.name = "--seq-len",
-                         .value_name = "N",
-                         .help = "tokens of a sequence [4096]",
-                         .target = &options->seq_len,
-                         .min = 1,
-                         .max = 1 << 24},
-                        {.name = "--global-batch",
-                         .value_name = "N",
-                         .help = "sequences of a step [32]",
-                         .target = &options->global_batch,
-                         .min = 1,
-                         .max = 1 << 24},
-                        {.name = "--micro-batch",
-                         .value_name = "N",
-                         .help = "only this one; else all are searched",
-                         .target = &options->micro_batch,
-                         .min = 1,
-                         .max = 1 << 16},
+                        number_argument("--seq-len", "N", "tokens of a sequence [4096]", options->seq_len, 1, 1 << 24),
+                        number_argument("--global-batch", "N", "sequences of a step [32]", options->global_batch, 1,
+                                        1 << 24),
+                        number_argument("--micro-batch", "N", "only this one; else all are searched",
+                                        options->micro_batch, 1, 1 << 16),
                         {.name = "--recompute",
                          .value_name = "none|full",
                          .help = "only this; else both are searched",
@@ -319,32 +307,18 @@ Command search_command() {
                          .value_name = "",
                          .help = "closed forms only: the engine profiles are not asked about the winners",
                          .target = &options->quick},
-                        {.name = "--tokens",
-                         .value_name = "N",
-                         .help = "of the whole run, as 1e9; without it one step is counted",
-                         .target = &options->tokens,
-                         .min = 1,
-                         .max = 1e18},
+                        number_argument("--tokens", "N", "of the whole run, as 1e9; without it one step is counted",
+                                        options->tokens, 1, 1e18),
                         {.name = "--deadline",
                          .value_name = "72h",
                          .help = "the run may take no longer",
                          .target = &options->deadline},
-                        {.name = "--price",
-                         .value_name = "USD",
-                         .help = "of one device an hour [the catalogue's cheapest]",
-                         .target = &options->price,
-                         .min = 0,
-                         .max = 1e6},
+                        device_price_argument(options->price),
                         {.name = "--price-kind",
                          .value_name = "on_demand|spot",
                          .help = "which of the catalogue's prices [on_demand]",
                          .target = &options->price_kind},
-                        {.name = "--price-max",
-                         .value_name = "USD",
-                         .help = "the run may cost no more",
-                         .target = &options->price_max,
-                         .min = 0,
-                         .max = 1e12},
+                        number_argument("--price-max", "USD", "the run may cost no more", options->price_max, 0, 1e12),
                         {.name = "--engine",
                          .value_name = "NAME",
                          .help = "the stack whose habits count [megatron]",
@@ -353,10 +327,7 @@ Command search_command() {
                          .value_name = "FILE.json",
                          .help = "write the fastest plan's timeline as a Chrome trace",
                          .target = &options->trace},
-                        {.name = "--catalog",
-                         .value_name = "DIR",
-                         .help = "your own devices and prices over ours [$PLIMSOLL_CATALOG]",
-                         .target = &options->catalog}},
+                        catalog_argument(options->catalog)},
           .json = &options->json,
           .run = [options] { return run_search(*options); }};
 }

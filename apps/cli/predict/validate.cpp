@@ -5,8 +5,11 @@
 
 #include "base/csv.h"
 #include "base/error.h"
+#include "base/table.h"
+#include "base/text.h"
 #include "cli/commands.h"
-#include "cli/output.h"
+#include "cli/text/output.h"
+#include "cli/text/terminal.h"
 #include "engines/row_time.h"
 #include "engines/validation.h"
 #include "formats/output_file.h"
@@ -22,26 +25,29 @@ struct ValidateOptions {
 std::string percent(double share) { return fmt::format("{:.2f} %", 100 * share); }
 
 std::string summary_text(const std::vector<ErrorSummary>& summaries) {
-  std::string text = fmt::format("{:<19}{:<44}{:>6}{:>6}{:>10}{:>10}{:>10}{:>10}{:>8}  {}\n", "quantity", "source",
-                                 "used", "not", "median", "p90", "p95", "worst", "inside", "worst row");
-  for (const bool overall : {true, false}) {
+  const std::vector<Column> columns = {
+      {"quantity,\nsource", true}, {"used"}, {"not"}, {"median"}, {"p90"}, {"p95"}, {"worst"}, {"inside"},
+      {"worst row", true}};
+  std::vector<std::vector<std::string>> rows;
+  for (const bool overall : {true, false})
     for (const ErrorSummary& s : summaries) {
       if (s.source.empty() != overall) continue;
-      std::string source = overall ? "all" : s.source;
-      if (source.size() > 42) source = source.substr(0, 41) + "…";
-      text += fmt::format("{:<19}{:<44}{:>6}{:>6}", s.quantity, source, s.used, s.left_out);
-      if (s.used > 0)
-        text += fmt::format("{:>10}{:>10}{:>10}{:>10}{:>7.0f}%  {}", percent(s.median), percent(s.p90), percent(s.p95),
-                            percent(s.worst), 100.0 * static_cast<double>(s.inside) / static_cast<double>(s.used),
-                            s.worst_id);
-      text += "\n";
+      rows.push_back(
+          {overall ? s.quantity + ", all" : fit_columns(fmt::format("{}, {}", s.quantity, s.source), kTableColumns),
+           format_thousands(s.used), format_thousands(s.left_out)});
+      if (s.used == 0) rows.back().insert(rows.back().end(), 6, "");
+      else
+        rows.back().insert(
+            rows.back().end(),
+            {percent(s.median), percent(s.p90), percent(s.p95), percent(s.worst),
+             fmt::format("{:.0f} %", 100.0 * static_cast<double>(s.inside) / static_cast<double>(s.used)), s.worst_id});
     }
-    if (overall) text += "\n";
-  }
+  std::string text = table_text(columns, rows, 0);
   text += "\nnot used, and why (all sources)\n";
   for (const ErrorSummary& s : summaries) {
     if (!s.source.empty()) continue;
-    for (const auto& [reason, count] : s.reasons) text += fmt::format("  {:<19}{:>5}  {}\n", s.quantity, count, reason);
+    for (const auto& [reason, count] : s.reasons)
+      text += fmt::format("  {}, {} row{}: {}\n", s.quantity, format_thousands(count), count == 1 ? "" : "s", reason);
   }
   return text;
 }

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <iterator>
 
@@ -17,6 +16,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/regular_file.h"
 #include "base/text.h"
 #include "config/recipe/recipe_fields.h"
 
@@ -184,9 +184,7 @@ void apply_recipe_toml(Recipe& recipe, std::string_view text, std::string_view s
 
 Recipe read_recipe_file(const std::string& path) {
   const std::string name = one_line(path);
-  std::error_code status;
-  if (std::filesystem::is_directory(path, status))
-    throw caller_error(name, "is a folder, not a recipe", "give the recipe.toml in it");
+  require_regular_file(path, "give a recipe.toml");
   errno = 0;
   std::ifstream file(path, std::ios::binary);
   if (!file) {

@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "base/regular_file.h"
 #include "data/tokenizer/files/json_reader.h"
 #include "data/tokenizer/tokenizer_parts.h"
 #include "data/tokenizer/unicode.h"
@@ -290,6 +291,7 @@ TopLevel read_top_level(std::string_view json, std::string_view source) {
 }
 
 std::string read_file(const std::string& path) {
+  require_regular_file(path, "give a tokenizer.json");
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   if (!file) {
     if (errno == ENOENT)

@@ -6,7 +6,7 @@
 #include <functional>
 #include <string>
 
-#include "cli/terminal.h"
+#include "cli/text/terminal.h"
 #include "train/trainer.h"
 
 namespace plimsoll::cli {

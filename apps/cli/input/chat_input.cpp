@@ -1,4 +1,4 @@
-#include "cli/chat_input.h"
+#include "cli/input/chat_input.h"
 
 #include <histedit.h>
 #include <langinfo.h>
@@ -10,7 +10,7 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "cli/input_file.h"
+#include "cli/input/input_file.h"
 
 namespace plimsoll::cli {
 namespace {

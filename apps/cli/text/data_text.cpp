@@ -1,4 +1,4 @@
-#include "cli/data_text.h"
+#include "cli/text/data_text.h"
 
 #include <fmt/format.h>
 

@@ -6,7 +6,8 @@
 
 namespace plimsoll::cli {
 
-// The whole file. Missing or a folder: a caller Error; unreadable: a world Error; over `limit_bytes`: a caller Error.
+// The whole file. Missing or no regular file: a caller Error; unreadable: a world Error; over `limit_bytes`: a caller
+// Error.
 std::string read_input(const std::string& path, int64_t limit_bytes);
 
 // Line by line, without the line's end, reading ahead a little. Errors as read_input; a line over kMaxLineBytes is a

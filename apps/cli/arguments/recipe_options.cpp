@@ -1,4 +1,4 @@
-#include "cli/recipe_options.h"
+#include "cli/arguments/recipe_options.h"
 
 #include "base/bytes.h"
 #include "config/recipe/recipe_toml.h"
@@ -10,6 +10,16 @@ bool is_recipe_file(const std::string& name) { return name.size() > 5 && name.en
 
 Recipe load_recipe(const std::string& file, const std::vector<RecipeFlag>& flags) {
   Recipe recipe = file.empty() ? Recipe{} : read_recipe_file(file);
+  apply_recipe_flags(recipe, flags);
+  validate_recipe(recipe);
+  return recipe;
+}
+
+Recipe recipe_of_texts(Recipe recipe, const std::vector<RecipeTexts>& given) {
+  std::vector<RecipeFlag> flags;
+  for (const RecipeTexts& each : given)
+    if (!each.texts.empty() && (each.texts[0] != "" || each.name == "data"))
+      flags.emplace_back(find_recipe_field(each.name), each.texts);
   apply_recipe_flags(recipe, flags);
   validate_recipe(recipe);
   return recipe;

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <string>
 
-#include "cli/arguments.h"
+#include "cli/arguments/arguments.h"
 
 namespace plimsoll::cli {
 namespace {

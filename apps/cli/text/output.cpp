@@ -1,11 +1,11 @@
-#include "cli/output.h"
+#include "cli/text/output.h"
 
 #include <unistd.h>
 
 #include <cerrno>
 
 #include "base/error.h"
-#include "cli/terminal.h"
+#include "cli/text/terminal.h"
 
 namespace plimsoll::cli {
 

@@ -1,14 +1,14 @@
-#include "cli/input_file.h"
+#include "cli/input/input_file.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/regular_file.h"
 
 namespace plimsoll::cli {
 namespace {
@@ -16,15 +16,11 @@ namespace {
 constexpr size_t kPiece = 64 << 10;
 
 int open_input(const std::string& path) {
+  if (path != "-") require_regular_file(path, "give a file, or - to read standard input");
   const int descriptor = path == "-" ? ::dup(STDIN_FILENO) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) {
     if (errno == ENOENT || errno == ENOTDIR) throw caller_error(path, "there is no such file", "check the path");
     throw world_error(path, "cannot be opened", "check who may read it", errno);
-  }
-  struct stat status {};
-  if (::fstat(descriptor, &status) == 0 && S_ISDIR(status.st_mode)) {
-    ::close(descriptor);
-    throw caller_error(path, "is a folder", "give a file");
   }
   return descriptor;
 }

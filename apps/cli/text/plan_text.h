@@ -4,7 +4,7 @@
 #include <string>
 
 #include "base/error.h"
-#include "cli/terminal.h"
+#include "cli/text/terminal.h"
 #include "compile/plan_report.h"
 
 namespace plimsoll::cli {

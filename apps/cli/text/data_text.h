@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "cli/output.h"
-#include "cli/terminal.h"
+#include "cli/text/output.h"
+#include "cli/text/terminal.h"
 #include "train/data_survey.h"
 
 namespace plimsoll::cli {

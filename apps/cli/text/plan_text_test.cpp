@@ -1,4 +1,4 @@
-#include "cli/plan_text.h"
+#include "cli/text/plan_text.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -8,7 +8,7 @@
 #include <sstream>
 
 #include "base/bytes.h"
-#include "cli/terminal.h"
+#include "cli/text/terminal.h"
 
 namespace plimsoll::cli {
 namespace {

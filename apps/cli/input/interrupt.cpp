@@ -1,4 +1,4 @@
-#include "cli/interrupt.h"
+#include "cli/input/interrupt.h"
 
 #include <unistd.h>
 

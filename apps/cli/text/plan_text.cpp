@@ -1,4 +1,4 @@
-#include "cli/plan_text.h"
+#include "cli/text/plan_text.h"
 
 #include <fmt/format.h>
 
@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/figures.h"
+#include "base/table.h"
 #include "base/text.h"
 
 namespace plimsoll::cli {
@@ -50,8 +52,7 @@ struct Segment {
 
 // One step for the sizes of a page: GiB where they are large, MiB for what a laptop holds, less for small models.
 std::string size_text(int64_t bytes) {
-  if (bytes >= 64 * kGiB) return fmt::format("{:.1f} GiB", static_cast<double>(bytes) / static_cast<double>(kGiB));
-  if (bytes >= kGiB) return format_thousands((bytes + kMiB / 2) / kMiB) + " MiB";
+  if (bytes >= kGiB && bytes < 64 * kGiB) return format_thousands((bytes + kMiB / 2) / kMiB) + " MiB";
   return format_bytes(bytes);
 }
 
@@ -111,21 +112,20 @@ std::string last_columns(const std::string& name, int used, const Terminal& term
   return (terminal.unicode ? "…" : "~") + name.substr(name.size() - most + 1);
 }
 
-std::string seconds_text(double seconds) {
-  return seconds < 600 ? fmt::format("{:.3g} s", seconds) : fmt::format("{:.3g} min", seconds / 60);
-}
-
 // Seconds of a step, what else was near, and what another line would change.
 std::string outlook_text(const PlanReport& report) {
   if (!(report.predicted_seconds > 0)) return "";
   const double speed = report.tokens_per_step() / report.predicted_seconds;
-  std::string text =
-      fmt::format("\n  a step takes about {} ({} tokens/s; {})\n", seconds_text(report.predicted_seconds),
-                  speed < 100 ? fmt::format("{:.3g}", speed) : format_thousands(std::llround(speed)),
-                  report.rates_source == "calibrated" ? "rates of this machine, as calibrated"
-                                                      : "assumed rates; plimsoll calibrate measures them");
+  std::string text = fmt::format(
+      "\n  a step takes about {} ({} tokens/s; {})\n", format_seconds(report.predicted_seconds), format_number(speed),
+      report.rates_source == "calibrated" ? "rates of this machine, as calibrated"
+                                          : "assumed rates; plimsoll calibrate measures them");
   const auto line = [&](std::string_view what, const PlanReport::Alternative& plan) {
-    text += fmt::format("  {:<13} {} for a step, {}: {}\n", what, seconds_text(plan.predicted_seconds),
+    if (plan.total_bytes == report.total_bytes() && plan.predicted_seconds == report.predicted_seconds) {
+      text += fmt::format("  {:<13} the same plan\n", what);
+      return;
+    }
+    text += fmt::format("  {:<13} {} for a step, {}: {}\n", what, format_seconds(plan.predicted_seconds),
                         size_text(plan.total_bytes), plan.choices);
   };
   if (report.runner_up) line("runner-up", *report.runner_up);
@@ -147,9 +147,9 @@ std::string streaming_text(const PlanReport& report) {
       "\n  streaming: {} on disk ({}); {} are moved a step.\n"
       "  Computing takes about {} a step; a disk with {}/s keeps up with it. This one: {}/s ({}), {}\n",
       what, size_text(report.streamed_file_bytes), size_text(report.disk_bytes_per_step),
-      seconds_text(report.compute_seconds), size_text(static_cast<int64_t>(bytes / report.compute_seconds)),
+      format_seconds(report.compute_seconds), size_text(static_cast<int64_t>(bytes / report.compute_seconds)),
       size_text(static_cast<int64_t>(report.disk_bytes_per_second)), report.disk_source,
-      waits > 0 ? "so a step waits " + seconds_text(waits) : "which costs no time");
+      waits > 0 ? "so a step waits " + format_seconds(waits) : "which costs no time");
 }
 
 std::string plan_page(const PlanReport& report, const Terminal& terminal) {
@@ -157,10 +157,11 @@ std::string plan_page(const PlanReport& report, const Terminal& terminal) {
                                  format_thousands(report.total_params), format_thousands(report.trainable_params),
                                  report.trained.empty() ? "" : " (" + report.trained + ")");
   text += fmt::format(
-      "{} × {} tokens at once, {} {} a step, {}, recompute in {} of {} layers{}, loss in chunks of {} rows{}{}\n\n",
-      report.micro_batch, format_thousands(report.seq_len), report.grad_accum_steps,
-      report.grad_accum_steps == 1 ? "time" : "times", precision_name(report.precision), report.recompute_layers,
-      report.layers, report.keep_attention ? " without attention" : "", format_thousands(report.ce_chunk_rows),
+      "{} {} of {} tokens at once, {} {} a step, {}, recompute in {} of {} layers{}, loss in chunks of {} rows{}{}\n\n",
+      report.micro_batch, report.micro_batch == 1 ? "row" : "rows", format_thousands(report.seq_len),
+      report.grad_accum_steps, report.grad_accum_steps == 1 ? "time" : "times", precision_name(report.precision),
+      report.recompute_layers, report.layers, report.keep_attention ? " without attention" : "",
+      format_thousands(report.ce_chunk_rows),
       report.router_aux_loss > 0 ? fmt::format(" and {} × the loss of uneven experts", report.router_aux_loss) : "",
       report.why.empty() ? "" : " (" + report.why + ")");
   text += bar_text(report, terminal);
@@ -178,14 +179,16 @@ std::string plan_page(const PlanReport& report, const Terminal& terminal) {
                                static_cast<double>(report.lower_bound_bytes)
                          : 0;
   text += fmt::format("\n  packing {:.1f} % above the lower bound · least that works: {} ({} bytes)\n", gap,
-                      size_text(report.smallest_budget_bytes), report.smallest_budget_bytes);
+                      size_text(report.smallest_budget_bytes), format_thousands(report.smallest_budget_bytes));
   text += outlook_text(report);
   if (report.streams()) text += streaming_text(report);
   if (!report.suggestions.empty()) {
     text += "\n  what would change it\n";
+    std::vector<std::vector<std::string>> rows;
     for (const Suggestion& suggestion : report.suggestions)
-      text += fmt::format("  {:<40} {:>12}{}\n", suggestion.change, size_text(suggestion.total_bytes),
-                          report.fits_line(suggestion) ? "" : "   still too much");
+      rows.push_back(
+          {suggestion.change, size_text(suggestion.total_bytes), report.fits_line(suggestion) ? "" : "still too much"});
+    text += table_text(std::vector<Column>{{"", true}, {""}, {"", true}}, rows);
   }
   return text;
 }

@@ -13,7 +13,7 @@ struct Terminal {
   bool is_terminal = false;
   bool color = false;   // a terminal, no NO_COLOR, TERM not dumb
   bool unicode = true;  // the locale is not plainly an ASCII one
-  int width = 100;      // columns; of the terminal, else 100
+  int width = 80;       // columns; of the terminal, else 80
 };
 
 Terminal inspect_terminal(int file_descriptor);
