@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "config/model_config.h"
@@ -43,8 +44,12 @@ enum class RecomputeKind { none, selective, full };
 struct RecomputeModules {
   bool core_attn = false, mlp = false, moe = false, layernorm = false, moe_act = false, mla_up_proj = false;
   bool shared_experts = false;
+  bool operator==(const RecomputeModules&) const = default;
   bool any() const { return core_attn || mlp || moe || layernorm || moe_act || mla_up_proj || shared_experts; }
 };
+
+// False where `name` is no module of Megatron's list.
+bool set_recompute_module(RecomputeModules& modules, std::string_view name);
 
 enum class AttentionKernel {
   automatic,  // by the rules of PyTorch's dispatcher

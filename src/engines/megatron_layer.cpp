@@ -44,6 +44,16 @@ Adapted adapted(const EngineRecipe& recipe) {
 
 }  // namespace
 
+bool set_recompute_module(RecomputeModules& m, std::string_view name) {
+  const std::pair<std::string_view, bool*> known[] = {
+      {"core_attn", &m.core_attn}, {"mlp", &m.mlp},                 {"moe", &m.moe},
+      {"layernorm", &m.layernorm}, {"moe_act", &m.moe_act},         {"mla_up_proj", &m.mla_up_proj},
+      {"shared_experts", &m.shared_experts}};
+  for (const auto& [module, flag] : known)
+    if (module == name) return *flag = true;
+  return false;
+}
+
 MegatronSplit megatron_split(const EngineLayout& l) {
   const auto whole = [](int64_t n) { return static_cast<double>(std::max<int64_t>(1, n)); };
   return {whole(l.tensor),
