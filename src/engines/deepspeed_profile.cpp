@@ -86,7 +86,10 @@ EngineMemory deepspeed_memory(const EngineRun& run, const StackMemory& stack) {
   const int64_t ranks = l.zero_stage == 0 ? 1 : l.shard_ranks > 0 ? l.shard_ranks : l.data * l.context;
   const int64_t part = (trained_values(run.model, run.recipe) + ranks - 1) / ranks;
   if (!gathers) {
-    add_states(memory, kReduceBuckets * l.zero.reduce_bucket * kHalf);
+    const int64_t buckets = kReduceBuckets * l.zero.reduce_bucket * kHalf;
+    memory.activations += buckets;
+    memory.allocated.bytes += buckets;
+    memory.reserved.bytes += buckets;
     if (l.zero_stage >= 2) {
       const auto away = static_cast<int64_t>(static_cast<double>(memory.gradients) * (1 - 1.0 / static_cast<double>(ranks)));
       memory.gradients -= away;
