@@ -80,9 +80,9 @@ EngineMemory deepspeed_memory(const EngineRun& run, const StackMemory& stack) {
   EngineLayout l = run.layout;
   l.zero = settings_of(run, stack);
   const bool gathers = l.zero_stage == 3 && l.devices() > 1;
-  EngineMemory memory = memory_of_trace(
-      gathers ? eager::trace_sharded_training(run.model, recipe, l, eager::ShardedBy::deepspeed)
-              : eager::trace_training(run.model, recipe));
+  EngineMemory memory =
+      memory_of_trace(gathers ? eager::trace_sharded_training(run.model, recipe, l, eager::ShardedBy::deepspeed)
+                              : eager::trace_training(run.model, recipe));
   const int64_t ranks = l.zero_stage == 0 ? 1 : l.shard_ranks > 0 ? l.shard_ranks : l.data * l.context;
   const int64_t part = (trained_values(run.model, run.recipe) + ranks - 1) / ranks;
   if (!gathers) {
@@ -91,7 +91,8 @@ EngineMemory deepspeed_memory(const EngineRun& run, const StackMemory& stack) {
     memory.allocated.bytes += buckets;
     memory.reserved.bytes += buckets;
     if (l.zero_stage >= 2) {
-      const auto away = static_cast<int64_t>(static_cast<double>(memory.gradients) * (1 - 1.0 / static_cast<double>(ranks)));
+      const auto away =
+          static_cast<int64_t>(static_cast<double>(memory.gradients) * (1 - 1.0 / static_cast<double>(ranks)));
       memory.gradients -= away;
       memory.allocated.bytes -= away;
       memory.reserved.bytes -= away;

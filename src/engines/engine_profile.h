@@ -33,8 +33,8 @@ struct EngineMemory {
   std::vector<PhasePeak> phases;
   // What is offloaded, of one rank: in host memory (pinned buffers for the copies among it) and on NVMe.
   int64_t host_bytes = 0, pinned_bytes = 0, nvme_bytes = 0;
-  std::string kind;        // the profile that answered: "torch", "sharded", "megatron" …
-  std::string note;        // what the answer leaves out; empty
+  std::string kind;  // the profile that answered: "torch", "sharded", "megatron" …
+  std::string note;  // what the answer leaves out; empty
 };
 
 // Throws a caller Error where the engine cannot do the run, naming what.

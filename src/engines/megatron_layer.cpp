@@ -46,8 +46,8 @@ Adapted adapted(const EngineRecipe& recipe) {
 
 bool set_recompute_module(RecomputeModules& m, std::string_view name) {
   const std::pair<std::string_view, bool*> known[] = {
-      {"core_attn", &m.core_attn}, {"mlp", &m.mlp},                 {"moe", &m.moe},
-      {"layernorm", &m.layernorm}, {"moe_act", &m.moe_act},         {"mla_up_proj", &m.mla_up_proj},
+      {"core_attn", &m.core_attn},          {"mlp", &m.mlp},         {"moe", &m.moe},
+      {"layernorm", &m.layernorm},          {"moe_act", &m.moe_act}, {"mla_up_proj", &m.mla_up_proj},
       {"shared_experts", &m.shared_experts}};
   for (const auto& [module, flag] : known)
     if (module == name) return *flag = true;
@@ -56,14 +56,9 @@ bool set_recompute_module(RecomputeModules& m, std::string_view name) {
 
 MegatronSplit megatron_split(const EngineLayout& l) {
   const auto whole = [](int64_t n) { return static_cast<double>(std::max<int64_t>(1, n)); };
-  return {whole(l.tensor),
-          whole(l.pipeline),
-          whole(l.context),
-          whole(l.data),
-          whole(l.expert),
-          l.expert_tensor > 0 ? whole(l.expert_tensor) : whole(l.tensor),
-          whole(l.virtual_stages),
-          l.sequence_parallel};
+  return {whole(l.tensor),         whole(l.pipeline),  whole(l.context),
+          whole(l.data),           whole(l.expert),    l.expert_tensor > 0 ? whole(l.expert_tensor) : whole(l.tensor),
+          whole(l.virtual_stages), l.sequence_parallel};
 }
 
 bool megatron_gated(const ModelConfig& m) { return m.architecture != "megatron_gpt"; }
@@ -154,8 +149,7 @@ MegatronLayerBytes megatron_layer_bytes(const EngineRun& run, const StackMemory&
     keep(kHalf * n * heads * static_cast<double>(2 * (a.plain + a.rotary) + a.value) / t, again.mla_up_proj);
     bytes.kept += kHalf * n * heads * static_cast<double>(a.value) / t;
   } else {
-    bytes.kept +=
-        kHalf * n * static_cast<double>(2 * m.heads + 2 * m.kv_heads) * static_cast<double>(m.head_dim) / t;
+    bytes.kept += kHalf * n * static_cast<double>(2 * m.heads + 2 * m.kv_heads) * static_cast<double>(m.head_dim) / t;
   }
   const double scores = heads * n * static_cast<double>(r.seq_len) / t;
   const bool flash = r.attention == AttentionKernel::automatic ? stack.flash : r.attention == AttentionKernel::flash;
@@ -184,7 +178,8 @@ MegatronLayerBytes megatron_layer_bytes(const EngineRun& run, const StackMemory&
   }
   // The small side of each adapter.
   if (r.method != TuneMethod::full) {
-    const double adapters = (needs.qkv ? 1 : 0) + (needs.projection ? 1 : 0) + (needs.up ? 1 : 0) + (needs.down ? 1 : 0);
+    const double adapters =
+        (needs.qkv ? 1 : 0) + (needs.projection ? 1 : 0) + (needs.up ? 1 : 0) + (needs.down ? 1 : 0);
     bytes.kept += adapters * kHalf * n * static_cast<double>(r.lora_rank);
   }
   if (r.recompute == RecomputeKind::full) {

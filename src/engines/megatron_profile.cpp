@@ -1,5 +1,5 @@
-// Megatron-Core and its relatives, by what their modules keep (megatron_layer.cpp). With 1F1B the first of p stages holds
-// p micro-batches, the last one. The stage with the most counts.
+// Megatron-Core and its relatives, by what their modules keep (megatron_layer.cpp). With 1F1B the first of p stages
+// holds p micro-batches, the last one. The stage with the most counts.
 //
 // ZeRO-2 and 3 beside tensor and pipeline cuts are Megatron-FSDP's optim_grads and optim_grads_params
 // (megatron/core/distributed/fsdp): gradients and weights are cut over the data ranks; a layer is gathered as a whole
@@ -19,8 +19,8 @@
 namespace plimsoll {
 namespace {
 
-constexpr double kHalf = 2;            // bytes of a 16-bit value
-constexpr double kUnitsInFlight = 2;   // layers that ZeRO-3 has gathered at once
+constexpr double kHalf = 2;           // bytes of a 16-bit value
+constexpr double kUnitsInFlight = 2;  // layers that ZeRO-3 has gathered at once
 
 struct StageBytes {
   double weights = 0, gradients = 0, states = 0, kept = 0, loss = 0, work = 0, window = 0;
@@ -29,9 +29,9 @@ struct StageBytes {
 
 // Parameters of one stage on a rank, tensor and expert cuts applied.
 struct StageParameters {
-  double dense = 0, expert = 0, ends = 0;              // of the base model
-  double adapter = 0, expert_adapter = 0;              // trained beside it
-  double largest = 0, largest_adapter = 0;             // of one layer, experts and all
+  double dense = 0, expert = 0, ends = 0;   // of the base model
+  double adapter = 0, expert_adapter = 0;   // trained beside it
+  double largest = 0, largest_adapter = 0;  // of one layer, experts and all
   double trained() const { return adapter + expert_adapter; }
 };
 
@@ -182,8 +182,9 @@ EngineMemory megatron_memory(const EngineRun& run, const StackMemory& stack) {
       run.layout.zero_stage > 0)  // DeepSpeed's buckets of 16-bit gradients
     workspace += std::min(memory_constant("zero_bucket_bytes"), most.gradients);
   const std::vector<Buffer> buffers = {
-      buffer(most.weights, 0, 2), buffer(most.gradients, 0, 2), buffer(most.states, 0, 2), buffer(most.kept, 0, 1),
-      buffer(most.loss, 1, 1),    buffer(most.work + most.window, 0, 1), buffer(workspace, 0, 2),
+      buffer(most.weights, 0, 2), buffer(most.gradients, 0, 2), buffer(most.states, 0, 2),
+      buffer(most.kept, 0, 1),    buffer(most.loss, 1, 1),      buffer(most.work + most.window, 0, 1),
+      buffer(workspace, 0, 2),
   };
   const LivePeak peak = find_live_peak(buffers);
   memory.allocated.bytes = peak.bytes;
@@ -200,6 +201,8 @@ EngineMemory megatron_memory(const EngineRun& run, const StackMemory& stack) {
     move_off(memory, memory.optimizer_state, &EngineMemory::optimizer_state);
     memory.host_bytes += memory.gradients / (run.layout.zero_stage == 1 ? static_cast<int64_t>(s.data * s.context) : 1);
   }
+  if (run.recipe.method != TuneMethod::full)
+    memory.note = "no measured run with adapters under this engine's cuts was at hand";
   finish_memory(memory, run, stack);
   if (run.recipe.maybe_scores && run.recipe.attention == AttentionKernel::automatic) {
     EngineRun scores = run;

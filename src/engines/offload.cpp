@@ -32,7 +32,7 @@ void refuse_offload(const EngineRun& run, OffloadAbility ability) {
   }
 }
 
-void move_off(EngineMemory& memory, int64_t bytes, int64_t EngineMemory::* part) {
+void move_off(EngineMemory& memory, int64_t bytes, int64_t EngineMemory::*part) {
   const int64_t there = std::min(bytes, memory.*part);
   memory.*part -= there;
   memory.allocated.bytes -= there;

@@ -16,6 +16,6 @@ enum class OffloadAbility {
 void refuse_offload(const EngineRun& run, OffloadAbility ability);
 
 // Takes bytes off the device's figures and out of one of the parts at the peak, and puts them on the host.
-void move_off(EngineMemory& memory, int64_t bytes, int64_t EngineMemory::* part);
+void move_off(EngineMemory& memory, int64_t bytes, int64_t EngineMemory::*part);
 
 }  // namespace plimsoll

@@ -40,7 +40,7 @@ std::vector<int64_t> uneven_chunks(const EngineLayout& layout, int64_t layers, i
   std::vector<int64_t> chunks;
   for (int64_t i = 0; i < stages * each; ++i) {
     const int64_t stage = i % stages;
-    const int64_t held = stage == 0 && first > 0             ? first
+    const int64_t held = stage == 0 && first > 0           ? first
                          : stage == stages - 1 && last > 0 ? last
                                                            : left / std::max<int64_t>(1, others);
     chunks.push_back(held / each);

@@ -144,7 +144,8 @@ void read_layout(std::string_view text, EngineRun& run) {
   if (more.first > 0 || more.last > 0) {
     if (!run.layout.chunk_layers.empty())
       throw caller_error("--layout", "has first= or last= beside stages=", "give one of them");
-    if (run.layout.pipeline < 2) throw caller_error("--layout", "has first= or last= without stages", "write pp=2 or more");
+    if (run.layout.pipeline < 2)
+      throw caller_error("--layout", "has first= or last= without stages", "write pp=2 or more");
     run.layout.chunk_layers = uneven_chunks(run.layout, run.model.layers, more.first, more.last);
   }
 }

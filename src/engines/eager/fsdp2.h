@@ -18,9 +18,9 @@ namespace plimsoll::eager {
 struct ShardOptions {
   int64_t ranks = 1;
   bool reshard_after_forward = true;
-  Type reduce_type = Type::f32;  // gradients are reduced in
-  Type shard_type = Type::f32;   // shards and their gradients are kept in
-  bool in_place = false;         // FSDP1
+  Type reduce_type = Type::f32;      // gradients are reduced in
+  Type shard_type = Type::f32;       // shards and their gradients are kept in
+  bool in_place = false;             // FSDP1
   std::optional<ZeroSettings> zero;  // DeepSpeed
 };
 

@@ -123,8 +123,8 @@ Saved Tape::keep(const Tensor& x) {
   constexpr int64_t kSmallest = 1024;
   constexpr size_t kLeaving = 5;
   const int64_t bytes = x.numel() * type_bytes(x.type);
-  const bool stays = !offloads || bytes < kSmallest ||
-                     log.purposes[static_cast<size_t>(x.storage->id)] == Purpose::parameter;
+  const bool stays =
+      !offloads || bytes < kSmallest || log.purposes[static_cast<size_t>(x.storage->id)] == Purpose::parameter;
   if (stays) return [x] { return x; };
   most_away_bytes = std::max(most_away_bytes, away_bytes += bytes);
   leaving_.push_back(x);

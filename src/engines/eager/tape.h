@@ -130,8 +130,8 @@ struct Tape {
   bool in_recompute = false;
   Purpose purpose = Purpose::activation;             // of storages made now
   std::function<void(Parameter&)> after_accumulate;  // called when a parameter's gradient is complete; may be empty
-  // torchtune's activation offloading: what is saved goes to the host, but for parameters, the smallest tensors, and the
-  // last few, whose copies are under way; asked for, it is made again.
+  // torchtune's activation offloading: what is saved goes to the host, but for parameters, the smallest tensors, and
+  // the last few, whose copies are under way; asked for, it is made again.
   bool offloads = false;
   int64_t away_bytes = 0, most_away_bytes = 0;
 
