@@ -72,6 +72,8 @@ void offload_weights(EngineMemory& memory, const EngineLayout& l, const ZeroSett
 
 }  // namespace
 
+int64_t reduce_bucket_bytes(const ZeroSettings& zero) { return kReduceBuckets * zero.reduce_bucket * kHalf; }
+
 EngineMemory deepspeed_memory(const EngineRun& run, const StackMemory& stack) {
   refuse_offload(run, OffloadAbility::zero);
   EngineRecipe recipe = with_habits(run.recipe, stack);
@@ -86,7 +88,7 @@ EngineMemory deepspeed_memory(const EngineRun& run, const StackMemory& stack) {
   const int64_t ranks = l.zero_stage == 0 ? 1 : l.shard_ranks > 0 ? l.shard_ranks : l.data * l.context;
   const int64_t part = (trained_values(run.model, run.recipe) + ranks - 1) / ranks;
   if (!gathers) {
-    const int64_t buckets = kReduceBuckets * l.zero.reduce_bucket * kHalf;
+    const int64_t buckets = reduce_bucket_bytes(l.zero);
     memory.activations += buckets;
     memory.allocated.bytes += buckets;
     memory.reserved.bytes += buckets;

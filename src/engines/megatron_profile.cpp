@@ -180,7 +180,7 @@ EngineMemory megatron_memory(const EngineRun& run, const StackMemory& stack) {
   double workspace = memory_constant("workspace_bytes") + grouped_workspace(run);
   if (run.recipe.weights != WeightFormat::f32 && stack.half_gradients &&
       run.layout.zero_stage > 0)  // DeepSpeed's buckets of 16-bit gradients
-    workspace += std::min(memory_constant("zero_bucket_bytes"), most.gradients);
+    workspace += std::min(static_cast<double>(reduce_bucket_bytes(run.layout.zero)), most.gradients);
   const std::vector<Buffer> buffers = {
       buffer(most.weights, 0, 2), buffer(most.gradients, 0, 2), buffer(most.states, 0, 2),
       buffer(most.kept, 0, 1),    buffer(most.loss, 1, 1),      buffer(most.work + most.window, 0, 1),

@@ -18,6 +18,9 @@ EngineMemory deepspeed_memory(const EngineRun& run, const StackMemory& stack);
 // Megatron-Core and its relatives: tensor, sequence, pipeline, context and expert parallel.
 EngineMemory megatron_memory(const EngineRun& run, const StackMemory& stack);
 
+// Its two buckets of 16-bit gradients, which are made whole.
+int64_t reduce_bucket_bytes(const ZeroSettings& zero);
+
 // Engines with kernels and arenas of their own (llmq, Surogate).
 EngineMemory native_memory(const EngineRun& run, const StackMemory& stack);
 

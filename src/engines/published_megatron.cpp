@@ -1,5 +1,6 @@
 // What rows of Megatron-LM and its relatives say in their notes, by the names of its own flags.
 #include <algorithm>
+#include <numeric>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -12,7 +13,9 @@ namespace {
 bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
 
 int64_t note_number(std::string_view notes, std::string_view key) {
-  return std::max<int64_t>(0, parse_integer(note_value(notes, key)).value_or(0));
+  constexpr int64_t kMost = 1 << 16;  // more is no number of layers or chunks
+  const int64_t value = parse_integer(note_value(notes, key)).value_or(0);
+  return value < 0 || value > kMost ? 0 : value;
 }
 
 // "[layernorm mla_up_proj mlp moe_act]"
@@ -64,12 +67,14 @@ std::vector<int64_t> chunks_of(std::string_view text) {
 void read_stages(std::string_view notes, std::string_view name, MeasuredRow& made) {
   EngineLayout& l = made.run.layout;
   const int64_t layers = made.run.model.layers;
+  if (l.pipeline > layers) return;  // refused later
   constexpr std::string_view kLayout = "pipeline-model-parallel-layout=";
   if (const size_t at = notes.find(kLayout); at != std::string_view::npos) {
     const std::string_view text = notes.substr(at + kLayout.size());
     const std::vector<int64_t> chunks = chunks_of(text.substr(0, text.find_first_of("; ")));
     const auto count = static_cast<int64_t>(chunks.size());
-    if (count == 0 || count % l.pipeline != 0) return;
+    const int64_t sum = std::accumulate(chunks.begin(), chunks.end(), int64_t{0});
+    if (count == 0 || count % l.pipeline != 0 || sum != layers) return;
     l.virtual_stages = count / l.pipeline;
     l.chunk_layers = chunks;
     return;
@@ -127,8 +132,12 @@ void read_published_megatron(const RowCells& row, std::string_view name, Measure
     made.unknown_memory = "which activations it offloads isn't stated";
   // Its tests of many experts on a rank compute them one by one, but where their name says otherwise.
   if (contains(name, "experts2parallel")) recipe.grouped_experts = contains(name, "groupedgemm");
+  // Several copies of the distributed optimizer, each over a part of the ranks: two at least.
+  EngineLayout& layout = made.run.layout;
+  const int64_t data = layout.data * layout.context;
+  if (contains(name, "multi_dist_optimizer_instances") && data % 2 == 0) layout.shard_ranks = data / 2;
   if (contains(name, "defer_embedding_wgrad")) recipe.deferred_logits = 0;
-  if (contains(notes, "SimuMax")) made.run.layout.sequence_parallel = true;
+  if (contains(notes, "SimuMax")) layout.sequence_parallel = true;
   read_stages(notes, name, made);
 }
 

@@ -14,7 +14,6 @@ namespace plimsoll {
 namespace {
 
 constexpr int64_t kTracedMicroBatches = 2;
-constexpr int64_t kReduceBuckets = 2;  // DeepSpeed's, as in deepspeed_profile.cpp
 
 // CPUOffloadPolicy (torch.distributed.fsdp): shards, their gradients and states live on the host, pinned; the device
 // has the groups that are gathered, and one group's gradients on their way.
@@ -53,8 +52,7 @@ EngineMemory sharded_memory(const EngineRun& run, const StackMemory& stack) {
         l.shard_ranks > 0 ? static_cast<double>(l.shard_ranks) : static_cast<double>(l.data * l.context);
     double more = 0;
     // Its engine runs fp16 on one device, too, with its buckets.
-    if (stack.master_weights && run.recipe.half_loss)
-      more += static_cast<double>(kReduceBuckets * l.zero.reduce_bucket * 2);
+    if (stack.master_weights && run.recipe.half_loss) more += static_cast<double>(reduce_bucket_bytes(l.zero));
     if (l.zero_stage > 0) more -= static_cast<double>(memory.optimizer_state) * (1 - 1 / ranks);
     if (l.data > 1 && !adapters && l.zero_stage == 0) more += static_cast<double>(memory.gradients);  // DDP's buckets
     memory.optimizer_state += static_cast<int64_t>(more);

@@ -62,24 +62,32 @@ struct LayoutText {
 
 bool read_number_key(std::string_view key, int64_t value, EngineRun& run, LayoutText& text) {
   EngineLayout& layout = run.layout;
-  const std::pair<std::string_view, int64_t*> numbers[] = {{"dp", &layout.data},
-                                                           {"tp", &layout.tensor},
-                                                           {"pp", &layout.pipeline},
-                                                           {"cp", &layout.context},
-                                                           {"ep", &layout.expert},
-                                                           {"etp", &layout.expert_tensor},
-                                                           {"vpp", &layout.virtual_stages},
-                                                           {"first", &text.first},
-                                                           {"last", &text.last},
-                                                           {"mtp", &run.recipe.further_tokens},
-                                                           {"live", &layout.zero.max_live},
-                                                           {"reuse", &layout.zero.reuse_distance},
-                                                           {"prefetch", &layout.zero.prefetch},
-                                                           {"persist", &layout.zero.persistence},
-                                                           {"bucket", &layout.zero.reduce_bucket},
-                                                           {"subgroup", &layout.zero.sub_group}};
-  for (const auto& [name, place] : numbers) {
+  struct Number {
+    std::string_view name;
+    int64_t* place;
+    int64_t most = 1'000'000;
+  };
+  constexpr int64_t kValues = int64_t{1} << 40;
+  ZeroSettings& zero = layout.zero;
+  const Number numbers[] = {{"dp", &layout.data},
+                            {"tp", &layout.tensor},
+                            {"pp", &layout.pipeline},
+                            {"cp", &layout.context},
+                            {"ep", &layout.expert},
+                            {"etp", &layout.expert_tensor},
+                            {"vpp", &layout.virtual_stages},
+                            {"first", &text.first},
+                            {"last", &text.last},
+                            {"mtp", &run.recipe.further_tokens},
+                            {"live", &zero.max_live, kValues},
+                            {"reuse", &zero.reuse_distance, kValues},
+                            {"prefetch", &zero.prefetch, kValues},
+                            {"persist", &zero.persistence, kValues},
+                            {"bucket", &zero.reduce_bucket, kValues},
+                            {"subgroup", &zero.sub_group, kValues}};
+  for (const auto& [name, place, most] : numbers) {
     if (name != key) continue;
+    if (value > most) return false;
     *place = value;
     return true;
   }
@@ -102,6 +110,7 @@ bool read_word_key(std::string_view key, std::string_view value, EngineRun& run)
     return value == "nvme" || value == "cpu";
   }
   if (key != "again" && key != "stages" && key != "torchtune") return false;
+  if (value.empty() || value.back() == '+') return false;
   while (!value.empty()) {
     const std::string_view part = value.substr(0, value.find('+'));
     value.remove_prefix(std::min(value.size(), part.size() + 1));
