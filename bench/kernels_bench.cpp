@@ -15,15 +15,15 @@
 #include <string>
 #include <vector>
 
-#include "backend/cpu/elementwise.h"
-#include "backend/cpu/embedding.h"
-#include "backend/cpu/grad_norm.h"
-#include "backend/cpu/linear_cross_entropy.h"
+#include "backend/cpu/matmul/linear_cross_entropy.h"
 #include "backend/cpu/matmul/matmul.h"
-#include "backend/cpu/optimizer.h"
-#include "backend/cpu/rms_norm.h"
-#include "backend/cpu/rope.h"
-#include "backend/cpu/swiglu.h"
+#include "backend/cpu/optimizer/grad_norm.h"
+#include "backend/cpu/optimizer/optimizer.h"
+#include "backend/cpu/rows/elementwise.h"
+#include "backend/cpu/rows/embedding.h"
+#include "backend/cpu/rows/rms_norm.h"
+#include "backend/cpu/rows/rope.h"
+#include "backend/cpu/rows/swiglu.h"
 
 namespace {
 

@@ -1,5 +1,5 @@
-# plimsoll_stage(NAME [LIBRARIES ...]): the library of one folder of src/, out of every .cpp that is not a test.
-# Its tests (foo_test.cpp beside foo.cpp) become one program, NAME_test.
+# plimsoll_stage(NAME [FOLDERS ...] [LIBRARIES ...]): the library of one folder of src/, with the FOLDERS inside it, out of
+# every .cpp that is not a test. Its tests (foo_test.cpp beside foo.cpp) become one program, NAME_test.
 function(plimsoll_stage name)
   cmake_parse_arguments(ARG "" "" "LIBRARIES;FOLDERS" ${ARGN})
   string(REPLACE "/" "_" target "plimsoll_${name}")

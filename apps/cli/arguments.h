@@ -10,7 +10,7 @@
 #include <variant>
 #include <vector>
 
-#include "config/recipe_fields.h"
+#include "config/recipe/recipe_fields.h"
 
 namespace plimsoll::cli {
 

@@ -14,7 +14,7 @@
 #include "cli/output.h"
 #include "cli/terminal.h"
 #include "formats/output_file.h"
-#include "train/generate.h"
+#include "generate/generator.h"
 
 namespace plimsoll::cli {
 namespace {

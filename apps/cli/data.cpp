@@ -4,7 +4,7 @@
 
 #include "cli/commands.h"
 #include "cli/data_text.h"
-#include "config/recipe_fields.h"
+#include "config/recipe/recipe_fields.h"
 #include "train/data_survey.h"
 
 namespace plimsoll::cli {

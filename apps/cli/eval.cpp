@@ -5,7 +5,7 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/output.h"
-#include "config/recipe_fields.h"
+#include "config/recipe/recipe_fields.h"
 #include "train/evaluate.h"
 
 namespace plimsoll::cli {

@@ -1,5 +1,3 @@
-#include "train/generate.h"
-
 #include <fmt/format.h>
 
 #include <memory>
@@ -13,6 +11,7 @@
 #include "cli/output.h"
 #include "cli/recipe_options.h"
 #include "config/generation_config.h"
+#include "generate/generator.h"
 
 namespace plimsoll::cli {
 namespace {

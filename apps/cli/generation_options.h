@@ -6,7 +6,7 @@
 #include "cli/arguments.h"
 #include "cli/output.h"
 #include "config/generation_config.h"
-#include "train/generate.h"
+#include "generate/generator.h"
 
 namespace plimsoll::cli {
 

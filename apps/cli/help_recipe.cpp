@@ -1,6 +1,6 @@
 #include "cli/commands.h"
 #include "cli/output.h"
-#include "config/recipe_fields.h"
+#include "config/recipe/recipe_fields.h"
 
 namespace plimsoll::cli {
 

@@ -1,4 +1,4 @@
-#include "train/merge.h"
+#include "models/merge.h"
 
 #include <fmt/format.h>
 
@@ -10,7 +10,7 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/output.h"
-#include "formats/gguf_file_type.h"
+#include "formats/gguf/gguf_file_type.h"
 
 namespace plimsoll::cli {
 namespace {

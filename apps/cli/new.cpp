@@ -16,8 +16,8 @@
 #include "formats/output_file.h"
 #include "formats/text_file.h"
 #include "hub/model_source.h"
-#include "train/model_folder.h"
-#include "train/new_model.h"
+#include "models/model_folder.h"
+#include "models/new_model.h"
 
 namespace plimsoll::cli {
 namespace {

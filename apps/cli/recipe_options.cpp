@@ -1,8 +1,8 @@
 #include "cli/recipe_options.h"
 
 #include "base/bytes.h"
-#include "config/recipe_toml.h"
-#include "train/run_sources.h"
+#include "config/recipe/recipe_toml.h"
+#include "setup/run_sources.h"
 
 namespace plimsoll::cli {
 

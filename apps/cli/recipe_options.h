@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "config/recipe.h"
-#include "config/recipe_fields.h"
+#include "config/recipe/recipe.h"
+#include "config/recipe/recipe_fields.h"
 
 namespace plimsoll::cli {
 

@@ -12,7 +12,7 @@
 #include "data/row_shape.h"
 #include "data/tokenizer_training/train_tokenizer.h"
 #include "formats/output_file.h"
-#include "train/model_folder.h"
+#include "models/model_folder.h"
 
 namespace plimsoll::cli {
 namespace {

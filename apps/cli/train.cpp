@@ -17,7 +17,7 @@
 #include "cli/plan_text.h"
 #include "cli/progress.h"
 #include "cli/recipe_options.h"
-#include "config/recipe_toml.h"
+#include "config/recipe/recipe_toml.h"
 #include "formats/text_file.h"
 #include "train/trainer.h"
 

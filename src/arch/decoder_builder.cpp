@@ -233,6 +233,23 @@ std::pair<ValueId, ValueId> DecoderBuilder::split_columns(ValueId x, int64_t fir
   return {parts[0], parts[1]};
 }
 
+ValueId DecoderBuilder::self_attention(ValueId x, const std::string& path, bool bias, bool output_bias,
+                                       QueryKeyNorm norm) {
+  const int64_t query_width = config_.heads * config_.head_dim, kv_width = config_.kv_heads * config_.head_dim;
+  ValueId q = linear(x, path + "q_proj", query_width, bias, ParameterPart::attention);
+  ValueId k = linear(x, path + "k_proj", kv_width, bias, ParameterPart::attention);
+  const ValueId v = linear(x, path + "v_proj", kv_width, bias, ParameterPart::attention);
+  if (norm != QueryKeyNorm::none) {
+    const bool heads = norm == QueryKeyNorm::heads;
+    q = rms_norm(q, path + "q_norm", heads ? config_.head_dim : query_width);
+    k = rms_norm(k, path + "k_norm", heads ? config_.head_dim : kv_width);
+  }
+  q = rope(q, config_.heads);
+  k = rope(k, config_.kv_heads);
+  const ValueId mixed = attention(q, k, v, config_.window_of_layer(layer_));
+  return linear(mixed, path + "o_proj", config_.hidden_size, output_bias, ParameterPart::attention);
+}
+
 ValueId DecoderBuilder::gated_mlp(ValueId x, const std::string& path, int64_t width, bool bias) {
   // Beside experts PEFT takes these names for theirs (see passes/lora.h).
   const bool adaptable = config_.mixture.experts == 0;

@@ -43,6 +43,11 @@ class DecoderBuilder {
   ValueId scale(ValueId x, double factor, const std::string& path);  // x itself for 1
 
   std::pair<ValueId, ValueId> split_columns(ValueId x, int64_t first, const std::string& path);
+  // Attention with rotary positions and the layer's window, of q_proj, k_proj, v_proj, o_proj below `path`
+  // ("….self_attn."): (R, H). q_norm and k_norm, RMS norms before the rotation, stand on each head or on whole rows.
+  enum class QueryKeyNorm { none, heads, rows };
+  ValueId self_attention(ValueId x, const std::string& path, bool bias, bool output_bias,
+                         QueryKeyNorm norm = QueryKeyNorm::none);
   // act(gate(x)) · up(x), then down: the linears below `path` ("….mlp.").
   ValueId gated_mlp(ValueId x, const std::string& path, int64_t width, bool bias = false);
   // A mixture of experts below `path`, as its family has it.

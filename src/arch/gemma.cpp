@@ -21,29 +21,18 @@ ForwardGraph build_gemma(const ModelConfig& config, const ForwardRequest& reques
   DecoderBuilder builder(config, request);
   builder.set_norm_offset(1.0F);
   const int64_t hidden = config.hidden_size;
-  const int64_t query_width = config.heads * config.head_dim;
-  const int64_t kv_width = config.kv_heads * config.head_dim;
   const bool bias = config.attention_bias;
-  const bool norms_behind = config.architecture != "gemma", query_key_norm = config.architecture == "gemma3_text";
+  const bool norms_behind = config.architecture != "gemma";
+  using QueryKeyNorm = DecoderBuilder::QueryKeyNorm;
+  const QueryKeyNorm query_key_norm = config.architecture == "gemma3_text" ? QueryKeyNorm::heads : QueryKeyNorm::none;
 
   ValueId x = builder.embed("model.embed_tokens", embedding_scale(config, request.compute));  // (R, H)
   for (int layer = 0; layer < config.layers; ++layer) {
     builder.set_layer(layer);
     const std::string path = "model.layers." + std::to_string(layer) + ".";
-    const std::string attention = path + "self_attn.";
 
     const ValueId normed = builder.rms_norm(x, path + "input_layernorm", hidden);
-    ValueId q = builder.linear(normed, attention + "q_proj", query_width, bias, ParameterPart::attention);
-    ValueId k = builder.linear(normed, attention + "k_proj", kv_width, bias, ParameterPart::attention);
-    const ValueId v = builder.linear(normed, attention + "v_proj", kv_width, bias, ParameterPart::attention);
-    if (query_key_norm) {
-      q = builder.rms_norm(q, attention + "q_norm", config.head_dim);
-      k = builder.rms_norm(k, attention + "k_norm", config.head_dim);
-    }
-    q = builder.rope(q, config.heads);
-    k = builder.rope(k, config.kv_heads);
-    ValueId out = builder.attention(q, k, v, config.window_of_layer(layer));
-    out = builder.linear(out, attention + "o_proj", hidden, bias, ParameterPart::attention);
+    ValueId out = builder.self_attention(normed, path + "self_attn.", bias, bias, query_key_norm);
     if (norms_behind) out = builder.rms_norm(out, path + "post_attention_layernorm", hidden);
     x = builder.add(x, out, path + "attention_residual");
 

@@ -8,9 +8,8 @@ namespace plimsoll {
 
 ForwardGraph build_llama_family(const ModelConfig& config, const ForwardRequest& request, bool query_key_norm) {
   DecoderBuilder builder(config, request);
+  const auto norm = query_key_norm ? DecoderBuilder::QueryKeyNorm::heads : DecoderBuilder::QueryKeyNorm::none;
   const int64_t hidden = config.hidden_size;
-  const int64_t query_width = config.heads * config.head_dim;
-  const int64_t kv_width = config.kv_heads * config.head_dim;
 
   ValueId x = builder.embed("model.embed_tokens", config.embedding_multiplier);  // (R, H)
   for (int layer = 0; layer < config.layers; ++layer) {
@@ -20,20 +19,8 @@ ForwardGraph build_llama_family(const ModelConfig& config, const ForwardRequest&
     const std::string mlp = path + "mlp.";
 
     const ValueId normed = builder.rms_norm(x, path + "input_layernorm", hidden);
-    ValueId q =
-        builder.linear(normed, attention + "q_proj", query_width, config.attention_bias, ParameterPart::attention);
-    ValueId k = builder.linear(normed, attention + "k_proj", kv_width, config.attention_bias, ParameterPart::attention);
-    const ValueId v =
-        builder.linear(normed, attention + "v_proj", kv_width, config.attention_bias, ParameterPart::attention);
-    if (query_key_norm) {
-      q = builder.rms_norm(q, attention + "q_norm", config.head_dim);
-      k = builder.rms_norm(k, attention + "k_norm", config.head_dim);
-    }
-    q = builder.rope(q, config.heads);
-    k = builder.rope(k, config.kv_heads);
-    const ValueId mixed = builder.attention(q, k, v, config.window_of_layer(layer));
     const ValueId attended =
-        builder.linear(mixed, attention + "o_proj", hidden, config.attention_output_bias, ParameterPart::attention);
+        builder.self_attention(normed, attention, config.attention_bias, config.attention_output_bias, norm);
     x = builder.add(x, builder.scale(attended, config.residual_multiplier, attention + "multiplier"),
                     path + "attention_residual");
 

@@ -6,23 +6,14 @@ namespace plimsoll {
 ForwardGraph build_olmo2(const ModelConfig& config, const ForwardRequest& request) {
   DecoderBuilder builder(config, request);
   const int64_t hidden = config.hidden_size;
-  const int64_t query_width = config.heads * config.head_dim;
-  const int64_t kv_width = config.kv_heads * config.head_dim;
   const bool bias = config.attention_bias;
 
   ValueId x = builder.embed("model.embed_tokens");  // (R, H)
   for (int layer = 0; layer < config.layers; ++layer) {
     builder.set_layer(layer);
     const std::string path = "model.layers." + std::to_string(layer) + ".";
-    const std::string attention = path + "self_attn.";
 
-    ValueId q = builder.linear(x, attention + "q_proj", query_width, bias, ParameterPart::attention);
-    ValueId k = builder.linear(x, attention + "k_proj", kv_width, bias, ParameterPart::attention);
-    const ValueId v = builder.linear(x, attention + "v_proj", kv_width, bias, ParameterPart::attention);
-    q = builder.rope(builder.rms_norm(q, attention + "q_norm", query_width), config.heads);
-    k = builder.rope(builder.rms_norm(k, attention + "k_norm", kv_width), config.kv_heads);
-    ValueId out = builder.attention(q, k, v, config.window_of_layer(layer));
-    out = builder.linear(out, attention + "o_proj", hidden, bias, ParameterPart::attention);
+    ValueId out = builder.self_attention(x, path + "self_attn.", bias, bias, DecoderBuilder::QueryKeyNorm::rows);
     x = builder.add(x, builder.rms_norm(out, path + "post_attention_layernorm", hidden), path + "attention_residual");
 
     out = builder.gated_mlp(x, path + "mlp.", config.intermediate_size);

@@ -7,23 +7,15 @@ namespace plimsoll {
 ForwardGraph build_phimoe(const ModelConfig& config, const ForwardRequest& request) {
   DecoderBuilder builder(config, request);
   const int64_t hidden = config.hidden_size;
-  const int64_t query_width = config.heads * config.head_dim, kv_width = config.kv_heads * config.head_dim;
   const bool bias = config.attention_bias;
 
   ValueId x = builder.embed("model.embed_tokens");  // (R, H)
   for (int layer = 0; layer < config.layers; ++layer) {
     builder.set_layer(layer);
     const std::string path = "model.layers." + std::to_string(layer) + ".";
-    const std::string attention = path + "self_attn.";
 
     const ValueId normed = builder.layer_norm(x, path + "input_layernorm", hidden);
-    const ValueId q = builder.linear(normed, attention + "q_proj", query_width, bias, ParameterPart::attention);
-    const ValueId k = builder.linear(normed, attention + "k_proj", kv_width, bias, ParameterPart::attention);
-    const ValueId v = builder.linear(normed, attention + "v_proj", kv_width, bias, ParameterPart::attention);
-    const ValueId mixed = builder.attention(builder.rope(q, config.heads), builder.rope(k, config.kv_heads), v,
-                                            config.window_of_layer(layer));
-    x = builder.add(x, builder.linear(mixed, attention + "o_proj", hidden, bias, ParameterPart::attention),
-                    path + "attention_residual");
+    x = builder.add(x, builder.self_attention(normed, path + "self_attn.", bias, bias), path + "attention_residual");
 
     const ValueId normed_again = builder.layer_norm(x, path + "post_attention_layernorm", hidden);
     x = builder.add(x, builder.mixture(normed_again, path), path + "mlp_residual");

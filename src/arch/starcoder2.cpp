@@ -6,22 +6,16 @@ namespace plimsoll {
 ForwardGraph build_starcoder2(const ModelConfig& config, const ForwardRequest& request) {
   DecoderBuilder builder(config, request);
   const int64_t hidden = config.hidden_size;
-  const int64_t query_width = config.heads * config.head_dim, kv_width = config.kv_heads * config.head_dim;
   const bool bias = config.mlp_bias;
 
   ValueId x = builder.embed("model.embed_tokens");  // (R, H)
   for (int layer = 0; layer < config.layers; ++layer) {
     builder.set_layer(layer);
     const std::string path = "model.layers." + std::to_string(layer) + ".";
-    const std::string attention = path + "self_attn.", mlp = path + "mlp.";
+    const std::string mlp = path + "mlp.";
 
     const ValueId normed = builder.layer_norm(x, path + "input_layernorm", hidden);
-    const ValueId q = builder.linear(normed, attention + "q_proj", query_width, bias, ParameterPart::attention);
-    const ValueId k = builder.linear(normed, attention + "k_proj", kv_width, bias, ParameterPart::attention);
-    const ValueId v = builder.linear(normed, attention + "v_proj", kv_width, bias, ParameterPart::attention);
-    ValueId out = builder.attention(builder.rope(q, config.heads), builder.rope(k, config.kv_heads), v,
-                                    config.window_of_layer(layer));
-    out = builder.linear(out, attention + "o_proj", hidden, bias, ParameterPart::attention);
+    ValueId out = builder.self_attention(normed, path + "self_attn.", bias, bias);
     x = builder.add(x, out, path + "attention_residual");
 
     out = builder.layer_norm(x, path + "post_attention_layernorm", hidden);

@@ -1,5 +1,7 @@
 #include "base/shape.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace plimsoll {
@@ -13,6 +15,7 @@ Shape::Shape(std::span<const int64_t> dims) : rank_(static_cast<int>(dims.size()
 }
 
 int64_t Shape::elements() const {
+  if (std::ranges::find(dims(), 0) != dims().end()) return 0;  // whatever the others multiply to
   int64_t product = 1;
   for (const int64_t dim : dims())
     PLIMSOLL_CHECK(!__builtin_mul_overflow(product, dim, &product), "element count overflows");

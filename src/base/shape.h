@@ -21,7 +21,7 @@ class Shape {
   int rank() const { return rank_; }
   int64_t operator[](int axis) const { return dims_[static_cast<size_t>(axis < 0 ? axis + rank_ : axis)]; }
   std::span<const int64_t> dims() const { return {dims_.data(), static_cast<size_t>(rank_)}; }
-  // Product of all dimensions; throws an internal Error on overflow of int64.
+  // Product of all dimensions, 0 where one of them is; throws an internal Error on overflow of int64.
   int64_t elements() const;
   bool operator==(const Shape&) const = default;
 

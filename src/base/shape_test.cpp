@@ -25,6 +25,12 @@ TEST(Shape, AScalarHasOneElement) {
   EXPECT_EQ(to_string(scalar), "()");
 }
 
+TEST(Shape, NothingTimesAnythingIsNothing) {
+  constexpr int64_t kHuge = std::numeric_limits<int64_t>::max();
+  EXPECT_EQ((Shape{kHuge, kHuge, 0}).elements(), 0);
+  EXPECT_THROW((void)(Shape{kHuge, kHuge, 1}).elements(), Error);
+}
+
 TEST(Shape, NegativeAxesCountFromTheEnd) {
   const Shape shape = {5, 7, 11};
   EXPECT_EQ(shape[0], 5);

@@ -20,7 +20,7 @@
 #include "formats/output_file.h"
 #include "formats/text_file.h"
 #include "hub/model_source.h"
-#include "train/new_model.h"
+#include "models/new_model.h"
 #include "train/trainer.h"
 
 namespace plimsoll {

@@ -9,7 +9,7 @@
 
 #include "compile/choose_plan.h"
 #include "compile/op_rates.h"
-#include "config/recipe.h"
+#include "config/recipe/recipe.h"
 #include "ops/op_def.h"
 #include "runtime/executor.h"
 

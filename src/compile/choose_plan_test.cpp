@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "base/bytes.h"
+#include "support/tiny_config.h"
 
 namespace plimsoll {
 namespace {
@@ -14,17 +15,10 @@ namespace {
 constexpr int64_t kPage = 4096;
 
 ModelConfig small_llama() {
-  ModelConfig config;
-  config.architecture = "llama";
+  ModelConfig config = tiny_llama();
   config.vocab_size = 1000;
-  config.hidden_size = 64;
-  config.intermediate_size = 160;
   config.layers = 4;
-  config.heads = 4;
-  config.kv_heads = 2;
-  config.head_dim = 16;
   config.context_length = 256;
-  config.tied_embeddings = true;
   return config;
 }
 

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "compile/category.h"
 #include "compile/suggestion.h"
-#include "config/recipe.h"
+#include "config/recipe/recipe.h"
 
 namespace plimsoll {
 

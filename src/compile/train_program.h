@@ -12,7 +12,7 @@
 
 #include "arch/architecture.h"
 #include "config/model_config.h"
-#include "config/recipe.h"
+#include "config/recipe/recipe.h"
 #include "passes/lora.h"
 #include "passes/optimizer_step.h"
 #include "passes/quantize.h"

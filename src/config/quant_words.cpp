@@ -1,6 +1,6 @@
 #include "config/quant_words.h"
 
-#include "quant/ggml_blocks.h"
+#include "quant/ggml/ggml_blocks.h"
 #include "quant/packed_matrix.h"
 
 namespace plimsoll {

@@ -95,13 +95,6 @@ int64_t ModelShape::total_parameters() const {
   return sum;
 }
 
-int64_t ModelShape::active_parameters() const {
-  int64_t sum = embedding_parameters + head_parameters + other_parameters;
-  for (const auto& [shape, count] : groups)
-    sum += count * (shape.parameters - shape.expert_parameters + shape.chosen * elements(shape.expert));
-  return sum;
-}
-
 const LayerShape& ModelShape::layer(int64_t index) const {
   for (const auto& [shape, count] : groups) {
     if (index < count) return shape;

@@ -54,7 +54,6 @@ struct ModelShape {
   int64_t kv_bytes_per_token_16bit = 0;  // of all layers
 
   int64_t total_parameters() const;
-  int64_t active_parameters() const;  // what one token uses
   const LayerShape& layer(int64_t index) const;
 };
 

@@ -7,8 +7,8 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "data/jinja/interpreter.h"
-#include "data/jinja/lexer.h"
-#include "data/jinja/parser.h"
+#include "data/jinja/syntax/lexer.h"
+#include "data/jinja/syntax/parser.h"
 
 namespace plimsoll {
 namespace {

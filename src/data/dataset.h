@@ -19,7 +19,7 @@
 #include <utility>
 #include <vector>
 
-#include "config/recipe.h"
+#include "config/recipe/recipe.h"
 #include "data/chat_template.h"
 #include "data/files/row_reader.h"
 #include "data/packing.h"

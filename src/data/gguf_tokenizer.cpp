@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "data/tokenizer/tokenizer_gguf.h"
+#include "data/tokenizer/files/tokenizer_gguf.h"
 #include "formats/text_file.h"
 
 namespace plimsoll {

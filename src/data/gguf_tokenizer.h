@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "config/model_config.h"
-#include "formats/gguf.h"
+#include "formats/gguf/gguf.h"
 
 namespace plimsoll {
 

@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "data/tokenizer/tokenizer_gguf.h"
+#include "data/tokenizer/files/tokenizer_gguf.h"
 #include "support/test_files.h"
 
 namespace plimsoll {

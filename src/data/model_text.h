@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "data/chat_template.h"
+#include "data/tokenizer/files/tokenizer_gguf.h"
 #include "data/tokenizer/tokenizer.h"
-#include "data/tokenizer/tokenizer_gguf.h"
-#include "formats/gguf.h"
+#include "formats/gguf/gguf.h"
 #include "formats/model_files.h"
 
 namespace plimsoll {

@@ -15,7 +15,7 @@
 #include <string>
 #include <string_view>
 
-#include "config/recipe.h"
+#include "config/recipe/recipe.h"
 #include "data/jinja/value.h"
 
 namespace plimsoll {

@@ -8,6 +8,8 @@
 namespace plimsoll {
 namespace {
 
+// One buffer a storage that lives in the measured step; time is the index of the event from there on. Sizes are exact
+// (alignment 1).
 struct Lives {
   std::vector<Buffer> buffers;
   std::vector<int32_t> storages;  // of each buffer
@@ -50,8 +52,6 @@ Lives lives_of(const eager::StepTrace& trace) {
 std::string_view phase_of(std::string_view mark) { return mark.substr(0, mark.find(':')); }
 
 }  // namespace
-
-std::vector<Buffer> live_buffers(const eager::StepTrace& trace) { return lives_of(trace).buffers; }
 
 EngineMemory memory_of_trace(const eager::StepTrace& trace) {
   EngineMemory memory;

@@ -6,10 +6,6 @@
 
 namespace plimsoll {
 
-// One buffer a storage that lives in the measured step; time is the index of the event from there on. Sizes are exact
-// (alignment 1).
-std::vector<Buffer> live_buffers(const eager::StepTrace& trace);
-
 // Fills allocated, reserved (values without intervals), the split at the peak, and the peaks of the phases.
 EngineMemory memory_of_trace(const eager::StepTrace& trace);
 

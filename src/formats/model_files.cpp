@@ -9,8 +9,8 @@
 #include "base/error.h"
 #include "config/json_fields.h"
 #include "config/quantization_config.h"
-#include "formats/gguf_model.h"
-#include "formats/packed_tensor.h"
+#include "formats/gguf/gguf_model.h"
+#include "formats/packed/packed_tensor.h"
 #include "formats/safetensors.h"
 #include "formats/text_file.h"
 

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "config/model_config.h"
-#include "formats/gguf.h"
+#include "formats/gguf/gguf.h"
 #include "formats/tensor_index.h"
 
 namespace plimsoll {

@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "quant/ggml_blocks.h"
+#include "quant/ggml/ggml_blocks.h"
 #include "quant/half.h"
 
 namespace plimsoll {

@@ -12,7 +12,7 @@ namespace plimsoll {
 
 // Can decode_values read this type: f32, f64, f16, bf16 and the block types of GGUF.
 bool can_decode(DType dtype);
-// Can encode_values write it: f32, f16, bf16 and the block types that quant/ggml_blocks.h can quantize.
+// Can encode_values write it: f32, f16, bf16 and the block types that quant/ggml/ggml_blocks.h can quantize.
 bool can_encode(DType dtype);
 
 // `in` holds out.size() values of type `from` (a whole number of blocks), little-endian, at any alignment.

@@ -14,7 +14,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "formats/number_conversion.h"
-#include "formats/packed_tensor.h"
+#include "formats/packed/packed_tensor.h"
 #include "quant/packed_matrix.h"
 
 namespace plimsoll {

@@ -75,8 +75,8 @@ struct TensorEntry {
   float added = 0;          // stored values are the model's and this; f32 vectors only
   // Set: dtype and offset are those of the first part, `bytes` is the sum.
   std::shared_ptr<const TurnedExperts> turned = {};
-  // Set: a matrix kept quantized in several tensors (formats/packed_tensor.h). Dtype and offset are those of the codes,
-  // `bytes` is the sum.
+  // Set: a matrix kept quantized in several tensors (formats/packed/packed_tensor.h). Dtype and offset are those of the
+  // codes, `bytes` is the sum.
   std::shared_ptr<const PackedTensor> packed = {};
 };
 

@@ -7,8 +7,8 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
-#include "memory/offset_allocator_test_instances.h"
 #include "memory/plan_validator.h"
+#include "support/training_buffers.h"
 
 namespace plimsoll {
 namespace {

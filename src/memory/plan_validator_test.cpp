@@ -6,7 +6,7 @@
 #include <limits>
 #include <random>
 
-#include "memory/offset_allocator_test_instances.h"
+#include "support/training_buffers.h"
 
 namespace plimsoll {
 namespace {

@@ -3,7 +3,7 @@
 #include "base/bytes.h"
 #include "ops/op_def.h"
 #include "passes/autodiff.h"
-#include "quant/adamw8bit.h"
+#include "quant/bnb/adamw8bit.h"
 
 namespace plimsoll {
 

@@ -31,7 +31,7 @@ Value master_value(const TrainedParameter& parameter);
 
 // State that the rule keeps for a parameter, in the order of optimizer_update's operands:
 //   adamw, adam: m, v (attrs.state)     sgd: m (f32), with momentum     all others f32
-//   adamw8bit: m, v as codes, then their absmax by block (quant/adamw8bit.h); of fewer than 4096 elements as adamw
+//   adamw8bit: m, v as codes, then their absmax by block (quant/bnb/adamw8bit.h); of fewer than 4096 elements as adamw
 //   adafactor: v_rows and v_columns of a matrix (the means of rows and columns), v of a vector
 std::vector<Value> optimizer_state_values(const TrainedParameter& parameter, const OptimizerAttrs& attrs);
 

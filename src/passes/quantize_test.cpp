@@ -5,22 +5,14 @@
 #include "arch/architecture.h"
 #include "base/error.h"
 #include "ops/op_def.h"
+#include "support/tiny_config.h"
 
 namespace plimsoll {
 namespace {
 
 ForwardGraph small_llama() {
-  ModelConfig config;
-  config.architecture = "llama";
-  config.vocab_size = 256;
-  config.hidden_size = 64;
-  config.intermediate_size = 160;
+  ModelConfig config = tiny_llama();
   config.layers = 1;
-  config.heads = 4;
-  config.kv_heads = 2;
-  config.head_dim = 16;
-  config.context_length = 128;
-  config.tied_embeddings = true;
   ForwardRequest request;
   request.batch = 1;
   request.length = 8;

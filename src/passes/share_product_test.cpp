@@ -8,27 +8,15 @@
 #include "ops/op_def.h"
 #include "passes/autodiff.h"
 #include "passes/recompute.h"
+#include "support/tiny_config.h"
 
 namespace plimsoll {
 namespace {
 
-ModelConfig small_llama() {
-  ModelConfig config;
-  config.architecture = "llama";
-  config.vocab_size = 64;
-  config.hidden_size = 32;
-  config.intermediate_size = 48;
-  config.layers = 2;
-  config.heads = config.kv_heads = 4;
-  config.head_dim = 8;
-  config.context_length = 32;
-  return config;
-}
-
 Graph step_of(int64_t recompute_layers) {
   ForwardRequest request;
   request.length = request.ce_chunk_rows = 16;
-  const ModelConfig config = small_llama();
+  const ModelConfig config = tiny_llama();
   Graph graph = build_forward(config, request).graph;
   std::vector<ValueId> trained;
   for (size_t i = 0; i < graph.values.size(); ++i)

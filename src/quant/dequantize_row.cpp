@@ -5,8 +5,8 @@
 
 #include "base/error.h"
 #include "quant/fp8.h"
-#include "quant/ggml_blocks.h"
-#include "quant/ggml_codec.h"
+#include "quant/ggml/ggml_blocks.h"
+#include "quant/ggml/ggml_codec.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "quant/dequantize_row.cpp"

@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
-#include "quant/bnb4.h"
+#include "quant/bnb/bnb4.h"
 
 namespace plimsoll {
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/random.h"
-#include "quant/ggml_blocks.h"
+#include "quant/ggml/ggml_blocks.h"
 #include "quant/half.h"
 
 namespace plimsoll {

@@ -5,13 +5,13 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
-#include "quant/bnb4.h"
+#include "quant/bnb/bnb4.h"
+#include "quant/bnb/int8_blockwise.h"
+#include "quant/bnb/llm_int8.h"
 #include "quant/dequantize_row.h"
 #include "quant/fp8.h"
-#include "quant/ggml_blocks.h"
+#include "quant/ggml/ggml_blocks.h"
 #include "quant/half.h"
-#include "quant/int8_blockwise.h"
-#include "quant/llm_int8.h"
 
 namespace plimsoll {
 namespace {

@@ -1,9 +1,9 @@
 // A matrix of weights in few bits, as it lies in the arena: one buffer, unpacked a tile at a time where it is used.
 //
-//   block types of GGUF  rows of blocks, as in the file (quant/ggml_blocks.h); columns are whole blocks
-//   nf4, fp4             bitsandbytes with double quantization (quant/bnb4.h), blocks of 64 over the whole matrix:
+//   block types of GGUF  rows of blocks, as in the file (quant/ggml/ggml_blocks.h); columns are whole blocks
+//   nf4, fp4             bitsandbytes with double quantization (quant/bnb/bnb4.h), blocks of 64 over the whole matrix:
 //                        codes (n + 1) / 2, absmax codes n / 64, to the next 4; f32 absmax of 256 of these; f32 offset
-//   int8                 LLM.int8 by row (quant/llm_int8.h): codes n, to the next 4; f32 absmax of each row
+//   int8                 LLM.int8 by row (quant/bnb/llm_int8.h): codes n, to the next 4; f32 absmax of each row
 //   fp8                  e4m3 by row: codes n, to the next 4; f32 scale (absmax / 448) of each row
 #pragma once
 

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <random>
 
-#include "quant/bnb4.h"
+#include "quant/bnb/bnb4.h"
 #include "quant/fp8.h"
 #include "quant/half.h"
 

@@ -8,7 +8,7 @@
 #include "backend/cpu/matmul/matmul.h"
 #include "base/bytes.h"
 #include "base/error.h"
-#include "formats/packed_encode.h"
+#include "formats/packed/packed_encode.h"
 
 namespace plimsoll {
 namespace {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
-#include "formats/packed_weight.h"
+#include "formats/packed/packed_weight.h"
 #include "quant/affine_groups.h"
 
 namespace plimsoll {

@@ -8,8 +8,8 @@
 #include "ops/op_def.h"
 #include "quantize/layer_stream.h"
 #include "quantize/line.h"
-#include "train/inference.h"
-#include "train/weight_loader.h"
+#include "setup/inference.h"
+#include "setup/weight_loader.h"
 
 namespace plimsoll {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
-#include "formats/packed_encode.h"
+#include "formats/packed/packed_encode.h"
 
 namespace plimsoll {
 namespace {

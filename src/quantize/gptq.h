@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
-#include "formats/packed_encode.h"
+#include "formats/packed/packed_encode.h"
 #include "quant/affine_groups.h"
 
 namespace plimsoll {

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <random>
 
-#include "formats/packed_encode.h"
+#include "formats/packed/packed_encode.h"
 #include "quantize/awq.h"
 #include "support/test_files.h"
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "formats/packed_weight.h"
+#include "formats/packed/packed_weight.h"
 #include "quantize/forward_pieces.h"
 
 namespace plimsoll {

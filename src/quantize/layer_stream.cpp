@@ -5,8 +5,8 @@
 #include "arch/architecture.h"
 #include "base/error.h"
 #include "ops/op_def.h"
-#include "train/inference.h"
-#include "train/weight_loader.h"
+#include "setup/inference.h"
+#include "setup/weight_loader.h"
 
 namespace plimsoll {
 

@@ -10,9 +10,9 @@
 #include "ops/op_def.h"
 #include "quantize/compare.h"
 #include "quantize/layer_inputs.h"
+#include "setup/inference.h"
 #include "support/golden.h"
 #include "support/test_files.h"
-#include "train/inference.h"
 
 namespace plimsoll {
 namespace {

@@ -10,14 +10,14 @@
 #include "base/error.h"
 #include "config/machine.h"
 #include "ops/op_def.h"
-#include "quantize/calibrate.h"
 #include "quantize/compare.h"
+#include "quantize/layerwise.h"
 #include "quantize/line.h"
 #include "quantize/quantized_target.h"
 #include "quantize/text_batches.h"
-#include "train/inference.h"
-#include "train/run_sources.h"
-#include "train/weight_loader.h"
+#include "setup/inference.h"
+#include "setup/run_sources.h"
+#include "setup/weight_loader.h"
 
 namespace plimsoll {
 namespace {
@@ -88,8 +88,8 @@ void run_calibration(const ModelFiles& model, const QuantizeOptions& options, Th
   require_line(options, runtime_overhead_bytes(model.config, pool.threads(), {}) +
                             TextBatches::most_bytes(model, options.calibrate, options.seq_len, options.calibrate_rows,
                                                     pool.threads()) +
-                            calibration_bytes(model, options, target, pool.threads()));
-  calibrate(model, options, target, pool);
+                            layerwise_bytes(model, options, target, pool.threads()));
+  quantize_layerwise(model, options, target, pool);
 }
 
 }  // namespace

@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
-#include "formats/gguf_file_type.h"
-#include "formats/packed_weight.h"
+#include "formats/gguf/gguf_file_type.h"
+#include "formats/packed/packed_weight.h"
 
 namespace plimsoll {
 
@@ -17,7 +17,7 @@ struct QuantizeType {
   std::string name;
   Kind kind = Kind::plain;
   const GgufFileType* gguf = nullptr;  // gguf
-  PackedFormat packed;                 // packed: of the linears; a matrix may have smaller groups, see packed_formats
+  PackedFormat packed;                 // packed: of the linears; a matrix may have smaller groups, see folder_formats
   bool exact_groups = false;           // the size of the groups was asked for
   DType rest = DType::bf16;            // plain: of all tensors; packed: of those that are no linear
 };

@@ -8,11 +8,11 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "formats/number_conversion.h"
-#include "formats/packed_encode.h"
-#include "quantize/packed_formats.h"
+#include "formats/packed/packed_encode.h"
+#include "models/gguf_target.h"
+#include "models/model_folder.h"
+#include "quantize/folder_formats.h"
 #include "quantize/staged_folder.h"
-#include "train/gguf_target.h"
-#include "train/model_folder.h"
 
 namespace plimsoll {
 namespace {
@@ -80,7 +80,7 @@ class FolderTarget : public QuantizedTarget {
   FolderTarget(const ModelFiles& model, const QuantizeOptions& options, ThreadPool& pool)
       : model_(model), options_(options), pool_(pool), folder_(options.out) {
     order_ = list_parameters(model.config);
-    if (packs()) formats_ = packed_formats(model.config, options.type);
+    if (packs()) formats_ = folder_formats(model.config, options.type);
     std::vector<SafetensorsOutput> outputs;
     for (const ParameterSpec& tensor : order_) {
       if (!is_packed(tensor.name)) {

@@ -9,7 +9,7 @@
 
 #include "arch/architecture.h"
 #include "formats/model_files.h"
-#include "formats/packed_encode.h"
+#include "formats/packed/packed_encode.h"
 #include "quantize/quantize.h"
 #include "runtime/executor.h"
 

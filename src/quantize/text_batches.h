@@ -6,8 +6,8 @@
 
 #include "data/dataset.h"
 #include "formats/model_files.h"
-#include "train/run_sources.h"
-#include "train/token_batch.h"
+#include "setup/run_sources.h"
+#include "setup/token_batch.h"
 
 namespace plimsoll {
 

@@ -41,9 +41,9 @@ class HostServices {
                     std::span<std::byte> staging);
   virtual void save(const std::string& tensor, const Value& source, std::span<const std::byte> data,
                     std::span<std::byte> staging);
-  // Tensors on disk (ops/stream.cpp): weights are laid out once, activations go out and come back in every micro-batch.
-  // A read into `out` or a write of `data` begins; the place must stay until an await of it has returned. Sizes are
-  // those of the tensor, places have room to a multiple of kDiskAlignment.
+  // Tensors on disk (ops/state/stream.cpp): weights are laid out once, activations go out and come back in every
+  // micro-batch. A read into `out` or a write of `data` begins; the place must stay until an await of it has returned.
+  // Sizes are those of the tensor, places have room to a multiple of kDiskAlignment.
   virtual void lay_out(const std::string& tensor, std::span<const std::byte> data);
   virtual void offload(const std::string& tensor, std::span<const std::byte> data);
   virtual void prefetch(const std::string& tensor, std::span<std::byte> out);

@@ -64,6 +64,15 @@ class Simulation {
     return true;
   }
   void preempt_last();
+  void make_room();
+  // What one pass reads of prompts: tokens, and the keys that they look at.
+  struct Prefill {
+    int64_t tokens = 0;
+    double keys = 0;
+  };
+  Prefill read_prompts(int64_t budget);
+  void speak(Request& request);
+  void give_out_tokens();
   void pass();
 
   const ServingModel& model_;
@@ -92,8 +101,8 @@ void Simulation::preempt_last() {
   ++result_.preemptions;
 }
 
-void Simulation::pass() {
-  // Room for the next token of everyone who is answered; the latest leave where there is none.
+// Room for the next token of everyone who is answered; the latest leave where there is none.
+void Simulation::make_room() {
   for (size_t i = 0; i < running_.size(); ++i) {
     while (i < running_.size() && running_[i].read == running_[i].to_read &&
            !grow(running_[i], running_[i].to_read + running_[i].said + 1)) {
@@ -101,67 +110,55 @@ void Simulation::pass() {
       preempt_last();
     }
   }
-  int64_t decoding = 0, cached = 0, budget = model_.setup.step_tokens;
-  for (const Request& request : running_)
-    if (request.read == request.to_read) {
-      ++decoding;
-      cached += request.prompt + request.said;
-      --budget;
-    }
-  // Prompts: first those that are being read, then those that wait.
-  int64_t prefill = 0;
-  double keys = 0;
+}
+
+// First those that are being read, then those that wait.
+Simulation::Prefill Simulation::read_prompts(int64_t budget) {
+  Prefill prefill;
   const auto read = [&](Request& request) {
-    int64_t chunk = std::min(budget, request.to_read - request.read);
+    const int64_t chunk = std::min(budget, request.to_read - request.read);
     if (chunk <= 0) return;
     if (!grow(request, request.read + chunk)) return;
-    keys += static_cast<double>(chunk) * (static_cast<double>(request.read) + static_cast<double>(chunk) / 2);
+    prefill.keys += static_cast<double>(chunk) * (static_cast<double>(request.read) + static_cast<double>(chunk) / 2);
     request.read += chunk;
-    prefill += chunk;
+    prefill.tokens += chunk;
     budget -= chunk;
   };
-  std::vector<size_t> reading;
-  for (size_t i = 0; i < running_.size(); ++i)
-    if (running_[i].read < running_[i].to_read) {
-      read(running_[i]);
-      reading.push_back(i);
-    }
+  for (Request& request : running_)
+    if (request.read < request.to_read) read(request);
   while (budget > 0 && !waiting_.empty() && static_cast<int64_t>(running_.size()) < model_.setup.most_sequences) {
     if (blocks_of(waiting_.front().to_read + 1) > free_blocks_) break;  // let in only what fits whole
     running_.push_back(waiting_.front());
     waiting_.pop_front();
     grow(running_.back(), running_.back().to_read + 1);
     read(running_.back());
-    reading.push_back(running_.size() - 1);
   }
-  const double seconds =
-      pass_seconds(model_, prefill, prefill > 0 ? keys / static_cast<double>(prefill) : 0, decoding, cached);
-  now_ += seconds;
-  busy_ += seconds;
-  if (decoding > 0) decoding_sum_ += static_cast<double>(decoding), ++decode_passes_;
-  result_.peak_cache_share =
-      std::max(result_.peak_cache_share, 1 - static_cast<double>(free_blocks_) / static_cast<double>(blocks_));
-  // Tokens come out: of everyone who was answered, and of everyone whose prompt is now read.
-  const auto speaks = [&](size_t i) { return running_[i].read == running_[i].to_read; };
+  return prefill;
+}
+
+// The next token of `request`, now.
+void Simulation::speak(Request& request) {
+  ++request.said;
+  if (request.counted) {
+    if (counted_from_ < 0) counted_from_ = request.arrival;
+    if (request.first_token == 0) first_.push_back(now_ - request.arrival);
+    else between_.push_back(now_ - request.last_token);
+    ++counted_output_;
+    counted_to_ = now_;
+  }
+  if (request.first_token == 0) request.first_token = now_;
+  request.last_token = now_;
+  if (request.to_read > request.prompt) {  // read again after a preemption: what it had said is in the cache
+    request.to_read = request.read = request.prompt;
+  }
+}
+
+// Of everyone who was answered, and of everyone whose prompt is now read. Who has said all leaves.
+void Simulation::give_out_tokens() {
   std::vector<Request> stay;
   stay.reserve(running_.size());
-  for (size_t i = 0; i < running_.size(); ++i) {
-    Request& request = running_[i];
-    if (speaks(i)) {
-      ++request.said;
-      if (request.counted) {
-        if (counted_from_ < 0) counted_from_ = request.arrival;
-        if (request.first_token == 0) first_.push_back(now_ - request.arrival);
-        else between_.push_back(now_ - request.last_token);
-        ++counted_output_;
-        counted_to_ = now_;
-      }
-      if (request.first_token == 0) request.first_token = now_;
-      request.last_token = now_;
-      if (request.to_read > request.prompt) {  // read again after a preemption: what it had said is in the cache
-        request.to_read = request.read = request.prompt;
-      }
-    }
+  for (Request& request : running_) {
+    if (request.read == request.to_read) speak(request);
     if (request.said < request.output) {
       stay.push_back(request);
       continue;
@@ -175,6 +172,25 @@ void Simulation::pass() {
     if (traffic_.users > 0) arrive(now_);
   }
   running_ = std::move(stay);
+}
+
+void Simulation::pass() {
+  make_room();
+  int64_t decoding = 0, cached = 0;
+  for (const Request& request : running_)
+    if (request.read == request.to_read) {
+      ++decoding;
+      cached += request.prompt + request.said;
+    }
+  const auto [tokens, keys] = read_prompts(model_.setup.step_tokens - decoding);
+  const double seconds =
+      pass_seconds(model_, tokens, tokens > 0 ? keys / static_cast<double>(tokens) : 0, decoding, cached);
+  now_ += seconds;
+  busy_ += seconds;
+  if (decoding > 0) decoding_sum_ += static_cast<double>(decoding), ++decode_passes_;
+  result_.peak_cache_share =
+      std::max(result_.peak_cache_share, 1 - static_cast<double>(free_blocks_) / static_cast<double>(blocks_));
+  give_out_tokens();
 }
 
 Percentiles percentiles(std::vector<double>& values) {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "config/recipe.h"
+#include "config/recipe/recipe.h"
 #include "data/dataset.h"
 
 namespace plimsoll {

@@ -11,10 +11,10 @@
 #include "config/machine.h"
 #include "data/batch_order.h"
 #include "passes/lora.h"
-#include "train/inference.h"
-#include "train/packed_formats.h"
-#include "train/run_sources.h"
-#include "train/token_batch.h"
+#include "setup/inference.h"
+#include "setup/packed_formats.h"
+#include "setup/run_sources.h"
+#include "setup/token_batch.h"
 #include "train/train_data.h"
 
 namespace plimsoll {

@@ -5,10 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "config/recipe.h"
+#include "config/recipe/recipe.h"
 #include "data/dataset.h"
 #include "runtime/executor.h"
-#include "train/token_batch.h"
+#include "setup/token_batch.h"
 
 namespace plimsoll {
 

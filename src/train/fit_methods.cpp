@@ -7,8 +7,8 @@
 
 #include "base/error.h"
 #include "config/machine.h"
-#include "train/packed_formats.h"
-#include "train/run_sources.h"
+#include "setup/packed_formats.h"
+#include "setup/run_sources.h"
 
 namespace plimsoll {
 namespace {

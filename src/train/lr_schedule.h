@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "config/recipe.h"
+#include "config/recipe/recipe.h"
 
 namespace plimsoll {
 

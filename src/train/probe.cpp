@@ -10,10 +10,10 @@
 #include "formats/safetensors_writer.h"
 #include "ops/op_def.h"
 #include "passes/autodiff.h"
-#include "train/inference.h"
-#include "train/packed_formats.h"
-#include "train/sources.h"
-#include "train/token_batch.h"
+#include "setup/inference.h"
+#include "setup/packed_formats.h"
+#include "setup/sources.h"
+#include "setup/token_batch.h"
 
 namespace plimsoll {
 namespace {

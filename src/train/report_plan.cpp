@@ -6,9 +6,9 @@
 #include <filesystem>
 
 #include "formats/output_file.h"
+#include "models/model_folder.h"
 #include "ops/op_def.h"
-#include "train/model_folder.h"
-#include "train/packed_formats.h"
+#include "setup/packed_formats.h"
 
 namespace plimsoll {
 namespace {

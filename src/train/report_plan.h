@@ -2,7 +2,7 @@
 #pragma once
 
 #include "compile/plan_report.h"
-#include "train/run_sources.h"
+#include "setup/run_sources.h"
 
 namespace plimsoll {
 

@@ -5,7 +5,7 @@
 #include <set>
 
 #include "formats/output_file.h"
-#include "train/model_folder.h"
+#include "models/model_folder.h"
 
 namespace plimsoll {
 std::string write_result_files(const std::string& out, const RunSources& sources, const TrainPlan& plan,

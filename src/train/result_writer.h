@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "train/run_sources.h"
+#include "setup/run_sources.h"
 #include "train/train_session.h"
 
 namespace plimsoll {

@@ -13,8 +13,8 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "config/recipe_fields.h"
-#include "config/recipe_toml.h"
+#include "config/recipe/recipe_fields.h"
+#include "config/recipe/recipe_toml.h"
 #include "formats/text_file.h"
 #include "train/metrics.h"
 

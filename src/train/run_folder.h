@@ -5,7 +5,7 @@
 #include <string>
 
 #include "checkpoint/checkpoint.h"
-#include "config/recipe.h"
+#include "config/recipe/recipe.h"
 #include "train/trainer.h"
 
 namespace plimsoll {

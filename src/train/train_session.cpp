@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "setup/weight_loader.h"
 #include "train/evaluate.h"
-#include "train/weight_loader.h"
 
 namespace plimsoll {
 

@@ -6,9 +6,9 @@
 
 #include "backend/cpu/cpu_backend.h"
 #include "runtime/executor.h"
-#include "train/run_sources.h"
-#include "train/stream_services.h"
-#include "train/token_batch.h"
+#include "setup/run_sources.h"
+#include "setup/stream_services.h"
+#include "setup/token_batch.h"
 #include "train/train_data.h"
 
 namespace plimsoll {

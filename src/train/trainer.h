@@ -8,7 +8,7 @@
 
 #include "compile/choose_plan.h"
 #include "compile/plan_report.h"
-#include "config/recipe.h"
+#include "config/recipe/recipe.h"
 #include "runtime/executor.h"
 
 namespace plimsoll {

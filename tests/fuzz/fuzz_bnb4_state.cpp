@@ -2,7 +2,7 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "formats/bnb4_state.h"
+#include "formats/packed/bnb4_state.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try {

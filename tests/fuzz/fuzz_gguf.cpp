@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "base/error.h"
-#include "formats/gguf.h"
-#include "formats/gguf_model.h"
+#include "formats/gguf/gguf.h"
+#include "formats/gguf/gguf_model.h"
 
 namespace {
 

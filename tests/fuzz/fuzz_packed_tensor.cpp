@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "formats/packed_tensor.h"
+#include "formats/packed/packed_tensor.h"
 #include "formats/safetensors.h"
 
 namespace {

@@ -9,8 +9,6 @@ namespace {
 
 using Role = OpOperand::Role;
 
-size_t at(int64_t row, int64_t width, int64_t column) { return static_cast<size_t>(row * width + column); }
-
 // Far apart, so that a step of the differences changes no choice.
 Numbers spread_logits(int64_t rows, int64_t experts) {
   Numbers logits;

@@ -12,6 +12,9 @@ namespace plimsoll {
 
 using Numbers = std::vector<double>;
 
+// The place of a number in rows of `width`.
+inline size_t at(int64_t row, int64_t width, int64_t column) { return static_cast<size_t>(row * width + column); }
+
 struct OpOperand {
   enum class Role {
     input,       // differentiated, comes from an op before
@@ -42,6 +45,7 @@ struct OpCase {
 };
 
 std::vector<OpCase> op_cases();
+std::vector<OpCase> linear_cases();
 std::vector<OpCase> attention_cases();
 std::vector<OpCase> mixture_cases();
 

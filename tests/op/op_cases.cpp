@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <numeric>
 
 #include "base/counter_random.h"
 #include "base/dtype.h"
@@ -9,8 +8,6 @@ namespace plimsoll {
 namespace {
 
 using Role = OpOperand::Role;
-
-size_t at(int64_t rows, int64_t width, int64_t column) { return static_cast<size_t>(rows * width + column); }
 
 OpCase embedding(const char* name, float scale, int64_t first_row = 0) {
   constexpr int64_t kRows = 6, kVocabulary = 7, kWidth = 20;
@@ -76,34 +73,6 @@ OpCase layer_norm(const char* name, int64_t rows, int64_t heads, int64_t width, 
                 }};
   if (weights > 0) result.operands.push_back({"weight", {width}, Role::weight, {}});
   if (weights > 1) result.operands.push_back({"bias", {width}, Role::weight, {}});
-  return result;
-}
-
-OpCase linear(const char* name, const LinearAttrs& attrs) {
-  constexpr int64_t kM = 9, kN = 40, kK = 24;
-  OpCase result{.name = name,
-                .kind = OpKind::linear,
-                .attrs = attrs,
-                .operands = {{"x", {kM, kK}, Role::input, {}},
-                             {"weight", attrs.transpose_weight ? Shape{kN, kK} : Shape{kK, kN}, Role::weight, {}}},
-                .reference = [attrs](const std::vector<Numbers>& in) {
-                  Numbers out;
-                  const size_t addend = attrs.has_bias ? 3 : 2;
-                  for (int64_t m = 0; m < kM; ++m) {
-                    for (int64_t n = 0; n < kN; ++n) {
-                      double sum = 0;
-                      for (int64_t k = 0; k < kK; ++k)
-                        sum += in[0][at(m, kK, k)] * in[1][attrs.transpose_weight ? at(n, kK, k) : at(k, kN, n)];
-                      sum *= static_cast<double>(attrs.alpha);
-                      if (attrs.has_bias) sum += in[2][static_cast<size_t>(n)];
-                      if (attrs.has_addend) sum += in[addend][at(m, kN, n)];
-                      out.push_back(sum);
-                    }
-                  }
-                  return out;
-                }};
-  if (attrs.has_bias) result.operands.push_back({"bias", {kN}, Role::weight, {}});
-  if (attrs.has_addend) result.operands.push_back({"addend", {kM, kN}, Role::input, {}});
   return result;
 }
 
@@ -196,42 +165,6 @@ OpCase add() {
           }};
 }
 
-OpCase cross_entropy(const char* name, int64_t chunk_rows, const Numbers& labels, bool has_bias = false,
-                     float softcap = 0) {
-  constexpr int64_t kWidth = 24, kVocabulary = 37;
-  const auto rows = static_cast<int64_t>(labels.size());
-  OpCase result{.name = name,
-                .kind = OpKind::linear_cross_entropy,
-                .attrs = CrossEntropyAttrs{chunk_rows, has_bias, softcap},
-                .operands = {{"hidden", {rows, kWidth}, Role::input, {}},
-                             {"weight", {kVocabulary, kWidth}, Role::weight, {}},
-                             {"labels", {rows}, Role::integers, labels},
-                             {"loss_scale", {1}, Role::fixed, {0.125}}},
-                .reference =
-                    [rows, softcap](const std::vector<Numbers>& in) {
-                      double loss = 0;
-                      for (int64_t row = 0; row < rows; ++row) {
-                        if (in[2][static_cast<size_t>(row)] < 0) continue;
-                        Numbers logits;
-                        for (int64_t v = 0; v < kVocabulary; ++v) {
-                          logits.push_back(in.size() > 4 ? in[4][static_cast<size_t>(v)] : 0);
-                          for (int64_t c = 0; c < kWidth; ++c)
-                            logits.back() += in[0][at(row, kWidth, c)] * in[1][at(v, kWidth, c)];
-                          const auto cap = static_cast<double>(softcap);
-                          if (cap > 0) logits.back() = cap * std::tanh(logits.back() / cap);
-                        }
-                        const double largest = *std::max_element(logits.begin(), logits.end());
-                        double sum = 0;
-                        for (const double logit : logits) sum += std::exp(logit - largest);
-                        loss += largest + std::log(sum) - logits[static_cast<size_t>(in[2][static_cast<size_t>(row)])];
-                      }
-                      return Numbers{loss * in[3][0]};
-                    },
-                .sums_gradients = false};
-  if (has_bias) result.operands.push_back({"bias", {kVocabulary}, Role::weight, {}});
-  return result;
-}
-
 OpCase scale() {
   return {.name = "scale",
           .kind = OpKind::scale,
@@ -260,74 +193,6 @@ OpCase dropout() {
             }
             return out;
           }};
-}
-
-// z and its scale; with a bias in the last operand.
-OpCase scale_columns(const char* name, bool has_bias) {
-  constexpr int64_t kRows = 70, kColumns = 75;
-  Numbers norms;
-  for (int64_t i = 0; i < kColumns; ++i) norms.push_back(0.5 + 0.125 * static_cast<double>(i % 7));
-  OpCase test{.name = name,
-              .kind = OpKind::scale_columns,
-              .attrs = ScaleColumnsAttrs{false, has_bias},
-              .operands = {{"z", {kRows, kColumns}, Role::input, {}},
-                           {"magnitude", {kColumns}, Role::f32_weight, {}},
-                           {"norm", {kColumns}, Role::fixed, norms}},
-              .reference = [has_bias](const std::vector<Numbers>& in) {
-                Numbers out;
-                for (size_t i = 0; i < in[0].size(); ++i) {
-                  const size_t column = i % static_cast<size_t>(kColumns);
-                  out.push_back(in[0][i] * in[1][column] / in[2][column] + (has_bias ? in[3][column] : 0));
-                }
-                return out;
-              }};
-  if (has_bias) test.operands.push_back({"bias", {kColumns}, Role::weight, {}});
-  return test;
-}
-
-// The norms of outputs of weight + scale · B A.
-OpCase dora_norm(const char* name, bool transposed) {
-  constexpr int64_t kOutputs = 70, kInputs = 83, kRank = 3;
-  constexpr float kScale = 0.75F;
-  return {.name = name,
-          .kind = OpKind::dora_norm,
-          .attrs = DoraNormAttrs{kScale, transposed},
-          .operands = {{"weight", transposed ? Shape{kOutputs, kInputs} : Shape{kInputs, kOutputs}, Role::weight, {}},
-                       {"a", {kRank, kInputs}, Role::weight, {}},
-                       {"b", {kOutputs, kRank}, Role::weight, {}}},
-          .reference =
-              [transposed](const std::vector<Numbers>& in) {
-                Numbers out;
-                for (int64_t n = 0; n < kOutputs; ++n) {
-                  double squares = 0;
-                  for (int64_t k = 0; k < kInputs; ++k) {
-                    double w = in[0][transposed ? at(n, kInputs, k) : at(k, kOutputs, n)];
-                    for (int64_t r = 0; r < kRank; ++r)
-                      w += static_cast<double>(kScale) * in[2][at(n, kRank, r)] * in[1][at(r, kInputs, k)];
-                    squares += w * w;
-                  }
-                  out.push_back(std::sqrt(squares));
-                }
-                return out;
-              },
-          .has_gradient = false};
-}
-
-// Rows of a weight that is merged.
-OpCase scale_rows() {
-  return {.name = "scale_rows",
-          .kind = OpKind::scale_columns,
-          .attrs = ScaleColumnsAttrs{true, false},
-          .operands = {{"z", {5, 27}, Role::fixed, {}},
-                       {"magnitude", {5}, Role::fixed, {}},
-                       {"norm", {5}, Role::fixed, {1, 2, 0.5, 4, 3}}},
-          .reference =
-              [](const std::vector<Numbers>& in) {
-                Numbers out;
-                for (size_t i = 0; i < in[0].size(); ++i) out.push_back(in[0][i] * in[1][i / 27] / in[2][i / 27]);
-                return out;
-              },
-          .has_gradient = false};
 }
 
 OpCase softcap() {
@@ -389,132 +254,6 @@ OpCase gather_rows() {
           .has_gradient = false};
 }
 
-double alibi_bias(const AttentionAttrs& a, int64_t head, int64_t key, int64_t query);
-
-// Attention by its definition: every score of every pair, masked.
-Numbers attend(const AttentionAttrs& a, const std::vector<Numbers>& in) {
-  const int64_t q_width = a.heads * a.head_dim, kv_width = a.kv_heads * a.head_dim;
-  const int64_t out_width = a.heads * a.values(), v_width = a.kv_heads * a.values();
-  Numbers out(static_cast<size_t>(a.batch * a.query_length * out_width), 0.0);
-  for (int64_t row = 0; row < a.batch; ++row) {
-    for (int64_t head = 0; head < a.heads; ++head) {
-      const int64_t kv_head = head / (a.heads / a.kv_heads);
-      for (int64_t i = 0; i < a.query_length; ++i) {
-        const auto segment = [&](int64_t t) { return in[3][at(row, a.kv_length, t)]; };
-        if (segment(i) < 0) continue;
-        Numbers weights(static_cast<size_t>(i + 1), -INFINITY);
-        for (int64_t j = 0; j <= i; ++j) {
-          if (segment(j) != segment(i) || (a.window > 0 && i - j >= a.window)) continue;
-          double score = 0;
-          for (int64_t d = 0; d < a.head_dim; ++d)
-            score += in[0][at(row * a.query_length + i, q_width, head * a.head_dim + d)] *
-                     in[1][at(row * a.kv_length + j, kv_width, kv_head * a.head_dim + d)];
-          score *= static_cast<double>(a.scale);
-          const auto cap = static_cast<double>(a.softcap);
-          weights[static_cast<size_t>(j)] = cap > 0 ? cap * std::tanh(score / cap) : score;
-          if (a.alibi.factor == 0) continue;
-          const auto start = static_cast<int64_t>(in[4][at(row, a.kv_length, i)]);
-          weights[static_cast<size_t>(j)] += alibi_bias(a, head, j - start, i - start);
-        }
-        const double largest = *std::max_element(weights.begin(), weights.end());
-        for (double& weight : weights) weight = std::exp(weight - largest);
-        double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
-        if (a.has_sinks) sum += std::exp(in[5][static_cast<size_t>(head)] - largest);
-        for (int64_t j = 0; j <= i; ++j)
-          for (int64_t d = 0; d < a.values(); ++d)
-            out[at(row * a.query_length + i, out_width, head * a.values() + d)] +=
-                weights[static_cast<size_t>(j)] / sum *
-                in[2][at(row * a.kv_length + j, v_width, kv_head * a.values() + d)];
-      }
-    }
-  }
-  return out;
-}
-
-OpCase attention(const char* name, int64_t length, int64_t heads, int64_t kv_heads, int64_t window,
-                 const Numbers& segments, float softcap = 0, int64_t value_dim = 0, bool sinks = false) {
-  AttentionAttrs attrs{2, length, length, heads, kv_heads, 8, window, 0.4F};
-  attrs.softcap = softcap;
-  attrs.value_dim = value_dim;
-  attrs.has_sinks = sinks;
-  Numbers starts;
-  for (size_t i = 0; i < segments.size(); ++i) {
-    size_t start = i;
-    while (segments[i] >= 0 && start % static_cast<size_t>(length) != 0 && segments[start - 1] == segments[i]) --start;
-    starts.push_back(static_cast<double>(start % static_cast<size_t>(length)));
-  }
-  OpCase result{.name = name,
-                .kind = OpKind::attention,
-                .attrs = attrs,
-                .operands = {{"q", {2 * length, heads * 8}, Role::input, {}},
-                             {"k", {2 * length, kv_heads * 8}, Role::input, {}},
-                             {"v", {2 * length, kv_heads * attrs.values()}, Role::input, {}},
-                             {"segment_ids", {2 * length}, Role::integers, segments},
-                             {"segment_start", {2 * length}, Role::integers, starts}},
-                .reference = [attrs](const std::vector<Numbers>& in) { return attend(attrs, in); },
-                .tolerance = 1e-5};
-  if (sinks) result.operands.push_back({"sinks", {heads}, Role::weight, {}});
-  return result;
-}
-
-// The slope of a head and the bias of a key, as the reference code of BLOOM and Falcon builds them.
-double alibi_bias(const AttentionAttrs& a, int64_t head, int64_t key, int64_t query) {
-  const auto rounded = [&](double x) {
-    return a.alibi.bf16_steps ? static_cast<double>(bf16_to_f32(f32_to_bf16(static_cast<float>(x)))) : x;
-  };
-  const int64_t power = int64_t{1} << static_cast<int>(std::log2(a.heads));
-  const double slope =
-      rounded(head < power ? std::pow(2, -8.0 / static_cast<double>(power) * (head + 1))
-                           : std::pow(2, -4.0 / static_cast<double>(power) * (2 * (head - power) + 1)));
-  return static_cast<double>(a.alibi.factor) * (rounded(slope * key) - slope * query);
-}
-
-// The parts of fused rows, each as a value of its own.
-std::vector<Numbers> split(const QkvLayout& layout, int64_t heads, int64_t kv_heads, int64_t head_dim,
-                           const Numbers& fused) {
-  std::vector<Numbers> parts(3);
-  const int64_t group = heads / kv_heads;
-  for (size_t row = 0; row < fused.size(); row += static_cast<size_t>(layout.width)) {
-    const auto copy = [&](Numbers& to, int64_t column) {
-      const auto from = fused.begin() + static_cast<int64_t>(row) + column;
-      to.insert(to.end(), from, from + head_dim);
-    };
-    for (int64_t h = 0; h < heads; ++h)
-      copy(parts[0], layout.q_column + h / group * layout.group_stride + h % group * head_dim);
-    for (int64_t h = 0; h < kv_heads; ++h) copy(parts[1], layout.k_column + h * layout.kv_stride);
-    for (int64_t h = 0; h < kv_heads; ++h) copy(parts[2], layout.v_column + h * layout.kv_stride);
-  }
-  return parts;
-}
-
-// The same attention of one fused projection.
-OpCase fused(OpCase test, bool grouped) {
-  auto attrs = std::get<AttentionAttrs>(test.attrs);
-  attrs.qkv = (grouped ? QkvLayout::groups : QkvLayout::blocks)(attrs.heads, attrs.kv_heads, attrs.head_dim);
-  test.attrs = attrs;
-  test.name += grouped ? "_fused_groups" : "_fused_blocks";
-  test.operands.erase(test.operands.begin(), test.operands.begin() + 3);
-  test.operands.insert(test.operands.begin(),
-                       {{"qkv", {attrs.batch * attrs.query_length, attrs.qkv.width}, Role::input, {}},
-                        {"k", {}, Role::absent, {}},
-                        {"v", {}, Role::absent, {}}});
-  test.reference = [attrs](const std::vector<Numbers>& in) {
-    std::vector<Numbers> parts = split(attrs.qkv, attrs.heads, attrs.kv_heads, attrs.head_dim, in[0]);
-    parts.insert(parts.end(), in.begin() + 3, in.end());
-    return attend(attrs, parts);
-  };
-  return test;
-}
-
-OpCase with_alibi(OpCase test, AlibiAttrs alibi) {
-  auto attrs = std::get<AttentionAttrs>(test.attrs);
-  attrs.alibi = alibi;
-  test.attrs = attrs;
-  test.name += alibi.bf16_steps ? "_alibi_bf16" : "_alibi";
-  test.reference = [attrs](const std::vector<Numbers>& in) { return attend(attrs, in); };
-  return test;
-}
-
 // The heads of q and k turn where they are, and v passes through.
 OpCase fused_rope(const char* name, int64_t heads, int64_t kv_heads, bool grouped) {
   OpCase test = rope(name, {heads, 16, 8, RopeStyle::half, false});
@@ -545,11 +284,6 @@ OpCase fused_rope(const char* name, int64_t heads, int64_t kv_heads, bool groupe
 }  // namespace
 
 std::vector<OpCase> op_cases() {
-  const LinearAttrs plain{};
-  LinearAttrs bias, addend, alpha, untransposed, all;
-  bias.has_bias = addend.has_addend = all.has_bias = all.has_addend = true;
-  alpha.alpha = all.alpha = 0.625F;
-  untransposed.transpose_weight = all.transpose_weight = false;
   return {
       embedding("embedding", 1),
       embedding("embedding_scaled", 4.5F),
@@ -561,12 +295,6 @@ std::vector<OpCase> op_cases() {
       layer_norm("layer_norm_no_bias", 7, 1, 27, 1),
       layer_norm("layer_norm_no_weights", 7, 1, 40, 0),
       layer_norm("layer_norm_per_head", 5, 3, 16, 2),
-      linear("linear", plain),
-      linear("linear_bias", bias),
-      linear("linear_addend", addend),
-      linear("linear_alpha", alpha),
-      linear("linear_untransposed", untransposed),
-      linear("linear_all", all),
       rope("rope_half", {3, 16, 16, RopeStyle::half, false}),
       rope("rope_interleaved", {3, 16, 16, RopeStyle::interleaved, false}),
       rope("rope_partial", {2, 16, 8, RopeStyle::half, false}),
@@ -585,48 +313,12 @@ std::vector<OpCase> op_cases() {
       gated("geglu_tanh", Activation::gelu_tanh),
       gated("geglu_erf", Activation::gelu_erf),
       add(),
-      cross_entropy("cross_entropy_one_chunk", 16, {1, -100, 0, 36, 5, 5, -100}),
-      cross_entropy("cross_entropy_chunks", 3, {1, -100, 0, 36, 5, 5, -100, 9}),
-      cross_entropy("cross_entropy_softcap", 3, {1, -100, 0, 36, 5, 5, -100, 9}, false, 3),
       scale(),
       softcap(),
       dropout(),
-      dora_norm("dora_norm", true),
-      dora_norm("dora_norm_untransposed", false),
-      scale_columns("scale_columns", false),
-      scale_columns("scale_columns_bias", true),
-      scale_rows(),
       split_columns(),
-      cross_entropy("cross_entropy_no_label", 2, {-100, -100, -100}),
-      cross_entropy("cross_entropy_bias", 3, {1, -100, 0, 36, 5, 5, -100, 9}, true),
       rope_table(),
       gather_rows(),
-  };
-}
-
-std::vector<OpCase> attention_cases() {
-  const Numbers segments = {0, 0, 0, 1, 1, 1, 1, 2, 2, 0, 0, 0, 0, 0, 0, 1, -1, -1};
-  const auto plain = [](int64_t heads, int64_t kv_heads) {
-    return attention("attention", 9, heads, kv_heads, 0, Numbers(18, 0));
-  };
-  return {
-      fused(plain(2, 2), false),
-      fused(attention("attention_grouped", 9, 4, 2, 0, segments), false),
-      fused(attention("attention_grouped", 9, 4, 2, 3, segments), true),
-      fused(attention("attention_single", 9, 3, 1, 0, segments), true),
-      fused(with_alibi(attention("attention_grouped", 9, 4, 2, 0, segments), {1, false}), true),
-      with_alibi(plain(4, 4), {1, false}),
-      with_alibi(attention("attention_six_heads", 9, 6, 3, 0, segments), {0.5F, false}),
-      with_alibi(attention("attention_six_heads", 9, 6, 3, 0, segments), {0.5F, true}),
-      attention("attention", 11, 2, 2, 0, Numbers(22, 0)),
-      attention("attention_grouped", 9, 4, 2, 0, Numbers(18, 0)),
-      attention("attention_window", 13, 2, 1, 4, Numbers(26, 0)),
-      attention("attention_softcap", 13, 2, 1, 0, Numbers(26, 0), 0.7F),
-      attention("attention_values", 11, 2, 2, 0, Numbers(22, 0), 0, 5),
-      attention("attention_sinks", 11, 4, 2, 4, Numbers(22, 0), 0, 0, true),
-      attention("attention_segments", 9, 2, 2, 0, {0, 0, 0, 1, 1, 1, 1, 2, 2, 0, 0, 0, 0, 0, 0, 1, -1, -1}),
-      attention("attention_padding", 7, 2, 2, 0, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -1, -1, -1, -1}),
-      attention("attention_segments_window", 9, 4, 2, 2, {0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 1, 1, 1, 1, 2, 2, 2, -1}),
   };
 }
 

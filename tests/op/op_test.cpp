@@ -184,6 +184,8 @@ TEST_P(OpTest, ValueAndGradient) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, OpTest, testing::ValuesIn(op_cases()), [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(CpuLinear, OpTest, testing::ValuesIn(linear_cases()),
+                         [](const auto& info) { return info.param.name; });
 INSTANTIATE_TEST_SUITE_P(CpuAttention, OpTest, testing::ValuesIn(attention_cases()),
                          [](const auto& info) { return info.param.name; });
 
@@ -193,6 +195,8 @@ INSTANTIATE_TEST_SUITE_P(CpuMixture, OpTest, testing::ValuesIn(mixture_cases()),
 TEST(OpTable, EveryDifferentiableOpIsTested) {
   std::set<OpKind> tested;
   for (const OpCase& test : op_cases())
+    if (test.has_gradient) tested.insert(test.kind);
+  for (const OpCase& test : linear_cases())
     if (test.has_gradient) tested.insert(test.kind);
   for (const OpCase& test : attention_cases()) tested.insert(test.kind);
   for (const OpCase& test : mixture_cases())

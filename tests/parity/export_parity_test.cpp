@@ -4,10 +4,10 @@
 #include <nlohmann/json.hpp>
 
 #include "arch/architecture.h"
-#include "formats/gguf_export.h"
+#include "formats/gguf/gguf_export.h"
 #include "formats/model_files.h"
+#include "models/merge.h"
 #include "support/tensor_files.h"
-#include "train/merge.h"
 #include "train/probe.h"
 
 namespace plimsoll {

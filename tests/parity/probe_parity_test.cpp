@@ -4,8 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <tuple>
 
+#include "models/merge.h"
 #include "support/tensor_files.h"
-#include "train/merge.h"
 #include "train/probe.h"
 
 namespace plimsoll {

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "arch/rope_frequencies.h"
-#include "backend/cpu/rope.h"
+#include "backend/cpu/rows/rope.h"
 #include "config/model_config.h"
 #include "support/tensor_files.h"
 

@@ -5,7 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
-#include "config/recipe_fields.h"
+#include "config/recipe/recipe_fields.h"
 #include "support/test_files.h"
 #include "train/fit_methods.h"
 #include "train/trainer.h"

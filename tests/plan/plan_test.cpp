@@ -7,8 +7,8 @@
 #include "base/bytes.h"
 #include "memory/plan_validator.h"
 #include "ops/op_def.h"
+#include "setup/run_sources.h"
 #include "support/test_files.h"
-#include "train/run_sources.h"
 #include "train/trainer.h"
 
 namespace plimsoll {

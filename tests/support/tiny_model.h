@@ -9,23 +9,9 @@
 
 #include "arch/architecture.h"
 #include "support/tensor_files.h"
+#include "support/tiny_config.h"
 
 namespace plimsoll {
-
-inline ModelConfig tiny_llama() {
-  ModelConfig config;
-  config.architecture = "llama";
-  config.vocab_size = 256;
-  config.hidden_size = 64;
-  config.intermediate_size = 160;
-  config.layers = 2;
-  config.heads = 4;
-  config.kv_heads = 2;
-  config.head_dim = 16;
-  config.context_length = 128;
-  config.tied_embeddings = true;
-  return config;
-}
 
 // Writes `folder`/config.json and model.safetensors (f32); returns the folder.
 inline std::string write_random_model(const std::string& folder, const ModelConfig& config) {

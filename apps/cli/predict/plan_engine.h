@@ -5,7 +5,7 @@
 #include <string>
 
 #include "cli/output.h"
-#include "config/recipe.h"
+#include "config/recipe/recipe.h"
 #include "engines/engine_profile.h"
 
 namespace plimsoll::cli {

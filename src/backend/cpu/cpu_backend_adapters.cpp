@@ -1,5 +1,5 @@
 #include "backend/cpu/cpu_adapters.h"
-#include "backend/cpu/dora.h"
+#include "backend/cpu/rows/dora.h"
 #include "base/counter_random.h"
 
 namespace plimsoll::cpu_adapters {

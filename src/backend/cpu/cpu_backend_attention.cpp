@@ -1,9 +1,9 @@
 #include <array>
 
 #include "backend/cpu/attention/attention.h"
+#include "backend/cpu/attention/expand_latent.h"
 #include "backend/cpu/attention/kv_cache.h"
 #include "backend/cpu/cpu_adapters.h"
-#include "backend/cpu/mixture.h"
 #include "base/bytes.h"
 #include "base/error.h"
 

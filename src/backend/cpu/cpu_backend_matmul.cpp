@@ -1,9 +1,9 @@
 #include <algorithm>
 
 #include "backend/cpu/cpu_adapters.h"
-#include "backend/cpu/elementwise.h"
-#include "backend/cpu/linear_cross_entropy.h"
+#include "backend/cpu/matmul/linear_cross_entropy.h"
 #include "backend/cpu/matmul/matmul.h"
+#include "backend/cpu/rows/elementwise.h"
 
 namespace plimsoll::cpu_adapters {
 namespace {

@@ -1,12 +1,13 @@
 #include <algorithm>
 
 #include "backend/cpu/cpu_adapters.h"
-#include "backend/cpu/elementwise.h"
-#include "backend/cpu/linear_cross_entropy.h"
 #include "backend/cpu/matmul/grouped_matmul.h"
-#include "backend/cpu/mixture.h"
-#include "backend/cpu/route.h"
-#include "backend/cpu/route_balance.h"
+#include "backend/cpu/matmul/linear_cross_entropy.h"
+#include "backend/cpu/mixture/clamped_swiglu.h"
+#include "backend/cpu/mixture/expert_rows.h"
+#include "backend/cpu/mixture/route.h"
+#include "backend/cpu/mixture/route_balance.h"
+#include "backend/cpu/rows/elementwise.h"
 
 namespace plimsoll::cpu_adapters {
 namespace {

@@ -1,14 +1,14 @@
 #include <cstring>
 
-#include "backend/cpu/activation.h"
 #include "backend/cpu/cpu_adapters.h"
-#include "backend/cpu/elementwise.h"
-#include "backend/cpu/embedding.h"
-#include "backend/cpu/layer_norm.h"
-#include "backend/cpu/mixture.h"
-#include "backend/cpu/rms_norm.h"
-#include "backend/cpu/rope.h"
-#include "backend/cpu/swiglu.h"
+#include "backend/cpu/rows/activation.h"
+#include "backend/cpu/rows/elementwise.h"
+#include "backend/cpu/rows/embedding.h"
+#include "backend/cpu/rows/layer_norm.h"
+#include "backend/cpu/rows/rms_norm.h"
+#include "backend/cpu/rows/rope.h"
+#include "backend/cpu/rows/split_columns.h"
+#include "backend/cpu/rows/swiglu.h"
 #include "base/error.h"
 
 namespace plimsoll::cpu_adapters {

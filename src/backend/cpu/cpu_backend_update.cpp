@@ -3,12 +3,12 @@
 #include <cmath>
 #include <cstring>
 
-#include "backend/cpu/adafactor.h"
 #include "backend/cpu/cpu_adapters.h"
-#include "backend/cpu/elementwise.h"
-#include "backend/cpu/fake_quant.h"
-#include "backend/cpu/grad_norm.h"
-#include "backend/cpu/optimizer.h"
+#include "backend/cpu/optimizer/adafactor.h"
+#include "backend/cpu/optimizer/fake_quant.h"
+#include "backend/cpu/optimizer/grad_norm.h"
+#include "backend/cpu/optimizer/optimizer.h"
+#include "backend/cpu/rows/elementwise.h"
 #include "base/bytes.h"
 #include "base/counter_random.h"
 #include "base/error.h"

@@ -13,7 +13,7 @@
 #include <string>
 #include <string_view>
 
-#include "config/recipe.h"
+#include "config/recipe/recipe.h"
 #include "data/files/byte_source.h"
 #include "data/jinja/value.h"
 

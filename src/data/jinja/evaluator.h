@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "data/jinja/ast.h"
 #include "data/jinja/methods.h"
 #include "data/jinja/scope.h"
+#include "data/jinja/syntax/ast.h"
 
 namespace plimsoll::jinja {
 

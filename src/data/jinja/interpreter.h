@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "data/jinja/ast.h"
+#include "data/jinja/syntax/ast.h"
 
 namespace plimsoll::jinja {
 

@@ -7,8 +7,8 @@
 #include <sstream>
 
 #include "data/jinja/json.h"
-#include "data/jinja/lexer.h"
-#include "data/jinja/parser.h"
+#include "data/jinja/syntax/lexer.h"
+#include "data/jinja/syntax/parser.h"
 
 namespace plimsoll::jinja {
 namespace {

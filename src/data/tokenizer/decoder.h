@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "data/tokenizer/json_fields.h"
+#include "data/tokenizer/files/json_fields.h"
 #include "data/tokenizer/regex.h"
 
 namespace plimsoll::tokenizer {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "data/tokenizer/charsmap.h"
-#include "data/tokenizer/json_fields.h"
+#include "data/tokenizer/files/json_fields.h"
 #include "data/tokenizer/regex.h"
 
 namespace plimsoll::tokenizer {

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "data/tokenizer/json_fields.h"
+#include "data/tokenizer/files/json_fields.h"
 #include "data/tokenizer/tokenizer.h"
 
 namespace plimsoll::tokenizer {

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "data/tokenizer/json_fields.h"
+#include "data/tokenizer/files/json_fields.h"
 #include "data/tokenizer/regex.h"
 
 namespace plimsoll::tokenizer {

@@ -5,8 +5,8 @@
 #include <set>
 
 #include "base/error.h"
+#include "data/tokenizer/files/sentencepiece_model.h"
 #include "data/tokenizer/pre_tokenizer.h"
-#include "data/tokenizer/sentencepiece_model.h"
 #include "data/tokenizer/unicode.h"
 #include "data/tokenizer_training/bpe_trainer.h"
 #include "data/tokenizer_training/unigram_trainer.h"

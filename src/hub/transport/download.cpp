@@ -158,92 +158,130 @@ std::string Downloader::get_text(const Url& url, const HubId& id, int64_t limit_
   }
 }
 
+// One question for what is missing of a piece, and its answer.
+class Downloader::PieceTry {
+ public:
+  PieceTry(Transfer& transfer, const DownloadOptions& options, size_t index, std::string& buffer)
+      : transfer_(transfer),
+        options_(options),
+        index_(index),
+        piece_(transfer.partial.pieces()[index]),
+        // Without a range where none is needed: every server can do that.
+        ranged_(piece_.begin > 0 || piece_.end < transfer.file.size || piece_.done > 0),
+        buffer_(buffer) {}
+
+  // Throws what a sound hub would not give. What arrived is in the file afterwards.
+  HttpResult ask(HttpConnection& connection, const Url& url) {
+    const std::string range = ranged_ ? fmt::format("bytes={}-{}", piece_.begin + piece_.done, piece_.end - 1) : "";
+    const HttpResult result = connection.get(
+        url, range, [this](const HttpHead& head) { return caught([&] { return accept(head); }); },
+        [this](std::string_view bytes) { return caught([&] { return take(bytes); }); });
+    if (error_) std::rethrow_exception(error_);
+    if (!buffer_.empty()) flush();
+    return result;
+  }
+  // The signed address that was asked is no longer good.
+  bool expired() const { return expired_; }
+
+ private:
+  // Nothing may be thrown through the connection: an error ends the answer and is kept.
+  template <typename Body>
+  bool caught(Body&& body) {
+    try {
+      return body();
+    } catch (...) {
+      error_ = std::current_exception();
+      return false;
+    }
+  }
+  bool accept(const HttpHead& head);
+  bool take(std::string_view bytes);
+  bool flush();
+
+  Transfer& transfer_;
+  const DownloadOptions& options_;
+  const size_t index_;
+  const FilePiece& piece_;
+  const bool ranged_;
+  std::string& buffer_;
+  std::exception_ptr error_;
+  bool expired_ = false;
+};
+
+bool Downloader::PieceTry::accept(const HttpHead& head) {
+  const HubFile& file = transfer_.file;
+  const bool elsewhere = head.url.origin != transfer_.url.origin;  // a signed address that the hub pointed to
+  if (head.status == 200 && ranged_) {
+    const std::lock_guard lock(transfer_.mutex);
+    transfer_.ranges_ignored = transfer_.stop = true;
+    transfer_.wake.notify_all();
+    return false;
+  }
+  if (head.status == 206 && ranged_) {
+    const auto served = parse_content_range(head.content_range);
+    if (!served || served->first != piece_.begin + piece_.done)
+      throw world_error(file.path, "the hub serves another part than the one asked for",
+                        "run again; if that does not help, ask another hub (HF_ENDPOINT)");
+    if (served->second != file.size) throw wrong_size(file, std::to_string(served->second));
+  } else if (head.status == 200) {
+    if (head.content_length && *head.content_length != file.size)
+      throw wrong_size(file, std::to_string(*head.content_length));
+  } else if (head.status == 416) {
+    throw wrong_size(file, "fewer");
+  } else {
+    // Signed addresses live for a while only.
+    expired_ = elsewhere && head.status >= 400 && head.status < 500 && head.status != 429;
+    if (!expired_ && !is_passing(head.status))
+      throw refused(head, transfer_.id, options_.http.endpoint, !options_.http.token.empty());
+    return false;
+  }
+  if (elsewhere) {  // the other pieces need not ask the hub again
+    const std::lock_guard lock(transfer_.mutex);
+    transfer_.resolved = head.url;
+  }
+  return true;
+}
+
+bool Downloader::PieceTry::take(std::string_view bytes) {
+  if (static_cast<int64_t>(buffer_.size() + bytes.size()) > piece_.end - piece_.begin - piece_.done)
+    throw wrong_size(transfer_.file, "more");
+  while (!bytes.empty()) {
+    const size_t count = std::min(bytes.size(), kBufferBytes - buffer_.size());
+    buffer_ += bytes.substr(0, count);
+    bytes.remove_prefix(count);
+    if (buffer_.size() == kBufferBytes && !flush()) return false;
+  }
+  return true;
+}
+
+bool Downloader::PieceTry::flush() {
+  transfer_.partial.append(index_, buffer_);
+  const std::lock_guard lock(transfer_.mutex);
+  if (options_.observe) options_.observe(transfer_.file.path, transfer_.partial.done_bytes(), transfer_.file.size);
+  buffer_.clear();
+  return !transfer_.stop;
+}
+
+// Asks until the piece is there, the transfer is stopped, or too many tries in a row brought nothing.
 void Downloader::fetch_piece(Transfer& transfer, HttpConnection& connection, size_t index) {
   const FilePiece& piece = transfer.partial.pieces()[index];
-  const bool whole_file = piece.begin == 0 && piece.end == transfer.file.size;
   std::chrono::milliseconds pause = options_.first_pause;
   int64_t done_before = piece.done;
   std::string buffer;
   buffer.reserve(kBufferBytes);
   for (int attempt = 1; !piece.is_complete();) {
-    // Without a range where none is needed: every server can do that.
-    const bool ranged = !whole_file || piece.done > 0;
-    const std::string range = ranged ? fmt::format("bytes={}-{}", piece.begin + piece.done, piece.end - 1) : "";
-    std::exception_ptr error;
-    bool expired = false;
     Url url = transfer.url;
     {
       const std::lock_guard lock(transfer.mutex);
       if (transfer.stop) return;
       if (transfer.resolved) url = *transfer.resolved;
     }
-    const auto fail = [&](const Error& reason) {
-      error = std::make_exception_ptr(reason);
-      return false;
-    };
-    const auto on_head = [&](const HttpHead& head) {
-      if (head.status == 200 && ranged) {
-        const std::lock_guard lock(transfer.mutex);
-        transfer.ranges_ignored = transfer.stop = true;
-        transfer.wake.notify_all();
-        return false;
-      }
-      if (head.status == 206 && ranged) {
-        const auto served = parse_content_range(head.content_range);
-        if (!served || served->first != piece.begin + piece.done)
-          return fail(world_error(transfer.file.path, "the hub serves another part than the one asked for",
-                                  "run again; if that does not help, ask another hub (HF_ENDPOINT)"));
-        if (served->second != transfer.file.size)
-          return fail(wrong_size(transfer.file, std::to_string(served->second)));
-      } else if (head.status == 200) {
-        if (head.content_length && *head.content_length != transfer.file.size)
-          return fail(wrong_size(transfer.file, std::to_string(*head.content_length)));
-      } else if (head.status == 416) {
-        return fail(wrong_size(transfer.file, "fewer"));
-      } else {
-        // A signed address that the hub pointed to lives for a while only.
-        expired =
-            head.url.origin != transfer.url.origin && head.status >= 400 && head.status < 500 && head.status != 429;
-        if (!expired && !is_passing(head.status))
-          return fail(refused(head, transfer.id, options_.http.endpoint, !options_.http.token.empty()));
-        return false;
-      }
-      if (head.url.origin != transfer.url.origin) {  // a signed address: the other pieces need not ask the hub again
-        const std::lock_guard lock(transfer.mutex);
-        transfer.resolved = head.url;
-      }
-      return true;
-    };
-    const auto flush = [&] {
-      transfer.partial.append(index, buffer);
-      const std::lock_guard lock(transfer.mutex);
-      if (options_.observe) options_.observe(transfer.file.path, transfer.partial.done_bytes(), transfer.file.size);
-      buffer.clear();
-      return !transfer.stop;
-    };
-    const auto sink = [&](std::string_view bytes) {
-      try {
-        if (static_cast<int64_t>(buffer.size() + bytes.size()) > piece.end - piece.begin - piece.done)
-          throw wrong_size(transfer.file, "more");
-        while (!bytes.empty()) {
-          const size_t count = std::min(bytes.size(), kBufferBytes - buffer.size());
-          buffer += bytes.substr(0, count);
-          bytes.remove_prefix(count);
-          if (buffer.size() == kBufferBytes && !flush()) return false;
-        }
-        return true;
-      } catch (...) {
-        error = std::current_exception();
-        return false;
-      }
-    };
-    const HttpResult result = connection.get(url, range, on_head, sink);
-    if (error) std::rethrow_exception(error);
-    if (!buffer.empty()) flush();
+    PieceTry piece_try(transfer, options_, index, buffer);
+    const HttpResult result = piece_try.ask(connection, url);
     if (piece.is_complete() || transfer.stopped()) return;
     if (result.end == HttpEnd::untrusted) throw untrusted(url, result);
     if (result.end == HttpEnd::bad_redirect) throw bad_redirect(transfer.id, result);
-    if (expired) {
+    if (piece_try.expired()) {
       const std::lock_guard lock(transfer.mutex);
       transfer.resolved.reset();
     }

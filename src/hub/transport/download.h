@@ -44,6 +44,7 @@ class Downloader {
 
  private:
   struct Transfer;
+  class PieceTry;
   void run_transfer(Transfer& transfer);
   void fetch_piece(Transfer& transfer, HttpConnection& connection, size_t piece);
   HttpConnection& connection(size_t index);

@@ -2,18 +2,12 @@
 // because Highway 1.0 has neither instruction.
 #include <immintrin.h>
 #include <oneapi/dnnl/dnnl.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
 
 #include "backend/cpu/attention/attention_kernels.h"
-
-#if defined(__GNUC__) && \
-    !defined(__clang__)  // GCC 12 takes the "undefined" operands inside its own intrinsics for ours
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
+#include "backend/cpu/simd/amx.h"
+#include "backend/cpu/simd/avx512_transpose-inl.h"
 
 #define PLIMSOLL_BF16 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
 #define PLIMSOLL_BF16_INLINE \
@@ -58,31 +52,6 @@ struct Interleave {
   }
 };
 
-// Transposes 16 rows of 16 dwords in registers.
-PLIMSOLL_BF16_INLINE void transpose16(__m512i* rows) {
-  __m512i pairs[16], quads[16];
-  for (int i = 0; i < 16; i += 2) {
-    pairs[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
-    pairs[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
-  }
-  for (int i = 0; i < 16; i += 4)
-    for (int half = 0; half < 2; ++half) {
-      quads[i + 2 * half] = _mm512_unpacklo_epi64(pairs[i + half], pairs[i + 2 + half]);
-      quads[i + 2 * half + 1] = _mm512_unpackhi_epi64(pairs[i + half], pairs[i + 2 + half]);
-    }
-  // quads[4 * g + c], lane l: column 4 * l + c of rows 4g .. 4g + 3.
-  for (int c = 0; c < 4; ++c) {
-    const __m512i low01 = _mm512_shuffle_i32x4(quads[c], quads[4 + c], 0x88);
-    const __m512i low23 = _mm512_shuffle_i32x4(quads[8 + c], quads[12 + c], 0x88);
-    const __m512i high01 = _mm512_shuffle_i32x4(quads[c], quads[4 + c], 0xdd);
-    const __m512i high23 = _mm512_shuffle_i32x4(quads[8 + c], quads[12 + c], 0xdd);
-    rows[c] = _mm512_shuffle_i32x4(low01, low23, 0x88);
-    rows[8 + c] = _mm512_shuffle_i32x4(low01, low23, 0xdd);
-    rows[4 + c] = _mm512_shuffle_i32x4(high01, high23, 0x88);
-    rows[12 + c] = _mm512_shuffle_i32x4(high01, high23, 0xdd);
-  }
-}
-
 PLIMSOLL_BF16 void pack_a(const char* const* rows, DType, int64_t d, void* blocks, int64_t block_stride) {
   auto* block = static_cast<char*>(blocks);
   for (int64_t first = 0; first < d; first += kAttentionBlock, block += block_stride)
@@ -111,8 +80,8 @@ PLIMSOLL_BF16 void pack_a_transposed(const char* const* rows, DType, int64_t d, 
       low[pair] = _mm512_permutex2var_epi16(x, order.low, y);
       high[pair] = _mm512_permutex2var_epi16(x, order.high, y);
     }
-    transpose16(low);
-    transpose16(high);
+    transpose_16x16(low);
+    transpose_16x16(high);
     for (int64_t i = 0; i < 16; ++i) {
       _mm512_store_si512(block + i * kRowBytes, low[i]);
       _mm512_store_si512(block + kHalfBytes + i * kRowBytes, high[i]);
@@ -126,7 +95,7 @@ PLIMSOLL_BF16 void pack_b_transposed(const char* const* rows, DType, int64_t d, 
     for (int64_t half = 0; half < 2; ++half) {
       __m512i columns[16];
       for (int64_t c = 0; c < 16; ++c) columns[c] = load_row(rows[half * 16 + c], first, d);
-      transpose16(columns);
+      transpose_16x16(columns);
       for (int64_t i = 0; i < 16; ++i) _mm512_store_si512(block + half * kHalfBytes + i * kRowBytes, columns[i]);
     }
 }
@@ -400,7 +369,7 @@ PLIMSOLL_BF16 void write_transposed(const float* c_blocks, const float* factors,
       __m512i values[16];
       for (int64_t i = 0; i < 16; ++i)
         values[i] = _mm512_castps_si512(_mm512_mul_ps(_mm512_load_ps(c + i * kAttentionBlock + half * 16), factor));
-      transpose16(values);
+      transpose_16x16(values);
       for (int64_t i = 0; i < 16; ++i) {
         char* row = rows[half * 16 + i];
         if (row == nullptr) continue;
@@ -444,12 +413,6 @@ AttentionKernels make_table(bool amx) {
 
 bool isa_allows(dnnl_cpu_isa_t isa) { return (dnnl_get_effective_cpu_isa() & isa) == isa; }
 
-// Linux gives a process the tile registers when it asks for them.
-bool request_amx() {
-  constexpr long kRequestPermission = 0x1023, kTileData = 18;
-  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-}
-
 }  // namespace
 
 const AttentionKernels* bf16_dot_attention_kernels() {
@@ -460,8 +423,7 @@ const AttentionKernels* bf16_dot_attention_kernels() {
 }
 
 const AttentionKernels* bf16_amx_attention_kernels() {
-  static const bool usable =
-      bf16_dot_attention_kernels() != nullptr && isa_allows(dnnl_cpu_isa_avx512_core_amx) && request_amx();
+  static const bool usable = bf16_dot_attention_kernels() != nullptr && may_use_amx();
   static const AttentionKernels table = make_table(true);
   return usable ? &table : nullptr;
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <span>
 
 #include "backend/cpu/attention/attention_blocks.h"
 #include "base/bytes.h"
@@ -272,6 +273,139 @@ float element(const void* tensor, DType dtype, int64_t i) {
                               : static_cast<const float*>(tensor)[i];
 }
 
+// One call's tensors; see decode_forward.
+struct Decode {
+  const AttentionShape& s;
+  const Plan plan;
+  const void *q, *k, *v;
+  const int32_t *segment_ids, *segment_start;
+  void* out;
+  float* lse;
+  void* workspace;
+  const void* sinks;
+
+  float* partial(int64_t tile) const { return static_cast<float*>(workspace) + tile * plan.partial_floats; }
+  // Of each head of the group the highest score, and behind `sum_offset` the sum of the others over it.
+  float* sums(int64_t tile) const { return partial(tile) + plan.group * plan.padded_value_dim; }
+  int64_t sum_offset() const { return round_up(plan.group, kPadding); }
+
+  int64_t keys_of_chunk(int64_t batch, int64_t chunk, std::array<int32_t, kChunkKeys>& keys) const;
+  void load_queries(int64_t batch, int64_t kv_head, float* rows) const;
+  void fill_biases(int64_t batch, int64_t kv_head, std::span<const int32_t> keys, float* biases) const;
+  void attend(int64_t index, int thread) const;
+  void join(int64_t row) const;
+};
+
+// Which keys of the chunk the query sees.
+int64_t Decode::keys_of_chunk(int64_t batch, int64_t chunk, std::array<int32_t, kChunkKeys>& keys) const {
+  const int64_t position = s.q_offset, first = chunk * kChunkKeys;
+  const int32_t* ids = segment_ids == nullptr ? nullptr : segment_ids + batch * s.kv_len;
+  int64_t lo = s.window > 0 ? std::max<int64_t>(0, position - s.window + 1) : 0;
+  if (segment_start != nullptr) lo = std::max<int64_t>(lo, segment_start[batch * s.kv_len + position]);
+  int64_t count = 0;
+  for (int64_t key = std::max(first, lo); key <= std::min(position, first + kChunkKeys - 1); ++key)
+    if (ids == nullptr || (ids[key] >= 0 && ids[key] == ids[position]))
+      keys[static_cast<size_t>(count++)] = static_cast<int32_t>(key);
+  return count;
+}
+
+// The group's heads in f32, padded with zeros.
+void Decode::load_queries(int64_t batch, int64_t kv_head, float* rows) const {
+  for (int64_t g = 0; g < plan.group; ++g)
+    for (int64_t i = 0; i < plan.padded_dim; ++i)
+      rows[g * plan.padded_dim + i] =
+          i < s.head_dim ? element(q, s.dtype, batch * s.q_row_stride + kv_head * s.group_stride() + g * s.head_dim + i)
+                         : 0.0F;
+}
+
+void Decode::fill_biases(int64_t batch, int64_t kv_head, std::span<const int32_t> keys, float* biases) const {
+  const int64_t position = s.q_offset;
+  const int64_t start = segment_start == nullptr ? 0 : segment_start[batch * s.kv_len + position];
+  for (int64_t g = 0; g < plan.group; ++g) {
+    const int64_t head = kv_head * plan.group + g;
+    const float slope = alibi_slope(s, head);
+    for (size_t i = 0; i < keys.size(); ++i)
+      biases[g * kChunkKeys + static_cast<int64_t>(i)] =
+          slope * static_cast<float>(keys[i] - position) + alibi_rounding(s, head, static_cast<float>(keys[i] - start));
+  }
+}
+
+// What one chunk of keys gives the heads that share it.
+void Decode::attend(int64_t index, int thread) const {
+  // Heads of one chunk follow each other: they share pages.
+  const int64_t batch = index / (s.kv_heads * plan.chunks), chunk_index = index / s.kv_heads % plan.chunks;
+  const int64_t kv_head = index % s.kv_heads, tile = (batch * s.kv_heads + kv_head) * plan.chunks + chunk_index;
+  std::array<int32_t, kChunkKeys> keys;
+  const int64_t count = keys_of_chunk(batch, chunk_index, keys);
+  float* const found = sums(tile);
+  if (count == 0) {
+    std::fill(found, found + 2 * sum_offset(), 0.0F);
+    return;
+  }
+  auto* const q_rows =
+      reinterpret_cast<float*>(static_cast<char*>(workspace) + plan.partial_bytes + thread * plan.thread_bytes);
+  load_queries(batch, kv_head, q_rows);
+  float* const biases = s.alibi_factor == 0.0F ? nullptr : q_rows + plan.group * (plan.padded_dim + kChunkKeys);
+  if (biases != nullptr) fill_biases(batch, kv_head, {keys.data(), static_cast<size_t>(count)}, biases);
+  const auto kv_bytes = [&](int64_t elements) { return dtype_bytes(s.kv_dtype(), elements); };
+  const Chunk chunk = {
+      static_cast<const char*>(k) + kv_bytes(batch * s.kv_len * s.k_row_stride + kv_head * s.head_stride()),
+      static_cast<const char*>(v) + kv_bytes(batch * s.kv_len * s.v_row_stride + kv_head * s.value_stride()),
+      kv_bytes(s.k_row_stride),
+      kv_bytes(s.v_row_stride),
+      s.kv_dtype(),
+      s.head_dim,
+      plan.padded_dim,
+      s.values(),
+      plan.padded_value_dim,
+      plan.group,
+      keys.data(),
+      count,
+      s.scale,
+      s.softcap,
+      biases,
+      q_rows,
+      q_rows + plan.group * plan.padded_dim,
+      found,
+      found + sum_offset(),
+      partial(tile)};
+  HWY_DYNAMIC_DISPATCH(attend_chunk)(chunk);
+}
+
+// The chunks of one (batch, kv head) put together, head by head.
+void Decode::join(int64_t row) const {
+  for (int64_t g = 0; g < plan.group; ++g) {
+    float maximum = kNoScore, total = 0.0F;
+    const auto each_chunk = [&](auto&& body) {
+      for (int64_t tile = row * plan.chunks; tile < (row + 1) * plan.chunks; ++tile)
+        if (sums(tile)[sum_offset() + g] != 0.0F) body(tile, sums(tile)[g], sums(tile)[sum_offset() + g]);
+    };
+    each_chunk([&](int64_t, float chunk_maximum, float) { maximum = std::max(maximum, chunk_maximum); });
+    each_chunk([&](int64_t, float chunk_maximum, float sum) { total += sum * std::exp2(chunk_maximum - maximum); });
+    const int64_t batch = row / s.kv_heads, head = row % s.kv_heads * plan.group + g;
+    if (sinks != nullptr && total != 0.0F) {
+      const float sink2 = sink_of(s, sinks, head) * kLog2E, highest = std::max(maximum, sink2);
+      total = total * std::exp2(maximum - highest) + std::exp2(sink2 - highest);
+      maximum = highest;
+    }
+    const int64_t at = batch * s.out_row_stride + head * s.values();
+    for (int64_t first = 0; first < s.values(); first += kPadding) {
+      std::array<float, kPadding> values{};
+      each_chunk([&](int64_t tile, float chunk_maximum, float) {
+        const float weight = std::exp2(chunk_maximum - maximum) / total;
+        const float* from = partial(tile) + g * plan.padded_value_dim + first;
+        for (size_t i = 0; i < values.size(); ++i) values[i] += weight * from[i];
+      });
+      for (int64_t i = 0; i < std::min(kPadding, s.values() - first); ++i) {
+        const float value = values[static_cast<size_t>(i)];
+        if (s.dtype == DType::bf16) static_cast<uint16_t*>(out)[at + first + i] = f32_to_bf16(value);
+        else static_cast<float*>(out)[at + first + i] = value;
+      }
+    }
+    if (lse != nullptr) lse[batch * s.heads + head] = total == 0.0F ? 0.0F : maximum * kLn2 + std::log(total);
+  }
+}
+
 }  // namespace
 
 int64_t decode_workspace_bytes(const AttentionShape& shape, int threads) {
@@ -282,108 +416,10 @@ int64_t decode_workspace_bytes(const AttentionShape& shape, int threads) {
 void decode_forward(ThreadPool& pool, const AttentionShape& s, const void* q, const void* k, const void* v,
                     const int32_t* segment_ids, const int32_t* segment_start, void* out, float* lse, void* workspace,
                     const void* sinks) {
-  const Plan plan = make_plan(s);
-  const int64_t position = s.q_offset;
-  const auto kv_bytes = [&](int64_t elements) { return dtype_bytes(s.kv_dtype(), elements); };
-  auto* partials = static_cast<float*>(workspace);
-  const auto sums_at = [&](int64_t tile) {
-    return partials + tile * plan.partial_floats + plan.group * plan.padded_value_dim;
-  };
-
-  pool.parallel_for(s.batch * s.kv_heads * plan.chunks, [&](int64_t index, int thread) {
-    // Heads of one chunk follow each other: they share pages.
-    const int64_t batch = index / (s.kv_heads * plan.chunks), chunk_index = index / s.kv_heads % plan.chunks;
-    const int64_t kv_head = index % s.kv_heads, tile = (batch * s.kv_heads + kv_head) * plan.chunks + chunk_index;
-    const int32_t* ids = segment_ids == nullptr ? nullptr : segment_ids + batch * s.kv_len;
-    int64_t lo = s.window > 0 ? std::max<int64_t>(0, position - s.window + 1) : 0;
-    if (segment_start != nullptr) lo = std::max<int64_t>(lo, segment_start[batch * s.kv_len + position]);
-    const int64_t first = chunk_index * kChunkKeys;
-    std::array<int32_t, kChunkKeys> keys;
-    int64_t count = 0;
-    for (int64_t key = std::max(first, lo); key <= std::min(position, first + kChunkKeys - 1); ++key)
-      if (ids == nullptr || (ids[key] >= 0 && ids[key] == ids[position]))
-        keys[static_cast<size_t>(count++)] = static_cast<int32_t>(key);
-    float* sums = sums_at(tile);
-    if (count == 0) {
-      std::fill(sums, sums + 2 * round_up(plan.group, kPadding), 0.0F);
-      return;
-    }
-    auto* q_rows =
-        reinterpret_cast<float*>(static_cast<char*>(workspace) + plan.partial_bytes + thread * plan.thread_bytes);
-    for (int64_t g = 0; g < plan.group; ++g)
-      for (int64_t i = 0; i < plan.padded_dim; ++i)
-        q_rows[g * plan.padded_dim + i] =
-            i < s.head_dim
-                ? element(q, s.dtype, batch * s.q_row_stride + kv_head * s.group_stride() + g * s.head_dim + i)
-                : 0.0F;
-    float* biases = s.alibi_factor == 0.0F ? nullptr : q_rows + plan.group * (plan.padded_dim + kChunkKeys);
-    const int64_t start = segment_start == nullptr ? 0 : segment_start[batch * s.kv_len + position];
-    for (int64_t g = 0; biases != nullptr && g < plan.group; ++g) {
-      const int64_t head = kv_head * plan.group + g;
-      const float slope = alibi_slope(s, head);
-      for (int64_t i = 0; i < count; ++i) {
-        const int64_t key = keys[static_cast<size_t>(i)];
-        biases[g * kChunkKeys + i] =
-            slope * static_cast<float>(key - position) + alibi_rounding(s, head, static_cast<float>(key - start));
-      }
-    }
-    const Chunk chunk = {
-        static_cast<const char*>(k) + kv_bytes(batch * s.kv_len * s.k_row_stride + kv_head * s.head_stride()),
-        static_cast<const char*>(v) + kv_bytes(batch * s.kv_len * s.v_row_stride + kv_head * s.value_stride()),
-        kv_bytes(s.k_row_stride),
-        kv_bytes(s.v_row_stride),
-        s.kv_dtype(),
-        s.head_dim,
-        plan.padded_dim,
-        s.values(),
-        plan.padded_value_dim,
-        plan.group,
-        keys.data(),
-        count,
-        s.scale,
-        s.softcap,
-        biases,
-        q_rows,
-        q_rows + plan.group * plan.padded_dim,
-        sums,
-        sums + round_up(plan.group, kPadding),
-        partials + tile * plan.partial_floats};
-    HWY_DYNAMIC_DISPATCH(attend_chunk)(chunk);
-  });
-
-  pool.parallel_for(s.batch * s.kv_heads, [&](int64_t row, int) {
-    const int64_t sum_offset = round_up(plan.group, kPadding);
-    for (int64_t g = 0; g < plan.group; ++g) {
-      float maximum = kNoScore, total = 0.0F;
-      const auto each_chunk = [&](auto&& body) {
-        for (int64_t tile = row * plan.chunks; tile < (row + 1) * plan.chunks; ++tile)
-          if (sums_at(tile)[sum_offset + g] != 0.0F) body(tile, sums_at(tile)[g], sums_at(tile)[sum_offset + g]);
-      };
-      each_chunk([&](int64_t, float chunk_maximum, float) { maximum = std::max(maximum, chunk_maximum); });
-      each_chunk([&](int64_t, float chunk_maximum, float sum) { total += sum * std::exp2(chunk_maximum - maximum); });
-      const int64_t batch = row / s.kv_heads, head = row % s.kv_heads * plan.group + g;
-      if (sinks != nullptr && total != 0.0F) {
-        const float sink2 = sink_of(s, sinks, head) * kLog2E, highest = std::max(maximum, sink2);
-        total = total * std::exp2(maximum - highest) + std::exp2(sink2 - highest);
-        maximum = highest;
-      }
-      const int64_t at = batch * s.out_row_stride + head * s.values();
-      for (int64_t first = 0; first < s.values(); first += kPadding) {
-        std::array<float, kPadding> values{};
-        each_chunk([&](int64_t tile, float chunk_maximum, float) {
-          const float weight = std::exp2(chunk_maximum - maximum) / total;
-          const float* from = partials + tile * plan.partial_floats + g * plan.padded_value_dim + first;
-          for (size_t i = 0; i < values.size(); ++i) values[i] += weight * from[i];
-        });
-        for (int64_t i = 0; i < std::min(kPadding, s.values() - first); ++i) {
-          const float value = values[static_cast<size_t>(i)];
-          if (s.dtype == DType::bf16) static_cast<uint16_t*>(out)[at + first + i] = f32_to_bf16(value);
-          else static_cast<float*>(out)[at + first + i] = value;
-        }
-      }
-      if (lse != nullptr) lse[batch * s.heads + head] = total == 0.0F ? 0.0F : maximum * kLn2 + std::log(total);
-    }
-  });
+  const Decode decode{s, make_plan(s), q, k, v, segment_ids, segment_start, out, lse, workspace, sinks};
+  pool.parallel_for(s.batch * s.kv_heads * decode.plan.chunks,
+                    [&](int64_t index, int thread) { decode.attend(index, thread); });
+  pool.parallel_for(s.batch * s.kv_heads, [&](int64_t row, int) { decode.join(row); });
 }
 
 }  // namespace plimsoll::cpu

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "quant/dequantize_row.h"
-#include "quant/ggml_blocks.h"
+#include "quant/ggml/ggml_blocks.h"
 #include "quant/half.h"
 
 namespace plimsoll::cpu {

@@ -1,5 +1,5 @@
 // Keys and values of past tokens in other types than the arithmetic's: f16, bf16, or blocks of 32 with 8 or 4 bits a
-// value (q8_0, q4_0: quant/ggml_blocks.h), as llama.cpp keeps them.
+// value (q8_0, q4_0: quant/ggml/ggml_blocks.h), as llama.cpp keeps them.
 #pragma once
 
 #include <cstddef>

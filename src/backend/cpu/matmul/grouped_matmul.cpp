@@ -1,4 +1,4 @@
-#include "backend/cpu/elementwise_targets.h"
+#include "backend/cpu/simd/elementwise_targets.h"
 
 // The order matters.
 // clang-format off
@@ -6,7 +6,7 @@
 #define HWY_TARGET_INCLUDE "backend/cpu/matmul/grouped_matmul.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
-#include "backend/cpu/elementwise_simd-inl.h"
+#include "backend/cpu/simd/elementwise_simd-inl.h"
 // clang-format on
 
 #include <algorithm>

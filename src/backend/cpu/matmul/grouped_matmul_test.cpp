@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "backend/cpu/mixture.h"
-#include "backend/cpu/route.h"
 #include "quant/packed_matrix.h"
 #include "support/golden.h"
 #include "support/numbers.h"
@@ -103,55 +101,6 @@ TEST(GroupedMatmul, EqualsDefinition) {
 TEST(GroupedMatmul, RefusesOffsetsThatDoNotCoverTheRows) {
   for (const auto& offsets : {std::vector<int32_t>{0, 2, 3}, {1, 2, 4}, {0, 5, 4}})
     EXPECT_ANY_THROW(run(make_problem({2, 4, 3, 3, true, DType::f32}, offsets), true, 1));
-}
-
-// Router, experts and joining together, against torch.
-TEST(Mixture, ALayerAsTorch) {
-  const Golden g("ops/moe_layer.safetensors");
-  constexpr int64_t kRows = 8, kWidth = 12, kInner = 10, kExperts = 8, kChosen = 2;
-  ThreadPool pool(2);
-  const auto x = g.f32("in.x"), router = g.f32("in.router");
-  std::vector<float> logits(kRows * kExperts), weights(kRows * kChosen);
-  for (size_t r = 0; r < kRows; ++r)
-    for (size_t e = 0; e < kExperts; ++e)
-      for (size_t i = 0; i < kWidth; ++i) logits[r * kExperts + e] += x[r * kWidth + i] * router[e * kWidth + i];
-  const RouteSpec route{.rows = kRows, .experts = kExperts, .top_k = kChosen, .normalize = true};
-  std::vector<int32_t> experts(kRows * kChosen), slots(kRows * kChosen), offsets(kExperts + 1);
-  route_forward(pool, route, logits.data(), nullptr, weights.data(), experts.data(), slots.data(), offsets.data());
-  const ExpertRows rows{kRows, kChosen, kWidth, DType::f32};
-  constexpr size_t kSorted = kRows * kChosen;
-  std::vector<float> sorted(kSorted * kWidth), inner(kSorted * kInner), up(inner), z(sorted), y(kRows * kWidth);
-  expert_gather(pool, rows, x.data(), slots.data(), sorted.data());
-  const auto product = [&](const std::vector<float>& from, const char* name, std::vector<float>& to, int64_t k,
-                           int64_t n) {
-    const GroupedMatmulSpec spec{kExperts, kSorted, k, n, true, DType::f32};
-    std::vector<float> matrices = g.f32(name);
-    std::byte* const pointer = reinterpret_cast<std::byte*>(matrices.data());
-    std::vector<char> workspace(static_cast<size_t>(grouped_matmul_workspace_bytes(spec, false, 2)));
-    grouped_matmul(pool, spec, offsets.data(), from.data(), {{&pointer, 1}, true}, nullptr, false, to.data(),
-                   workspace.data());
-  };
-  product(sorted, "in.gate", inner, kWidth, kInner);
-  product(sorted, "in.up", up, kWidth, kInner);
-  for (size_t i = 0; i < inner.size(); ++i) inner[i] *= up[i] / (1 + std::exp(-inner[i]));
-  product(inner, "in.down", z, kInner, kWidth);
-  expert_combine(pool, rows, z.data(), weights.data(), slots.data(), false, y.data());
-  expect_close(y, g.f32("out.out"), 5e-6);
-}
-
-TEST(Mixture, ClampedSwigluAsTorch) {
-  const Golden g("ops/swiglu_clamped.safetensors");
-  ThreadPool pool(2);
-  const auto gate = g.f32("in.gate"), up = g.f32("in.up"), dy = g.f32("upstream.out");
-  std::vector<float> pairs, y(gate.size()), d_gate, d_up;
-  for (size_t i = 0; i < gate.size(); ++i) pairs.insert(pairs.end(), {gate[i], up[i]});
-  const auto n = static_cast<int64_t>(gate.size());
-  clamped_swiglu_forward(pool, 1.702F, 7.0F, DType::f32, n, pairs.data(), y.data());
-  expect_close(y, g.f32("out.out"), 5e-6);
-  clamped_swiglu_backward(pool, 1.702F, 7.0F, DType::f32, n, dy.data(), pairs.data(), pairs.data());
-  for (size_t i = 0; i < gate.size(); ++i) d_gate.push_back(pairs[2 * i]), d_up.push_back(pairs[2 * i + 1]);
-  expect_close(d_gate, g.f32("grad.gate"), 5e-6);
-  expect_close(d_up, g.f32("grad.up"), 5e-6);
 }
 
 // The same as with matrices that were unpacked before.

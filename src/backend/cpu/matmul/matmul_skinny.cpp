@@ -1,4 +1,4 @@
-#include "backend/cpu/elementwise_targets.h"
+#include "backend/cpu/simd/elementwise_targets.h"
 
 // The order matters.
 // clang-format off
@@ -7,7 +7,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/cache_control.h>
 #include <hwy/highway.h>
-#include "backend/cpu/elementwise_simd-inl.h"
+#include "backend/cpu/simd/elementwise_simd-inl.h"
 // clang-format on
 
 #include <algorithm>

@@ -1,5 +1,5 @@
 // Readers of a packed row, 32 weights at a time, for packed_dot.cpp. Compiled once per target (Highway's
-// foreach_target). Formats: quant/packed_matrix.h, quant/ggml_blocks.h.
+// foreach_target). Formats: quant/packed_matrix.h, quant/ggml/ggml_blocks.h.
 //
 // A reader has
 //   start(matrix, row)  at the row's begin
@@ -20,10 +20,10 @@
 #include <cstdint>
 #include <cstring>
 
-#include "quant/bnb4.h"
+#include "quant/bnb/bnb4.h"
+#include "quant/bnb/int8_blockwise.h"
 #include "quant/code_lanes-inl.h"
-#include "quant/ggml_codec.h"
-#include "quant/int8_blockwise.h"
+#include "quant/ggml/ggml_codec.h"
 #include "quant/packed_matrix.h"
 
 HWY_BEFORE_NAMESPACE();

@@ -1,6 +1,6 @@
 #include "backend/cpu/matmul/packed_dot.h"
 
-#include "backend/cpu/elementwise_targets.h"
+#include "backend/cpu/simd/elementwise_targets.h"
 
 // The order matters.
 // clang-format off
@@ -9,7 +9,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/cache_control.h>
 #include <hwy/highway.h>
-#include "backend/cpu/elementwise_simd-inl.h"
+#include "backend/cpu/simd/elementwise_simd-inl.h"
 #include "backend/cpu/matmul/packed_codes-inl.h"
 // clang-format on
 
