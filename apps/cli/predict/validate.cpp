@@ -7,8 +7,8 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/output.h"
-#include "engines/row_time.h"
-#include "engines/validation.h"
+#include "engines/measured/row_time.h"
+#include "engines/measured/validation.h"
 #include "formats/output_file.h"
 
 namespace plimsoll::cli {

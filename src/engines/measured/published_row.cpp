@@ -5,8 +5,8 @@
 #include <cctype>
 
 #include "base/text.h"
-#include "engines/measured_rows.h"
-#include "engines/model_names.h"
+#include "engines/measured/measured_rows.h"
+#include "engines/measured/model_names.h"
 
 namespace plimsoll {
 namespace {

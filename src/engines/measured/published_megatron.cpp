@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "engines/measured_rows.h"
+#include "engines/measured/measured_rows.h"
 #include "engines/pipeline_stages.h"
 
 namespace plimsoll {

@@ -2,9 +2,9 @@
 // the printed interval holds the figure. The limits are what was reached, with little room.
 #include <gtest/gtest.h>
 
-#include "engines/measured_rows.h"
-#include "engines/row_time.h"
-#include "engines/validation.h"
+#include "engines/measured/measured_rows.h"
+#include "engines/measured/row_time.h"
+#include "engines/measured/validation.h"
 
 namespace plimsoll {
 namespace {
