@@ -37,28 +37,34 @@ struct StageParameters {
 
 struct StageSums {
   StageParameters parameters;
-  double kept = 0, again = 0;  // of a micro-batch: all layers, and the widest one computed again
+  double kept = 0;   // of the micro-batches in flight
+  double again = 0;  // of the layer with the most that is computed again
 };
+
+int64_t micro_batches(const EngineRun& run) { return std::max<int64_t>(1, run.recipe.grad_accum_steps); }
 
 StageSums sums_of_stage(const EngineRun& run, const StackMemory& stack, const MegatronSplit& s, int64_t stage) {
   const ModelConfig& m = run.model;
   const auto stages = static_cast<int64_t>(s.pipeline);
   StageSums sums;
   StageParameters& all = sums.parameters;
-  std::vector<size_t> layers = layers_of_stage(pipeline_chunks(run.layout, m.layers), stages, stage);
+  std::vector<std::vector<size_t>> chunks = layers_of_stage(pipeline_chunks(run.layout, m.layers), stages, stage);
+  const std::vector<double> flight = micro_batches_in_flight(run.layout, micro_batches(run), stage);
   const bool first = stage == 0, last = stage == stages - 1;
   const int64_t further = last ? run.recipe.further_tokens : 0;
-  for (int64_t i = 0; i < further; ++i) layers.push_back(static_cast<size_t>(m.layers + i));
-  for (const size_t layer : layers) {
-    const MegatronParameters p = megatron_parameters(m, run.recipe, layer);
-    const double dense = p.dense / s.tensor + p.replicated, expert = p.expert / (s.expert * s.expert_tensor);
-    const double adapter = p.adapter / s.tensor, expert_adapter = p.expert_adapter / (s.expert * s.expert_tensor);
-    all.dense += dense, all.expert += expert, all.adapter += adapter, all.expert_adapter += expert_adapter;
-    all.largest = std::max(all.largest, dense + expert);
-    all.largest_adapter = std::max(all.largest_adapter, adapter + expert_adapter);
-    const MegatronLayerBytes bytes = megatron_layer_bytes(run, stack, layer);
-    sums.kept += bytes.kept;
-    sums.again = std::max(sums.again, bytes.again);
+  for (int64_t i = 0; i < further; ++i) chunks.back().push_back(static_cast<size_t>(m.layers + i));
+  for (size_t chunk = 0; chunk < chunks.size(); ++chunk) {
+    for (const size_t layer : chunks[chunk]) {
+      const MegatronParameters p = megatron_parameters(m, run.recipe, layer);
+      const double dense = p.dense / s.tensor + p.replicated, expert = p.expert / (s.expert * s.expert_tensor);
+      const double adapter = p.adapter / s.tensor, expert_adapter = p.expert_adapter / (s.expert * s.expert_tensor);
+      all.dense += dense, all.expert += expert, all.adapter += adapter, all.expert_adapter += expert_adapter;
+      all.largest = std::max(all.largest, dense + expert);
+      all.largest_adapter = std::max(all.largest_adapter, adapter + expert_adapter);
+      const MegatronLayerBytes bytes = megatron_layer_bytes(run, stack, layer);
+      sums.kept += bytes.kept * flight[chunk];
+      sums.again = std::max(sums.again, bytes.again);
+    }
   }
   const auto h = static_cast<double>(m.hidden_size);
   const double table = static_cast<double>(m.vocab_size) * h / s.tensor;
@@ -114,17 +120,14 @@ StageBytes stage_bytes(const EngineRun& run, const StackMemory& stack, const Meg
   if (adapters && weight < kHalf) bytes.work += kHalf * p.largest;  // a layer's weights in 16 bits
 
   const double n = megatron_tokens(run);
-  const double batches = static_cast<double>(std::max<int64_t>(1, r.grad_accum_steps));
-  double flight = std::min(batches, s.pipeline - static_cast<double>(stage));
-  if (s.virtual_stages > 1) {
-    const double chunks = 2 * (s.pipeline - static_cast<double>(stage) - 1) + (s.virtual_stages - 1) * s.pipeline + 1;
-    flight = std::min(batches * s.virtual_stages, chunks) / s.virtual_stages;
-  }
-  bytes.kept = sums.kept * flight;
+  const auto batches = static_cast<double>(micro_batches(run));
+  bytes.kept = sums.kept;
   bytes.work += sums.again;
   // What lies between the stages: a layer's gradient and its input.
   bytes.work += 2 * kHalf * n * h / s.whole();
-  if (first) bytes.kept += 2 * n * h / s.whole() * flight * (r.hidden_dropout > 0 ? 1.5 : 0.5);
+  if (first)
+    bytes.kept += 2 * n * h / s.whole() * micro_batches_in_flight(run.layout, micro_batches(run), stage).front() *
+                  (r.hidden_dropout > 0 ? 1.5 : 0.5);
   if (last) {
     const double logits = n * vocab / s.tensor;
     bytes.loss = (r.fused_loss ? 10 : memory_constant("megatron_logit_bytes")) * logits + 2 * kHalf * n * h / s.whole();

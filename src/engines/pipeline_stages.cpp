@@ -48,13 +48,29 @@ std::vector<int64_t> uneven_chunks(const EngineLayout& layout, int64_t layers, i
   return chunks;
 }
 
-std::vector<size_t> layers_of_stage(const std::vector<int64_t>& chunks, int64_t stages, int64_t stage) {
-  std::vector<size_t> layers;
+std::vector<std::vector<size_t>> layers_of_stage(const std::vector<int64_t>& chunks, int64_t stages, int64_t stage) {
+  std::vector<std::vector<size_t>> layers;
   size_t next = 0;
-  for (size_t chunk = 0; chunk < chunks.size(); ++chunk)
+  for (size_t chunk = 0; chunk < chunks.size(); ++chunk) {
+    const bool here = static_cast<int64_t>(chunk) % stages == stage;
+    if (here) layers.emplace_back();
     for (int64_t i = 0; i < chunks[chunk]; ++i, ++next)
-      if (static_cast<int64_t>(chunk) % stages == stage) layers.push_back(next);
+      if (here) layers.back().push_back(next);
+  }
   return layers;
+}
+
+std::vector<double> micro_batches_in_flight(const EngineLayout& layout, int64_t micro_batches, int64_t stage) {
+  const int64_t p = layout.pipeline, v = layout.virtual_stages;
+  if (v == 1) return {static_cast<double>(std::min(micro_batches, p - stage))};
+  int64_t left = std::min(micro_batches * v, 2 * (p - stage - 1) + (v - 1) * p + 1);
+  std::vector<int64_t> held(static_cast<size_t>(v), 0);
+  for (size_t chunk = 0; left > 0; chunk = (chunk + 1) % held.size()) {
+    const int64_t turn = std::min({left, p, micro_batches - held[chunk]});
+    held[chunk] += turn;
+    left -= turn;
+  }
+  return {held.begin(), held.end()};
 }
 
 }  // namespace plimsoll

@@ -44,8 +44,19 @@ TEST(PipelineStages, NamedStagesHaveToHoldTheModel) {
 }
 
 TEST(PipelineStages, ChunksGoRoundTheStages) {
-  EXPECT_EQ(layers_of_stage({1, 2, 2, 1}, 2, 0), (std::vector<size_t>{0, 3, 4}));
-  EXPECT_EQ(layers_of_stage({1, 2, 2, 1}, 2, 1), (std::vector<size_t>{1, 2, 5}));
+  using Layers = std::vector<std::vector<size_t>>;
+  EXPECT_EQ(layers_of_stage({1, 2, 2, 1}, 2, 0), (Layers{{0}, {3, 4}}));
+  EXPECT_EQ(layers_of_stage({1, 2, 2, 1}, 2, 1), (Layers{{1, 2}, {5}}));
+}
+
+TEST(PipelineStages, EarlierChunksHoldMoreMicroBatches) {
+  using Held = std::vector<double>;
+  EXPECT_EQ(micro_batches_in_flight(layout(4), 8, 0), Held{4});
+  EXPECT_EQ(micro_batches_in_flight(layout(4), 8, 3), Held{1});
+  EXPECT_EQ(micro_batches_in_flight(layout(4), 2, 0), Held{2});
+  EXPECT_EQ(micro_batches_in_flight(layout(4, 2), 8, 3), (Held{4, 1}));
+  EXPECT_EQ(micro_batches_in_flight(layout(4, 2), 8, 1), (Held{5, 4}));  // round to the first chunk again
+  EXPECT_EQ(micro_batches_in_flight(layout(4, 2), 4, 0), (Held{4, 4}));  // no more than there are
 }
 
 }  // namespace

@@ -16,11 +16,20 @@ namespace {
 constexpr int64_t kTracedMicroBatches = 2;
 
 // CPUOffloadPolicy (torch.distributed.fsdp): shards, their gradients and states live on the host, pinned; the device
-// has the groups that are gathered, and one group's gradients on their way.
-void offload_all(EngineMemory& memory) {
+// has the groups that are gathered, and one group's gradients on their way. At the device's peak gradients may not be
+// there yet.
+void offload_all(EngineMemory& memory, const EngineRun& run) {
+  EngineRecipe one = run.recipe;
+  one.micro_batch = one.seq_len = one.grad_accum_steps = 1;
+  const EngineLayout& l = run.layout;
+  const int64_t ranks = l.shard_ranks > 0 ? l.shard_ranks : l.data * l.context;
+  const int64_t width = run.recipe.weights == WeightFormat::f32 ? 4 : 2;
+  const int64_t gradients = width * eager::trained_parameters(run.model, one) / ranks;
   move_off(memory, memory.parameters, &EngineMemory::parameters);
+  const int64_t later = std::max<int64_t>(0, gradients - memory.gradients);
   move_off(memory, memory.gradients, &EngineMemory::gradients);
   move_off(memory, memory.optimizer_state, &EngineMemory::optimizer_state);
+  memory.host_bytes += later;
   memory.pinned_bytes = memory.host_bytes;
 }
 
@@ -59,7 +68,7 @@ EngineMemory sharded_memory(const EngineRun& run, const StackMemory& stack) {
     memory.allocated.bytes += static_cast<int64_t>(more);
     memory.reserved.bytes += static_cast<int64_t>(more);
   }
-  if (l.offload_optimizer) offload_all(memory);
+  if (l.offload_optimizer) offload_all(memory, run);
   memory.kind = "sharded";
   add_loss_copies(memory, run, stack);
   finish_memory(memory, run, stack);

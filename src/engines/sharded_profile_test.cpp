@@ -56,7 +56,7 @@ TEST(Fsdp, OffloadTakesShardsGradientsAndStates) {
   const EngineMemory before = memory(run);
   run.layout.offload_optimizer = run.layout.offload_parameters = true;
   const EngineMemory after = memory(run);
-  EXPECT_EQ(after.host_bytes, before.parameters + before.gradients + before.optimizer_state);
+  EXPECT_NEAR(static_cast<double>(after.host_bytes), 2 * (1 + 1 + 2) * static_cast<double>(values(run)) / 8, 1e5);
   EXPECT_EQ(after.pinned_bytes, after.host_bytes);
   EXPECT_EQ(after.allocated.bytes, before.activations);
   run.layout.offload_parameters = false;
