@@ -41,7 +41,7 @@ class PlanEngine(ProgramTest):
     def test_offload_is_shown_by_place(self):
         def plan(layout):
             return json.loads(self.ok("plan", "llama-3.1-8b", "--engine", "deepspeed", "--method", "full", "--layout",
-                                      layout, "--json").stdout)
+                                      layout, "--json"))
         device, host = plan("dp=8,zero=3"), plan("dp=8,zero=3,offload=all")
         nvme = plan("dp=8,zero=3,offload=all,offload_to=nvme")
         self.assertEqual((device["host_bytes"], device["nvme_bytes"]), (0, 0))
