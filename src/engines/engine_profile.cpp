@@ -27,6 +27,12 @@ void check_run(const EngineRun& run) {
   for (const int64_t ranks : {l.data, l.tensor, l.pipeline, l.context, l.expert, l.virtual_stages})
     within(ranks, 1, kRanks, "layout");
   within(l.expert_tensor, 0, kRanks, "layout");
+  within(l.pipeline * l.virtual_stages, 1, 1 << 16, "pipeline chunks");
+  within(r.further_tokens, 0, 64, "layers for further tokens");
+  constexpr int64_t kValues = int64_t{1} << 40;
+  for (const int64_t values : {l.zero.max_live, l.zero.reuse_distance, l.zero.prefetch, l.zero.persistence,
+                               l.zero.reduce_bucket, l.zero.sub_group})
+    within(values, 0, kValues, "a setting of ZeRO, in values");
   within(m.layers, 1, 4096, "layers");
   for (const int64_t size : {m.hidden_size, m.intermediate_size, m.heads, m.kv_heads, m.head_dim, m.vocab_size})
     within(size, 1, int64_t{1} << 24, "a size of the model");

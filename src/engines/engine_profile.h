@@ -31,9 +31,10 @@ struct EngineMemory {
   int64_t parameters = 0, gradients = 0, optimizer_state = 0, activations = 0;
   std::string peak_phase, peak_op;
   std::vector<PhasePeak> phases;
-  int64_t host_bytes = 0;  // what is offloaded, of one rank
-  std::string kind;        // the profile that answered: "torch", "sharded", "megatron" …
-  std::string note;        // what the answer leaves out; empty
+  // What is offloaded, of one rank: in host memory (pinned buffers for the copies among it) and on NVMe.
+  int64_t host_bytes = 0, pinned_bytes = 0, nvme_bytes = 0;
+  std::string kind;  // the profile that answered: "torch", "sharded", "megatron" …
+  std::string note;  // what the answer leaves out; empty
 };
 
 // Throws a caller Error where the engine cannot do the run, naming what.

@@ -4,7 +4,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "config/model_config.h"
@@ -38,6 +40,17 @@ enum class EngineOptimizer {
 
 enum class RecomputeKind { none, selective, full };
 
+// What of a Megatron layer is computed again under RecomputeKind::selective, as its --recompute-modules names it.
+struct RecomputeModules {
+  bool core_attn = false, mlp = false, moe = false, layernorm = false, moe_act = false, mla_up_proj = false;
+  bool shared_experts = false;
+  bool operator==(const RecomputeModules&) const = default;
+  bool any() const { return core_attn || mlp || moe || layernorm || moe_act || mla_up_proj || shared_experts; }
+};
+
+// False where `name` is no module of Megatron's list.
+bool set_recompute_module(RecomputeModules& modules, std::string_view name);
+
 enum class AttentionKernel {
   automatic,  // by the rules of PyTorch's dispatcher
   flash,
@@ -60,9 +73,12 @@ struct EngineRecipe {
   bool quantized_keeps_input = false;  // bitsandbytes of 2023 saved the inputs of 4-bit products
   bool trains_embeddings = false;      // modules_to_save: embedding and head are trained, too
   RecomputeKind recompute = RecomputeKind::none;
-  int64_t micro_batch = 1;       // sequences of a forward pass on one data-parallel rank
-  int64_t seq_len = 1;           // tokens of a sequence, all context-parallel ranks together
-  int64_t grad_accum_steps = 1;  // micro-batches of a step on one rank
+  RecomputeModules modules = {};     // with selective; none: core_attn, which is Megatron's default
+  bool offload_activations = false;  // torchtune: what autograd saves waits on the host
+  bool step_in_backward = false;     // torchtune: a weight is updated as soon as its gradient is there
+  int64_t micro_batch = 1;           // sequences of a forward pass on one data-parallel rank
+  int64_t seq_len = 1;               // tokens of a sequence, all context-parallel ranks together
+  int64_t grad_accum_steps = 1;      // micro-batches of a step on one rank
   AttentionKernel attention = AttentionKernel::automatic;
   bool maybe_scores = false;  // kernels that give the same bits each time may be those that write the scores
   bool half_loss = false;     // the loss in the type of the logits, no f32 copy of them
@@ -70,7 +86,28 @@ struct EngineRecipe {
   bool reduce_f32 = false;    // sharded: gradients are reduced in f32
   // Megatron: what its models have beyond their shape.
   double hidden_dropout = 0.0, attention_dropout = 0.0;
-  bool fused_loss = false;  // cross-entropy in one kernel
+  bool fused_loss = false;      // cross-entropy in one kernel
+  int64_t further_tokens = 0;   // layers that predict the tokens after the next one (arXiv:2404.19737)
+  bool grouped_experts = true;  // all experts of a rank in one product
+  // Megatron's --defer-embedding-wgrad-compute: micro-batches whose gradients of the logits wait; 0: all of them.
+  std::optional<int64_t> deferred_logits = {};
+};
+
+// Where what is taken off the device goes.
+enum class OffloadPlace { host, nvme };
+
+// DeepSpeed's ZeRO-3 and its offload, in values; defaults of deepspeed/runtime/zero/config.py and offload_config.py.
+struct ZeroSettings {
+  int64_t max_live = 1'000'000'000;            // stage3_max_live_parameters: bounds what is fetched ahead
+  int64_t reuse_distance = 1'000'000'000;      // stage3_max_reuse_distance: what is needed again sooner stays
+  int64_t prefetch = 50'000'000;               // stage3_prefetch_bucket_size
+  int64_t persistence = 100'000;               // stage3_param_persistence_threshold: smaller ones are never cut
+  int64_t reduce_bucket = 500'000'000;         // reduce_bucket_size
+  int64_t sub_group = 1'000'000'000;           // sub_group_size: values that one pass of the optimizer updates
+  int64_t optimizer_buffers = 4;               // offload_optimizer.buffer_count, of a sub-group each
+  int64_t parameter_buffers = 5;               // offload_param.buffer_count
+  int64_t parameter_buffer = 100'000'000;      // offload_param.buffer_size
+  int64_t parameters_in_host = 1'000'000'000;  // offload_param.max_in_cpu, with NVMe
 };
 
 struct EngineLayout {
@@ -82,7 +119,12 @@ struct EngineLayout {
   int zero_stage = 0;
   int64_t shard_ranks = 0;  // over how many ranks zero_stage cuts; 0: data · context
   bool reshard_after_forward = true;
-  bool offload_optimizer = false, offload_parameters = false;  // to the host
+  bool offload_optimizer = false, offload_parameters = false;
+  OffloadPlace offload_place = OffloadPlace::host;
+  ZeroSettings zero = {};
+  // Layers of each pipeline chunk in the model's order (chunk c is on stage c mod pipeline); empty: as even as it goes,
+  // what is over in the middle.
+  std::vector<int64_t> chunk_layers = {};
   int64_t stage = -1;         // whose bytes are asked for: a pipeline stage; -1: of the one with the most
   int64_t expert_tensor = 0;  // tensor parallelism of experts; 0: as `tensor`
   int64_t devices() const { return data * tensor * pipeline * context; }

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "engines/pipeline_stages.h"
 
 namespace plimsoll {
 namespace {
@@ -39,7 +40,8 @@ double optimizer_bytes(const EngineRecipe& recipe) {
   return 8 * element;
 }
 
-int64_t layers_on_chunk(const ModelShape& model, int64_t chunks, int64_t chunk) {
+int64_t layers_on_chunk(const EngineLayout& layout, const ModelShape& model, int64_t chunks, int64_t chunk) {
+  if (!layout.chunk_layers.empty()) return layout.chunk_layers[static_cast<size_t>(chunk)];
   const int64_t least = model.layers / chunks, more = model.layers % chunks;
   // What does not divide goes to the middle: the ends hold embedding and head.
   const int64_t first = (chunks - more) / 2;
@@ -142,7 +144,8 @@ void check_layout(const EngineRun& run, const ModelShape& model) {
   if (layout.data < 1 || layout.tensor < 1 || layout.pipeline < 1 || layout.context < 1 || layout.expert < 1 ||
       layout.virtual_stages < 1)
     refuse("a size below 1", "give every size of the layout as 1 or more");
-  if (layout.pipeline * layout.virtual_stages > model.layers)
+  if (!layout.chunk_layers.empty()) pipeline_chunks(layout, model.layers);
+  else if (layout.pipeline * layout.virtual_stages > model.layers)
     refuse(fmt::format("{} pipeline chunks for {} layers", layout.pipeline * layout.virtual_stages, model.layers),
            "at most one chunk a layer");
   if (run.recipe.micro_batch < 1 || run.recipe.seq_len < 1 || run.recipe.grad_accum_steps < 1)
@@ -225,7 +228,7 @@ PipelineProblem pipeline_problem(const TimeQuestion& question, const ModelShape&
   int64_t used = 0;
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
     StageSeconds& seconds = problem.chunks[static_cast<size_t>(chunk)];
-    for (int64_t left = layers_on_chunk(model, chunks, chunk); left > 0;) {
+    for (int64_t left = layers_on_chunk(layout, model, chunks, chunk); left > 0;) {
       const int64_t count = std::min(left, model.groups[group].count - used);
       seconds.forward += static_cast<double>(count) * parts.group_sums[group].forward;
       seconds.backward += static_cast<double>(count) * parts.group_sums[group].backward;
@@ -317,7 +320,7 @@ EngineTime estimate_engine_time(const TimeQuestion& question, const ModelShape& 
       causes.add(part.forward, micro_batches);
       causes.add(part.backward, micro_batches);
     };
-    for (int64_t i = layers_on_chunk(model, chunks, chunk); i > 0; --i) {
+    for (int64_t i = layers_on_chunk(layout, model, chunks, chunk); i > 0; --i) {
       add(parts.groups[group]);
       if (++used == model.groups[group].count) ++group, used = 0;
     }

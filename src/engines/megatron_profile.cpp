@@ -1,189 +1,161 @@
-// Megatron-Core and its relatives, by what their modules keep.
+// Megatron-Core and its relatives, by what their modules keep (megatron_layer.cpp). With 1F1B the first of p stages
+// holds p micro-batches, the last one. The stage with the most counts.
 //
-// Per layer and micro-batch, with n tokens of a rank, hidden width h, t tensor-parallel ranks (Korthikanti et al. 2022,
-// arXiv:2205.05198, with the tensors of today's kernels): the inputs of both norms and what they give to the products
-// (8nh bytes, cut by t with sequence parallelism), q, k, v and the attention's result with a log-sum-exp, the MLP's
-// first result and the activation's, and one byte a value for each dropout. Without fused attention the scores come on
-// top: softmax, mask and dropped scores. With 1F1B the first of p stages holds p micro-batches, the last one.
+// ZeRO-2 and 3 beside tensor and pipeline cuts are Megatron-FSDP's optim_grads and optim_grads_params
+// (megatron/core/distributed/fsdp): gradients and weights are cut over the data ranks; a layer is gathered as a whole
+// while it is at work and the next one beside it, and so are its gradients until they are reduced; what is in no layer
+// is a unit of its own.
 #include <algorithm>
 #include <cmath>
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "engines/megatron_layer.h"
+#include "engines/offload.h"
+#include "engines/pipeline_stages.h"
 #include "engines/profiles.h"
+#include "engines/serving_memory.h"
 
 namespace plimsoll {
 namespace {
 
-struct Split {
-  double t, p, c, d, e, et;  // ranks of each kind; expert tensor parallel last
-  double virtual_stages;
-  bool sequence;
-};
-
-Split split_of(const EngineRun& run) {
-  const EngineLayout& l = run.layout;
-  const auto whole = [](int64_t n) { return static_cast<double>(std::max<int64_t>(1, n)); };
-  return {whole(l.tensor),         whole(l.pipeline),  whole(l.context),
-          whole(l.data),           whole(l.expert),    l.expert_tensor > 0 ? whole(l.expert_tensor) : whole(l.tensor),
-          whole(l.virtual_stages), l.sequence_parallel};
-}
-
-struct LayerParameters {
-  double dense = 0, expert = 0, replicated = 0;
-};
-
-bool gated(const ModelConfig& m) { return m.architecture != "megatron_gpt"; }
-
-LayerParameters layer_parameters(const ModelConfig& m, size_t layer) {
-  const auto h = static_cast<double>(m.hidden_size);
-  const auto q = static_cast<double>(m.heads * m.head_dim), kv = static_cast<double>(m.kv_heads * m.head_dim);
-  LayerParameters made;
-  if (m.latent.kv_rank > 0) {
-    const LatentConfig& a = m.latent;
-    const auto heads = static_cast<double>(m.heads);
-    const auto rank = static_cast<double>(a.kv_rank), rotary = static_cast<double>(a.rotary);
-    const double query = static_cast<double>(a.plain + a.rotary) * heads;
-    made.dense += a.q_rank > 0 ? static_cast<double>(a.q_rank) * (h + query) : h * query;
-    made.replicated += h * (rank + rotary);
-    made.dense += rank * heads * static_cast<double>(a.plain + a.value) + heads * static_cast<double>(a.value) * h;
-  } else {
-    made.dense += h * (q + 2 * kv) + q * h;
-  }
-  const double matrices = gated(m) ? 3 : 2;
-  const bool moe = m.mixture.experts > 0 && (layer >= m.mixture.layers.size() || m.mixture.layers[layer]);
-  if (moe) {
-    const MixtureConfig& x = m.mixture;
-    made.expert += static_cast<double>(x.experts * x.width) * h * matrices;
-    made.dense += static_cast<double>(x.shared * x.width) * h * matrices;
-    made.replicated += static_cast<double>(x.experts) * h;
-  } else {
-    made.dense += static_cast<double>(m.intermediate_size) * h * matrices;
-  }
-  made.replicated += 2 * h * (gated(m) ? 1 : 2);
-  return made;
-}
-
-// Bytes that a layer keeps of one micro-batch.
-double layer_bytes(const EngineRun& run, const StackMemory& stack, const Split& s, size_t layer) {
-  const ModelConfig& m = run.model;
-  const EngineRecipe& r = run.recipe;
-  const double n = static_cast<double>(r.micro_batch * r.seq_len) / s.c;
-  const auto h = static_cast<double>(m.hidden_size);
-  const double norm_cut = s.sequence ? s.t : 1;
-  const double stream = 2 * n * h / norm_cut;
-  if (r.recompute == RecomputeKind::full) return stream;
-  double bytes = 4 * stream;                                // inputs of two norms, what they give
-  if (r.hidden_dropout > 0) bytes += 2 * n * h / norm_cut;  // masks
-  const auto heads = static_cast<double>(m.heads);
-  if (m.latent.kv_rank > 0) {
-    const LatentConfig& a = m.latent;
-    const double low = static_cast<double>(a.kv_rank + a.rotary + a.q_rank);
-    bytes += 2 * 2 * n * low / norm_cut;  // the low-rank values, before and after their norms
-    bytes += 2 * n * heads * static_cast<double>(2 * (a.plain + a.rotary) + 2 * a.value) / s.t;
-  } else {
-    bytes += 2 * n * static_cast<double>(2 * m.heads + 2 * m.kv_heads) * static_cast<double>(m.head_dim) / s.t;
-  }
-  const double scores = heads * n * static_cast<double>(r.seq_len) / s.t;
-  const bool flash = r.attention == AttentionKernel::automatic ? stack.flash : r.attention == AttentionKernel::flash;
-  if (!flash && r.recompute == RecomputeKind::none) bytes += scores * (r.attention_dropout > 0 ? 5 : 2);
-  else bytes += 4 * n * heads / s.t;
-  const double widths = gated(m) ? 3 : 2;  // gate and up, or one; the activation's result
-  const bool moe = m.mixture.experts > 0 && (layer >= m.mixture.layers.size() || m.mixture.layers[layer]);
-  if (moe) {
-    const MixtureConfig& x = m.mixture;
-    const double pairs = n * static_cast<double>(x.chosen) / (s.sequence ? s.t : 1) * (s.sequence ? s.t / s.et : 1);
-    bytes += pairs * (2 * 2 * h + 2 * widths * static_cast<double>(x.width) / (s.sequence ? 1 : s.et));
-    bytes += 2 * n * widths * static_cast<double>(x.shared * x.width) / s.t;
-    bytes += 4 * n * static_cast<double>(x.experts) / norm_cut;
-  } else {
-    bytes += 2 * n * widths * static_cast<double>(m.intermediate_size) / s.t;
-  }
-  return bytes;
-}
+constexpr double kHalf = 2;           // bytes of a 16-bit value
+constexpr double kUnitsInFlight = 2;  // layers that ZeRO-3 has gathered at once
 
 struct StageBytes {
-  double weights = 0, gradients = 0, states = 0, kept = 0, loss = 0, work = 0;
-  double sum() const { return weights + gradients + states + kept + work + loss; }
+  double weights = 0, gradients = 0, states = 0, kept = 0, loss = 0, work = 0, window = 0;
+  double sum() const { return weights + gradients + states + kept + work + loss + window; }
 };
 
-StageBytes stage_bytes(const EngineRun& run, const StackMemory& stack, const Split& s, int64_t stage) {
+// Parameters of one stage on a rank, tensor and expert cuts applied.
+struct StageParameters {
+  double dense = 0, expert = 0, ends = 0;   // of the base model
+  double adapter = 0, expert_adapter = 0;   // trained beside it
+  double largest = 0, largest_adapter = 0;  // of one layer, experts and all
+  double trained() const { return adapter + expert_adapter; }
+};
+
+struct StageSums {
+  StageParameters parameters;
+  double kept = 0;   // of the micro-batches in flight
+  double again = 0;  // of the layer with the most that is computed again
+};
+
+int64_t micro_batches(const EngineRun& run) { return std::max<int64_t>(1, run.recipe.grad_accum_steps); }
+
+StageSums sums_of_stage(const EngineRun& run, const StackMemory& stack, const MegatronSplit& s, int64_t stage) {
+  const ModelConfig& m = run.model;
+  const auto stages = static_cast<int64_t>(s.pipeline);
+  StageSums sums;
+  StageParameters& all = sums.parameters;
+  std::vector<std::vector<size_t>> chunks = layers_of_stage(pipeline_chunks(run.layout, m.layers), stages, stage);
+  const std::vector<double> flight = micro_batches_in_flight(run.layout, micro_batches(run), stage);
+  const bool first = stage == 0, last = stage == stages - 1;
+  const int64_t further = last ? run.recipe.further_tokens : 0;
+  for (int64_t i = 0; i < further; ++i) chunks.back().push_back(static_cast<size_t>(m.layers + i));
+  for (size_t chunk = 0; chunk < chunks.size(); ++chunk) {
+    for (const size_t layer : chunks[chunk]) {
+      const MegatronParameters p = megatron_parameters(m, run.recipe, layer);
+      const double dense = p.dense / s.tensor + p.replicated, expert = p.expert / (s.expert * s.expert_tensor);
+      const double adapter = p.adapter / s.tensor, expert_adapter = p.expert_adapter / (s.expert * s.expert_tensor);
+      all.dense += dense, all.expert += expert, all.adapter += adapter, all.expert_adapter += expert_adapter;
+      all.largest = std::max(all.largest, dense + expert);
+      all.largest_adapter = std::max(all.largest_adapter, adapter + expert_adapter);
+      const MegatronLayerBytes bytes = megatron_layer_bytes(run, stack, layer);
+      sums.kept += bytes.kept * flight[chunk];
+      sums.again = std::max(sums.again, bytes.again);
+    }
+  }
+  const auto h = static_cast<double>(m.hidden_size);
+  const double table = static_cast<double>(m.vocab_size) * h / s.tensor;
+  if (first) {
+    all.ends += table;
+    if (m.positions == PositionKind::learned) all.ends += static_cast<double>(m.context_length) * h;
+  }
+  if (last && !(first && m.tied_embeddings)) all.ends += table;
+  // A further token's layer joins the last result with the next token's embedding: a product and three norms.
+  if (further > 0 && !first) all.ends += table;
+  all.dense += static_cast<double>(further) * (2 * h * h / s.tensor + 3 * h);
+  return sums;
+}
+
+double state_bytes(const EngineRecipe& r) {  // of a trained value: f32 copy and moments
+  return r.optimizer == EngineOptimizer::adamw_8bit ? 4 + 2 : r.optimizer == EngineOptimizer::muon ? 4 + 4 : 12;
+}
+
+StageBytes stage_bytes(const EngineRun& run, const StackMemory& stack, const MegatronSplit& s, int64_t stage) {
   const ModelConfig& m = run.model;
   const EngineRecipe& r = run.recipe;
   const auto h = static_cast<double>(m.hidden_size);
   const auto vocab = static_cast<double>(m.vocab_size);
-  const auto stages = static_cast<int64_t>(s.p);
-  StageBytes bytes;
-  double dense = 0, expert = 0, kept_layer = 0, widest = 0;
-  EngineRun plain = run;
-  plain.recipe.recompute = RecomputeKind::none;
-  for (int64_t i = 0; i < m.layers; ++i) {
-    // Chunks of layers go round the stages v times. What does not divide goes to the middle, as the ends hold the
-    // embedding and the head (Llama 3's 126 layers on 16 stages, arXiv:2407.21783).
-    const int64_t chunks = stages * static_cast<int64_t>(s.virtual_stages);
-    const int64_t least = m.layers / chunks, more = m.layers % chunks, begin = (chunks - more) / 2;
-    const int64_t to_longer = begin * least, to_end = to_longer + more * (least + 1);
-    const int64_t chunk = i < to_longer ? i / least
-                          : i < to_end  ? begin + (i - to_longer) / (least + 1)
-                                        : begin + more + (i - to_end) / least;
-    if (chunk % stages != stage) continue;
-    const LayerParameters p = layer_parameters(m, static_cast<size_t>(i));
-    dense += p.dense / s.t + p.replicated;
-    expert += p.expert / (s.e * s.et);
-    kept_layer += layer_bytes(run, stack, s, static_cast<size_t>(i));
-    widest = std::max(widest, layer_bytes(plain, stack, s, static_cast<size_t>(i)));
-  }
+  const auto stages = static_cast<int64_t>(s.pipeline);
   const bool first = stage == 0, last = stage == stages - 1;
-  const double table = vocab * h / s.t;
-  if (first) {
-    dense += table;
-    if (m.positions == PositionKind::learned) dense += static_cast<double>(m.context_length) * h;
-  }
-  if (last && !(first && m.tied_embeddings)) dense += table;
-  const double all = dense + expert;
+  const StageSums sums = sums_of_stage(run, stack, s, stage);
+  const StageParameters& p = sums.parameters;
+  const int zero = run.layout.zero_stage;
+  const bool adapters = r.method != TuneMethod::full;
   const bool half = r.weights != WeightFormat::f32;
-  bytes.weights = all * (half ? 2 : 4);
-  // Gradients add up in f32, but for fp16 under DeepSpeed, which converts a rank's part only.
-  const bool f16_parts = half && stack.half_gradients && run.layout.zero_stage > 0;
-  const double gradient = f16_parts ? 2 : 4;
-  bytes.gradients = all * gradient;
-  double state = r.optimizer == EngineOptimizer::adamw_8bit ? 4 + 2 : r.optimizer == EngineOptimizer::muon ? 4 + 4 : 12;
-  if (f16_parts) state += 4;
-  const double dense_ranks = run.layout.zero_stage > 0 ? s.d * s.c : 1;
-  const double expert_ranks = run.layout.zero_stage > 0 ? std::max(1.0, s.d * s.c * s.t / (s.e * s.et)) : 1;
-  bytes.states = (half ? state : 8) * (dense / dense_ranks + expert / expert_ranks);
-  if (run.layout.zero_stage > 1) bytes.gradients = all * gradient / dense_ranks;
-  if (run.layout.zero_stage > 2) bytes.weights /= dense_ranks;
+  StageBytes bytes;
 
-  const double n = static_cast<double>(r.micro_batch * r.seq_len) / s.c;
-  const double norm_cut = s.sequence ? s.t : 1;
-  const double batches = static_cast<double>(std::max<int64_t>(1, r.grad_accum_steps));
-  double flight = std::min(batches, s.p - static_cast<double>(stage));
-  if (s.virtual_stages > 1) {
-    const double chunks = 2 * (s.p - static_cast<double>(stage) - 1) + (s.virtual_stages - 1) * s.p + 1;
-    flight = std::min(batches * s.virtual_stages, chunks) / s.virtual_stages;
-  }
-  bytes.kept = kept_layer * flight;
-  if (r.recompute == RecomputeKind::full) bytes.work += widest;
+  // Over how many ranks each kind is cut, from its stage of ZeRO on.
+  const double ranks = run.layout.shard_ranks > 0 ? static_cast<double>(run.layout.shard_ranks) : s.data * s.context;
+  const double expert_ranks = std::max(1.0, ranks * s.tensor / (s.expert * s.expert_tensor));
+  const auto cut = [&](int from, double dense, double expert) {
+    return zero >= from ? dense / ranks + expert / expert_ranks : dense + expert;
+  };
+  // Quantized are the products of layers; what is outside them has 16 bits.
+  const double weight = adapters ? weight_bits(r.weights) / 8 : half ? kHalf : 4;
+  bytes.weights = weight * cut(3, p.dense, p.expert) + (adapters ? kHalf : weight) * cut(3, p.ends, 0);
+  // Gradients add up in f32, but for fp16 under DeepSpeed, which converts a rank's part only.
+  const bool f16_parts = half && stack.half_gradients && zero > 0;
+  const double gradient = f16_parts ? kHalf : 4;
+  const double dense = adapters ? p.adapter : p.dense + p.ends, expert = adapters ? p.expert_adapter : p.expert;
+  if (adapters) bytes.weights += kHalf * cut(3, dense, expert);
+  bytes.gradients = gradient * cut(2, dense, expert);
+  bytes.states = (half ? state_bytes(r) + (f16_parts ? 4 : 0) : 8) * cut(1, dense, expert);
+  const double units = std::max(kUnitsInFlight * p.largest, p.ends);
+  const double trained_units = adapters ? kUnitsInFlight * p.largest_adapter : units;
+  if (zero > 2) bytes.window += weight * units + (adapters ? kHalf * trained_units : 0);
+  if (zero > 1) bytes.window += gradient * trained_units;
+  if (adapters && weight < kHalf) bytes.work += kHalf * p.largest;  // a layer's weights in 16 bits
+
+  const double n = megatron_tokens(run);
+  const auto batches = static_cast<double>(micro_batches(run));
+  bytes.kept = sums.kept;
+  bytes.work += sums.again;
   // What lies between the stages: a layer's gradient and its input.
-  bytes.work += 2 * 2 * n * h / norm_cut;
-  if (first) bytes.kept += 2 * n * h / norm_cut * flight * (r.hidden_dropout > 0 ? 1.5 : 0.5);
+  bytes.work += 2 * kHalf * n * h / s.whole();
+  if (first)
+    bytes.kept += 2 * n * h / s.whole() * micro_batches_in_flight(run.layout, micro_batches(run), stage).front() *
+                  (r.hidden_dropout > 0 ? 1.5 : 0.5);
   if (last) {
-    const double logit = r.fused_loss ? 10 : memory_constant("megatron_logit_bytes");
-    bytes.loss = logit * n * vocab / s.t + 2 * 2 * n * h / norm_cut;
+    const double logits = n * vocab / s.tensor;
+    bytes.loss = (r.fused_loss ? 10 : memory_constant("megatron_logit_bytes")) * logits + 2 * kHalf * n * h / s.whole();
+    // Each further token has logits of its own: their softmax in f32, and what is joined and normed before.
+    bytes.kept += static_cast<double>(r.further_tokens) * (4 * logits + 4 * kHalf * n * h / s.whole());
+    // Gradients of the logits that wait, with what the product was of; those of the last micro-batch are in the loss.
+    if (r.deferred_logits && batches > 1) {
+      const auto most = static_cast<double>(*r.deferred_logits);
+      bytes.kept += (most > 0 ? std::min(most, batches - 1) : batches - 1) * kHalf * (logits + n * h);
+    }
   }
   return bytes;
+}
+
+// Transformer Engine's workspaces of grouped products, whether or not they are used at once.
+double grouped_workspace(const EngineRun& run) {
+  const bool grouped = run.recipe.grouped_experts && run.model.mixture.experts > 0;
+  return grouped ? memory_constant("grouped_gemm_workspace_bytes") : 0;
 }
 
 }  // namespace
 
 EngineMemory megatron_memory(const EngineRun& run, const StackMemory& stack) {
-  const Split s = split_of(run);
-  const auto stages = static_cast<int64_t>(s.p);
+  const MegatronSplit s = megatron_split(run.layout);
+  const auto stages = static_cast<int64_t>(s.pipeline);
   if (stages > run.model.layers)
     throw caller_error("pipeline", "has more stages than the model has layers", "use fewer stages");
-  if (run.recipe.method != TuneMethod::full)
-    throw caller_error("method", "is not one of the Megatron profile", "use the torch profile for adapters");
+  refuse_offload(run, OffloadAbility::optimizer_to_host);
   StageBytes most;
   int64_t where = run.layout.stage;
   if (where >= 0) {
@@ -208,13 +180,14 @@ EngineMemory megatron_memory(const EngineRun& run, const StackMemory& stack) {
     made.last = last;
     return made;
   };
-  double workspace = memory_constant("workspace_bytes");
+  double workspace = memory_constant("workspace_bytes") + grouped_workspace(run);
   if (run.recipe.weights != WeightFormat::f32 && stack.half_gradients &&
       run.layout.zero_stage > 0)  // DeepSpeed's buckets of 16-bit gradients
-    workspace += std::min(memory_constant("zero_bucket_bytes"), most.gradients);
+    workspace += std::min(static_cast<double>(reduce_bucket_bytes(run.layout.zero)), most.gradients);
   const std::vector<Buffer> buffers = {
-      buffer(most.weights, 0, 2), buffer(most.gradients, 0, 2), buffer(most.states, 0, 2), buffer(most.kept, 0, 1),
-      buffer(most.loss, 1, 1),    buffer(most.work, 0, 1),      buffer(workspace, 0, 2),
+      buffer(most.weights, 0, 2), buffer(most.gradients, 0, 2), buffer(most.states, 0, 2),
+      buffer(most.kept, 0, 1),    buffer(most.loss, 1, 1),      buffer(most.work + most.window, 0, 1),
+      buffer(workspace, 0, 2),
   };
   const LivePeak peak = find_live_peak(buffers);
   memory.allocated.bytes = peak.bytes;
@@ -227,6 +200,12 @@ EngineMemory megatron_memory(const EngineRun& run, const StackMemory& stack) {
   memory.peak_phase = "backward";
   memory.peak_op = "pipeline stage " + std::to_string(where);
   memory.phases = {{"forward", peak.bytes - buffers[4].size_bytes}, {"backward", peak.bytes}};
+  if (run.layout.offload_optimizer) {  // Megatron's --optimizer-cpu-offload: the states, and gradients on their way
+    move_off(memory, memory.optimizer_state, &EngineMemory::optimizer_state);
+    memory.host_bytes += memory.gradients / (run.layout.zero_stage == 1 ? static_cast<int64_t>(s.data * s.context) : 1);
+  }
+  if (run.recipe.method != TuneMethod::full)
+    memory.note = "no measured run with adapters under this engine's cuts was at hand";
   finish_memory(memory, run, stack);
   if (run.recipe.maybe_scores && run.recipe.attention == AttentionKernel::automatic) {
     EngineRun scores = run;

@@ -9,11 +9,17 @@ namespace plimsoll {
 // Eager PyTorch on one device: the real sequence of a step on a tape (engines/eager).
 EngineMemory torch_memory(const EngineRun& run, const StackMemory& stack);
 
-// PyTorch modules whose states are cut over ranks: FSDP and DeepSpeed's ZeRO.
+// PyTorch modules whose states are cut over ranks: DDP and FSDP; DeepSpeed's stacks go on to the next.
 EngineMemory sharded_memory(const EngineRun& run, const StackMemory& stack);
+
+// DeepSpeed's ZeRO.
+EngineMemory deepspeed_memory(const EngineRun& run, const StackMemory& stack);
 
 // Megatron-Core and its relatives: tensor, sequence, pipeline, context and expert parallel.
 EngineMemory megatron_memory(const EngineRun& run, const StackMemory& stack);
+
+// Its two buckets of 16-bit gradients, which are made whole.
+int64_t reduce_bucket_bytes(const ZeroSettings& zero);
 
 // Engines with kernels and arenas of their own (llmq, Surogate).
 EngineMemory native_memory(const EngineRun& run, const StackMemory& stack);

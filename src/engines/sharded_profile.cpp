@@ -1,10 +1,12 @@
-// PyTorch modules with states over several ranks: DDP, FSDP, and DeepSpeed's ZeRO.
+// PyTorch modules with states over several ranks: DDP and FSDP.
 //
-// FSDP with everything sharded is traced with its own hooks. The others run the modules as on one device: their trace
-// is taken, and what is cut over ranks is counted at its share.
+// What FSDP cuts is traced with its own hooks: FSDP1 and FSDP2, with weights let go after the forward pass (stage 3,
+// FULL_SHARD) or kept until the backward pass (stage 2, SHARD_GRAD_OP). Without it the modules run as on one device:
+// their trace is taken, and states that are cut are counted at their share.
 #include <algorithm>
 
 #include "base/error.h"
+#include "engines/offload.h"
 #include "engines/profiles.h"
 #include "engines/trace_memory.h"
 
@@ -13,70 +15,60 @@ namespace {
 
 constexpr int64_t kTracedMicroBatches = 2;
 
-int64_t trained_values(const ModelConfig& model, const EngineRecipe& recipe) {
-  EngineRecipe one = recipe;
+// CPUOffloadPolicy (torch.distributed.fsdp): shards, their gradients and states live on the host, pinned; the device
+// has the groups that are gathered, and one group's gradients on their way. At the device's peak gradients may not be
+// there yet.
+void offload_all(EngineMemory& memory, const EngineRun& run) {
+  EngineRecipe one = run.recipe;
   one.micro_batch = one.seq_len = one.grad_accum_steps = 1;
-  return eager::trained_parameters(model, one);
+  const EngineLayout& l = run.layout;
+  const int64_t ranks = l.shard_ranks > 0 ? l.shard_ranks : l.data * l.context;
+  const int64_t width = run.recipe.weights == WeightFormat::f32 ? 4 : 2;
+  const int64_t gradients = width * eager::trained_parameters(run.model, one) / ranks;
+  move_off(memory, memory.parameters, &EngineMemory::parameters);
+  const int64_t later = std::max<int64_t>(0, gradients - memory.gradients);
+  move_off(memory, memory.gradients, &EngineMemory::gradients);
+  move_off(memory, memory.optimizer_state, &EngineMemory::optimizer_state);
+  memory.host_bytes += later;
+  memory.pinned_bytes = memory.host_bytes;
 }
 
 }  // namespace
 
 EngineMemory sharded_memory(const EngineRun& run, const StackMemory& stack) {
-  EngineRecipe recipe = with_habits(run.recipe, stack);
-  recipe.grad_accum_steps = std::clamp<int64_t>(recipe.grad_accum_steps, 1, kTracedMicroBatches);
   const EngineLayout& l = run.layout;
   if (l.tensor > 1 || l.pipeline > 1)
     throw caller_error(run.engine, "has no tensor or pipeline parallelism in this profile", "use the megatron profile");
-  EngineMemory memory;
-  const bool adapters = recipe.method != TuneMethod::full;
-  const bool gathers = l.zero_stage == 3 && l.devices() > 1;
-  if (gathers && recipe.recompute == RecomputeKind::none && stack.keeps_gathered)
-    recipe.recompute = RecomputeKind::full;
   // A stack on DeepSpeed may run adapters on one device without it.
-  const bool masters = stack.master_weights && (l.zero_stage > 0 || !adapters);
-  if (gathers && !masters) {
+  const bool adapters = run.recipe.method != TuneMethod::full;
+  if (stack.master_weights && (l.zero_stage > 0 || !adapters)) return deepspeed_memory(run, stack);
+  refuse_offload(run, OffloadAbility::all_to_host);
+  EngineRecipe recipe = with_habits(run.recipe, stack);
+  recipe.grad_accum_steps = std::clamp<int64_t>(recipe.grad_accum_steps, 1, kTracedMicroBatches);
+  EngineMemory memory;
+  const bool gathers = l.zero_stage >= 2 && l.devices() > 1;
+  if (gathers) {
+    if (l.zero_stage == 3 && recipe.recompute == RecomputeKind::none && stack.keeps_gathered)
+      recipe.recompute = RecomputeKind::full;
     // FSDP1 frees gathered weights when their gradient is ready; frozen ones have none and stay.
     EngineLayout layout = l;
-    if (adapters && stack.keeps_gathered) layout.reshard_after_forward = false;
-    memory = memory_of_trace(eager::trace_sharded_training(run.model, recipe, layout));
+    if (l.zero_stage == 2 || (adapters && stack.keeps_gathered)) layout.reshard_after_forward = false;
+    memory = memory_of_trace(eager::trace_sharded_training(
+        run.model, recipe, layout, stack.flat_shards ? eager::ShardedBy::fsdp1 : eager::ShardedBy::fsdp2));
   } else {
-    // DeepSpeed keeps f32 masters and moments of what is trained, cut over the ranks from stage 1 on.
-    EngineRecipe plain = recipe;
-    if (masters) plain.optimizer = EngineOptimizer::none;
-    memory = memory_of_trace(gathers ? eager::trace_sharded_training(run.model, plain, l)
-                                     : eager::trace_training(run.model, plain));
+    memory = memory_of_trace(eager::trace_training(run.model, recipe));
     const double ranks =
         l.shard_ranks > 0 ? static_cast<double>(l.shard_ranks) : static_cast<double>(l.data * l.context);
-    const double cut = l.zero_stage > 0 ? 1 / ranks : 1;
     double more = 0;
-    if (masters) {
-      const auto values = static_cast<double>(trained_values(run.model, recipe));
-      // Master, two moments; before stage 3 the gradients of a rank's part in f32, too.
-      more += (l.zero_stage == 3 && gathers ? 12 : 16) * values * cut;
-    } else {
-      more -= static_cast<double>(memory.optimizer_state) * (1 - cut);
-    }
-    // Before stage 3 its engine makes two buckets for reductions, whole whatever the gradients are.
-    if (stack.master_weights && !gathers && (l.zero_stage > 0 || !adapters || recipe.half_loss))
-      more += memory_constant("zero_bucket_bytes");
-    if (l.zero_stage >= 2 && !gathers) more -= static_cast<double>(memory.gradients) * (1 - cut);
+    // Its engine runs fp16 on one device, too, with its buckets.
+    if (stack.master_weights && run.recipe.half_loss) more += static_cast<double>(reduce_bucket_bytes(l.zero));
+    if (l.zero_stage > 0) more -= static_cast<double>(memory.optimizer_state) * (1 - 1 / ranks);
     if (l.data > 1 && !adapters && l.zero_stage == 0) more += static_cast<double>(memory.gradients);  // DDP's buckets
     memory.optimizer_state += static_cast<int64_t>(more);
     memory.allocated.bytes += static_cast<int64_t>(more);
     memory.reserved.bytes += static_cast<int64_t>(more);
   }
-  if (l.offload_optimizer) {
-    memory.host_bytes += memory.optimizer_state;
-    memory.allocated.bytes -= memory.optimizer_state;
-    memory.reserved.bytes -= memory.optimizer_state;
-    memory.optimizer_state = 0;
-  }
-  if (l.offload_parameters) {
-    memory.host_bytes += memory.parameters;
-    memory.allocated.bytes -= memory.parameters;
-    memory.reserved.bytes -= memory.parameters;
-    memory.parameters = 0;
-  }
+  if (l.offload_optimizer) offload_all(memory, run);
   memory.kind = "sharded";
   add_loss_copies(memory, run, stack);
   finish_memory(memory, run, stack);

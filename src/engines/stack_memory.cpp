@@ -63,6 +63,8 @@ std::vector<StackMemory> load_stacks() {
                       .fused_optimizer = cell("fused_optimizer") == "yes",
                       .half_loss = cell("half_loss") == "yes",
                       .keeps_gathered = cell("keeps_gathered") == "yes",
+                      .flat_shards = cell("flat_shards") == "yes",
+                      .zero_auto = cell("zero_auto") == "yes",
                       .half_gradients = cell("half_gradients") == "yes",
                       .context_bytes = number("context_gib") * static_cast<double>(kGiB),
                       .spread = number("spread"),

@@ -31,6 +31,8 @@ struct StackMemory {
   bool fused_optimizer = false;  // AdamW in one kernel a group of tensors, without temporaries
   bool half_loss = false;        // without autocast the loss is in the type of the logits
   bool keeps_gathered = false;   // FSDP1: recomputes layers when sharded, and frozen weights stay gathered
+  bool flat_shards = false;      // FSDP1: gathers in place
+  bool zero_auto = false;        // ZeRO-3's settings by the hidden size, as transformers fills in "auto"
   bool half_gradients = false;   // gradients add up in 16 bit; a rank's part is widened for the update
   double context_bytes = 0;      // of a process on its device, with the kernels that are loaded
   double spread = 0.2;           // half the width of the interval, as a share

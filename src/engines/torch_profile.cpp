@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "engines/offload.h"
 #include "engines/profiles.h"
 #include "engines/trace_memory.h"
 
@@ -42,6 +43,8 @@ EngineMemory torch_memory(const EngineRun& run, const StackMemory& stack) {
   if (recipe.micro_batch < 1 || recipe.seq_len < 1)
     throw caller_error("batch", "has no sequences or no tokens",
                        "give a micro-batch and a sequence length of at least 1");
+  refuse_offload(run, OffloadAbility::none);
+  if (recipe.step_in_backward) recipe.grad_accum_steps = 1;  // a gradient doesn't outlive its step
   EngineMemory memory = memory_of_trace(eager::trace_training(run.model, recipe));
   memory.kind = "torch";
   add_loss_copies(memory, run, stack);

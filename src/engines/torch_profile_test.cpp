@@ -6,8 +6,8 @@
 #include <map>
 
 #include "engines/engine_profile.h"
-#include "engines/measured_rows.h"
-#include "engines/validation.h"
+#include "engines/measured/measured_rows.h"
+#include "engines/measured/validation.h"
 
 namespace plimsoll {
 namespace {

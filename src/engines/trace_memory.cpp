@@ -58,6 +58,7 @@ EngineMemory memory_of_trace(const eager::StepTrace& trace) {
   const Lives lives = lives_of(trace);
   const LivePeak peak = find_live_peak(lives.buffers);
   memory.allocated.bytes = peak.bytes;
+  memory.host_bytes = trace.host_bytes;
   memory.reserved.bytes = reserved_bytes(trace.log.events);
   for (const int32_t index : buffers_live_at(lives.buffers, peak.time)) {
     const auto i = static_cast<size_t>(index);

@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "engines/stack_memory.h"
 
 namespace plimsoll {
 namespace {
@@ -319,8 +320,9 @@ std::optional<ByteInterval> engine_bytes(const SearchProblem& problem, const Lay
   const EngineLayout& layout = run.layout;
   const bool cuts = layout.tensor > 1 || layout.pipeline > 1 || layout.context > 1 || layout.expert > 1;
   const bool adapters = run.recipe.method != TuneMethod::full;
-  if (cuts && (adapters || layout.zero_stage >= 2)) return std::nullopt;
-  if (adapters || layout.zero_stage >= 2) run.engine = layout.zero_stage >= 2 ? "fsdp2" : "torch";
+  // Adapters and ZeRO-2 and 3 beside cuts of the model: Megatron-Core with its FSDP; on whole models PyTorch's.
+  if (cuts && stack_memory(run.engine).profile != MemoryProfile::megatron) run.engine = "megatron";
+  else if (!cuts && (adapters || layout.zero_stage >= 2)) run.engine = layout.zero_stage >= 2 ? "fsdp2" : "torch";
   try {
     return estimate_engine_memory(run).device_used;
   } catch (const Error&) {

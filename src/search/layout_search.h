@@ -66,8 +66,8 @@ LayoutSearch search_layouts(const SearchProblem& problem);
 // The run of a plan, as engines/ reads it.
 EngineRun run_of(const SearchProblem& problem, const LayoutPlan& plan);
 
-// What the whole engine profile (engines/) says of a plan: device used. Empty where no profile follows such a run:
-// adapters cut by tensor or pipeline parallelism, ZeRO-2 and 3 with either.
+// What the whole engine profile (engines/) says of a plan: device used. Empty where no profile follows such a run: a
+// family that none knows.
 std::optional<ByteInterval> engine_bytes(const SearchProblem& problem, const LayoutPlan& plan);
 
 std::string layout_text(const LayoutPlan& plan);  // "data 2 · tensor 4 · pipeline 2, ZeRO-1, 4 × 8, recompute"

@@ -100,6 +100,32 @@ TEST(LayoutSearch, WinnersAreConfirmedByTheEngineProfile) {
   }
 }
 
+// Adapters under tensor, pipeline and context cuts, and ZeRO-3 beside a tensor cut: Megatron's profile knows them.
+TEST(LayoutSearch, CutAdaptersAndShardedWeightsAreConfirmed) {
+  Case one("llama-3.1-70b");
+  one.lora(WeightFormat::bf16);
+  one.problem.most_devices = 16;
+  one.problem.confirm = true;
+  int64_t cut = 0;
+  for (const LayoutPlan& plan : search_layouts(one.problem).best) {
+    ASSERT_TRUE(plan.engine_bytes.has_value()) << layout_text(plan);
+    if (plan.layout.tensor * plan.layout.pipeline * plan.layout.context == 1) continue;
+    ++cut;
+    EXPECT_NEAR(static_cast<double>(plan.engine_bytes->bytes) / plan.bytes.total(), 1, 0.1) << layout_text(plan);
+  }
+  EXPECT_GT(cut, 0);
+  Case full("llama-3.1-70b");
+  LayoutPlan plan;
+  plan.layout.data = plan.layout.tensor = 8;
+  plan.layout.sequence_parallel = true;
+  plan.layout.zero_stage = 3;
+  const auto three = engine_bytes(full.problem, plan);
+  plan.layout.zero_stage = 1;
+  const auto one_stage = engine_bytes(full.problem, plan);
+  ASSERT_TRUE(three && one_stage);
+  EXPECT_LT(three->bytes, one_stage->bytes);
+}
+
 TEST(LayoutSearch, ARefusedWinnerGivesWayToTheNext) {
   Case one("llama-3.1-8b");
   one.problem.least_devices = one.problem.most_devices = 8;

@@ -38,6 +38,21 @@ class PlanEngine(ProgramTest):
         self.fails(2, "plan", "llama-3.1-8b", "--engine", "megatron", "--layout", "zero=4")
         self.fails(2, "plan", "llama-3.1-8b", "--layout", "tp=4")
 
+    def test_offload_is_shown_by_place(self):
+        def plan(layout):
+            return json.loads(self.ok("plan", "llama-3.1-8b", "--engine", "deepspeed", "--method", "full", "--layout",
+                                      layout, "--json"))
+        device, host = plan("dp=8,zero=3"), plan("dp=8,zero=3,offload=all")
+        nvme = plan("dp=8,zero=3,offload=all,offload_to=nvme")
+        self.assertEqual((device["host_bytes"], device["nvme_bytes"]), (0, 0))
+        self.assertGreater(host["host_bytes"], 18 * 10**9)
+        self.assertEqual(host["nvme_bytes"], 0)
+        self.assertGreater(nvme["nvme_bytes"], 16 * 10**9)
+        self.assertGreater(nvme["host_pinned_bytes"], 10**9)
+        self.assertLess(host["allocated"]["bytes"], device["allocated"]["bytes"])
+        self.fails(2, "plan", "llama-3.1-8b", "--engine", "fsdp2", "--method", "full", "--layout",
+                   "dp=8,zero=3,offload=optimizer")
+
     def test_a_device_that_is_too_small(self):
         done = self.fails_with_text("plan", "llama-3.1-8b", "--engine", "torch", "--method", "full", "--memory", "24GiB")
         self.assertIn("device used", done)

@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "engines/engine_profile.h"
-#include "engines/measured_rows.h"
+#include "engines/measured/measured_rows.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace plimsoll;

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/table.h"
 #include "base/text.h"
+#include "engines/pipeline_stages.h"
 #include "engines/serving_memory.h"
 #include "engines/stack_memory.h"
 #include "formats/gguf/gguf_file_type.h"
@@ -57,29 +58,107 @@ constexpr std::array kCached = {
     Named<double>{"q4_0", 18.0 / 32},
 };
 
-void read_layout(std::string_view text, EngineLayout& layout) {
-  const auto bad = [&](std::string_view part) {
-    return caller_error("--layout", fmt::format("has {}", one_line(part, 40)),
-                        "write it like dp=8,tp=2,pp=1,cp=1,ep=1,zero=3,sp=1");
+// What --layout says beside ranks: stages and modules of Megatron, and settings of DeepSpeed.
+struct LayoutText {
+  int64_t first = 0, last = 0;
+};
+
+bool read_number_key(std::string_view key, int64_t value, EngineRun& run, LayoutText& text) {
+  EngineLayout& layout = run.layout;
+  struct Number {
+    std::string_view name;
+    int64_t* place;
+    int64_t most = 1'000'000;
   };
+  constexpr int64_t kValues = int64_t{1} << 40;
+  ZeroSettings& zero = layout.zero;
+  const Number numbers[] = {{"dp", &layout.data},
+                            {"tp", &layout.tensor},
+                            {"pp", &layout.pipeline},
+                            {"cp", &layout.context},
+                            {"ep", &layout.expert},
+                            {"etp", &layout.expert_tensor},
+                            {"vpp", &layout.virtual_stages},
+                            {"first", &text.first},
+                            {"last", &text.last},
+                            {"mtp", &run.recipe.further_tokens},
+                            {"live", &zero.max_live, kValues},
+                            {"reuse", &zero.reuse_distance, kValues},
+                            {"prefetch", &zero.prefetch, kValues},
+                            {"persist", &zero.persistence, kValues},
+                            {"bucket", &zero.reduce_bucket, kValues},
+                            {"subgroup", &zero.sub_group, kValues}};
+  for (const auto& [name, place, most] : numbers) {
+    if (name != key) continue;
+    if (value > most) return false;
+    *place = value;
+    return true;
+  }
+  if (key == "zero" && value <= 3) layout.zero_stage = static_cast<int>(value);
+  else if (key == "sp" && value <= 1) layout.sequence_parallel = value == 1;
+  else if (key == "defer") run.recipe.deferred_logits = value;
+  else return false;
+  return true;
+}
+
+bool read_word_key(std::string_view key, std::string_view value, EngineRun& run) {
+  EngineLayout& layout = run.layout;
+  if (key == "offload") {
+    layout.offload_optimizer = value == "optimizer" || value == "all";
+    layout.offload_parameters = value == "params" || value == "all";
+    return layout.offload_optimizer || layout.offload_parameters;
+  }
+  if (key == "offload_to") {
+    layout.offload_place = value == "nvme" ? OffloadPlace::nvme : OffloadPlace::host;
+    return value == "nvme" || value == "cpu";
+  }
+  if (key != "again" && key != "stages" && key != "torchtune") return false;
+  if (value.empty() || value.back() == '+') return false;
+  while (!value.empty()) {
+    const std::string_view part = value.substr(0, value.find('+'));
+    value.remove_prefix(std::min(value.size(), part.size() + 1));
+    if (key == "again") {
+      if (!set_recompute_module(run.recipe.modules, part)) return false;
+      run.recipe.recompute = RecomputeKind::selective;
+    } else if (key == "torchtune") {
+      if (part == "step_in_backward") run.recipe.step_in_backward = true;
+      else if (part == "offload_activations") run.recipe.offload_activations = true;
+      else return false;
+    } else {
+      const auto layers = parse_integer(part);
+      if (!layers || *layers < 0 || *layers > 4096 || layout.chunk_layers.size() >= 4096) return false;
+      layout.chunk_layers.push_back(*layers);
+    }
+  }
+  return true;
+}
+
+void read_layout(std::string_view text, EngineRun& run) {
+  constexpr int64_t kMost = int64_t{1} << 40;
+  const auto bad = [&](std::string_view part) {
+    return caller_error("--layout", fmt::format("has {}", one_line(part, 60)),
+                        "write it like dp=8,tp=2,pp=1,cp=1,ep=1,zero=3,sp=1,offload=optimizer,offload_to=cpu; "
+                        "docs/engines.md has all keys");
+  };
+  LayoutText more;
   while (!text.empty()) {
     const std::string_view part = text.substr(0, text.find(','));
     text.remove_prefix(std::min(text.size(), part.size() + 1));
     const size_t sign = part.find('=');
     if (sign == std::string_view::npos) throw bad(part);
-    const std::string_view key = part.substr(0, sign);
-    const auto value = parse_integer(part.substr(sign + 1));
-    if (!value || *value < 0 || *value > 1000000) throw bad(part);
-    if (key == "dp") layout.data = *value;
-    else if (key == "tp") layout.tensor = *value;
-    else if (key == "pp") layout.pipeline = *value;
-    else if (key == "cp") layout.context = *value;
-    else if (key == "ep") layout.expert = *value;
-    else if (key == "vpp") layout.virtual_stages = *value;
-    else if (key == "zero" && *value <= 3) layout.zero_stage = static_cast<int>(*value);
-    else if (key == "sp" && *value <= 1) layout.sequence_parallel = *value == 1;
-    else if (key == "offload" && *value <= 1) layout.offload_optimizer = *value == 1;
-    else throw bad(part);
+    const std::string_view key = part.substr(0, sign), value = part.substr(sign + 1);
+    const auto number = parse_number(value);
+    const bool whole = number && *number >= 0 && *number <= static_cast<double>(kMost) &&
+                       *number == static_cast<double>(static_cast<int64_t>(*number));
+    if (!(whole && read_number_key(key, static_cast<int64_t>(*number), run, more)) && !read_word_key(key, value, run))
+      throw bad(part);
+  }
+  if (more.first > 0 || more.last > 0) {
+    if (!run.layout.chunk_layers.empty())
+      throw caller_error("--layout", "has first= or last= beside stages=", "give one of them");
+    if (run.layout.pipeline < 2)
+      throw caller_error("--layout", "has first= or last= without stages", "write pp=2 or more");
+    run.layout.chunk_layers = uneven_chunks(run.layout, run.model.layers, more.first, more.last);
   }
 }
 
@@ -105,7 +184,11 @@ std::string text_of(const EngineRun& run, const EngineMemory& memory, const std:
   text += fmt::format("  peak: {}: {}\n", memory.peak_phase, memory.peak_op);
   for (const PhasePeak& phase : memory.phases)
     text += fmt::format("    {:<10}{:>12}\n", phase.name, format_bytes(phase.bytes));
-  if (memory.host_bytes > 0) text += fmt::format("  on the host: {}\n", format_bytes(memory.host_bytes));
+  if (memory.host_bytes > 0)
+    text += fmt::format("  in host memory, of each rank: {}{}\n", format_bytes(memory.host_bytes),
+                        memory.pinned_bytes > 0 ? fmt::format(" ({} pinned)", format_bytes(memory.pinned_bytes)) : "");
+  if (memory.nvme_bytes > 0) text += fmt::format("  on NVMe, of each rank: {}\n", format_bytes(memory.nvme_bytes));
+  if (!memory.note.empty()) text += fmt::format("  {}\n", memory.note);
   if (line) text += fmt::format("  line: {}\n", format_bytes(*line));
   return text;
 }
@@ -127,6 +210,9 @@ Json json_of(const EngineRun& run, const EngineMemory& memory, const std::option
           {"peak", {{"phase", memory.peak_phase}, {"op", memory.peak_op}}},
           {"phases", phases},
           {"host_bytes", memory.host_bytes},
+          {"host_pinned_bytes", memory.pinned_bytes},
+          {"nvme_bytes", memory.nvme_bytes},
+          {"note", memory.note.empty() ? Json(nullptr) : Json(memory.note)},
           {"budget_bytes", line ? Json(*line) : Json(nullptr)},
           {"fits", line ? Json(memory.device_used.bytes <= *line) : Json(nullptr)}};
 }
@@ -169,7 +255,7 @@ EngineRun engine_run(const Recipe& recipe, const EngineOptions& options) {
   r.recompute = recipe.recompute == RecomputeMode::all ? RecomputeKind::full : RecomputeKind::none;
   r.seq_len = recipe.seq_len;
   r.micro_batch = recipe.micro_batch.value_or(1);
-  read_layout(options.layout, run.layout);
+  read_layout(options.layout, run);
   const int64_t data = std::max<int64_t>(1, run.layout.data);
   r.grad_accum_steps =
       std::max<int64_t>(1, recipe.global_batch.value_or(r.micro_batch * data) / (r.micro_batch * data));
@@ -222,9 +308,10 @@ ServingRun serving_run(const Recipe& recipe, const EngineOptions& options) {
         look_up(kWeights, type, "--weights", takes_gguf ? "; or a type of GGUF files: " + gguf_file_type_names() : "");
   }
   run.kv_bytes = options.kv.empty() ? 2.0 : look_up(kCached, options.kv, "--kv");
-  EngineLayout layout;
-  read_layout(options.layout, layout);
-  run.tensor = layout.tensor;
+  EngineRun asked;
+  asked.model = run.model;
+  read_layout(options.layout, asked);
+  run.tensor = asked.layout.tensor;
   run.device_bytes = *recipe.memory_bytes;
   run.context_tokens = recipe.seq_len;
   return run;

@@ -10,8 +10,8 @@
 #include "cli/commands.h"
 #include "cli/text/output.h"
 #include "cli/text/terminal.h"
-#include "engines/row_time.h"
-#include "engines/validation.h"
+#include "engines/measured/row_time.h"
+#include "engines/measured/validation.h"
 #include "formats/output_file.h"
 
 namespace plimsoll::cli {

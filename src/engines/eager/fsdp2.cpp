@@ -1,6 +1,6 @@
 #include "engines/eager/fsdp2.h"
 
-#include <map>
+#include <algorithm>
 
 namespace plimsoll::eager {
 namespace {
@@ -26,7 +26,13 @@ Fsdp2::Fsdp2(Torch& t, Model& model, const ShardOptions& options) : t_(t), optio
     shard->name = parameter->name;
     shard->is_vector = parameter->is_vector;
     shard->trained = parameter->trained;
-    shard->tensor = t.make((first + options.ranks - 1) / options.ranks, rest, options.shard_type, "shard");
+    const bool whole = options.zero && full.numel() <= options.zero->persistence;
+    shard->tensor = whole ? t.make(full.rows, full.cols, options.shard_type, "shard")
+                          : t.make((first + options.ranks - 1) / options.ranks, rest, options.shard_type, "shard");
+    if (!whole) {
+      group.cut_values += full.numel();
+      group.window = std::max(group.window, full.numel());
+    }
     group.shard_values += shard->tensor.numel();
     if (shard->trained) group.trained_values += shard->tensor.numel();
     group.parameters.push_back(parameter.get());
@@ -41,11 +47,59 @@ Fsdp2::Fsdp2(Torch& t, Model& model, const ShardOptions& options) : t_(t), optio
       for (Tensor& part : linear->quantized)
         part.storage->resize((part.storage->bytes + options.ranks - 1) / options.ranks, t.mark("shard"));
   t.purpose = Purpose::activation;
+  if (options.zero) make_windows(model);
+}
+
+// The largest product and what is fetched ahead of it; whole parameters are fetched until the bucket is full. A group
+// stays gathered where fewer values than the reuse distance are used between its forward and its backward pass: those
+// of the groups after it, twice.
+void Fsdp2::make_windows(const Model& model) {
+  const ZeroSettings& zero = *options_.zero;
+  const bool recomputes = model.recipe.recompute == RecomputeKind::full;
+  for (Group& group : groups_) {
+    const int64_t room = std::min(zero.prefetch, std::max<int64_t>(0, zero.max_live - group.window));
+    const int64_t ahead = room > 0 ? room + group.window : 0;
+    // The products that are computed again in the backward pass stay where their gradients' turn is near.
+    const int64_t reused = recomputes ? zero.reuse_distance / 2 : 0;
+    group.backward_window = std::min(group.cut_values, group.window + ahead + reused);
+    group.window = std::min(group.cut_values, group.window + ahead);
+  }
+  Group& last = groups_[root()];
+  const Parameter* head = model.head.weight != nullptr ? model.head.weight : model.embedding;
+  last.window = last.backward_window = head->tensor.numel();  // the embedding is let go after its use
+  int64_t after = last.window;
+  for (size_t i = root(); i-- > 0;) {
+    groups_[i].stays = 2 * after < zero.reuse_distance;
+    after += groups_[i].cut_values;
+  }
+  // Buckets and sums of gradients are there throughout.
+  t_.purpose = Purpose::gradient;
+  int64_t trained = 0;
+  for (Group& group : groups_) trained += group.trained_values;
+  if (trained > 0) {
+    last.reduced = t_.make(trained, 1, options_.shard_type, "zeros.default");
+    held_reduce_ = t_.make(zero.reduce_bucket, 1, options_.reduce_type, "empty.memory_format");
+  }
+  t_.purpose = Purpose::activation;
+  t_.after_accumulate = [](Parameter& parameter) { parameter.grad.reset(); };
+}
+
+void Fsdp2::open(Group& group, int64_t values) {
+  const Type type = group.parameters.empty() ? Type::bf16 : group.parameters.front()->tensor.type;
+  group.gathered.reset();
+  group.gathered = t_.make(values, 1, type, "all_gather_coalesced");
 }
 
 void Fsdp2::gather(Group& group) {
   if (group.there || group.gathering) return;
   const Type type = group.parameters.empty() ? Type::bf16 : group.parameters.front()->tensor.type;
+  if (options_.in_place) {
+    Tensor in;  // the rank's part in the type that is computed with, where that is another
+    if (type != options_.shard_type) in = t_.make(group.shard_values, 1, type, "empty.memory_format");
+    group.gathered = t_.make(group.shard_values * options_.ranks, 1, type, "resize_");  // the flat parameter
+    group.there = true;
+    return;
+  }
   Tensor in = t_.make(group.shard_values, 1, type, "empty.memory_format");
   group.gathered = t_.make(group.shard_values * options_.ranks, 1, type, "empty.memory_format");
   group.gathering = true;
@@ -63,6 +117,11 @@ void Fsdp2::copy_out(Group& group) {
 
 void Fsdp2::release(Group& group) {
   if (!group.there) return;
+  if (options_.in_place) {
+    group.gathered.reset();
+    group.there = false;
+    return;
+  }
   for (Parameter* parameter : group.parameters) parameter->tensor.storage->resize(0, t_.mark("resize_"));
   group.there = false;
 }
@@ -70,23 +129,35 @@ void Fsdp2::release(Group& group) {
 void Fsdp2::before_forward(size_t index) {
   if (t_.in_recompute) return;
   Group& group = groups_[index];
+  if (options_.zero) return open(group, group.window);
   if (group.there) return;
   gather(group);
+  if (options_.in_place) return;
   copy_out(group);
   held_gather_ = std::move(group.gathered);
 }
 
 void Fsdp2::after_forward(size_t index) {
   if (t_.in_recompute) return;
+  if (options_.zero) {
+    Group& group = groups_[index];
+    if (group.stays) open(group, group.cut_values);
+    else if (index != root()) group.gathered.reset();
+    return;
+  }
   if (options_.reshard_after_forward) release(groups_[index]);
   if (index == root()) held_gather_.reset();
 }
 
 void Fsdp2::before_backward(size_t index) {
   Group& group = groups_[index];
+  if (options_.zero) {
+    if (!group.gathered.defined()) open(group, group.backward_window);
+    return;
+  }
   gather(group);
   copy_out(group);
-  group.gathered.reset();
+  if (!options_.in_place) group.gathered.reset();
   if (index == root() && root() > 0) gather(groups_[root() - 1]);
   else if (index > 0 && index != root()) gather(groups_[index - 1]);
 }
@@ -110,11 +181,16 @@ void Fsdp2::reduce(Group& group) {
 
 void Fsdp2::after_backward(size_t index) {
   Group& group = groups_[index];
+  if (options_.zero) return group.gathered.reset();
   release(group);
   reduce(group);
 }
 
 void Fsdp2::end_backward() {
+  if (options_.zero) {
+    for (Group& group : groups_) group.gathered.reset();
+    return;
+  }
   for (size_t i = groups_.size(); i-- > 0;) {
     if (i != root() && !groups_[i].there) continue;
     release(groups_[i]);
@@ -132,6 +208,7 @@ std::vector<Parameter*> Fsdp2::shards() {
 }
 
 void Fsdp2::drop_gradients() {
+  if (options_.zero) return;
   for (Group& group : groups_) group.reduced.reset();
 }
 

@@ -284,6 +284,8 @@ Tensor forward_loss(Torch& t, Model& model, const Tensor& ids) {
     }
     if (c.logits_divisor != 1.0) logits = mul_scalar(t, logits, "div.Tensor");
     t.module = "loss";
+    const bool offloads = t.offloads;
+    t.offloads = false;  // torchtune's recipes compute the loss outside of it
     if (model.recipe.fused_loss) {
       const Tensor labels = t.make(ids.rows, 1, Type::i64, "labels");
       loss = fused_cross_entropy(t, logits, labels);
@@ -297,6 +299,7 @@ Tensor forward_loss(Torch& t, Model& model, const Tensor& ids) {
       likelihood.reset();
       wide.reset();
     }
+    t.offloads = offloads;
     if (sharding) {
       sharding->after_forward(sharding->root());
       loss = on_gradient(t, loss, [sharding] { sharding->before_backward(sharding->root()); });

@@ -115,7 +115,29 @@ void Tape::save(Node& node, const Tensor& x) {
     });
     return;
   }
-  node.saved.push_back([bare = std::move(bare)] { return bare; });
+  node.saved.push_back(keep(bare));
+}
+
+Saved Tape::keep(const Tensor& x) {
+  // torchtune/training/_activation_offloading.py: min_offload_size, max_fwd_stash_size.
+  constexpr int64_t kSmallest = 1024;
+  constexpr size_t kLeaving = 5;
+  const int64_t bytes = x.numel() * type_bytes(x.type);
+  const bool stays =
+      !offloads || bytes < kSmallest || log.purposes[static_cast<size_t>(x.storage->id)] == Purpose::parameter;
+  if (stays) return [x] { return x; };
+  most_away_bytes = std::max(most_away_bytes, away_bytes += bytes);
+  leaving_.push_back(x);
+  if (leaving_.size() > kLeaving) leaving_.pop_front();
+  Tensor shape = x;
+  shape.storage.reset();
+  return [this, shape = std::move(shape), bytes] {
+    leaving_.clear();  // the backward pass waits for the copies first of all
+    away_bytes -= bytes;
+    Tensor back = shape;
+    back.storage = make(shape.rows, shape.cols, shape.type, "_to_copy.default").storage;
+    return back;
+  };
 }
 
 // The engine's check of a node's results: the shape and the type of what they are gradients of.

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -129,11 +130,16 @@ struct Tape {
   bool in_recompute = false;
   Purpose purpose = Purpose::activation;             // of storages made now
   std::function<void(Parameter&)> after_accumulate;  // called when a parameter's gradient is complete; may be empty
+  // torchtune's activation offloading: what is saved goes to the host, but for parameters, the smallest tensors, and
+  // the last few, whose copies are under way; asked for, it is made again.
+  bool offloads = false;
+  int64_t away_bytes = 0, most_away_bytes = 0;
 
   Tensor make(int64_t rows, int64_t cols, Type type, std::string_view op);
   int32_t mark(std::string_view op);
   // Saves `x` for the node's backward pass: kept, or left to the layer's recomputation. A parameter is never kept.
   void save(Node& node, const Tensor& x);
+  Saved keep(const Tensor& x);  // what gives `x` back: itself, or its copy from the host
   std::shared_ptr<Node> node(std::string_view name);
   void edge(Node& node, const Tensor& to);
   // Runs the whole graph behind `root`, whose gradient of ones it makes.
@@ -141,6 +147,7 @@ struct Tape {
 
  private:
   std::unordered_map<std::string, int32_t> mark_index_;
+  std::deque<Tensor> leaving_;  // on their way to the host
   void validate(Node& node, std::vector<Tensor>& grads);
   void accumulate(Node& node, int input, Tensor grad);
   void accumulate_leaf(Parameter& leaf, Tensor grad);

@@ -285,7 +285,7 @@ Tensor efficient_attention(Torch& t, const Tensor& q, const Tensor& k, const Ten
 Tensor checkpoint(Torch& t, const Tensor& x, const std::function<Tensor(const Tensor&)>& forward) {
   auto frame = std::make_shared<Frame>();
   std::weak_ptr<Frame> weak = frame;
-  frame->recompute = [&t, x, forward, weak, autocast = t.autocast, module = std::string(t.module)] {
+  frame->recompute = [&t, input = t.keep(x), forward, weak, autocast = t.autocast, module = std::string(t.module)] {
     const std::shared_ptr<Frame> own = weak.lock();
     const bool grad_before = t.grad_enabled, autocast_before = t.autocast, inside = t.in_recompute;
     const std::string_view node_before = t.backward_node;
@@ -297,7 +297,7 @@ Tensor checkpoint(Torch& t, const Tensor& x, const std::function<Tensor(const Te
     t.recomputing = own;
     t.backward_node = {};
     try {
-      const Tensor y = forward(x);
+      const Tensor y = forward(input());
     } catch (const StopRecompute&) {
     }
     t.recomputing = nullptr;

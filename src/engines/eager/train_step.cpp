@@ -1,6 +1,7 @@
 #include "engines/eager/train_step.h"
 
 #include <optional>
+#include <unordered_map>
 
 #include "engines/eager/fsdp2.h"
 
@@ -10,6 +11,8 @@ namespace {
 StepTrace trace(const ModelConfig& config, const EngineRecipe& recipe, const ShardOptions* options) {
   StepTrace trace;
   Torch t;
+  t.offloads = recipe.offload_activations;
+  std::unordered_map<const Parameter*, OptimizerState> own_state;  // of a step within the backward pass
   {
     Model model = build_model(t, config, recipe);
     std::vector<Parameter*> trained;
@@ -25,6 +28,12 @@ StepTrace trace(const ModelConfig& config, const EngineRecipe& recipe, const Sha
         if (parameter->trained) trained.push_back(parameter.get());
     }
     OptimizerState state;
+    if (recipe.step_in_backward)
+      t.after_accumulate = [&](Parameter& parameter) {
+        std::vector<Parameter*> one{&parameter};
+        optimizer_step(t, recipe.optimizer, one, own_state[&parameter]);
+        parameter.grad.reset();
+      };
     for (int step = 0; step < 2; ++step) {
       trace.measured_from = t.log.events.size();
       for (int64_t i = 0; i < recipe.grad_accum_steps; ++i) {
@@ -38,10 +47,11 @@ StepTrace trace(const ModelConfig& config, const EngineRecipe& recipe, const Sha
         ids.reset();
       }
       t.phase = "step";
-      optimizer_step(t, recipe.optimizer, trained, state);
+      if (!recipe.step_in_backward) optimizer_step(t, recipe.optimizer, trained, state);
       for (Parameter* parameter : trained) parameter->grad.reset();
       if (sharding) sharding->drop_gradients();
     }
+    trace.host_bytes = t.most_away_bytes;
     trace.log = t.log;  // before everything dies
     t.log.closed = true;
   }
@@ -64,7 +74,8 @@ StepTrace trace_training(const ModelConfig& config, const EngineRecipe& recipe) 
   return trace(config, recipe, nullptr);
 }
 
-StepTrace trace_sharded_training(const ModelConfig& config, const EngineRecipe& recipe, const EngineLayout& layout) {
+StepTrace trace_sharded_training(const ModelConfig& config, const EngineRecipe& recipe, const EngineLayout& layout,
+                                 ShardedBy by) {
   EngineRecipe gathered = recipe;  // what is computed with
   const Type compute = compute_type(recipe);
   const bool wide = recipe.weights == WeightFormat::f32;
@@ -73,7 +84,9 @@ StepTrace trace_sharded_training(const ModelConfig& config, const EngineRecipe& 
   options.ranks = layout.shard_ranks > 0 ? layout.shard_ranks : layout.data * layout.context;
   options.reshard_after_forward = layout.reshard_after_forward;
   options.reduce_type = recipe.reduce_f32 ? Type::f32 : compute;
-  options.shard_type = wide ? Type::f32 : compute;
+  options.shard_type = wide && by != ShardedBy::deepspeed ? Type::f32 : compute;
+  options.in_place = by == ShardedBy::fsdp1;
+  if (by == ShardedBy::deepspeed) options.zero = layout.zero;
   return trace(config, gathered, &options);
 }
 

@@ -8,13 +8,16 @@ namespace plimsoll::eager {
 struct StepTrace {
   EventLog log;
   size_t measured_from = 0;  // the first event of the second step: optimizer states exist
+  int64_t host_bytes = 0;    // most that waits on the host, of what autograd saves
 };
 
 // Two steps, as a fresh process runs them: the first makes the optimizer's states.
 StepTrace trace_training(const ModelConfig& config, const EngineRecipe& recipe);
 
-// The same on one of `layout.data` ranks that share the model by FSDP2.
-StepTrace trace_sharded_training(const ModelConfig& config, const EngineRecipe& recipe, const EngineLayout& layout);
+// The same on one of the ranks that share the model: see fsdp2.h. DeepSpeed's optimizer is not part of the trace.
+enum class ShardedBy { fsdp1, fsdp2, deepspeed };
+StepTrace trace_sharded_training(const ModelConfig& config, const EngineRecipe& recipe, const EngineLayout& layout,
+                                 ShardedBy by = ShardedBy::fsdp2);
 
 // Values that a recipe trains.
 int64_t trained_parameters(const ModelConfig& config, const EngineRecipe& recipe);

@@ -5,8 +5,8 @@
 #include <cctype>
 
 #include "base/text.h"
-#include "engines/measured_rows.h"
-#include "engines/model_names.h"
+#include "engines/measured/measured_rows.h"
+#include "engines/measured/model_names.h"
 
 namespace plimsoll {
 namespace {
@@ -135,6 +135,18 @@ void read_layout(const RowCells& row, MeasuredRow& made) {
   recipe.grad_accum_steps = global > 0 ? std::max<int64_t>(1, global / (micro * l.data)) : l.pipeline * 2;
 }
 
+// torchtune's table adds one setting a row, on top of those before it.
+bool read_torchtune_settings(std::string_view notes, EngineRecipe& recipe) {
+  constexpr std::string_view kSettings[] = {"+ Optimizer step in backward", "+ Activation Offloading", "+ 8-bit AdamW"};
+  for (size_t i = 0; i < std::size(kSettings); ++i) {
+    if (!notes.starts_with(kSettings[i])) continue;
+    recipe.step_in_backward = true;
+    recipe.offload_activations = i >= 1;
+    return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 MeasuredRow published_row(const RowCells& row) {
@@ -159,8 +171,6 @@ MeasuredRow published_row(const RowCells& row) {
     made.reason = "a model with an encoder";
     return made;
   }
-  if (contains(notes, "mtp-num-layers=") && made.unknown_memory.empty())
-    made.unknown_memory = "layers for the prediction of further tokens have no profile";
   std::optional<ModelConfig> model = model_by_written_name(row["model"]);
   if (!model) model = model_by_sizes(notes, row.number("params_b").value_or(0), row.integer("pp", 1));
   if (!model) {
@@ -210,7 +220,8 @@ MeasuredRow published_row(const RowCells& row) {
   recipe.half_loss = engine && stack.half_loss;
   // Tables that add one setting a row: what the columns can't say stays unknown.
   const bool columns_tell = notes.starts_with("+ Packed") || notes.starts_with("+ Compile") ||
-                            notes.starts_with("+ Chunked") || notes.starts_with("+ Activation Checkpointing");
+                            notes.starts_with("+ Chunked") || notes.starts_with("+ Activation Checkpointing") ||
+                            read_torchtune_settings(notes, recipe);
   if (contains(notes, "cumulative") && !columns_tell && made.unknown_memory.empty())
     made.unknown_memory = "what the run does is told in words, on top of other rows";
   read_layout(row, made);
@@ -220,26 +231,7 @@ MeasuredRow published_row(const RowCells& row) {
     made.measure = MemoryMeasure::allocated;
   else if (contains(notes, "max reserved")) made.measure = MemoryMeasure::reserved;
   else if (contains(notes, "nvidia-smi")) made.measure = MemoryMeasure::device;
-  if (stack.profile == MemoryProfile::megatron) {
-    const bool dropout = made.run.model.architecture == "megatron_gpt";
-    const auto rate = [&](std::string_view key) {
-      return parse_number(note_value(notes, key)).value_or(dropout ? 0.1 : 0.0);
-    };
-    recipe.hidden_dropout = rate("hidden-dropout");
-    recipe.attention_dropout = rate("attention-dropout");
-    recipe.fused_loss =
-        note_value(notes, "cross-entropy-loss-fusion") == "true" || contains(notes, "cross-entropy fusion");
-    // Megatron-Core's own modules write the scores of attention; Transformer Engine's do where a test asks for them,
-    // and its deterministic tests do (--attention-backend unfused) but for those that resume a run. What is no such
-    // test and deterministic may do either.
-    const bool deterministic = note_value(notes, "deterministic-mode") == "true";
-    const bool test = contains(name, "mcore");
-    const bool only_engine = made.run.layout.context > 1 || recipe.compute == ComputeMode::fp8;
-    const bool asks = deterministic && !contains(name, "resume");
-    if (test && !only_engine && (!contains(name, "_te_") || asks)) recipe.attention = AttentionKernel::math;
-    recipe.maybe_scores = deterministic;
-    if (contains(notes, "SimuMax")) made.run.layout.sequence_parallel = true;
-  }
+  if (stack.profile == MemoryProfile::megatron) read_published_megatron(row, name, made);
   read_published_time(row, made);
   return made;
 }

@@ -51,6 +51,8 @@ struct RowCells {
 
 MeasuredRow torch_peak_row(const RowCells& row, const std::string& folder);
 MeasuredRow published_row(const RowCells& row);
+// What Megatron's own flags say; `name` is the model's in lower case.
+void read_published_megatron(const RowCells& row, std::string_view name, MeasuredRow& made);
 void read_published_time(const RowCells& row, MeasuredRow& made);  // what only the time of a step asks for
 
 // "KEY=VALUE" in a row's notes; empty where there is none.

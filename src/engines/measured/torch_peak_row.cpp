@@ -3,7 +3,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "engines/measured_rows.h"
+#include "engines/measured/measured_rows.h"
 #include "formats/text_file.h"
 
 namespace plimsoll {

@@ -1,4 +1,4 @@
-#include "engines/validation.h"
+#include "engines/measured/validation.h"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "engines/validation.h"
+#include "engines/measured/validation.h"
 
 #include <gtest/gtest.h>
 
@@ -54,6 +54,51 @@ TEST(MeasuredRows, WhatIsNotStatedIsSaid) {
             "the length of the sequences isn't stated");
   EXPECT_EQ(published("a,Llama 3.1 8B,,x,1,1,full,bf16,,,,,,,none,,1,10,,,torch,1,,,,,s,\n").unknown_memory,
             "the micro-batch isn't stated");
+}
+
+// Megatron's own flags, as a row's notes quote them.
+TEST(MeasuredRows, MegatronsFlags) {
+  const auto row = [](const std::string& name, int pipeline, const std::string& notes) {
+    return published("a," + name + ",,H100,8,1,pretrain,bf16,adam,,1," + std::to_string(pipeline) +
+                     ",1,1,selective,4,32,1024,,,Megatron-Core dev,3,,,,,s,\"h=512 a=8; " + notes + "\"\n");
+  };
+  using Chunks = std::vector<int64_t>;
+  // The rest has to divide: the other end is like the one that is named.
+  EXPECT_EQ(row("m", 4, "L=12; decoder-first-pipeline-num-layers=2").run.layout.chunk_layers, (Chunks{2, 4, 4, 2}));
+  EXPECT_EQ(row("m", 4, "L=13; decoder-last-pipeline-num-layers=1").run.layout.chunk_layers, (Chunks{4, 4, 4, 1}));
+  EXPECT_NE(row("m", 4, "L=13; decoder-first-pipeline-num-layers=2").unknown_memory, "");
+  EXPECT_EQ(row("m_account_for_embedding_loss_in_split", 2, "L=6; num-virtual-stages-per-pipeline-rank=2")
+                .run.layout.chunk_layers,
+            (Chunks{1, 2, 2, 1}));
+  const MeasuredRow drawn = row("m", 2, "L=8; pipeline-model-parallel-layout=Et*2|(tt|)*2tmL; mtp-num-layers=1");
+  EXPECT_EQ(drawn.run.layout.chunk_layers.size(), 0u);  // 4 chunks would be, but 7 layers
+  EXPECT_EQ(row("m", 2, "L=7; pipeline-model-parallel-layout=Et*2|(tt|)*2tmL").run.layout.chunk_layers,
+            (Chunks{2, 2, 2, 1}));
+  EXPECT_EQ(row("m", 2, "L=7; pipeline-model-parallel-layout=Et*2|(tt|)*2tmL").run.layout.virtual_stages, 2);
+  EXPECT_EQ(drawn.run.recipe.further_tokens, 1);
+  const RecomputeModules modules = row("m", 1, "L=4; recompute-modules=[layernorm moe_act]").run.recipe.modules;
+  EXPECT_TRUE(modules.layernorm && modules.moe_act && !modules.core_attn && !modules.mlp);
+  EXPECT_TRUE(row("m", 1, "L=4; num-experts=8").run.recipe.grouped_experts);
+  EXPECT_FALSE(row("te_8experts2parallel", 1, "L=4; num-experts=8").run.recipe.grouped_experts);
+  EXPECT_EQ(row("m_defer_embedding_wgrad_compute", 1, "L=4").run.recipe.deferred_logits, 0);
+  for (const char* hostile :
+       {"L=4; pipeline-model-parallel-layout=(((t*999999999999)*9", "L=4; pipeline-model-parallel-layout=|||||",
+        "L=4; num-virtual-stages-per-pipeline-rank=999999999999", "L=4; decoder-first-pipeline-num-layers=99999999",
+        "L=4; recompute-modules=[", "L=4; mtp-num-layers=999999999"})
+    validate_rows({row("m", 2, hostile)}, {});
+}
+
+TEST(MeasuredRows, TorchtunesTableAddsASettingARow) {
+  const auto row = [](const std::string& notes) {
+    return published("a,Llama 3.2 3B,,A100,1,1,full,bf16,AdamW,none,1,1,,,full,2,,4096,,,torchtune,23,,,,,s,\"" +
+                     notes + " (cumulative; peak memory ACTIVE)\"\n");
+  };
+  EXPECT_FALSE(row("+ Activation Checkpointing").run.recipe.step_in_backward);
+  EXPECT_TRUE(row("+ Optimizer step in backward").run.recipe.step_in_backward);
+  EXPECT_FALSE(row("+ Optimizer step in backward").run.recipe.offload_activations);
+  EXPECT_TRUE(row("+ Activation Offloading").run.recipe.offload_activations);
+  EXPECT_EQ(row("+ Activation Offloading").unknown_memory, "");
+  EXPECT_NE(row("+ Something else").unknown_memory, "");
 }
 
 // What decides the bytes and isn't a column: who computes, where, and how long the samples really are.

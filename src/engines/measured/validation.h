@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "engines/measured_rows.h"
+#include "engines/measured/measured_rows.h"
 
 namespace plimsoll {
 

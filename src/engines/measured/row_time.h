@@ -1,7 +1,7 @@
 // The time model of `plimsoll validate`: a measured row's step, predicted by engine_time.h.
 #pragma once
 
-#include "engines/validation.h"
+#include "engines/measured/validation.h"
 
 namespace plimsoll {
 

@@ -1,4 +1,4 @@
-#include "engines/model_names.h"
+#include "engines/measured/model_names.h"
 
 #include <algorithm>
 #include <cctype>
@@ -9,7 +9,7 @@
 #include "base/text.h"
 #include "config/model_catalog.h"
 #include "cost/catalog_text.h"
-#include "engines/measured_rows.h"
+#include "engines/measured/measured_rows.h"
 
 namespace plimsoll {
 namespace {

@@ -6,7 +6,7 @@
 #include <cctype>
 
 #include "base/text.h"
-#include "engines/measured_rows.h"
+#include "engines/measured/measured_rows.h"
 
 namespace plimsoll {
 namespace {

@@ -1,4 +1,4 @@
-#include "engines/measured_rows.h"
+#include "engines/measured/measured_rows.h"
 
 #include <algorithm>
 

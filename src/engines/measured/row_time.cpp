@@ -1,4 +1,4 @@
-#include "engines/row_time.h"
+#include "engines/measured/row_time.h"
 
 #include <fmt/format.h>
 
