@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "cli/arguments/common_arguments.h"
 #include "cli/arguments/recipe_options.h"
 #include "cli/commands.h"
 #include "cli/predict/plan_engine.h"
@@ -47,8 +48,9 @@ int run_plan(const PlanOptions& options) {
   if (!options.engine.serve.empty()) return plan_serving(recipe, options.engine, options.json);
   if (!options.engine.engine.empty()) return plan_on_engine(recipe, options.engine, options.json);
   if (!options.engine.layout.empty() || !options.engine.weights.empty() || !options.engine.optimizer.empty() ||
-      options.engine.autocast)
-    throw caller_error("--engine", "is missing", "--layout, --weights, --engine-optimizer and --autocast go with it");
+      options.engine.autocast || !options.engine.device.empty() || !options.engine.trace.empty())
+    throw caller_error("--engine", "is missing",
+                       "--layout, --weights, --engine-optimizer, --autocast, --device and --trace go with it");
   const PlanReport report = plan_training(recipe, !options.buffers.empty(), options.ir_folder);
   if (!options.buffers.empty()) write_file_atomically(options.buffers, plan_buffers_csv(report));
   if (options.json) write_result(plan_report_json(report));
@@ -99,6 +101,17 @@ Command plan_command() {
             .value_name = "NAME",
             .help = "with --engine: adamw_foreach, adamw_fused, adamw_8bit, sgd, sgd_momentum, adafactor, muon",
             .target = &options->engine.optimizer},
+           {.name = "--device",
+            .value_name = "NAME",
+            .help = "with --engine: how long a step takes on this one of `plimsoll devices`, and for how much; with "
+                    "--serve, "
+                    "too, its memory stands for --memory",
+            .target = &options->engine.device},
+           {.name = "--trace",
+            .value_name = "FILE.json",
+            .help = "with --device: write the step's timeline as a Chrome trace",
+            .target = &options->engine.trace},
+           catalog_argument(options->engine.catalog),
            {.name = "--serve",
             .value_name = "NAME",
             .help = "how many users vllm, llama.cpp or plimsoll can serve in --memory, --seq-len tokens each",

@@ -139,6 +139,7 @@ struct EngineRun {
   EngineLayout layout;
   std::string device;        // as the user or the row names it; "" unknown
   int64_t device_bytes = 0;  // memory of one device; 0 unknown
+  double nvme_rate = 0;      // bytes a second of one node's NVMe, of one direction; 0 unknown
 };
 
 }  // namespace plimsoll

@@ -128,12 +128,23 @@ double offload_seconds(const TimeQuestion& question, const ModelShape& model) {
   const double rate = question.constants.link_efficiency * question.device->host_link;
   const RankParameters parameters = rank_parameters(*question.run, model);
   const double shard = layout.zero_stage == 0 ? 1.0 : static_cast<double>(layout.data * layout.context);
+  const double fetches = 2 * 2 * parameters.dense / shard * static_cast<double>(question.run->recipe.grad_accum_steps);
   double bytes = 0;
   // Gradients go out and weights come back; with parameters, weights come in twice a micro-batch.
   if (layout.offload_optimizer) bytes += 4 * parameters.trained / shard;
-  if (layout.offload_parameters)
-    bytes += 2 * 2 * parameters.dense / shard * static_cast<double>(question.run->recipe.grad_accum_steps);
-  return bytes / rate;
+  if (layout.offload_parameters) bytes += fetches;
+  if (layout.offload_place == OffloadPlace::host) return bytes / rate;
+  if (question.run->nvme_rate <= 0)
+    throw caller_error("offload_to=nvme", "needs the rate of the NVMe",
+                       "give what one node reads a second: --disk-rate 6GB");
+  // Master weights and two moments in f32 are read and written, gradients once each; new weights are written once. The
+  // ranks of a node share its NVMe. What is slower, disk or link, hides the other (Rajbhandari et al. 2021,
+  // arXiv:2104.07857).
+  double disk = 0;
+  if (layout.offload_optimizer) disk += (2 * 12 + 2 * 4) * parameters.trained / shard;
+  if (layout.offload_parameters) disk += fetches + 2 * parameters.trained / shard;
+  const int64_t sharing = std::min(layout.devices(), fabric_of(*question.device, question.constants).node_devices);
+  return std::max(bytes / rate, disk * static_cast<double>(std::max<int64_t>(1, sharing)) / question.run->nvme_rate);
 }
 
 void check_layout(const EngineRun& run, const ModelShape& model) {

@@ -54,6 +54,22 @@ TEST(EngineTime, UtilisationIsBetweenNothingAndThePeak) {
   EXPECT_LT(time.step_seconds, 1.45 * plain);
 }
 
+TEST(EngineTime, NvmeIsSharedByTheRanksOfANode) {
+  Case one;
+  one.run.layout = {.data = 8, .zero_stage = 3};
+  one.run.layout.offload_optimizer = true;
+  const double host = one.time().shares[Cause::offload];
+  one.run.layout.offload_place = OffloadPlace::nvme;
+  EXPECT_THROW(one.time(), Error);  // how fast it is isn't known
+  one.run.nvme_rate = 5e9;
+  const double nvme = one.time().shares[Cause::offload];
+  // 12 bytes a value of master weights and moments both ways, 4 of gradients both ways, all eight ranks' through one disk.
+  EXPECT_NEAR(nvme, 32.0 * 8.03e9 / 5e9, 0.01 * nvme);
+  EXPECT_GT(nvme, 5 * host);
+  one.run.nvme_rate = 1e15;
+  EXPECT_DOUBLE_EQ(one.time().shares[Cause::offload], host);
+}
+
 TEST(EngineTime, EachWayOfCuttingCostsWhatItShould) {
   Case one;
   const double alone = one.time().tokens_per_second_per_device;

@@ -53,6 +53,40 @@ class PlanEngine(ProgramTest):
         self.fails(2, "plan", "llama-3.1-8b", "--engine", "fsdp2", "--method", "full", "--layout",
                    "dp=8,zero=3,offload=optimizer")
 
+    def test_a_device_has_a_line_and_a_speed(self):
+        asked = ["plan", "llama-3.1-8b", "--engine", "megatron", "--method", "full", "--layout", "dp=2,tp=4,zero=1,sp=1",
+                 "--global-batch", "16", "--seq-len", "4096"]
+        self.assertIsNone(json.loads(self.ok(*asked, "--json"))["time"])
+        with tempfile.TemporaryDirectory() as place:
+            trace = os.path.join(place, "trace.json")
+            plan = json.loads(self.ok(*asked, "--device", "h100-80g", "--trace", trace, "--json"))
+            with open(trace, encoding="utf-8") as file:
+                self.assertGreater(len(json.load(file)["traceEvents"]), 0)
+        self.assertEqual(plan["time"]["tokens_per_step"], 16 * 4096)
+        self.assertTrue(0.2 < plan["time"]["mfu"] < 0.7, plan["time"])
+        self.assertAlmostEqual(sum(plan["time"]["seconds_by_cause"].values()), plan["time"]["step_seconds"], places=6)
+        self.assertTrue(plan["fits"])
+        with tempfile.TemporaryDirectory() as place:
+            file = os.path.join(place, "plan.json")
+            with open(file, "w", encoding="utf-8") as out:
+                json.dump(plan, out)
+            compared = json.loads(self.ok("compare", file, "--json"))["plans"][0]
+        self.assertEqual((compared["devices"], compared["bytes_per_device"], compared["seconds"]),
+                         (8, plan["device_used"]["bytes"], plan["time"]["step_seconds"]))
+        self.fails(3, *asked, "--device", "l4")
+        self.fails(2, *asked, "--device", "h1000")
+        self.fails(2, *asked, "--trace", "trace.json")
+        self.fails(2, "plan", "llama-3.1-8b", "--device", "h100-80g")
+        serving = ["plan", "llama-3.1-8b", "--serve", "vllm", "--seq-len", "8192", "--json"]
+        self.assertEqual(self.ok(*serving, "--device", "h100-80g"), self.ok(*serving, "--memory", "81559MiB"))
+
+    def test_searching_with_qlora(self):
+        asked = ["search", "llama-3.1-8b", "--devices", "h100-80g:1..2", "--quick", "--json"]
+        packed = json.loads(self.ok(*asked, "--method", "qlora"))
+        same = json.loads(self.ok(*asked, "--method", "lora", "--base", "4bit"))
+        self.assertEqual((packed["recipe"], packed["best"]), (same["recipe"], same["best"]))
+        self.fails(2, *asked, "--method", "qlora", "--base", "16bit")
+
     def test_a_device_that_is_too_small(self):
         done = self.fails_with_text("plan", "llama-3.1-8b", "--engine", "torch", "--method", "full", "--memory", "24GiB")
         self.assertIn("device used", done)

@@ -154,6 +154,38 @@ ComparedPlan serve_plan(const Json& document) {
   return plan;
 }
 
+// `plan --engine`: the seconds are those of a step.
+ComparedPlan engine_plan(const Json& document) {
+  ComparedPlan plan;
+  plan.devices = number(document, "devices");
+  plan.name = fmt::format("{} with {} on {:.0f} device{}", document.value("model", ""), document.value("engine", ""),
+                          plan.devices, plan.devices == 1 ? "" : "s");
+  plan.kind = "train on devices";
+  plan.bytes = number(document.at("device_used"), "bytes");
+  plan.limit_bytes = number(document, "budget_bytes");
+  double known = 0;
+  for (const auto& [name, bytes] : document.at("at_peak").items())
+    if (bytes.get<double>() > 0) {
+      plan.parts.emplace_back(name, bytes.get<double>());
+      known += bytes.get<double>();
+    }
+  if (plan.bytes > known) plan.parts.emplace_back("allocator and process", plan.bytes - known);
+  plan.what = fmt::format("peak in {}", document.at("peak").value("phase", ""));
+  const Json& time = document.at("time");
+  if (!time.is_object()) return plan;
+  plan.what += "; the time is of one step";
+  plan.seconds = number(time, "step_seconds");
+  plan.tokens_per_second = number(time, "tokens_per_second_per_device") * plan.devices;
+  if (const double usd = number(time, "usd_per_hour"); usd > 0) {
+    plan.usd = usd;
+    plan.usd_per_million = usd / 3600 / plan.tokens_per_second * 1e6;
+  }
+  plan.usd_an_hour = true;
+  for (const auto& [cause, seconds] : time.at("seconds_by_cause").items())
+    plan.time_parts.emplace_back(cause, seconds.get<double>());
+  return plan;
+}
+
 }  // namespace
 
 std::string time_text(double seconds) { return seconds < 0 ? "-" : format_seconds(seconds); }
@@ -166,6 +198,7 @@ std::vector<ComparedPlan> parse_compared(const std::string& json, const std::str
     const std::string kind = document.is_object() ? document.value("kind", "") : "";
     if (kind == "search") return search_plans(document);
     if (kind == "serve-plan") return {serve_plan(document)};
+    if (kind == "engine") return {engine_plan(document)};
     if (kind == "approaches") return approach_plans(document);
     if (document.is_object() && document.contains("categories") && document.contains("arena_bytes"))
       return {own_plan(document, source)};

@@ -7,12 +7,16 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/figures.h"
 #include "base/table.h"
 #include "base/text.h"
+#include "cli/predict/time_report.h"
+#include "engines/engine_time.h"
 #include "engines/pipeline_stages.h"
 #include "engines/serving_memory.h"
 #include "engines/stack_memory.h"
 #include "formats/gguf/gguf_file_type.h"
+#include "formats/output_file.h"
 #include "hub/model_source.h"
 
 namespace plimsoll::cli {
@@ -193,10 +197,13 @@ std::string text_of(const EngineRun& run, const EngineMemory& memory, const std:
   return text;
 }
 
-Json json_of(const EngineRun& run, const EngineMemory& memory, const std::optional<int64_t>& line) {
+Json json_of(const std::string& model, const EngineRun& run, const EngineMemory& memory,
+             const std::optional<int64_t>& line) {
   Json phases = Json::array();
   for (const PhasePeak& phase : memory.phases) phases.push_back({{"name", phase.name}, {"bytes", phase.bytes}});
-  return {{"engine", run.engine},
+  return {{"kind", "engine"},
+          {"model", model},
+          {"engine", run.engine},
           {"profile", memory.kind},
           {"devices", run.layout.devices()},
           {"allocated", interval_json(memory.allocated)},
@@ -252,13 +259,16 @@ EngineRun engine_run(const Recipe& recipe, const EngineOptions& options) {
                     ? (recipe.momentum > 0 ? EngineOptimizer::sgd_momentum_foreach : EngineOptimizer::sgd_foreach)
                     : EngineOptimizer::adamw_foreach;
   if (!options.optimizer.empty()) r.optimizer = look_up(kOptimizers, options.optimizer, "--engine-optimizer");
-  r.recompute = recipe.recompute == RecomputeMode::all ? RecomputeKind::full : RecomputeKind::none;
+  const bool habit = recipe.recompute == RecomputeMode::automatic &&
+                     stack_memory(run.engine).recompute == StackMemory::Recompute::full;
+  r.recompute = habit || recipe.recompute == RecomputeMode::all ? RecomputeKind::full : RecomputeKind::none;
   r.seq_len = recipe.seq_len;
   r.micro_batch = recipe.micro_batch.value_or(1);
   read_layout(options.layout, run);
   const int64_t data = std::max<int64_t>(1, run.layout.data);
   r.grad_accum_steps =
       std::max<int64_t>(1, recipe.global_batch.value_or(r.micro_batch * data) / (r.micro_batch * data));
+  run.nvme_rate = static_cast<double>(recipe.disk_rate.value_or(0));
   return run;
 }
 
@@ -274,27 +284,91 @@ static void require_known_engine(const std::string& engine) {
                                      : fmt::format("did you mean {}? known are {}", nearest, fmt::join(names, ", ")));
 }
 
+namespace {
+
+// The step on a device of the catalogue, and what the devices cost.
+struct EngineStep {
+  Catalog catalog;
+  const Device* device = nullptr;
+  EngineTime time;
+  double usd_per_hour = 0;  // of all devices; 0: no price
+};
+
+std::optional<EngineStep> engine_step(const EngineRun& run, const EngineOptions& options) {
+  if (options.device.empty()) {
+    if (!options.trace.empty())
+      throw caller_error("--trace", "needs a device to be fast on", "--device NAME, one of `plimsoll devices`");
+    return std::nullopt;
+  }
+  EngineStep step;
+  step.catalog = load_catalog(options.catalog);
+  step.device = &require_device(step.catalog, options.device, "--device");
+  TimeQuestion question;
+  question.run = &run;
+  question.device = step.device;
+  question.habits = time_habits(run.engine);
+  question.constants = load_time_constants();
+  question.timeline = !options.trace.empty();
+  step.time = estimate_engine_time(question);
+  if (const DevicePrice* price = cheapest(step.catalog, step.device->name, PriceKind::on_demand))
+    step.usd_per_hour = price->usd * static_cast<double>(run.layout.devices());
+  if (!options.trace.empty()) write_file_atomically(options.trace, chrome_trace(step.time));
+  return step;
+}
+
+std::string step_text(const EngineRun& run, const EngineStep& step) {
+  const double tokens = step.time.tokens_per_second_per_device;
+  std::string text =
+      fmt::format("\n{} × {}: {} tokens a step, {} tokens/s on each\n", run.layout.devices(), step.device->name,
+                  format_thousands(static_cast<int64_t>(step.time.tokens_per_step)), format_number(tokens));
+  text += time_text(step.time);
+  if (run.layout.offload_optimizer) text += "  the optimizer's arithmetic on the host isn't counted\n";
+  if (step.usd_per_hour > 0)
+    text +=
+        fmt::format("  rented for {} USD an hour: {} USD for a billion tokens\n", format_usd(step.usd_per_hour),
+                    format_usd(step.usd_per_hour * step.time.step_seconds / 3600 * 1e9 / step.time.tokens_per_step));
+  return text;
+}
+
+Json step_json(const EngineStep& step) {
+  Json made = time_json(step.time);
+  made["device"] = step.device->name;
+  made["tokens_per_step"] = step.time.tokens_per_step;
+  made["usd_per_hour"] = step.usd_per_hour > 0 ? Json(step.usd_per_hour) : Json(nullptr);
+  return made;
+}
+
+}  // namespace
+
 int plan_on_engine(const Recipe& recipe, const EngineOptions& options, bool json) {
   require_known_engine(options.engine);
   const EngineRun run = engine_run(recipe, options);
   const EngineMemory memory = estimate_engine_memory(run);
-  if (json) write_json(json_of(run, memory, recipe.memory_bytes));
-  else write_page(text_of(run, memory, recipe.memory_bytes));
-  if (!recipe.memory_bytes || memory.device_used.bytes <= *recipe.memory_bytes) return 0;
-  throw Error(ErrorKind::does_not_fit, options.engine,
-              fmt::format("would use {} of a device with {}", format_bytes(memory.device_used.bytes),
-                          format_bytes(*recipe.memory_bytes)),
-              fmt::format("{}a smaller --micro-batch or --seq-len, {}or more devices (--layout)",
-                          recipe.recompute == RecomputeMode::all ? "" : "recompute (--recompute all), ",
-                          recipe.method == Method::full ? "adapters (--method lora or qlora), "
-                          : run.recipe.method == TuneMethod::lora && !options.engine.empty()
-                              ? "a base in 4 bits (--method qlora), "
-                              : ""));
+  const std::optional<EngineStep> step = engine_step(run, options);
+  std::optional<int64_t> line = recipe.memory_bytes;
+  if (!line && step) line = step->device->memory_bytes;
+  if (json) {
+    Json document = json_of(recipe.model, run, memory, line);
+    document["time"] = step ? step_json(*step) : Json(nullptr);
+    write_json(document);
+  } else {
+    write_page(text_of(run, memory, line) + (step ? step_text(run, *step) : ""));
+  }
+  if (!line || memory.device_used.bytes <= *line) return 0;
+  throw Error(
+      ErrorKind::does_not_fit, options.engine,
+      fmt::format("would use {} of a device with {}", format_bytes(memory.device_used.bytes), format_bytes(*line)),
+      fmt::format("{}a smaller --micro-batch or --seq-len, {}or more devices (--layout)",
+                  recipe.recompute == RecomputeMode::all ? "" : "recompute (--recompute all), ",
+                  recipe.method == Method::full ? "adapters (--method lora or qlora), "
+                  : run.recipe.method == TuneMethod::lora && !options.engine.empty()
+                      ? "a base in 4 bits (--method qlora), "
+                      : ""));
 }
 
 namespace {
 
-ServingRun serving_run(const Recipe& recipe, const EngineOptions& options) {
+ServingRun serving_run(const Recipe& recipe, const EngineOptions& options, int64_t line) {
   ServingRun run;
   run.engine = options.serve;
   run.model = open_model_source(recipe.model, ModelNeed::text).config;
@@ -312,7 +386,7 @@ ServingRun serving_run(const Recipe& recipe, const EngineOptions& options) {
   asked.model = run.model;
   read_layout(options.layout, asked);
   run.tensor = asked.layout.tensor;
-  run.device_bytes = *recipe.memory_bytes;
+  run.device_bytes = line;
   run.context_tokens = recipe.seq_len;
   return run;
 }
@@ -348,9 +422,13 @@ std::string serving_text(const ServingRun& run, const ServingBytes& bytes) {
 }  // namespace
 
 int plan_serving(const Recipe& recipe, const EngineOptions& options, bool json) {
-  if (!recipe.memory_bytes)
-    throw caller_error("--memory", "is missing", "give the memory of one device, for example --memory 80GiB");
-  const ServingRun run = serving_run(recipe, options);
+  std::optional<int64_t> line = recipe.memory_bytes;
+  if (!line && !options.device.empty())
+    line = require_device(load_catalog(options.catalog), options.device, "--device").memory_bytes;
+  if (!line)
+    throw caller_error("--memory", "is missing",
+                       "give the memory of one device, for example --memory 80GiB, or a --device");
+  const ServingRun run = serving_run(recipe, options, *line);
   const ServingBytes bytes = serving_bytes(run);
   if (json) write_json(serving_json(run, bytes));
   else write_page(serving_text(run, bytes));

@@ -12,6 +12,7 @@
 #include "cli/arguments/common_arguments.h"
 #include "cli/commands.h"
 #include "cli/predict/device_range.h"
+#include "cli/predict/time_report.h"
 #include "cli/text/output.h"
 #include "formats/output_file.h"
 #include "handover/handover.h"
@@ -22,7 +23,7 @@ namespace plimsoll::cli {
 namespace {
 
 struct SearchOptions {
-  std::string model, devices, method = "full", base = "16bit", targets = "all-linear", recompute, engine = "megatron";
+  std::string model, devices, method = "full", base, targets = "all-linear", recompute, engine = "megatron";
   std::string deadline, target, catalog, trace, price_kind = "on_demand";
   int64_t rank = 16, seq_len = 4096, global_batch = 32, micro_batch = 0;
   double tokens = 0, price = 0, price_max = 0;
@@ -63,8 +64,7 @@ SearchProblem problem_of(const SearchOptions& options, const Catalog& catalog) {
       at = end + 1;
     }
   } else if (options.method != "full") {
-    throw caller_error("--method " + one_line(options.method, 40), "is no way to train",
-                       options.method == "qlora" ? "--method lora --base 4bit (or 8bit)" : "full or lora");
+    throw caller_error("--method " + one_line(options.method, 40), "is no way to train", "full, lora or qlora");
   } else if (options.base != "16bit") {
     throw caller_error("--base " + one_line(options.base, 40), "needs a base that stays as it is",
                        "--method lora --base " + one_line(options.base, 40));
@@ -130,20 +130,6 @@ Json plan_json(const LayoutPlan& plan) {
           {"usd", plan.usd > 0 ? Json(plan.usd) : Json(nullptr)}};
 }
 
-Json time_json(const EngineTime& time) {
-  Json shares = Json::object();
-  for (size_t i = 0; i < kCauses; ++i)
-    if (time.shares.seconds[i] > 0) shares[std::string(cause_name(static_cast<Cause>(i)))] = time.shares.seconds[i];
-  return {{"step_seconds", time.step_seconds},
-          {"low", time.low},
-          {"high", time.high},
-          {"tokens_per_second_per_device", time.tokens_per_second_per_device},
-          {"mfu", time.mfu},
-          {"hfu", time.hfu},
-          {"flops_convention", "causal attention at half its square; MFU without, HFU with recomputation; dense peak"},
-          {"seconds_by_cause", shares}};
-}
-
 std::vector<std::string> row_of(const LayoutPlan& plan) {
   const auto gib = [](double bytes) { return fmt::format("{:.1f}", bytes / static_cast<double>(kGiB)); };
   return {layout_text(plan),
@@ -181,16 +167,7 @@ std::string search_text(const SearchProblem& problem, const LayoutSearch& found,
   std::vector<std::vector<std::string>> rows;
   for (const LayoutPlan& plan : found.pareto) rows.push_back(row_of(plan));
   text += "\n" + table_text(columns, rows, 0);
-  if (time != nullptr) {
-    text += fmt::format(
-        "\nthe fastest of these: {:.1f} % MFU, {:.1f} % HFU; a step takes {:.2f} s, 9 of 10 measured "
-        "steps of this kind took {:.2f} to {:.2f}\n",
-        100 * time->mfu, 100 * time->hfu, time->step_seconds, time->low, time->high);
-    for (size_t i = 0; i < kCauses; ++i)
-      if (time->shares.seconds[i] > 0.005 * time->step_seconds)
-        text += fmt::format("  {:<18}{:>6.1f} %\n", cause_name(static_cast<Cause>(i)),
-                            100 * time->shares.seconds[i] / time->step_seconds);
-  }
+  if (time != nullptr) text += "\nthe fastest of these: " + time_text(*time);
   if (problem.usd_per_device_hour <= 0)
     text += "\nno price for this device is in the catalogue: --price USD, of one device and hour, adds the money\n";
   return text;
@@ -247,7 +224,20 @@ std::optional<EngineTime> fastest_time(const SearchOptions& options, const Searc
   return time;
 }
 
-int run_search(const SearchOptions& options) {
+// QLoRA is LoRA on a base in four bits, unless another width is asked for.
+SearchOptions with_base(SearchOptions options) {
+  if (options.method == "qlora") {
+    if (options.base == "16bit")
+      throw caller_error("--base 16bit", "is not quantized", "--method lora, or --base 4bit or 8bit");
+    options.method = "lora";
+    if (options.base.empty()) options.base = "4bit";
+  }
+  if (options.base.empty()) options.base = "16bit";
+  return options;
+}
+
+int run_search(const SearchOptions& asked) {
+  const SearchOptions options = with_base(asked);
   const Catalog catalog = load_catalog(options.catalog);
   const SearchProblem problem = problem_of(options, catalog);
   const auto start = std::chrono::steady_clock::now();
@@ -278,12 +268,12 @@ Command search_command() {
                          .target = &options->devices,
                          .required = true},
                         {.name = "--method",
-                         .value_name = "full|lora",
+                         .value_name = "full|lora|qlora",
                          .help = "what is trained [full]",
                          .target = &options->method},
                         {.name = "--base",
                          .value_name = "16bit|8bit|4bit",
-                         .help = "how the base weights of LoRA are stored [16bit]",
+                         .help = "how the base weights of adapters are stored [16bit; qlora: 4bit]",
                          .target = &options->base},
                         number_argument("--rank", "N", "of LoRA [16]", options->rank, 1, 65536),
                         {.name = "--targets",

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 
@@ -24,32 +25,40 @@ struct ValidateOptions {
 
 std::string percent(double share) { return fmt::format("{:.2f} %", 100 * share); }
 
-std::string summary_text(const std::vector<ErrorSummary>& summaries) {
+// One row a summary that `takes` likes; the first cell is short enough for the others to stand beside it.
+template <typename Takes, typename Name>
+std::string summary_table(const std::vector<ErrorSummary>& summaries, std::string_view first, Takes takes, Name name) {
+  constexpr size_t kNameColumns = 26;
   const std::vector<Column> columns = {
-      {"quantity,\nsource", true}, {"used"}, {"not"}, {"median"}, {"p90"}, {"p95"}, {"worst"}, {"inside"},
-      {"worst row", true}};
+      {std::string(first), true}, {"used"}, {"not"}, {"median"}, {"p90"}, {"p95"}, {"worst"}, {"inside"}};
   std::vector<std::vector<std::string>> rows;
-  for (const bool overall : {true, false})
-    for (const ErrorSummary& s : summaries) {
-      if (s.source.empty() != overall) continue;
-      rows.push_back(
-          {overall ? s.quantity + ", all" : fit_columns(fmt::format("{}, {}", s.quantity, s.source), kTableColumns),
-           format_thousands(s.used), format_thousands(s.left_out)});
-      if (s.used == 0) rows.back().insert(rows.back().end(), 6, "");
-      else
-        rows.back().insert(
-            rows.back().end(),
-            {percent(s.median), percent(s.p90), percent(s.p95), percent(s.worst),
-             fmt::format("{:.0f} %", 100.0 * static_cast<double>(s.inside) / static_cast<double>(s.used)), s.worst_id});
-    }
-  std::string text = table_text(columns, rows, 0);
-  text += "\nnot used, and why (all sources)\n";
   for (const ErrorSummary& s : summaries) {
-    if (!s.source.empty()) continue;
-    for (const auto& [reason, count] : s.reasons)
-      text += fmt::format("  {}, {} row{}: {}\n", s.quantity, format_thousands(count), count == 1 ? "" : "s", reason);
+    if (!takes(s)) continue;
+    rows.push_back({fit_columns(name(s), kNameColumns), format_thousands(s.used), format_thousands(s.left_out)});
+    if (s.used == 0) continue;
+    rows.back().insert(rows.back().end(),
+                       {percent(s.median), percent(s.p90), percent(s.p95), percent(s.worst),
+                        fmt::format("{:.0f} %", 100.0 * static_cast<double>(s.inside) / static_cast<double>(s.used))});
   }
-  return text;
+  return table_text(columns, rows, 0);
+}
+
+std::string summary_text(const std::vector<ErrorSummary>& summaries) {
+  std::string text = summary_table(
+      summaries, "all sources", [](const ErrorSummary& s) { return s.source.empty(); },
+      [](const ErrorSummary& s) { return s.quantity; });
+  std::string reasons;
+  for (const ErrorSummary& overall : summaries) {
+    if (!overall.source.empty()) continue;
+    text += "\n" + summary_table(
+                       summaries, overall.quantity,
+                       [&](const ErrorSummary& s) { return !s.source.empty() && s.quantity == overall.quantity; },
+                       [](const ErrorSummary& s) { return s.source; });
+    for (const auto& [reason, count] : overall.reasons)
+      reasons +=
+          fmt::format("  {}, {} row{}: {}\n", overall.quantity, format_thousands(count), count == 1 ? "" : "s", reason);
+  }
+  return reasons.empty() ? text : text + "\nnot used, and why (all sources)\n" + reasons;
 }
 
 Json summary_json(const std::vector<ErrorSummary>& summaries, double seconds) {
@@ -83,12 +92,17 @@ int run_validate(const ValidateOptions& options) {
       std::erase_if(row.figures, [](const MeasuredFigure& each) {
         return each.quantity != "step_seconds" && each.quantity != "tokens_per_second";
       });
-  const std::vector<ValidatedFigure> figures = validate_rows(asked, make_time_model());
+  std::vector<ValidatedFigure> figures = validate_rows(asked, make_time_model());
   if (!options.out.empty()) write_file_atomically(options.out, validation_csv(figures));
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  const std::vector<ErrorSummary> summaries = summarize(figures);
-  if (options.json) write_json(summary_json(summaries, seconds));
-  else write_page(summary_text(summaries) + fmt::format("\n{} rows in {:.1f} s\n", rows.size(), seconds));
+  if (options.json) {
+    write_json(summary_json(summarize(figures), seconds));
+  } else {
+    // For people a source is the repository or paper; --json goes down to the page.
+    for (ValidatedFigure& figure : figures)
+      figure.source.resize(std::min(figure.source.size(), figure.source.find(' ')));
+    write_page(summary_text(summarize(figures)) + fmt::format("\n{} rows in {:.1f} s\n", rows.size(), seconds));
+  }
   return 0;
 }
 

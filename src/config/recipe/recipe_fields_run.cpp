@@ -64,13 +64,14 @@ void add_memory_fields(Group group) {
                "goes there and comes back; on: both, auto: where nothing else fits",
        .example = "off",
        .words = names_of<StreamMode>()}));
-  group.add(bind<Optional<&R::disk_rate, int64_t>>(
-      {.name = "disk-rate",
-       .kind = Kind::size,
-       .value_name = "SIZE",
-       .help = "bytes a second of the disk that streaming reads from; not set: a short test where the run writes",
-       .example = "3GB",
-       .min = 1}));
+  group.add(bind<Optional<&R::disk_rate, int64_t>>({.name = "disk-rate",
+                                                    .kind = Kind::size,
+                                                    .value_name = "SIZE",
+                                                    .help = "bytes a second of the disk that streaming reads from; not "
+                                                            "set: a short test where the run writes (plan --engine: "
+                                                            "of one node's NVMe)",
+                                                    .example = "3GB",
+                                                    .min = 1}));
   group.add({.name = "recompute",
              .kind = Kind::integer,
              .value_name = "auto|none|all|N",
