@@ -63,7 +63,8 @@ TEST(EngineTime, NvmeIsSharedByTheRanksOfANode) {
   EXPECT_THROW(one.time(), Error);  // how fast it is isn't known
   one.run.nvme_rate = 5e9;
   const double nvme = one.time().shares[Cause::offload];
-  // 12 bytes a value of master weights and moments both ways, 4 of gradients both ways, all eight ranks' through one disk.
+  // 12 bytes a value of master weights and moments both ways, 4 of gradients both ways, all eight ranks' through one
+  // disk.
   EXPECT_NEAR(nvme, 32.0 * 8.03e9 / 5e9, 0.01 * nvme);
   EXPECT_GT(nvme, 5 * host);
   one.run.nvme_rate = 1e15;
