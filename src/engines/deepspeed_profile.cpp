@@ -56,12 +56,6 @@ ZeroSettings settings_of(const EngineRun& run, const StackMemory& stack) {
   return zero;
 }
 
-void add_states(EngineMemory& memory, int64_t bytes) {
-  memory.optimizer_state += bytes;
-  memory.allocated.bytes += bytes;
-  memory.reserved.bytes += bytes;
-}
-
 void offload_states(EngineMemory& memory, const EngineLayout& l, const ZeroSettings& zero, int64_t part,
                     int64_t states) {
   if (l.offload_place == OffloadPlace::nvme) {
@@ -103,31 +97,26 @@ EngineMemory deepspeed_memory(const EngineRun& run, const StackMemory& stack) {
   EngineLayout l = run.layout;
   l.zero = settings_of(run, stack);
   const bool gathers = l.zero_stage == 3 && l.devices() > 1;
-  EngineMemory memory =
-      memory_of_trace(gathers ? eager::trace_sharded_training(run.model, recipe, l, eager::ShardedBy::deepspeed)
-                              : eager::trace_training(run.model, recipe));
   const int64_t ranks = l.zero_stage == 0 ? 1 : l.shard_ranks > 0 ? l.shard_ranks : l.data * l.context;
   const int64_t part = (trained_values(run.model, run.recipe) + ranks - 1) / ranks;
-  if (!gathers) {
-    const int64_t buckets = reduce_bucket_bytes(l.zero);
-    memory.activations += buckets;
-    memory.allocated.bytes += buckets;
-    memory.reserved.bytes += buckets;
-    if (l.zero_stage >= 2) {
-      const auto away =
-          static_cast<int64_t>(static_cast<double>(memory.gradients) * (1 - 1.0 / static_cast<double>(ranks)));
-      memory.gradients -= away;
-      memory.allocated.bytes -= away;
-      memory.reserved.bytes -= away;
-    }
+  EngineMemory memory;
+  if (gathers) {
+    memory = memory_of_trace(eager::trace_sharded_training(run.model, recipe, l, eager::ShardedBy::deepspeed));
+  } else {
+    DeviceShares shares;
+    if (l.zero_stage >= 2) shares.gradients = 1.0 / static_cast<double>(ranks);
+    memory = memory_of_trace(with_shares(eager::trace_training(run.model, recipe), shares));
+    add_throughout(memory, reduce_bucket_bytes(l.zero), &EngineMemory::activations);
   }
   // The step: sums of gradients, and what of them is wide at a time. Before stage 3 a rank's whole part is.
   if (l.offload_optimizer) {
     offload_states(memory, l, l.zero, part, states);
   } else {
-    add_states(memory, states * part + (gathers ? 0 : kMaster * part));
+    add_throughout(memory, states * part + (gathers ? 0 : kMaster * part), &EngineMemory::optimizer_state);
     const int64_t wide = gathers ? kMaster * std::min(part, l.zero.sub_group) : 0;
     const int64_t step = memory.parameters + memory.gradients + memory.optimizer_state + wide;
+    for (PhasePeak& phase : memory.phases)
+      if (phase.name == "step") phase.bytes = std::max(phase.bytes, step);
     if (step > memory.allocated.bytes) {
       memory.reserved.bytes += step - memory.allocated.bytes;
       memory.allocated.bytes = step;
