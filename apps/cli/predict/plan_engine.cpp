@@ -39,6 +39,22 @@ Json interval_json(const ByteInterval& figure) {
   return {{"bytes", figure.bytes}, {"low", figure.low}, {"high", figure.high}};
 }
 
+// Against the device's memory: the figure decides, the interval says how sure that is.
+std::string verdict(const ByteInterval& used, int64_t line) {
+  const std::string of = fmt::format("of {}", format_bytes(line));
+  if (used.high <= line) return fmt::format("fits: {} {} are left", format_bytes(line - used.bytes), of);
+  if (used.bytes <= line)
+    return fmt::format("may not fit: {} {} are left, but the interval goes to {}", format_bytes(line - used.bytes), of,
+                       format_bytes(used.high));
+  if (used.low <= line)
+    return fmt::format("does not fit: {} {} are missing; the interval begins at {}", format_bytes(used.bytes - line),
+                       of, format_bytes(used.low));
+  return fmt::format("does not fit: {} {} are missing", format_bytes(used.bytes - line), of);
+}
+
+// A node of eight devices is usual.
+int64_t ranks_of_node(const EngineRun& run) { return std::min<int64_t>(run.layout.devices(), 8); }
+
 std::string text_of(const EngineRun& run, const EngineMemory& memory, const std::optional<int64_t>& line) {
   std::string text =
       fmt::format("{} on {} device{}: a prediction (profile {}), not a plan of ours\n\n", run.engine,
@@ -53,12 +69,15 @@ std::string text_of(const EngineRun& run, const EngineMemory& memory, const std:
   text += fmt::format("  peak: {}: {}\n", memory.peak_phase, memory.peak_op);
   for (const PhasePeak& phase : memory.phases)
     text += fmt::format("    {:<10}{:>12}\n", phase.name, format_bytes(phase.bytes));
-  if (memory.host_bytes > 0)
+  if (memory.host_bytes > 0) {
     text += fmt::format("  in host memory, of each rank: {}{}\n", format_bytes(memory.host_bytes),
                         memory.pinned_bytes > 0 ? fmt::format(" ({} pinned)", format_bytes(memory.pinned_bytes)) : "");
+    if (const int64_t ranks = ranks_of_node(run); ranks > 1)
+      text += fmt::format("  of a node with {} ranks: {}\n", ranks, format_bytes(ranks * memory.host_bytes));
+  }
   if (memory.nvme_bytes > 0) text += fmt::format("  on NVMe, of each rank: {}\n", format_bytes(memory.nvme_bytes));
   if (!memory.note.empty()) text += fmt::format("  {}\n", memory.note);
-  if (line) text += fmt::format("  line: {}\n", format_bytes(*line));
+  if (line) text += fmt::format("  {}\n", verdict(memory.device_used, *line));
   return text;
 }
 
@@ -83,6 +102,7 @@ Json json_of(const std::string& model, const EngineRun& run, const EngineMemory&
           {"peak", {{"phase", memory.peak_phase}, {"op", memory.peak_op}}},
           {"phases", phases},
           {"host_bytes", memory.host_bytes},
+          {"host_bytes_of_node", ranks_of_node(run) * memory.host_bytes},
           {"host_pinned_bytes", memory.pinned_bytes},
           {"nvme_bytes", memory.nvme_bytes},
           {"note", memory.note.empty() ? Json(nullptr) : Json(memory.note)},
