@@ -152,16 +152,19 @@ std::string recipe_text(const SearchOptions& options) {
 
 std::string search_text(const SearchProblem& problem, const LayoutSearch& found, const EngineTime* time,
                         double seconds) {
-  std::string text = fmt::format("{} layouts looked at on {} to {} {}, {} fit ({:.2f} s)\n\n",
-                                 format_thousands(found.layouts), problem.least_devices, problem.most_devices,
-                                 problem.device->name, format_thousands(found.fitting), seconds);
+  const std::string count = problem.least_devices == problem.most_devices
+                                ? format_thousands(problem.most_devices)
+                                : fmt::format("{} to {}", problem.least_devices, problem.most_devices);
+  std::string text =
+      fmt::format("{} layouts looked at on {} {}, {} fit ({:.2f} s)\n\n", format_thousands(found.layouts), count,
+                  problem.device->name, format_thousands(found.fitting), seconds);
   if (!found.least) return text + "none works: " + found.what_stops + "\n";
   text += fmt::format("least that works: {} device{}: {}\n", found.least->devices(),
                       found.least->devices() == 1 ? "" : "s", layout_text(*found.least));
   if (!found.what_stops.empty()) text += "one fewer: " + found.what_stops + "\n";
   if (found.confirmed > 0)
-    text +=
-        fmt::format("the engine profile was asked about {} plans and refused {}\n", found.confirmed, found.overruled);
+    text += fmt::format("the engine profile was asked about {} plan{} and refused {}\n", found.confirmed,
+                        found.confirmed == 1 ? "" : "s", found.overruled);
   const std::vector<Column> columns = {{"layout,\nrows × times", true},       {"devices"}, {"step s"},   {"tokens/s"},
                                        {problem.tokens > 0 ? "run" : "step"}, {"USD"},     {"GiB each"}, {"engine"}};
   std::vector<std::vector<std::string>> rows;
