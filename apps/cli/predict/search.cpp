@@ -158,10 +158,14 @@ std::string search_text(const SearchProblem& problem, const LayoutSearch& found,
   std::string text =
       fmt::format("{} layouts looked at on {} {}, {} fit ({:.2f} s)\n\n", format_thousands(found.layouts), count,
                   problem.device->name, format_thousands(found.fitting), seconds);
-  if (!found.least) return text + "none works: " + found.what_stops + "\n";
+  if (!found.least) return text + "none works\n";
   text += fmt::format("least that works: {} device{}: {}\n", found.least->devices(),
                       found.least->devices() == 1 ? "" : "s", layout_text(*found.least));
   if (!found.what_stops.empty()) text += "one fewer: " + found.what_stops + "\n";
+  if (found.by_bytes && found.by_bytes->devices() < found.least->devices())
+    text += fmt::format("by bytes alone: {} devices, in {}{}\n", found.by_bytes->devices(),
+                        format_seconds(3600 * found.by_bytes->hours),
+                        found.by_bytes->usd > 0 ? fmt::format(" and for {} USD", format_usd(found.by_bytes->usd)) : "");
   if (found.confirmed > 0)
     text += fmt::format("the engine profile was asked about {} plan{} and refused {}\n", found.confirmed,
                         found.confirmed == 1 ? "" : "s", found.overruled);
@@ -202,6 +206,7 @@ Json search_json(const SearchOptions& options, const SearchProblem& problem, con
           {"seconds", seconds},
           {"least", found.least ? plan_json(*found.least) : Json(nullptr)},
           {"one_fewer", found.what_stops},
+          {"least_by_bytes", found.by_bytes ? plan_json(*found.by_bytes) : Json(nullptr)},
           {"nearest", found.nearest ? plan_json(*found.nearest) : Json(nullptr)},
           {"pareto", pareto},
           {"best", best},
@@ -251,8 +256,17 @@ int run_search(const SearchOptions& asked) {
   if (options.json) write_json(search_json(options, problem, found, fastest, seconds));
   else write_page(recipe_text(options) + search_text(problem, found, fastest, seconds));
   if (found.least) return 0;
+  // Only what may help: not what is so already.
+  std::string ways = "more devices, ";
+  if (options.method == "full") ways += "--method lora, ";
+  else if (options.base != "4bit") ways += "--base 4bit, ";
+  if (!options.deadline.empty()) ways += "a later --deadline, ";
+  if (options.price_max > 0) ways += "a higher --price-max, ";
+  ways +=
+      "or a shorter --seq-len; offload is not searched: plan --engine deepspeed --layout zero=3,offload=all,… answers "
+      "for it";
   throw Error(ErrorKind::does_not_fit, options.devices, found.what_stops.empty() ? "no layout works" : found.what_stops,
-              "more devices, --method lora, a smaller --base, a shorter --seq-len, or a later --deadline");
+              ways);
 }
 
 }  // namespace
