@@ -173,10 +173,11 @@ std::string_view word_of(ComputeMode compute) {
 
 // As --optimizer names its family: an engine's AdamW may be fused or not.
 std::string_view optimizer_name(const EngineRun& run) {
-  const bool torch =
-      stack_memory(run.engine).profile != MemoryProfile::megatron && !stack_memory(run.engine).master_weights;
+  const StackMemory& stack = stack_memory(run.engine);
+  const bool torch = stack.profile != MemoryProfile::megatron && !stack.master_weights;
   const EngineOptimizer kind = run.recipe.optimizer;
   if (!torch && (kind == EngineOptimizer::adamw_foreach || kind == EngineOptimizer::adamw_fused)) return "adamw";
+  if (stack.fused_optimizer && kind == EngineOptimizer::adamw_foreach) return "adamw_fused";
   return name_of(kOptimizers, kind);
 }
 
