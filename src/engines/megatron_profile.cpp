@@ -10,9 +10,9 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "engines/layout/pipeline_stages.h"
 #include "engines/megatron_layer.h"
 #include "engines/offload.h"
-#include "engines/pipeline_stages.h"
 #include "engines/profiles.h"
 #include "engines/serving_memory.h"
 

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "engines/pipeline_stages.h"
+#include "engines/layout/pipeline_stages.h"
 #include "engines/stack_memory.h"
 
 namespace plimsoll::cli {

@@ -12,7 +12,7 @@
 #include "cli/predict/engine_recipe.h"
 #include "cli/predict/time_report.h"
 #include "engines/engine_time.h"
-#include "engines/layout_rules.h"
+#include "engines/layout/layout_rules.h"
 #include "engines/serving_memory.h"
 #include "engines/stack_memory.h"
 #include "formats/gguf/gguf_file_type.h"

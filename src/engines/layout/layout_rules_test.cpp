@@ -1,4 +1,4 @@
-#include "engines/layout_rules.h"
+#include "engines/layout/layout_rules.h"
 
 #include <gtest/gtest.h>
 

@@ -1,11 +1,11 @@
-#include "engines/layout_rules.h"
+#include "engines/layout/layout_rules.h"
 
 #include <fmt/format.h>
 
 #include <string>
 
 #include "base/error.h"
-#include "engines/pipeline_stages.h"
+#include "engines/layout/pipeline_stages.h"
 #include "engines/stack_memory.h"
 
 namespace plimsoll {
