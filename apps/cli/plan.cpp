@@ -87,9 +87,9 @@ Command plan_command() {
             .target = &options->engine.engine},
            {.name = "--layout",
             .value_name = "dp=8,tp=2,…",
-            .help =
-                "with --engine: ranks of dp, tp, pp, cp, ep, vpp; zero=0 to 3; sp=1; offload=optimizer, params or all; "
-                "offload_to=cpu or nvme; stages=3+4+4+1; again=core_attn+mlp; … (docs/engines.md)",
+            .help = "with --engine: ranks of dp, tp, pp, cp, ep, vpp; zero=0 to 3 (FSDP: 3); sp=1; offload=optimizer, "
+                    "params or all; "
+                    "offload_to=cpu or nvme; stages=3+4+4+1; again=core_attn+mlp; … (docs/engines.md)",
             .target = &options->engine.layout},
            {.name = "--weights",
             .value_name = "TYPE",

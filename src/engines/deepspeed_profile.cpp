@@ -12,6 +12,7 @@
 // on NVMe what is beyond max_in_cpu, behind buffer_count buffers of buffer_size.
 #include <algorithm>
 
+#include "base/error.h"
 #include "engines/offload.h"
 #include "engines/profiles.h"
 #include "engines/trace_memory.h"
@@ -20,8 +21,22 @@ namespace plimsoll {
 namespace {
 
 constexpr int64_t kTracedMicroBatches = 2;
-constexpr int64_t kHalf = 2, kMaster = 4, kStates = 12;  // bytes of a value
+constexpr int64_t kHalf = 2, kMaster = 4, kMoments = 8;  // bytes of a value
 constexpr int64_t kReduceBuckets = 2;
+
+// The master, and what the optimizer keeps beside it.
+int64_t state_bytes(EngineOptimizer optimizer) {
+  switch (optimizer) {
+    case EngineOptimizer::adamw_8bit:
+      return kMaster + 2;
+    case EngineOptimizer::sgd_momentum_foreach:
+      return kMaster + 4;
+    case EngineOptimizer::sgd_foreach:
+      return kMaster;
+    default:
+      return kMaster + kMoments;
+  }
+}
 
 int64_t trained_values(const ModelConfig& model, const EngineRecipe& recipe) {
   EngineRecipe one = recipe;
@@ -41,20 +56,15 @@ ZeroSettings settings_of(const EngineRun& run, const StackMemory& stack) {
   return zero;
 }
 
-void add_states(EngineMemory& memory, int64_t bytes) {
-  memory.optimizer_state += bytes;
-  memory.allocated.bytes += bytes;
-  memory.reserved.bytes += bytes;
-}
-
-void offload_states(EngineMemory& memory, const EngineLayout& l, const ZeroSettings& zero, int64_t part) {
+void offload_states(EngineMemory& memory, const EngineLayout& l, const ZeroSettings& zero, int64_t part,
+                    int64_t states) {
   if (l.offload_place == OffloadPlace::nvme) {
     const int64_t group = std::min(part, zero.sub_group);
-    memory.nvme_bytes += (kStates + kMaster) * part;
+    memory.nvme_bytes += (states + kMaster) * part;
     memory.pinned_bytes += zero.optimizer_buffers * group * kMaster;
     memory.host_bytes += zero.optimizer_buffers * group * kMaster;
   } else {
-    memory.host_bytes += (kStates + kMaster) * part;
+    memory.host_bytes += (states + kMaster) * part;
   }
   if (l.zero_stage == 3) move_off(memory, kHalf * part, &EngineMemory::gradients);
 }
@@ -78,35 +88,35 @@ EngineMemory deepspeed_memory(const EngineRun& run, const StackMemory& stack) {
   refuse_offload(run, OffloadAbility::zero);
   EngineRecipe recipe = with_habits(run.recipe, stack);
   recipe.grad_accum_steps = std::clamp<int64_t>(recipe.grad_accum_steps, 1, kTracedMicroBatches);
+  const int64_t states = state_bytes(recipe.optimizer);
+  const bool adam =
+      recipe.optimizer == EngineOptimizer::adamw_foreach || recipe.optimizer == EngineOptimizer::adamw_fused;
+  if (run.layout.offload_optimizer && !adam)
+    throw caller_error(run.engine, "steps offloaded states with Adam", "--optimizer adamw, or leave offload= out");
   recipe.optimizer = EngineOptimizer::none;
   EngineLayout l = run.layout;
   l.zero = settings_of(run, stack);
   const bool gathers = l.zero_stage == 3 && l.devices() > 1;
-  EngineMemory memory =
-      memory_of_trace(gathers ? eager::trace_sharded_training(run.model, recipe, l, eager::ShardedBy::deepspeed)
-                              : eager::trace_training(run.model, recipe));
   const int64_t ranks = l.zero_stage == 0 ? 1 : l.shard_ranks > 0 ? l.shard_ranks : l.data * l.context;
   const int64_t part = (trained_values(run.model, run.recipe) + ranks - 1) / ranks;
-  if (!gathers) {
-    const int64_t buckets = reduce_bucket_bytes(l.zero);
-    memory.activations += buckets;
-    memory.allocated.bytes += buckets;
-    memory.reserved.bytes += buckets;
-    if (l.zero_stage >= 2) {
-      const auto away =
-          static_cast<int64_t>(static_cast<double>(memory.gradients) * (1 - 1.0 / static_cast<double>(ranks)));
-      memory.gradients -= away;
-      memory.allocated.bytes -= away;
-      memory.reserved.bytes -= away;
-    }
+  EngineMemory memory;
+  if (gathers) {
+    memory = memory_of_trace(eager::trace_sharded_training(run.model, recipe, l, eager::ShardedBy::deepspeed));
+  } else {
+    DeviceShares shares;
+    if (l.zero_stage >= 2) shares.gradients = 1.0 / static_cast<double>(ranks);
+    memory = memory_of_trace(with_shares(eager::trace_training(run.model, recipe), shares));
+    add_throughout(memory, reduce_bucket_bytes(l.zero), &EngineMemory::activations);
   }
   // The step: sums of gradients, and what of them is wide at a time. Before stage 3 a rank's whole part is.
   if (l.offload_optimizer) {
-    offload_states(memory, l, l.zero, part);
+    offload_states(memory, l, l.zero, part, states);
   } else {
-    add_states(memory, kStates * part + (gathers ? 0 : kMaster * part));
+    add_throughout(memory, states * part + (gathers ? 0 : kMaster * part), &EngineMemory::optimizer_state);
     const int64_t wide = gathers ? kMaster * std::min(part, l.zero.sub_group) : 0;
     const int64_t step = memory.parameters + memory.gradients + memory.optimizer_state + wide;
+    for (PhasePeak& phase : memory.phases)
+      if (phase.name == "step") phase.bytes = std::max(phase.bytes, step);
     if (step > memory.allocated.bytes) {
       memory.reserved.bytes += step - memory.allocated.bytes;
       memory.allocated.bytes = step;

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "engines/pipeline_stages.h"
+#include "engines/layout/pipeline_stages.h"
 
 namespace plimsoll {
 namespace {

@@ -10,9 +10,9 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "engines/layout/pipeline_stages.h"
 #include "engines/megatron_layer.h"
 #include "engines/offload.h"
-#include "engines/pipeline_stages.h"
 #include "engines/profiles.h"
 #include "engines/serving_memory.h"
 
@@ -79,8 +79,20 @@ StageSums sums_of_stage(const EngineRun& run, const StackMemory& stack, const Me
   return sums;
 }
 
-double state_bytes(const EngineRecipe& r) {  // of a trained value: f32 copy and moments
-  return r.optimizer == EngineOptimizer::adamw_8bit ? 4 + 2 : r.optimizer == EngineOptimizer::muon ? 4 + 4 : 12;
+double state_bytes(const EngineRecipe& r) {  // of a trained value: f32 copy of a 16-bit weight, and moments
+  const double master = r.weights != WeightFormat::f32 ? 4 : 0;
+  switch (r.optimizer) {
+    case EngineOptimizer::adamw_8bit:
+      return master + 2;
+    case EngineOptimizer::muon:
+    case EngineOptimizer::sgd_momentum_foreach:
+      return master + 4;
+    case EngineOptimizer::sgd_foreach:
+    case EngineOptimizer::none:
+      return master;
+    default:
+      return master + 8;
+  }
 }
 
 StageBytes stage_bytes(const EngineRun& run, const StackMemory& stack, const MegatronSplit& s, int64_t stage) {
@@ -112,7 +124,7 @@ StageBytes stage_bytes(const EngineRun& run, const StackMemory& stack, const Meg
   const double dense = adapters ? p.adapter : p.dense + p.ends, expert = adapters ? p.expert_adapter : p.expert;
   if (adapters) bytes.weights += kHalf * cut(3, dense, expert);
   bytes.gradients = gradient * cut(2, dense, expert);
-  bytes.states = (half ? state_bytes(r) + (f16_parts ? 4 : 0) : 8) * cut(1, dense, expert);
+  bytes.states = (state_bytes(r) + (f16_parts ? 4 : 0)) * cut(1, dense, expert);
   const double units = std::max(kUnitsInFlight * p.largest, p.ends);
   const double trained_units = adapters ? kUnitsInFlight * p.largest_adapter : units;
   if (zero > 2) bytes.window += weight * units + (adapters ? kHalf * trained_units : 0);

@@ -32,12 +32,16 @@ void refuse_offload(const EngineRun& run, OffloadAbility ability) {
   }
 }
 
+void add_throughout(EngineMemory& memory, int64_t bytes, int64_t EngineMemory::*part) {
+  memory.*part += bytes;
+  memory.allocated.bytes += bytes;
+  memory.reserved.bytes += bytes;
+  for (PhasePeak& phase : memory.phases) phase.bytes = std::max<int64_t>(0, phase.bytes + bytes);
+}
+
 void move_off(EngineMemory& memory, int64_t bytes, int64_t EngineMemory::*part) {
   const int64_t there = std::min(bytes, memory.*part);
-  memory.*part -= there;
-  memory.allocated.bytes -= there;
-  memory.reserved.bytes -= there;
-  for (PhasePeak& phase : memory.phases) phase.bytes = std::max<int64_t>(0, phase.bytes - there);
+  add_throughout(memory, -there, part);
   memory.host_bytes += there;
 }
 

@@ -15,6 +15,9 @@ enum class OffloadAbility {
 // Throws a caller Error where the layout asks for more.
 void refuse_offload(const EngineRun& run, OffloadAbility ability);
 
+// Adds bytes that are there throughout the step (or takes them off) to the figures, the phases and a part at the peak.
+void add_throughout(EngineMemory& memory, int64_t bytes, int64_t EngineMemory::*part);
+
 // Takes bytes off the device's figures and out of one of the parts at the peak, and puts them on the host.
 void move_off(EngineMemory& memory, int64_t bytes, int64_t EngineMemory::*part);
 

@@ -15,22 +15,25 @@ namespace {
 
 constexpr int64_t kTracedMicroBatches = 2;
 
-// CPUOffloadPolicy (torch.distributed.fsdp): shards, their gradients and states live on the host, pinned; the device
-// has the groups that are gathered, and one group's gradients on their way. At the device's peak gradients may not be
-// there yet.
-void offload_all(EngineMemory& memory, const EngineRun& run) {
-  EngineRecipe one = run.recipe;
-  one.micro_batch = one.seq_len = one.grad_accum_steps = 1;
-  const EngineLayout& l = run.layout;
-  const int64_t ranks = l.shard_ranks > 0 ? l.shard_ranks : l.data * l.context;
-  const int64_t width = run.recipe.weights == WeightFormat::f32 ? 4 : 2;
-  const int64_t gradients = width * eager::trained_parameters(run.model, one) / ranks;
-  move_off(memory, memory.parameters, &EngineMemory::parameters);
-  const int64_t later = std::max<int64_t>(0, gradients - memory.gradients);
-  move_off(memory, memory.gradients, &EngineMemory::gradients);
-  move_off(memory, memory.optimizer_state, &EngineMemory::optimizer_state);
-  memory.host_bytes += later;
+// CPUOffloadPolicy (torch.distributed.fsdp): shards, their gradients and states live on the host, pinned, and the
+// optimizer steps there; the device has the groups that are gathered and their gradients on their way.
+EngineMemory offloaded(const eager::StepTrace& with_step, const eager::StepTrace& without_step) {
+  EngineMemory memory = memory_of_trace(
+      with_shares(without_step, {.parameters = 0, .gradients = 1, .shard_gradients = 0, .optimizer_states = 0}));
+  const auto held = [](const eager::StepTrace& trace, eager::Purpose purpose) {  // the most at once
+    int64_t live = 0, most = 0;
+    for (const eager::Event& event : trace.log.events) {
+      if (trace.log.purposes[static_cast<size_t>(event.storage)] != purpose) continue;
+      live += event.bytes;
+      most = std::max(most, live);
+    }
+    return most;
+  };
+  memory.host_bytes += held(without_step, eager::Purpose::parameter) +
+                       held(without_step, eager::Purpose::shard_gradient) +
+                       held(with_step, eager::Purpose::optimizer_state);
   memory.pinned_bytes = memory.host_bytes;
+  return memory;
 }
 
 }  // namespace
@@ -53,22 +56,25 @@ EngineMemory sharded_memory(const EngineRun& run, const StackMemory& stack) {
     // FSDP1 frees gathered weights when their gradient is ready; frozen ones have none and stay.
     EngineLayout layout = l;
     if (l.zero_stage == 2 || (adapters && stack.keeps_gathered)) layout.reshard_after_forward = false;
-    memory = memory_of_trace(eager::trace_sharded_training(
-        run.model, recipe, layout, stack.flat_shards ? eager::ShardedBy::fsdp1 : eager::ShardedBy::fsdp2));
+    const eager::ShardedBy by = stack.flat_shards ? eager::ShardedBy::fsdp1 : eager::ShardedBy::fsdp2;
+    const eager::StepTrace trace = eager::trace_sharded_training(run.model, recipe, layout, by);
+    if (l.offload_optimizer) {
+      recipe.optimizer = EngineOptimizer::none;
+      memory = offloaded(trace, eager::trace_sharded_training(run.model, recipe, layout, by));
+    } else {
+      memory = memory_of_trace(trace);
+    }
   } else {
-    memory = memory_of_trace(eager::trace_training(run.model, recipe));
     const double ranks =
         l.shard_ranks > 0 ? static_cast<double>(l.shard_ranks) : static_cast<double>(l.data * l.context);
-    double more = 0;
+    memory = memory_of_trace(
+        with_shares(eager::trace_training(run.model, recipe), {.optimizer_states = l.zero_stage > 0 ? 1 / ranks : 1}));
     // Its engine runs fp16 on one device, too, with its buckets.
-    if (stack.master_weights && run.recipe.half_loss) more += static_cast<double>(reduce_bucket_bytes(l.zero));
-    if (l.zero_stage > 0) more -= static_cast<double>(memory.optimizer_state) * (1 - 1 / ranks);
-    if (l.data > 1 && !adapters && l.zero_stage == 0) more += static_cast<double>(memory.gradients);  // DDP's buckets
-    memory.optimizer_state += static_cast<int64_t>(more);
-    memory.allocated.bytes += static_cast<int64_t>(more);
-    memory.reserved.bytes += static_cast<int64_t>(more);
+    if (stack.master_weights && run.recipe.half_loss)
+      add_throughout(memory, reduce_bucket_bytes(l.zero), &EngineMemory::activations);
+    if (l.data > 1 && !adapters && l.zero_stage == 0)  // DDP's buckets
+      add_throughout(memory, memory.gradients, &EngineMemory::gradients);
   }
-  if (l.offload_optimizer) offload_all(memory, run);
   memory.kind = "sharded";
   add_loss_copies(memory, run, stack);
   finish_memory(memory, run, stack);

@@ -27,6 +27,8 @@ void add_loss_copies(EngineMemory& memory, const EngineRun& run, const StackMemo
   memory.activations += grown;
   memory.allocated.bytes += grown;
   memory.reserved.bytes += grown;
+  for (PhasePeak& phase : memory.phases)
+    if (phase.name == "forward") phase.bytes += std::max<int64_t>(0, more);
 }
 
 EngineRecipe with_habits(const EngineRecipe& asked, const StackMemory& stack) {

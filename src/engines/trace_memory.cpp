@@ -51,7 +51,36 @@ Lives lives_of(const eager::StepTrace& trace) {
 
 std::string_view phase_of(std::string_view mark) { return mark.substr(0, mark.find(':')); }
 
+double share_of(const DeviceShares& shares, eager::Purpose purpose) {
+  switch (purpose) {
+    case eager::Purpose::parameter:
+      return shares.parameters;
+    case eager::Purpose::gradient:
+      return shares.gradients;
+    case eager::Purpose::shard_gradient:
+      return shares.shard_gradients;
+    case eager::Purpose::optimizer_state:
+      return shares.optimizer_states;
+    case eager::Purpose::activation:
+      break;
+  }
+  return 1;
+}
+
 }  // namespace
+
+eager::StepTrace with_shares(const eager::StepTrace& trace, const DeviceShares& shares) {
+  eager::StepTrace made = trace;
+  made.log.events.clear();
+  for (size_t i = 0; i < trace.log.events.size(); ++i) {
+    if (i == trace.measured_from) made.measured_from = made.log.events.size();
+    eager::Event event = trace.log.events[i];
+    const double share = share_of(shares, trace.log.purposes[static_cast<size_t>(event.storage)]);
+    if (share != 1) event.bytes = static_cast<int64_t>(share * static_cast<double>(event.bytes));
+    if (event.bytes != 0) made.log.events.push_back(event);
+  }
+  return made;
+}
 
 EngineMemory memory_of_trace(const eager::StepTrace& trace) {
   EngineMemory memory;
@@ -68,6 +97,7 @@ EngineMemory memory_of_trace(const eager::StepTrace& trace) {
         place = &memory.parameters;
         break;
       case eager::Purpose::gradient:
+      case eager::Purpose::shard_gradient:
         place = &memory.gradients;
         break;
       case eager::Purpose::optimizer_state:

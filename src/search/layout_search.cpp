@@ -320,16 +320,28 @@ EngineRun run_of(const SearchProblem& problem, const LayoutPlan& plan) {
   return run;
 }
 
-std::optional<ByteInterval> engine_bytes(const SearchProblem& problem, const LayoutPlan& plan) {
+EngineRun engine_run_of(const SearchProblem& problem, const LayoutPlan& plan) {
   EngineRun run = run_of(problem, plan);
   const EngineLayout& layout = run.layout;
+  if (!problem.profile_engine.empty()) run.engine = problem.profile_engine;
   const bool cuts = layout.tensor > 1 || layout.pipeline > 1 || layout.context > 1 || layout.expert > 1;
-  const bool adapters = run.recipe.method != TuneMethod::full;
-  // Adapters and ZeRO-2 and 3 beside cuts of the model: Megatron-Core with its FSDP; on whole models PyTorch's.
   if (cuts && stack_memory(run.engine).profile != MemoryProfile::megatron) run.engine = "megatron";
-  else if (!cuts && (adapters || layout.zero_stage >= 2)) run.engine = layout.zero_stage >= 2 ? "fsdp2" : "torch";
+  // Mixed precision, as the closed form counts it and as it is exported: f32 shards, or f32 weights under autocast.
+  const StackMemory& stack = stack_memory(run.engine);
+  EngineRecipe& recipe = run.recipe;
+  const bool torch = stack.profile == MemoryProfile::torch || stack.profile == MemoryProfile::sharded;
+  if (torch && !stack.master_weights && recipe.method == TuneMethod::full && recipe.weights == WeightFormat::bf16 &&
+      !recipe.half_states) {
+    const bool shards = layout.zero_stage >= 2 && layout.devices() > 1;
+    recipe.weights = WeightFormat::f32;
+    recipe.compute = shards ? ComputeMode::bf16 : ComputeMode::amp_bf16;
+  }
+  return run;
+}
+
+std::optional<ByteInterval> engine_bytes(const SearchProblem& problem, const LayoutPlan& plan) {
   try {
-    return estimate_engine_memory(run).device_used;
+    return estimate_engine_memory(engine_run_of(problem, plan)).device_used;
   } catch (const Error&) {
     return std::nullopt;  // a family or a recipe that the profile lacks
   }

@@ -33,7 +33,8 @@ struct SearchProblem {
   std::optional<RecomputeKind> recompute;   // only this one
   std::optional<int64_t> micro_batch;       // only this one
   LayoutLimits limits;
-  bool confirm = false;  // engine_bytes has the last word on every plan that wins a number of devices
+  std::string profile_engine;  // whose profile engine_bytes asks; empty: base.engine
+  bool confirm = false;        // engine_bytes has the last word on every plan that wins a number of devices
 };
 
 struct LayoutPlan {
@@ -66,6 +67,10 @@ LayoutSearch search_layouts(const SearchProblem& problem);
 
 // The run of a plan, as engines/ reads it.
 EngineRun run_of(const SearchProblem& problem, const LayoutPlan& plan);
+
+// The run that is asked of a profile: on the problem's engine, or Megatron where that one can't cut the model so, in
+// the recipe that is exported (full training in mixed precision has f32 weights, shards or masters).
+EngineRun engine_run_of(const SearchProblem& problem, const LayoutPlan& plan);
 
 // What the whole engine profile (engines/) says of a plan: device used. Empty where no profile follows such a run: a
 // family that none knows.

@@ -126,6 +126,28 @@ TEST(LayoutSearch, CutAdaptersAndShardedWeightsAreConfirmed) {
   EXPECT_LT(three->bytes, one_stage->bytes);
 }
 
+// Whole models go through the profile of the engine that is named, in mixed precision: 18 bytes a value.
+TEST(LayoutSearch, TheNamedEngineIsAsked) {
+  Case one("llama-3.1-70b");
+  LayoutPlan plan;
+  plan.layout.data = 16, plan.layout.zero_stage = 3;
+  plan.recompute = RecomputeKind::full;
+  for (const char* engine : {"deepspeed", "megatron", "fsdp2"}) {
+    one.problem.base.engine = "megatron";
+    one.problem.profile_engine = engine;
+    const EngineRun asked = engine_run_of(one.problem, plan);
+    EXPECT_EQ(asked.engine, engine);
+    EXPECT_EQ(asked.recipe.weights, asked.engine == "fsdp2" ? WeightFormat::f32 : WeightFormat::bf16);
+    EXPECT_EQ(asked.recipe.compute, ComputeMode::bf16);
+    EXPECT_EQ(engine_bytes(one.problem, plan)->bytes, estimate_engine_memory(asked).device_used.bytes);
+    // 70.6e9 values over 16 ranks: at least f32 masters and moments, with weights and gradients.
+    EXPECT_GT(engine_bytes(one.problem, plan)->bytes, 16 * 70'000'000'000 / 16) << engine;
+  }
+  one.problem.profile_engine = "deepspeed";
+  plan.layout.tensor = 2;
+  EXPECT_EQ(engine_run_of(one.problem, plan).engine, "megatron");
+}
+
 TEST(LayoutSearch, ARefusedWinnerGivesWayToTheNext) {
   Case one("llama-3.1-8b");
   one.problem.least_devices = one.problem.most_devices = 8;

@@ -53,6 +53,23 @@ class PlanEngine(ProgramTest):
         self.fails(2, "plan", "llama-3.1-8b", "--engine", "fsdp2", "--method", "full", "--layout",
                    "dp=8,zero=3,offload=optimizer")
 
+    def test_the_verdict_knows_the_interval(self):
+        asked = ["plan", "llama-3.1-8b", "--engine", "deepspeed", "--method", "full", "--layout",
+                 "dp=16,zero=3,offload=all", "--recompute", "all"]
+        plan = json.loads(self.ok(*asked, "--json"))
+        self.assertEqual(plan["host_bytes_of_node"], 8 * plan["host_bytes"])
+        self.assertEqual(plan["recipe"]["recompute"], "all")
+        used = plan["device_used"]
+        text = self.ok(*asked, "--memory", str(used["high"]))
+        self.assertIn("fits: ", text)
+        self.assertIn("of a node with 8 ranks: ", text)
+        self.assertIn("planned: all weights, weights bf16", text)
+        self.assertIn("may not fit: ", self.ok(*asked, "--memory", str(used["bytes"])))
+        from program import run
+        done = run(*asked, "--memory", str(used["low"]))
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("the interval begins at", done.stdout.decode())
+
     def test_a_device_has_a_line_and_a_speed(self):
         asked = ["plan", "llama-3.1-8b", "--engine", "megatron", "--method", "full", "--layout", "dp=2,tp=4,zero=1,sp=1",
                  "--global-batch", "16", "--seq-len", "4096"]

@@ -3,16 +3,16 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <array>
-
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/figures.h"
 #include "base/table.h"
 #include "base/text.h"
+#include "cli/predict/engine_layout.h"
+#include "cli/predict/engine_recipe.h"
 #include "cli/predict/time_report.h"
 #include "engines/engine_time.h"
-#include "engines/pipeline_stages.h"
+#include "engines/layout/layout_rules.h"
 #include "engines/serving_memory.h"
 #include "engines/stack_memory.h"
 #include "formats/gguf/gguf_file_type.h"
@@ -22,148 +22,12 @@
 namespace plimsoll::cli {
 namespace {
 
-template <typename T>
-struct Named {
-  std::string_view name;
-  T value;
-};
-
-constexpr std::array kWeights = {
-    Named<WeightFormat>{"f32", WeightFormat::f32},     Named<WeightFormat>{"bf16", WeightFormat::bf16},
-    Named<WeightFormat>{"f16", WeightFormat::f16},     Named<WeightFormat>{"int8", WeightFormat::int8},
-    Named<WeightFormat>{"nf4", WeightFormat::nf4},     Named<WeightFormat>{"nf4-dq", WeightFormat::nf4_double},
-    Named<WeightFormat>{"gptq4", WeightFormat::gptq4},
-};
-constexpr std::array kOptimizers = {
-    Named<EngineOptimizer>{"adamw_foreach", EngineOptimizer::adamw_foreach},
-    Named<EngineOptimizer>{"adamw_fused", EngineOptimizer::adamw_fused},
-    Named<EngineOptimizer>{"adamw_8bit", EngineOptimizer::adamw_8bit},
-    Named<EngineOptimizer>{"sgd", EngineOptimizer::sgd_foreach},
-    Named<EngineOptimizer>{"sgd_momentum", EngineOptimizer::sgd_momentum_foreach},
-    Named<EngineOptimizer>{"adafactor", EngineOptimizer::adafactor},
-    Named<EngineOptimizer>{"muon", EngineOptimizer::muon},
-};
-
-template <typename T, size_t N>
-T look_up(const std::array<Named<T>, N>& names, std::string_view text, std::string_view flag,
-          const std::string& others = "") {
-  std::string known;
-  for (const Named<T>& each : names) {
-    if (each.name == text) return each.value;
-    known += (known.empty() ? "" : ", ") + std::string(each.name);
-  }
-  throw caller_error(std::string(flag), fmt::format("is {}", one_line(text, 40)), "one of " + known + others);
-}
-
-constexpr std::array kCached = {
-    Named<double>{"f16", 2.0},
-    Named<double>{"fp8", 1.0},
-    Named<double>{"q8_0", 34.0 / 32},
-    Named<double>{"q4_0", 18.0 / 32},
-};
-
-// What --layout says beside ranks: stages and modules of Megatron, and settings of DeepSpeed.
-struct LayoutText {
-  int64_t first = 0, last = 0;
-};
-
-bool read_number_key(std::string_view key, int64_t value, EngineRun& run, LayoutText& text) {
-  EngineLayout& layout = run.layout;
-  struct Number {
-    std::string_view name;
-    int64_t* place;
-    int64_t most = 1'000'000;
-  };
-  constexpr int64_t kValues = int64_t{1} << 40;
-  ZeroSettings& zero = layout.zero;
-  const Number numbers[] = {{"dp", &layout.data},
-                            {"tp", &layout.tensor},
-                            {"pp", &layout.pipeline},
-                            {"cp", &layout.context},
-                            {"ep", &layout.expert},
-                            {"etp", &layout.expert_tensor},
-                            {"vpp", &layout.virtual_stages},
-                            {"first", &text.first},
-                            {"last", &text.last},
-                            {"mtp", &run.recipe.further_tokens},
-                            {"live", &zero.max_live, kValues},
-                            {"reuse", &zero.reuse_distance, kValues},
-                            {"prefetch", &zero.prefetch, kValues},
-                            {"persist", &zero.persistence, kValues},
-                            {"bucket", &zero.reduce_bucket, kValues},
-                            {"subgroup", &zero.sub_group, kValues}};
-  for (const auto& [name, place, most] : numbers) {
-    if (name != key) continue;
-    if (value > most) return false;
-    *place = value;
-    return true;
-  }
-  if (key == "zero" && value <= 3) layout.zero_stage = static_cast<int>(value);
-  else if (key == "sp" && value <= 1) layout.sequence_parallel = value == 1;
-  else if (key == "defer") run.recipe.deferred_logits = value;
-  else return false;
-  return true;
-}
-
-bool read_word_key(std::string_view key, std::string_view value, EngineRun& run) {
-  EngineLayout& layout = run.layout;
-  if (key == "offload") {
-    layout.offload_optimizer = value == "optimizer" || value == "all";
-    layout.offload_parameters = value == "params" || value == "all";
-    return layout.offload_optimizer || layout.offload_parameters;
-  }
-  if (key == "offload_to") {
-    layout.offload_place = value == "nvme" ? OffloadPlace::nvme : OffloadPlace::host;
-    return value == "nvme" || value == "cpu";
-  }
-  if (key != "again" && key != "stages" && key != "torchtune") return false;
-  if (value.empty() || value.back() == '+') return false;
-  while (!value.empty()) {
-    const std::string_view part = value.substr(0, value.find('+'));
-    value.remove_prefix(std::min(value.size(), part.size() + 1));
-    if (key == "again") {
-      if (!set_recompute_module(run.recipe.modules, part)) return false;
-      run.recipe.recompute = RecomputeKind::selective;
-    } else if (key == "torchtune") {
-      if (part == "step_in_backward") run.recipe.step_in_backward = true;
-      else if (part == "offload_activations") run.recipe.offload_activations = true;
-      else return false;
-    } else {
-      const auto layers = parse_integer(part);
-      if (!layers || *layers < 0 || *layers > 4096 || layout.chunk_layers.size() >= 4096) return false;
-      layout.chunk_layers.push_back(*layers);
-    }
-  }
-  return true;
-}
-
-void read_layout(std::string_view text, EngineRun& run) {
-  constexpr int64_t kMost = int64_t{1} << 40;
-  const auto bad = [&](std::string_view part) {
-    return caller_error("--layout", fmt::format("has {}", one_line(part, 60)),
-                        "write it like dp=8,tp=2,pp=1,cp=1,ep=1,zero=3,sp=1,offload=optimizer,offload_to=cpu; "
-                        "docs/engines.md has all keys");
-  };
-  LayoutText more;
-  while (!text.empty()) {
-    const std::string_view part = text.substr(0, text.find(','));
-    text.remove_prefix(std::min(text.size(), part.size() + 1));
-    const size_t sign = part.find('=');
-    if (sign == std::string_view::npos) throw bad(part);
-    const std::string_view key = part.substr(0, sign), value = part.substr(sign + 1);
-    const auto number = parse_number(value);
-    const bool whole = number && *number >= 0 && *number <= static_cast<double>(kMost) &&
-                       *number == static_cast<double>(static_cast<int64_t>(*number));
-    if (!(whole && read_number_key(key, static_cast<int64_t>(*number), run, more)) && !read_word_key(key, value, run))
-      throw bad(part);
-  }
-  if (more.first > 0 || more.last > 0) {
-    if (!run.layout.chunk_layers.empty())
-      throw caller_error("--layout", "has first= or last= beside stages=", "give one of them");
-    if (run.layout.pipeline < 2)
-      throw caller_error("--layout", "has first= or last= without stages", "write pp=2 or more");
-    run.layout.chunk_layers = uneven_chunks(run.layout, run.model.layers, more.first, more.last);
-  }
+double cached_bytes(std::string_view kv) {
+  if (kv.empty() || kv == "f16") return 2;
+  if (kv == "fp8") return 1;
+  if (kv == "q8_0") return 34.0 / 32;
+  if (kv == "q4_0") return 18.0 / 32;
+  throw caller_error("--kv", fmt::format("is {}", one_line(kv, 40)), "one of f16, fp8, q8_0, q4_0");
 }
 
 std::string interval_row(std::string_view name, const ByteInterval& figure) {
@@ -175,10 +39,27 @@ Json interval_json(const ByteInterval& figure) {
   return {{"bytes", figure.bytes}, {"low", figure.low}, {"high", figure.high}};
 }
 
+// Against the device's memory: the figure decides, the interval says how sure that is.
+std::string verdict(const ByteInterval& used, int64_t line) {
+  const std::string of = fmt::format("of {}", format_bytes(line));
+  if (used.high <= line) return fmt::format("fits: {} {} are left", format_bytes(line - used.bytes), of);
+  if (used.bytes <= line)
+    return fmt::format("may not fit: {} {} are left, but the interval goes to {}", format_bytes(line - used.bytes), of,
+                       format_bytes(used.high));
+  if (used.low <= line)
+    return fmt::format("does not fit: {} {} are missing; the interval begins at {}", format_bytes(used.bytes - line),
+                       of, format_bytes(used.low));
+  return fmt::format("does not fit: {} {} are missing", format_bytes(used.bytes - line), of);
+}
+
+// A node of eight devices is usual.
+int64_t ranks_of_node(const EngineRun& run) { return std::min<int64_t>(run.layout.devices(), 8); }
+
 std::string text_of(const EngineRun& run, const EngineMemory& memory, const std::optional<int64_t>& line) {
   std::string text =
       fmt::format("{} on {} device{}: a prediction (profile {}), not a plan of ours\n\n", run.engine,
                   run.layout.devices(), run.layout.devices() == 1 ? "" : "s, the one with the most", memory.kind);
+  text += fmt::format("  {}\n\n", recipe_text(run));
   text += interval_row("allocated", memory.allocated) + interval_row("reserved", memory.reserved) +
           interval_row("device used", memory.device_used);
   text +=
@@ -188,12 +69,15 @@ std::string text_of(const EngineRun& run, const EngineMemory& memory, const std:
   text += fmt::format("  peak: {}: {}\n", memory.peak_phase, memory.peak_op);
   for (const PhasePeak& phase : memory.phases)
     text += fmt::format("    {:<10}{:>12}\n", phase.name, format_bytes(phase.bytes));
-  if (memory.host_bytes > 0)
+  if (memory.host_bytes > 0) {
     text += fmt::format("  in host memory, of each rank: {}{}\n", format_bytes(memory.host_bytes),
                         memory.pinned_bytes > 0 ? fmt::format(" ({} pinned)", format_bytes(memory.pinned_bytes)) : "");
+    if (const int64_t ranks = ranks_of_node(run); ranks > 1)
+      text += fmt::format("  of a node with {} ranks: {}\n", ranks, format_bytes(ranks * memory.host_bytes));
+  }
   if (memory.nvme_bytes > 0) text += fmt::format("  on NVMe, of each rank: {}\n", format_bytes(memory.nvme_bytes));
   if (!memory.note.empty()) text += fmt::format("  {}\n", memory.note);
-  if (line) text += fmt::format("  line: {}\n", format_bytes(*line));
+  if (line) text += fmt::format("  {}\n", verdict(memory.device_used, *line));
   return text;
 }
 
@@ -206,6 +90,7 @@ Json json_of(const std::string& model, const EngineRun& run, const EngineMemory&
           {"engine", run.engine},
           {"profile", memory.kind},
           {"devices", run.layout.devices()},
+          {"recipe", recipe_json(run)},
           {"allocated", interval_json(memory.allocated)},
           {"reserved", interval_json(memory.reserved)},
           {"device_used", interval_json(memory.device_used)},
@@ -217,6 +102,7 @@ Json json_of(const std::string& model, const EngineRun& run, const EngineMemory&
           {"peak", {{"phase", memory.peak_phase}, {"op", memory.peak_op}}},
           {"phases", phases},
           {"host_bytes", memory.host_bytes},
+          {"host_bytes_of_node", ranks_of_node(run) * memory.host_bytes},
           {"host_pinned_bytes", memory.pinned_bytes},
           {"nvme_bytes", memory.nvme_bytes},
           {"note", memory.note.empty() ? Json(nullptr) : Json(memory.note)},
@@ -230,44 +116,20 @@ EngineRun engine_run(const Recipe& recipe, const EngineOptions& options) {
   EngineRun run;
   run.engine = options.engine;
   run.model = open_model_source(recipe.model, ModelNeed::text).config;
-  EngineRecipe& r = run.recipe;
-  const bool half = recipe.precision != DType::f32;
-  r.weights = half ? WeightFormat::bf16 : WeightFormat::f32;
-  if (recipe.method == Method::qlora) r.weights = WeightFormat::nf4_double;
-  if (!options.weights.empty()) r.weights = look_up(kWeights, options.weights, "--weights");
-  const bool quantized =
-      r.weights != WeightFormat::f32 && r.weights != WeightFormat::bf16 && r.weights != WeightFormat::f16;
-  r.compute = r.weights == WeightFormat::f16 ? ComputeMode::f16 : half ? ComputeMode::bf16 : ComputeMode::f32;
-  if (options.autocast) r.compute = ComputeMode::amp_bf16;
-  r.method = recipe.method == Method::full ? TuneMethod::full : quantized ? TuneMethod::qlora : TuneMethod::lora;
-  if (quantized && r.method == TuneMethod::full)
-    throw caller_error("--weights", fmt::format("is {}, which can't be trained", options.weights),
-                       "train adapters on it (--method lora), or give bf16 or f32");
-  if (recipe.method == Method::qlora && !quantized)
-    throw caller_error("--weights", fmt::format("is {}, which is not quantized", options.weights),
-                       "give --method lora, or a quantized type as nf4-dq");
-  if (r.method != TuneMethod::full) {
-    r.lora_rank = recipe.rank;
-    std::string_view targets = recipe.targets;
-    while (!targets.empty()) {
-      const std::string_view target = targets.substr(0, targets.find(','));
-      r.lora_targets.emplace_back(target);
-      targets.remove_prefix(std::min(targets.size(), target.size() + 1));
-    }
-  }
-  r.optimizer = recipe.optimizer == OptimizerKind::sgd
-                    ? (recipe.momentum > 0 ? EngineOptimizer::sgd_momentum_foreach : EngineOptimizer::sgd_foreach)
-                    : EngineOptimizer::adamw_foreach;
-  if (!options.optimizer.empty()) r.optimizer = look_up(kOptimizers, options.optimizer, "--engine-optimizer");
-  const bool habit = recipe.recompute == RecomputeMode::automatic &&
-                     stack_memory(run.engine).recompute == StackMemory::Recompute::full;
-  r.recompute = habit || recipe.recompute == RecomputeMode::all ? RecomputeKind::full : RecomputeKind::none;
-  r.seq_len = recipe.seq_len;
-  r.micro_batch = recipe.micro_batch.value_or(1);
+  run.recipe = engine_recipe(recipe, options);
   read_layout(options.layout, run);
-  const int64_t data = std::max<int64_t>(1, run.layout.data);
-  r.grad_accum_steps =
-      std::max<int64_t>(1, recipe.global_batch.value_or(r.micro_batch * data) / (r.micro_batch * data));
+  refuse_impossible_layout(run);
+  // A pipeline is full with as many micro-batches as it has stages; twice that is usual.
+  const EngineLayout& l = run.layout;
+  const int64_t rows = run.recipe.micro_batch * std::max<int64_t>(1, l.data);
+  const int64_t usual = l.pipeline > 1 ? 2 * l.pipeline * l.virtual_stages : 1;
+  if (recipe.global_batch && *recipe.global_batch % rows != 0)
+    throw caller_error(
+        "--global-batch",
+        fmt::format("is {}, not a multiple of {} data ranks × {} rows", *recipe.global_batch, l.data,
+                    run.recipe.micro_batch),
+        fmt::format("give {}, or leave it out for {}", (*recipe.global_batch / rows + 1) * rows, rows * usual));
+  run.recipe.grad_accum_steps = recipe.global_batch ? *recipe.global_batch / rows : usual;
   run.nvme_rate = static_cast<double>(recipe.disk_rate.value_or(0));
   return run;
 }
@@ -377,14 +239,10 @@ ServingRun serving_run(const Recipe& recipe, const EngineOptions& options, int64
   if (takes_gguf && find_gguf_file_type(type) != nullptr) {
     run.weights_bytes = gguf_weight_bytes(run.model, type, "--weights");
   } else if (!type.empty()) {
-    run.weights =
-        look_up(kWeights, type, "--weights", takes_gguf ? "; or a type of GGUF files: " + gguf_file_type_names() : "");
+    run.weights = engine_weights(type, takes_gguf ? "; or a type of GGUF files: " + gguf_file_type_names() : "");
   }
-  run.kv_bytes = options.kv.empty() ? 2.0 : look_up(kCached, options.kv, "--kv");
-  EngineRun asked;
-  asked.model = run.model;
-  read_layout(options.layout, asked);
-  run.tensor = asked.layout.tensor;
+  run.kv_bytes = cached_bytes(options.kv);
+  run.tensor = read_serving_layout(options.layout);
   run.device_bytes = line;
   run.context_tokens = recipe.seq_len;
   return run;

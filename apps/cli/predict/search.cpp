@@ -25,7 +25,7 @@ namespace plimsoll::cli {
 namespace {
 
 struct SearchOptions {
-  std::string model, devices, method = "full", base, targets = "all-linear", recompute, engine = "megatron";
+  std::string model, devices, method = "full", base, targets = "all-linear", recompute, engine;
   std::string deadline, target, catalog, trace, price_kind = "on_demand";
   int64_t rank = 16, seq_len = 4096, global_batch = 32, micro_batch = 0;
   double tokens = 0, price = 0, price_max = 0;
@@ -85,10 +85,19 @@ LayoutLimits limits_for(const SearchOptions& options, const ModelConfig& model,
   return limits;
 }
 
+// The stack that a target of `export` configures; empty: it starts what it is given.
+std::string target_engine(std::string_view target) {
+  if (target == "accelerate-fsdp" || target == "axolotl") return "fsdp2";
+  if (target == "llama-factory") return "deepspeed";
+  for (const std::string_view same : {"deepspeed", "unsloth", "torchtune", "torchtitan", "megatron"})
+    if (target == same) return std::string(same);
+  return "";
+}
+
 SearchProblem problem_of(const SearchOptions& options, const Catalog& catalog) {
   SearchProblem problem;
-  require_known_engine(options.engine);
-  problem.base.engine = options.engine;
+  problem.base.engine = options.engine.empty() ? "megatron" : options.engine;
+  require_known_engine(problem.base.engine);
   problem.base.model = open_model_source(options.model, ModelNeed::config).config;
   EngineRecipe& recipe = problem.base.recipe;
   recipe.seq_len = options.seq_len;
@@ -112,7 +121,7 @@ SearchProblem problem_of(const SearchOptions& options, const Catalog& catalog) {
   problem.device = range.device;
   problem.least_devices = range.least;
   problem.most_devices = range.most;
-  problem.habits = time_habits(options.engine);
+  problem.habits = time_habits(problem.base.engine);
   problem.constants = load_time_constants();
   problem.global_batch = options.global_batch;
   problem.tokens = options.tokens;
@@ -133,7 +142,10 @@ SearchProblem problem_of(const SearchOptions& options, const Catalog& catalog) {
       problem.usd_per_device_hour = price->usd;
   }
   problem.confirm = !options.quick;
-  if (!options.target.empty()) problem.limits = limits_for(options, problem.base.model, recipe.lora_targets);
+  if (!options.target.empty()) {
+    problem.limits = limits_for(options, problem.base.model, recipe.lora_targets);
+    if (options.engine.empty()) problem.profile_engine = target_engine(options.target);
+  }
   problem.most_usd = options.price_max;
   if (problem.most_usd > 0 && problem.usd_per_device_hour <= 0)
     throw caller_error("--price-max", "the catalogue has no price for " + problem.device->name,
@@ -371,7 +383,7 @@ Command search_command() {
                     number_argument("--price-max", "USD", "the run may cost no more", options->price_max, 0.01, 1e12),
                     {.name = "--engine",
                      .value_name = "NAME",
-                     .help = "the stack whose habits count [megatron]",
+                     .help = "the stack whose speed and memory count [megatron; with --for its memory]",
                      .target = &options->engine},
                     {.name = "--trace",
                      .value_name = "FILE.json",

@@ -150,7 +150,8 @@ void add_batch_fields(Group group) {
       {.name = "global-batch",
        .kind = Kind::integer,
        .value_name = "N",
-       .help = "rows of one step, a multiple of the micro-batch; not set: the micro-batch, or 4 where that is auto",
+       .help = "rows of one step, a multiple of the micro-batch; not set: the micro-batch, or 4 where that is auto "
+               "(plan --engine: as many as fill its pipeline)",
        .example = "16",
        .min = 1,
        .max = 1 << 24}));

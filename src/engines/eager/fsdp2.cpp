@@ -173,7 +173,7 @@ void Fsdp2::reduce(Group& group) {
   if (options_.reduce_type != options_.shard_type)
     out = t_.make(group.trained_values, 1, options_.shard_type, "_to_copy.default");
   if (!group.reduced.defined()) {
-    t_.log.purposes[static_cast<size_t>(out.storage->id)] = Purpose::gradient;
+    t_.log.purposes[static_cast<size_t>(out.storage->id)] = Purpose::shard_gradient;
     group.reduced = std::move(out);
   }
   held_reduce_ = std::move(in);

@@ -30,7 +30,13 @@ struct Event {
 };
 
 // What a storage is for, so that the bytes at the peak can be told apart.
-enum class Purpose : uint8_t { activation, parameter, gradient, optimizer_state };
+enum class Purpose : uint8_t {
+  activation,
+  parameter,
+  gradient,
+  shard_gradient,  // reduced: a rank's part
+  optimizer_state
+};
 
 struct EventLog {
   std::vector<Event> events;

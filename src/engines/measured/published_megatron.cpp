@@ -4,8 +4,8 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "engines/layout/pipeline_stages.h"
 #include "engines/measured/measured_rows.h"
-#include "engines/pipeline_stages.h"
 
 namespace plimsoll {
 namespace {

@@ -1,4 +1,4 @@
-#include "engines/pipeline_stages.h"
+#include "engines/layout/pipeline_stages.h"
 
 #include <fmt/format.h>
 
@@ -15,8 +15,9 @@ std::vector<int64_t> pipeline_chunks(const EngineLayout& layout, int64_t layers)
     const int64_t sum = std::accumulate(layout.chunk_layers.begin(), layout.chunk_layers.end(), int64_t{0});
     if (static_cast<int64_t>(layout.chunk_layers.size()) != count || sum != layers)
       throw caller_error("pipeline stages",
-                         fmt::format("hold {} layers in {} chunks, the model has {} and the layout {}", sum,
-                                     layout.chunk_layers.size(), layers, count),
+                         fmt::format("are {} chunks with {} layers together; the layout has {} chunks (stages × chunks "
+                                     "each), the model {} layers",
+                                     layout.chunk_layers.size(), sum, count, layers),
                          "name the layers of each chunk, as 3+4+4+1");
     return layout.chunk_layers;
   }

@@ -1,4 +1,4 @@
-#include "engines/pipeline_stages.h"
+#include "engines/layout/pipeline_stages.h"
 
 #include <gtest/gtest.h>
 
