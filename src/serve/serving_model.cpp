@@ -58,8 +58,45 @@ ServingModel serving_model(const ServingSetup& setup) {
                     format_bytes(static_cast<int64_t>(model.weights_device_bytes)),
                     format_bytes(static_cast<int64_t>(model.workspace_bytes)),
                     format_bytes(static_cast<int64_t>(usable)), format_bytes(setup.device->memory_bytes)),
-        "more devices a replica with --tensor, or smaller weights with --weights 8bit or 4bit");
+        "more devices a replica with --tensor" + smaller_setups(setup));
   return model;
+}
+
+bool can_join(const Device& device, const TimeConstants& constants, int64_t tensor) {
+  const Fabric fabric = fabric_of(device, constants);
+  const int64_t in_node = ranks_in_node(fabric, tensor, 1);
+  return (in_node == 1 || fabric.link > 0) && (in_node == tensor || fabric.network > 0);
+}
+
+std::string smaller_setups(const ServingSetup& setup) {
+  std::string text;
+  if (setup.weight_bytes > 1) text += ", smaller weights with --weights 8bit or 4bit";
+  else if (setup.weight_bytes == 1) text += ", smaller weights with --weights 4bit";
+  if (setup.kv_bytes > 1) text += ", a smaller cache with --kv 8bit";
+  return text;
+}
+
+ServingModel least_serving_model(const ServingSetup& asked, int64_t request_tokens) {
+  constexpr int64_t kMostTensor = 256;
+  ServingSetup setup = asked;
+  kernel_rates(*setup.device, setup.constants);  // what the catalogue lacks is an error, not a lack of room
+  std::string problem;
+  for (setup.tensor = 1; setup.tensor <= kMostTensor; setup.tensor *= 2) {
+    if (!can_join(*setup.device, setup.constants, setup.tensor)) {
+      problem += "; the catalogue does not know what joins more";
+      break;
+    }
+    try {
+      ServingModel model = serving_model(setup);
+      if (model.cache_tokens >= request_tokens) return model;
+      problem = fmt::format("{} hold the weights and {} tokens, a request has {}", setup.tensor, model.cache_tokens,
+                            request_tokens);
+    } catch (const Error& error) {
+      problem = error.problem();
+    }
+  }
+  throw caller_error(fmt::format("{} × {}", setup.tensor / 2, setup.device->name), problem,
+                     "a device with more memory, shorter requests" + smaller_setups(setup));
 }
 
 double pass_seconds(const ServingModel& model, int64_t prefill_tokens, double prefill_keys, int64_t decoding,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "cost/collective.h"
 #include "cost/device_catalog.h"
@@ -34,8 +35,18 @@ struct ServingModel {
   double weights_device_bytes = 0, workspace_bytes = 0;
 };
 
-// Throws a caller Error that names the least tensor parallelism that could hold the weights where this one can't.
+// Throws a caller Error where weights and workspace leave no room for a block of the cache.
 ServingModel serving_model(const ServingSetup& setup);
+
+// The least power of two of devices that holds the model and one request of `request_tokens`, beyond a node where the
+// catalogue knows its network. Throws a caller Error where no number does.
+ServingModel least_serving_model(const ServingSetup& setup, int64_t request_tokens);
+
+// Whether the catalogue knows what joins `tensor` devices: their link, and the network where they fill several nodes.
+bool can_join(const Device& device, const TimeConstants& constants, int64_t tensor);
+
+// "a smaller cache with --kv 8bit, …": only what is not set yet. Empty where all of it is.
+std::string smaller_setups(const ServingSetup& setup);
 
 // One pass over `prefill_tokens` new prompt tokens (which see `prefill_keys` keys on average) and one token each of
 // `decoding` sequences that together hold `cached_tokens` in the cache.
