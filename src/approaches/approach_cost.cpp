@@ -117,6 +117,7 @@ class Trial {
     const bool apart = question_.placement == Placement::separate;
     const Fabric fabric = fabric_of(*question_.device, question_.constants);
     GenerationQuestion ask;
+    ask.config = &question_.model;
     ask.model = shape_of(question_.model);
     ask.device = question_.device;
     ask.constants = question_.constants;
@@ -239,6 +240,7 @@ struct Served {
 Served served(const ApproachQuestion& question, int64_t prompt) {
   constexpr int64_t kAtOnce = 256;
   GenerationQuestion ask;
+  ask.config = &question.model;
   ask.model = shape_of(question.model);
   ask.device = question.device;
   ask.constants = question.constants;

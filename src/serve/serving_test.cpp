@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "config/model_catalog.h"
+#include "engines/serving_memory.h"
 #include "serve/serving_cost.h"
 #include "serve/serving_simulation.h"
 
@@ -10,11 +11,14 @@ namespace {
 
 struct Case {
   Catalog catalog = load_catalog();
+  ModelConfig config;
   ModelShape shape;
   ServingSetup setup;
 
   explicit Case(const char* model = "llama-3.3-70b", int64_t tensor = 2) {
-    shape = shape_of(parse_hf_config(find_catalog_model(model)->config, model));
+    config = parse_hf_config(find_catalog_model(model)->config, model);
+    shape = shape_of(config);
+    setup.config = &config;
     setup.model = &shape;
     setup.device = &require_device(catalog, "h100-80g", "--device");
     setup.constants = load_time_constants();
@@ -46,9 +50,23 @@ TEST(ServingModel, TheCacheIsWhatTheWeightsLeave) {
   EXPECT_THROW(serving_model(one.setup), Error);  // 141 GB of weights on 80
 }
 
+TEST(ServingModel, RoomIsThatOfPlanServe) {
+  Case one;
+  one.setup.weight_bytes = one.setup.kv_bytes = 2;
+  ServingRun run;
+  run.engine = "vllm";
+  run.model = one.config;
+  run.tensor = 2;
+  run.device_bytes = one.setup.device->memory_bytes;
+  run.context_tokens = 512;
+  const ServingBytes bytes = serving_bytes(run);
+  EXPECT_NEAR(static_cast<double>(serving_model(one.setup).cache_tokens),
+              static_cast<double>(bytes.room / bytes.kv_per_token), 16);
+}
+
 TEST(ServingModel, TheLeastHoldsARequestToo) {
   Case one;
-  // In 8 bit the weights fit on one device, beside 3,056 tokens; the request of docs/serving.md has 5,501.
+  // In 8 bit the weights fit on one device, beside fewer than 20,000 tokens.
   EXPECT_GT(serving_model([&] {
               ServingSetup setup = one.setup;
               setup.tensor = 1;
@@ -56,7 +74,8 @@ TEST(ServingModel, TheLeastHoldsARequestToo) {
             }())
                 .cache_tokens,
             0);
-  EXPECT_EQ(least_serving_model(one.setup, 5501).setup.tensor, 2);
+  EXPECT_EQ(least_serving_model(one.setup, 5501).setup.tensor, 1);
+  EXPECT_EQ(least_serving_model(one.setup, 20'000).setup.tensor, 2);
   one.setup.weight_bytes = one.setup.kv_bytes = 2;
   EXPECT_EQ(least_serving_model(one.setup, 1).setup.tensor, 2);
   const Case large("llama-3.1-405b");

@@ -13,6 +13,7 @@
 #include "cli/commands.h"
 #include "cli/predict/device_range.h"
 #include "cli/predict/time_report.h"
+#include "cli/predict/used_price.h"
 #include "cli/text/output.h"
 #include "formats/output_file.h"
 #include "handover/handover.h"
@@ -246,7 +247,11 @@ int run_search(const SearchOptions& asked) {
   const std::optional<EngineTime> time = fastest_time(options, problem, found);
   const EngineTime* fastest = time ? &*time : nullptr;
   if (options.json) write_json(search_json(options, problem, found, fastest, seconds));
-  else write_page(recipe_text(options) + search_text(problem, found, fastest, seconds));
+  else
+    write_page(recipe_text(options) + search_text(problem, found, fastest, seconds) +
+               used_price_text(used_price(catalog, problem.device->name,
+                                          options.price_kind == "spot" ? PriceKind::spot : PriceKind::on_demand,
+                                          options.price)));
   if (found.least) return 0;
   throw Error(ErrorKind::does_not_fit, options.devices, found.what_stops.empty() ? "no layout works" : found.what_stops,
               "more devices, --method lora, a smaller --base, a shorter --seq-len, or a later --deadline");

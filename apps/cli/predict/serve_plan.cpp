@@ -60,6 +60,7 @@ Json serve_json(const ServeOptions& options, const ServeReport& report) {
           {"keeps_up", one.keeps_up},
           {"most_users_per_replica", answer.most_users ? Json(*answer.most_users) : Json(nullptr)},
           {"usd_per_device_hour", report.price > 0 ? Json(report.price) : Json(nullptr)},
+          {"price_source", report.price > 0 ? Json(report.price_source) : Json(nullptr)},
           {"usd_per_million_output", report.price > 0 ? Json(report.money.usd_per_million_output) : Json(nullptr)},
           {"usd_per_million_total", report.price > 0 ? Json(report.money.usd_per_million_total) : Json(nullptr)},
           {"room_for_all", others},

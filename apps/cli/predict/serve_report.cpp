@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "cli/predict/used_price.h"
 #include "config/model_catalog.h"
 #include "hub/model_source.h"
 
@@ -159,12 +160,9 @@ std::vector<Alternative> alternatives_of(const ServeOptions& options, const Serv
 }
 
 void add_money(ServeReport& report, const ServeOptions& options, const Catalog& catalog, const Device& device) {
-  report.price = options.price;
-  if (report.price > 0) report.price_source = "--price";
-  else if (const DevicePrice* found = cheapest(catalog, device.name, PriceKind::on_demand)) {
-    report.price = found->usd;
-    report.price_source = fmt::format("{}, {}", found->provider, found->date);
-  }
+  const UsedPrice price = used_price(catalog, device.name, PriceKind::on_demand, options.price);
+  report.price = price.usd;
+  report.price_source = price.source;
   report.money = rent_money(report.price, report.answer.devices(), report.output_rate, report.total_rate);
   const CatalogModel* named = find_catalog_model(options.model);
   report.apis = compare_apis(catalog, named == nullptr ? options.model : std::string(named->name),
@@ -197,6 +195,7 @@ ServeReport serve_report(const ServeOptions& options) {
   const ModelShape shape = shape_of(config);
   const Device& device = require_device(catalog, options.device, "--device");
   ServingSetup setup;
+  setup.config = &config;
   setup.model = &shape;
   setup.device = &device;
   setup.constants = load_time_constants();
@@ -212,6 +211,7 @@ ServeReport serve_report(const ServeOptions& options) {
   add_money(report, options, catalog, device);
   if (options.users > 0 && !has_target(options)) report.alternatives = alternatives_of(options, report.answer.model);
   // What they point to ends here.
+  report.answer.model.setup.config = nullptr;
   report.answer.model.setup.model = nullptr;
   report.answer.model.setup.device = nullptr;
   return report;
