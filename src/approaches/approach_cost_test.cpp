@@ -80,6 +80,17 @@ TEST(Approaches, GeneratingHoldsStatesPolicyAndCache) {
   EXPECT_LT(workspace, 4e9);
 }
 
+TEST(Approaches, SaysHowManyDevicesWouldDo) {
+  Case one;
+  one.question.least_devices = one.question.most_devices = 1;
+  const ApproachPlan plan = one.plan("full");
+  ASSERT_FALSE(plan.fits);
+  ASSERT_GT(plan.devices_needed, 1);
+  one.question.least_devices = one.question.most_devices = plan.devices_needed;
+  EXPECT_TRUE(one.plan("full").fits);
+  EXPECT_EQ(one.plan("full").devices_needed, 0);
+}
+
 TEST(Approaches, WavesOfEqualSequencesTakeTurns) {
   const Case one;
   GenerationQuestion ask;
