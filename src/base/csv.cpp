@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <fstream>
 #include <iterator>
@@ -39,10 +40,17 @@ CsvTable parse_csv(std::string_view text, std::string_view source) {
   std::vector<std::string> cells(1);
   bool quoted = false, was_quoted = false;
   size_t line = 1, first_line = 1;
+  const auto take_header = [&] {
+    table.header = cells;
+    for (size_t i = 0; i < cells.size(); ++i)
+      if (!cells[i].empty() && std::find(cells.begin(), cells.begin() + static_cast<std::ptrdiff_t>(i), cells[i]) !=
+                                   cells.begin() + static_cast<std::ptrdiff_t>(i))
+        throw bad_row(source, first_line, fmt::format("two columns named {}", one_line(cells[i], 40)));
+  };
   const auto end_row = [&] {
     const bool blank = cells.size() == 1 && !was_quoted && (cells[0].empty() || cells[0].front() == '#');
     if (!blank) {
-      if (table.header.empty()) table.header = cells;
+      if (table.header.empty()) take_header();
       else if (cells.size() != table.header.size())
         throw bad_row(source, first_line,
                       fmt::format("{} cells, the header has {}", cells.size(), table.header.size()));
@@ -54,7 +62,9 @@ CsvTable parse_csv(std::string_view text, std::string_view source) {
   };
   bool comment = false;  // a line that begins with #, up to its end
   for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
+    // Lines may end with a carriage return alone.
+    const bool lone = text[i] == '\r' && (i + 1 == text.size() || text[i + 1] != '\n');
+    const char c = lone && !quoted ? '\n' : text[i];
     if (c == '\n') ++line;
     if (comment) {
       if (c != '\n') continue;

@@ -17,6 +17,16 @@ TEST(Csv, QuotesCommasLineEndsAndComments) {
   EXPECT_THROW(table.column("c", "t.csv"), Error);
 }
 
+TEST(Csv, LinesMayEndWithACarriageReturnAlone) {
+  const CsvTable table = parse_csv("a,b\r1,2\r\n3,4\r", "x.csv");
+  EXPECT_EQ(table.rows, (std::vector<std::vector<std::string>>{{"1", "2"}, {"3", "4"}}));
+}
+
+TEST(Csv, RefusesTwoColumnsOfOneName) {
+  EXPECT_THROW(parse_csv("id,id\n1,2\n", "x.csv"), Error);
+  EXPECT_NO_THROW(parse_csv("id,,\n1,2,3\n", "x.csv"));
+}
+
 TEST(Csv, WhatIsWrittenReadsBackTheSame) {
   const std::string hard = "a \"b\", c\nd";
   EXPECT_EQ(parse_csv("h\n" + csv_cell(hard) + "\n", "t").rows.at(0).at(0), hard);

@@ -39,6 +39,13 @@ TEST(CpuCalibration, WhatIsKeptReadsBackTheSame) {
   EXPECT_FALSE(again.rates[static_cast<size_t>(OpKind::add)].known);
   EXPECT_THROW(parse_op_rates("{}", "x"), Error);
   EXPECT_THROW(parse_op_rates("[1", "x"), Error);
+  const std::string head = R"({"threads":2,"took_seconds":1,"ops":)", linear = R"({"linear":{"seconds_per_call":0,)";
+  for (const std::string& bad :
+       {head + "0}", head + "[]}", head + "{}}", head + linear + R"("seconds_per_flop":-1,"seconds_per_byte":0}}})",
+        head + linear + R"("seconds_per_flop":1e308,"seconds_per_byte":0}}})",
+        std::string(R"({"threads":0,"took_seconds":1,"ops":{"linear":{}}})")})
+    EXPECT_THROW(parse_op_rates(bad, "x"), Error) << bad;
+  EXPECT_NO_THROW(parse_op_rates(head + linear + R"("seconds_per_flop":1e-12,"seconds_per_byte":0}}})", "x"));
 }
 
 // The sum over ops of a real, small model: the rates of its own run give its own time.

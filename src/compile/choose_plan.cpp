@@ -51,6 +51,7 @@ class Chooser {
       TrainPlan other = assemble(least[i].second);
       if (other.total_bytes < plan.total_bytes) plan = std::move(other);
     }
+    pack_closer(plan);
     return plan;
   }
 
@@ -158,6 +159,21 @@ class Chooser {
         if (!best || candidates_.cost(choices).step_bytes < candidates_.cost(*best).step_bytes) best = choices;
       }
     return *best;
+  }
+
+  // Where the packing of the smallest plan has gaps, larger chunks of the loss may need no byte more and pack better.
+  void pack_closer(TrainPlan& plan) {
+    const TrainChoices smallest = plan.choices;
+    const int64_t bound = candidates_.cost(smallest).step_bytes;
+    for (const int64_t chunk : candidates_.chunk_sizes(smallest.micro_batch)) {
+      const int64_t gap = plan.run.arena_bytes - plan.run.lower_bound_bytes;
+      if (gap == 0) return;
+      TrainChoices choices = smallest;
+      choices.ce_chunk_rows = chunk;
+      if (chunk == smallest.ce_chunk_rows || candidates_.cost(choices).step_bytes >= bound + gap) continue;
+      TrainPlan other = assemble(choices);
+      if (other.total_bytes < plan.total_bytes) plan = std::move(other);
+    }
   }
 
   // From what lives across the phases of any plan.
@@ -336,7 +352,7 @@ TrainPlan choose_plan(const ModelConfig& config, const Recipe& recipe, const Tra
   std::optional<Ranked> second;
   std::optional<TrainPlan> found = chooser.fastest(line, alternatives ? &second : nullptr);
   TrainPlan plan = found ? std::move(*found) : std::move(smallest);
-  plan.smallest_budget_bytes = smallest_budget;
+  plan.smallest_budget_bytes = std::min(smallest_budget, plan.total_bytes);
   plan.fits = plan.total_bytes <= line;
   if (alternatives) {
     if (!plan.fits) plan.suggestions = suggest_changes(config, recipe, sources, target);

@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/figures.h"
 #include "engines/stack_memory.h"
 
 namespace plimsoll {
@@ -245,6 +246,7 @@ LayoutSearch Searcher::run() {
   for (int64_t devices = problem_.least_devices; devices <= problem_.most_devices; ++devices) {
     count(devices);
     if (problem_.confirm && fastest_) confirm();
+    if (!result_.by_bytes) result_.by_bytes = fastest_ ? fastest_ : refused_;
     if (fastest_) {
       if (!result_.least) {
         result_.least = fastest_;
@@ -252,8 +254,9 @@ LayoutSearch Searcher::run() {
           result_.nearest = before_refused;
           result_.what_stops =
               problem_.deadline_hours > 0 && before_refused->hours > problem_.deadline_hours
-                  ? fmt::format("on {} it fits, but takes {:.1f} hours at best", before, before_refused->hours)
-                  : fmt::format("on {} it fits, but costs {:.0f} USD at least", before, before_refused->usd);
+                  ? fmt::format("on {} it fits, but takes {} at best", before,
+                                format_seconds(3600 * before_refused->hours))
+                  : fmt::format("on {} it fits, but costs {} USD at least", before, format_usd(before_refused->usd));
         } else if (before > 0 && before_overruled) {
           result_.nearest = before_overruled;
           result_.what_stops = overruled_text(*before_overruled);
@@ -279,11 +282,13 @@ LayoutSearch Searcher::run() {
     result_.what_stops = overruled_text(*before_overruled);
   } else if (!result_.least && before_smallest) {
     result_.nearest = before_refused ? before_refused : before_smallest;
-    result_.what_stops =
-        before_refused ? fmt::format("on {} the fastest layout takes {:.1f} hours{}", before, before_refused->hours,
-                                     before_refused->usd > 0 ? fmt::format(" and {:.0f} USD", before_refused->usd) : "")
-                       : fmt::format("on {} the smallest layout needs {} of {} a device", before,
-                                     gib(before_smallest->bytes.total()), gib(limit_));
+    result_.what_stops = before_refused ? fmt::format("on {} the fastest layout takes {}{}", before,
+                                                      format_seconds(3600 * before_refused->hours),
+                                                      problem_.most_usd > 0 && before_refused->usd > 0
+                                                          ? fmt::format(" and {} USD", format_usd(before_refused->usd))
+                                                          : "")
+                                        : fmt::format("on {} the smallest layout needs {} of {} a device", before,
+                                                      gib(before_smallest->bytes.total()), gib(limit_));
   }
   for (const LayoutPlan& plan : result_.best)
     if (std::none_of(result_.best.begin(), result_.best.end(),

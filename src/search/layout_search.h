@@ -51,11 +51,12 @@ struct LayoutPlan {
 struct LayoutSearch {
   std::vector<LayoutPlan> best;    // the fastest that fits, for each number of devices that has one
   std::vector<LayoutPlan> pareto;  // of time, money and devices: no other plan is better in one and as good in the rest
-  std::optional<LayoutPlan> least;    // the fastest on the fewest devices that work
-  std::optional<LayoutPlan> nearest;  // on one device fewer: the layout with the least bytes, which does not fit or is
-                                      // too late or too dear
-  std::string what_stops;             // one fewer, in a sentence
-  int64_t layouts = 0;                // looked at
+  std::optional<LayoutPlan> least;     // the fastest on the fewest devices that work
+  std::optional<LayoutPlan> nearest;   // on one device fewer: the layout with the least bytes, which does not fit or is
+                                       // too late or too dear
+  std::string what_stops;              // one fewer, in a sentence
+  std::optional<LayoutPlan> by_bytes;  // the least that bytes allow, whatever the deadline and the price
+  int64_t layouts = 0;                 // looked at
   int64_t fitting = 0;
   int64_t confirmed = 0, overruled = 0;  // plans that an engine profile was asked about, and those that it refused
 };

@@ -189,7 +189,9 @@ TEST(LayoutSearch, DeadlinesAndPricesCountAsStops) {
   const LayoutSearch hurried = search_layouts(one.problem);
   ASSERT_TRUE(hurried.least.has_value());
   EXPECT_GT(hurried.least->devices(), free.least->devices());
-  EXPECT_NE(hurried.what_stops.find("hours"), std::string::npos);
+  EXPECT_NE(hurried.what_stops.find("it fits, but takes"), std::string::npos) << hurried.what_stops;
+  ASSERT_TRUE(hurried.by_bytes.has_value());
+  EXPECT_EQ(hurried.by_bytes->devices(), free.least->devices());
   one.problem.deadline_hours = 1e-6;
   EXPECT_FALSE(search_layouts(one.problem).least.has_value());
 }

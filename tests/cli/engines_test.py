@@ -80,6 +80,13 @@ class PlanEngine(ProgramTest):
         serving = ["plan", "llama-3.1-8b", "--serve", "vllm", "--seq-len", "8192", "--json"]
         self.assertEqual(self.ok(*serving, "--device", "h100-80g"), self.ok(*serving, "--memory", "81559MiB"))
 
+    def test_what_a_target_cannot_start_is_not_searched(self):
+        for flags in (["llama-3.2-1b", "--method", "lora", "--for", "megatron"],
+                      ["llama-3.2-1b", "--method", "qlora", "--base", "8bit", "--for", "unsloth"],
+                      ["gpt2", "--for", "torchtune"], ["llama-3.2-1b", "--for", "x"], ["llama-3.2-1b", "--engine", "x"],
+                      ["llama-3.2-1b", "--price-kind", "x"], ["llama-3.2-1b", "--price-max", "0"]):
+            self.fails(2, "search", flags[0], "--devices", "h100-80g:1..2", "--quick", *flags[1:])
+
     def test_searching_with_qlora(self):
         asked = ["search", "llama-3.1-8b", "--devices", "h100-80g:1..2", "--quick", "--json"]
         packed = json.loads(self.ok(*asked, "--method", "qlora"))

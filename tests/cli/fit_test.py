@@ -34,6 +34,17 @@ class Fit(ProgramTest):
         self.fails(2, "fit", MODEL)
         self.fails(2, "fit", MODEL, "--memory", "1GiB", "--json", "--csv")
 
+    def test_the_least_is_no_more_than_a_plan_that_fits(self):
+        # Of several plans with one bound, not the one with the fewest bytes by its bound packs best.
+        asked = ["plan", "llama-3.1-8b", "--method", "qlora", "--seq-len", "2048", "--micro-batch", "1", "--global-batch", "1",
+                 "--disk-rate", "1GB", "--json"]
+        roomy = json.loads(self.ok(*asked, "--stream", "on"))
+        least = roomy["smallest_budget_bytes"]
+        tight = json.loads(self.ok(*asked, "--memory", str(least)))
+        self.assertEqual((tight["total_bytes"], tight["smallest_budget_bytes"]), (least, least))
+        near = json.loads(self.ok(*asked, "--memory", str(least + (7 << 20))))
+        self.assertGreaterEqual(near["total_bytes"], least)
+
     def test_nothing_fits(self):
         self.fails(3, "fit", MODEL, "--memory", "1MiB")
 

@@ -272,8 +272,7 @@ EngineRun engine_run(const Recipe& recipe, const EngineOptions& options) {
   return run;
 }
 
-// Rows of measurements may name any stack; who asks on the command line means one that is known.
-static void require_known_engine(const std::string& engine) {
+void require_known_engine(const std::string& engine) {
   if (!stack_memory(engine).stack.empty()) return;
   std::vector<std::string_view> names;
   for (const StackMemory& stack : all_stack_memory())

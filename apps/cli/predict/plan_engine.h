@@ -22,6 +22,10 @@ struct EngineOptions {
   std::string trace;            // file for the step's timeline
 };
 
+// Rows of measurements may name any stack; who asks on the command line means one that is known. Throws a caller Error
+// that lists them.
+void require_known_engine(const std::string& engine);
+
 // Throws a caller Error that names the flag.
 EngineRun engine_run(const Recipe& recipe, const EngineOptions& options);
 

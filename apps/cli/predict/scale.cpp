@@ -36,6 +36,8 @@ double flops_of(const ScaleOptions& options, double& device_hours, double& price
                        "one of --flops 1e22, --hours 500 and --usd 10000; hours and money need a --device");
   if (options.device.empty() && options.flops > 0) return options.flops;
   const Catalog catalog = load_catalog(options.catalog);
+  if (options.device.empty())
+    throw caller_error("--device", "is missing", "hours and money need one, for example --device h100-80g");
   const Device& device = require_device(catalog, options.device, "--device");
   if (device.half_peak() <= 0)
     throw caller_error(device.name, "the catalogue has no peak for it", "add bf16 to a devices.csv of your own");

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <chrono>
 #include <memory>
@@ -12,6 +13,7 @@
 #include "cli/arguments/common_arguments.h"
 #include "cli/commands.h"
 #include "cli/predict/device_range.h"
+#include "cli/predict/plan_engine.h"
 #include "cli/predict/time_report.h"
 #include "cli/predict/used_price.h"
 #include "cli/text/output.h"
@@ -48,8 +50,45 @@ WeightFormat parse_base(const std::string& text) {
   throw caller_error("--base " + one_line(text, 40), "is no width of base weights", "16bit, 8bit or 4bit");
 }
 
+// What --for can start of this recipe: a stage of ZeRO that it refuses for it isn't looked at.
+LayoutLimits limits_for(const SearchOptions& options, const ModelConfig& model,
+                        const std::vector<std::string>& targets) {
+  std::vector<std::string_view> names;
+  for (const HandoverTarget& each : handover_targets()) names.push_back(each.name);
+  if (std::find(names.begin(), names.end(), options.target) == names.end())
+    throw caller_error("--for " + one_line(options.target, 40), "is no target of export",
+                       fmt::format("one of {}", fmt::join(names, ", ")));
+  LayoutLimits limits = handover_limits(options.target);
+  HandoverPlan plan;
+  plan.model = options.model;
+  plan.method = options.method;
+  plan.base = options.base;
+  plan.rank = options.rank;
+  plan.seq_len = options.seq_len;
+  plan.targets = targets;
+  plan.layers = model.layers;
+  plan.config = model;
+  std::optional<Error> refused;
+  for (int stage = 0; stage < 4; ++stage) {
+    bool& allowed = limits.zero[static_cast<size_t>(stage)];
+    if (!allowed) continue;
+    plan.zero_stage = stage;
+    plan.data = stage > 0 ? 2 : 1;
+    try {
+      handover_config(plan, options.target);
+    } catch (const Error& error) {
+      allowed = false;
+      if (!refused) refused = error;
+    }
+  }
+  if (refused && std::none_of(limits.zero.begin(), limits.zero.end(), [](bool allowed) { return allowed; }))
+    throw caller_error("--for " + options.target, refused->problem(), refused->way_out());
+  return limits;
+}
+
 SearchProblem problem_of(const SearchOptions& options, const Catalog& catalog) {
   SearchProblem problem;
+  require_known_engine(options.engine);
   problem.base.engine = options.engine;
   problem.base.model = open_model_source(options.model, ModelNeed::config).config;
   EngineRecipe& recipe = problem.base.recipe;
@@ -87,12 +126,15 @@ SearchProblem problem_of(const SearchOptions& options, const Catalog& catalog) {
                        "leave it out to search both");
   problem.usd_per_device_hour = options.price;
   if (options.price <= 0) {
+    if (options.price_kind != "spot" && options.price_kind != "on_demand")
+      throw caller_error("--price-kind " + one_line(options.price_kind, 40), "is no kind of price",
+                         "on_demand or spot");
     const PriceKind kind = options.price_kind == "spot" ? PriceKind::spot : PriceKind::on_demand;
     if (const DevicePrice* price = cheapest(catalog, problem.device->name, kind))
       problem.usd_per_device_hour = price->usd;
   }
   problem.confirm = !options.quick;
-  if (!options.target.empty()) problem.limits = handover_limits(options.target);
+  if (!options.target.empty()) problem.limits = limits_for(options, problem.base.model, recipe.lora_targets);
   problem.most_usd = options.price_max;
   if (problem.most_usd > 0 && problem.usd_per_device_hour <= 0)
     throw caller_error("--price-max", "the catalogue has no price for " + problem.device->name,
@@ -153,16 +195,23 @@ std::string recipe_text(const SearchOptions& options) {
 
 std::string search_text(const SearchProblem& problem, const LayoutSearch& found, const EngineTime* time,
                         double seconds) {
-  std::string text = fmt::format("{} layouts looked at on {} to {} {}, {} fit ({:.2f} s)\n\n",
-                                 format_thousands(found.layouts), problem.least_devices, problem.most_devices,
-                                 problem.device->name, format_thousands(found.fitting), seconds);
-  if (!found.least) return text + "none works: " + found.what_stops + "\n";
+  const std::string count = problem.least_devices == problem.most_devices
+                                ? format_thousands(problem.most_devices)
+                                : fmt::format("{} to {}", problem.least_devices, problem.most_devices);
+  std::string text =
+      fmt::format("{} layouts looked at on {} {}, {} fit ({:.2f} s)\n\n", format_thousands(found.layouts), count,
+                  problem.device->name, format_thousands(found.fitting), seconds);
+  if (!found.least) return text + "none works\n";
   text += fmt::format("least that works: {} device{}: {}\n", found.least->devices(),
                       found.least->devices() == 1 ? "" : "s", layout_text(*found.least));
   if (!found.what_stops.empty()) text += "one fewer: " + found.what_stops + "\n";
+  if (found.by_bytes && found.by_bytes->devices() < found.least->devices())
+    text += fmt::format("by bytes alone: {} devices, in {}{}\n", found.by_bytes->devices(),
+                        format_seconds(3600 * found.by_bytes->hours),
+                        found.by_bytes->usd > 0 ? fmt::format(" and for {} USD", format_usd(found.by_bytes->usd)) : "");
   if (found.confirmed > 0)
-    text +=
-        fmt::format("the engine profile was asked about {} plans and refused {}\n", found.confirmed, found.overruled);
+    text += fmt::format("the engine profile was asked about {} plan{} and refused {}\n", found.confirmed,
+                        found.confirmed == 1 ? "" : "s", found.overruled);
   const std::vector<Column> columns = {{"layout,\nrows × times", true},       {"devices"}, {"step s"},   {"tokens/s"},
                                        {problem.tokens > 0 ? "run" : "step"}, {"USD"},     {"GiB each"}, {"engine"}};
   std::vector<std::vector<std::string>> rows;
@@ -200,6 +249,7 @@ Json search_json(const SearchOptions& options, const SearchProblem& problem, con
           {"seconds", seconds},
           {"least", found.least ? plan_json(*found.least) : Json(nullptr)},
           {"one_fewer", found.what_stops},
+          {"least_by_bytes", found.by_bytes ? plan_json(*found.by_bytes) : Json(nullptr)},
           {"nearest", found.nearest ? plan_json(*found.nearest) : Json(nullptr)},
           {"pareto", pareto},
           {"best", best},
@@ -253,78 +303,88 @@ int run_search(const SearchOptions& asked) {
                                           options.price_kind == "spot" ? PriceKind::spot : PriceKind::on_demand,
                                           options.price)));
   if (found.least) return 0;
+  // Only what may help: not what is so already.
+  std::string ways = "more devices, ";
+  if (options.method == "full") ways += "--method lora, ";
+  else if (options.base != "4bit") ways += "--base 4bit, ";
+  if (!options.deadline.empty()) ways += "a later --deadline, ";
+  if (options.price_max > 0) ways += "a higher --price-max, ";
+  ways +=
+      "or a shorter --seq-len; offload is not searched: plan --engine deepspeed --layout zero=3,offload=all,… answers "
+      "for it";
   throw Error(ErrorKind::does_not_fit, options.devices, found.what_stops.empty() ? "no layout works" : found.what_stops,
-              "more devices, --method lora, a smaller --base, a shorter --seq-len, or a later --deadline");
+              ways);
 }
 
 }  // namespace
 
 Command search_command() {
   auto options = std::make_shared<SearchOptions>();
-  return {.name = "search",
-          .summary = "every layout on every number of devices: what fits, how long, for how much",
-          .examples =
-              {"plimsoll search llama-3.1-70b --devices h100-80g:1..64 --tokens 1e9 --deadline 72h",
-               "plimsoll search llama-3.1-405b --devices h100-80g:8..16 --method lora --rank 16 --base 4bit --json"},
-          .arguments = {planned_model_argument(options->model),
-                        {.name = "--devices",
-                         .value_name = "NAME:FROM..TO",
-                         .help = "a device of `plimsoll devices`, and how many",
-                         .target = &options->devices,
-                         .required = true},
-                        {.name = "--method",
-                         .value_name = "full|lora|qlora",
-                         .help = "what is trained [full]",
-                         .target = &options->method},
-                        {.name = "--base",
-                         .value_name = "16bit|8bit|4bit",
-                         .help = "how the base weights of adapters are stored [16bit; qlora: 4bit]",
-                         .target = &options->base},
-                        number_argument("--rank", "N", "of LoRA [16]", options->rank, 1, 65536),
-                        {.name = "--targets",
-                         .value_name = "NAMES",
-                         .help = "what LoRA adapts [all-linear]",
-                         .target = &options->targets},
-                        number_argument("--seq-len", "N", "tokens of a sequence [4096]", options->seq_len, 1, 1 << 24),
-                        number_argument("--global-batch", "N", "sequences of a step [32]", options->global_batch, 1,
-                                        1 << 24),
-                        number_argument("--micro-batch", "N", "only this one; else all are searched",
-                                        options->micro_batch, 1, 1 << 16),
-                        {.name = "--recompute",
-                         .value_name = "none|full",
-                         .help = "only this; else both are searched",
-                         .target = &options->recompute},
-                        {.name = "--for",
-                         .value_name = "TARGET",
-                         .help = "only layouts that this engine can start (the targets of `plimsoll export`)",
-                         .target = &options->target},
-                        {.name = "--quick",
-                         .value_name = "",
-                         .help = "closed forms only: the engine profiles are not asked about the winners",
-                         .target = &options->quick},
-                        number_argument("--tokens", "N", "of the whole run, as 1e9; without it one step is counted",
-                                        options->tokens, 1, 1e18),
-                        {.name = "--deadline",
-                         .value_name = "72h",
-                         .help = "the run may take no longer",
-                         .target = &options->deadline},
-                        device_price_argument(options->price),
-                        {.name = "--price-kind",
-                         .value_name = "on_demand|spot",
-                         .help = "which of the catalogue's prices [on_demand]",
-                         .target = &options->price_kind},
-                        number_argument("--price-max", "USD", "the run may cost no more", options->price_max, 0, 1e12),
-                        {.name = "--engine",
-                         .value_name = "NAME",
-                         .help = "the stack whose habits count [megatron]",
-                         .target = &options->engine},
-                        {.name = "--trace",
-                         .value_name = "FILE.json",
-                         .help = "write the fastest plan's timeline as a Chrome trace",
-                         .target = &options->trace},
-                        catalog_argument(options->catalog)},
-          .json = &options->json,
-          .run = [options] { return run_search(*options); }};
+  return {
+      .name = "search",
+      .summary = "every layout on every number of devices: what fits, how long, for how much",
+      .examples =
+          {"plimsoll search llama-3.1-70b --devices h100-80g:1..64 --tokens 1e9 --deadline 72h",
+           "plimsoll search llama-3.1-405b --devices h100-80g:8..16 --method lora --rank 16 --base 4bit --json"},
+      .arguments = {planned_model_argument(options->model),
+                    {.name = "--devices",
+                     .value_name = "NAME:FROM..TO",
+                     .help = "a device of `plimsoll devices`, and how many",
+                     .target = &options->devices,
+                     .required = true},
+                    {.name = "--method",
+                     .value_name = "full|lora|qlora",
+                     .help = "what is trained [full]",
+                     .target = &options->method},
+                    {.name = "--base",
+                     .value_name = "16bit|8bit|4bit",
+                     .help = "how the base weights of adapters are stored [16bit; qlora: 4bit]",
+                     .target = &options->base},
+                    number_argument("--rank", "N", "of LoRA [16]", options->rank, 1, 65536),
+                    {.name = "--targets",
+                     .value_name = "NAMES",
+                     .help = "what LoRA adapts [all-linear]",
+                     .target = &options->targets},
+                    number_argument("--seq-len", "N", "tokens of a sequence [4096]", options->seq_len, 1, 1 << 24),
+                    number_argument("--global-batch", "N", "sequences of a step [32]", options->global_batch, 1,
+                                    1 << 24),
+                    number_argument("--micro-batch", "N", "only this one; else all are searched", options->micro_batch,
+                                    1, 1 << 16),
+                    {.name = "--recompute",
+                     .value_name = "none|full",
+                     .help = "only this; else both are searched",
+                     .target = &options->recompute},
+                    {.name = "--for",
+                     .value_name = "TARGET",
+                     .help = "only layouts that this engine can start (the targets of `plimsoll export`)",
+                     .target = &options->target},
+                    {.name = "--quick",
+                     .value_name = "",
+                     .help = "closed forms only: the engine profiles are not asked about the winners",
+                     .target = &options->quick},
+                    number_argument("--tokens", "N", "of the whole run, as 1e9; without it one step is counted",
+                                    options->tokens, 1, 1e18),
+                    {.name = "--deadline",
+                     .value_name = "72h",
+                     .help = "the run may take no longer",
+                     .target = &options->deadline},
+                    device_price_argument(options->price),
+                    {.name = "--price-kind",
+                     .value_name = "on_demand|spot",
+                     .help = "which of the catalogue's prices [on_demand]",
+                     .target = &options->price_kind},
+                    number_argument("--price-max", "USD", "the run may cost no more", options->price_max, 0.01, 1e12),
+                    {.name = "--engine",
+                     .value_name = "NAME",
+                     .help = "the stack whose habits count [megatron]",
+                     .target = &options->engine},
+                    {.name = "--trace",
+                     .value_name = "FILE.json",
+                     .help = "write the fastest plan's timeline as a Chrome trace",
+                     .target = &options->trace},
+                    catalog_argument(options->catalog)},
+      .json = &options->json,
+      .run = [options] { return run_search(*options); }};
 }
 
 }  // namespace plimsoll::cli

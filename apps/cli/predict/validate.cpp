@@ -101,7 +101,11 @@ int run_validate(const ValidateOptions& options) {
     // For people a source is the repository or paper; --json goes down to the page.
     for (ValidatedFigure& figure : figures)
       figure.source.resize(std::min(figure.source.size(), figure.source.find(' ')));
-    write_page(summary_text(summarize(figures)) + fmt::format("\n{} rows in {:.1f} s\n", rows.size(), seconds));
+    const auto bare =
+        std::count_if(rows.begin(), rows.end(), [](const MeasuredRow& row) { return row.figures.empty(); });
+    write_page(summary_text(summarize(figures)) +
+               fmt::format("\n{} rows in {:.1f} s{}\n", format_thousands(static_cast<int64_t>(rows.size())), seconds,
+                           bare > 0 ? fmt::format(", {} of them without a measured figure", bare) : ""));
   }
   return 0;
 }

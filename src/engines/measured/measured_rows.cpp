@@ -39,7 +39,10 @@ std::vector<MeasuredRow> read_measured_rows(const CsvTable& table, const std::st
   const bool published = has("framework") && has("measured_mem_gib_per_gpu");
   if (!traced && !published)
     throw caller_error(std::string(name), "has the columns of no table of measured runs",
-                       "the columns are those of torch_peak.csv or published.csv, see docs/engines.md");
+                       has("framework")    ? "it lacks measured_mem_gib_per_gpu; docs/engines.md lists the columns"
+                       : has("peak_bytes") ? "it lacks config_file; docs/engines.md lists the columns"
+                                           : "it lacks framework and measured_mem_gib_per_gpu, or config_file and "
+                                             "peak_bytes; docs/engines.md lists the columns");
   std::vector<MeasuredRow> rows;
   for (const auto& cells : table.rows) {
     const RowCells row{&table, &cells};

@@ -57,7 +57,8 @@ MeasuredRow torch_peak_row(const RowCells& row, const std::string& folder) {
   made.source = "torch_peak";
   made.measure = MemoryMeasure::allocated;
   for (const std::string_view quantity : {"peak_bytes", "reserved_bytes"})
-    if (const auto value = row.number(quantity)) made.figures.push_back({std::string(quantity), *value});
+    if (const auto value = row.number(quantity); value && *value >= 1)
+      made.figures.push_back({std::string(quantity), *value});
   EngineRecipe& recipe = made.run.recipe;
   const auto need = [&](bool known, std::string_view column) {
     if (!known && made.reason.empty()) made.reason = fmt::format("{} {} is not known", column, row[column]);
