@@ -150,7 +150,8 @@ Command serve_plan_command() {
       .name = "serve-plan",
       .summary = "latency, throughput and money of serving a model, simulated pass by pass",
       .examples =
-          {"plimsoll serve-plan llama-3.3-70b --device h100-80g --weights 8bit --users 50 --prompt 5000 --output 500",
+          {"plimsoll serve-plan llama-3.3-70b --device h100-80g --weights 8bit --users 50 --prompt 5000 --output 500 "
+           "--target-first 2",
            "plimsoll serve-plan llama-3.1-8b --device l40s --rate 4 --prompt 1000 --output 300 --target-first 1 "
            "--target-between 0.05 --json"},
       .arguments =
