@@ -117,6 +117,7 @@ class Trial {
     const bool apart = question_.placement == Placement::separate;
     const Fabric fabric = fabric_of(*question_.device, question_.constants);
     GenerationQuestion ask;
+    ask.config = &question_.model;
     ask.model = shape_of(question_.model);
     ask.device = question_.device;
     ask.constants = question_.constants;
@@ -217,6 +218,23 @@ std::vector<int64_t> counts(const ApproachQuestion& question) {
   return found;
 }
 
+// More than were asked about: doubled until they do, then halved to the node.
+int64_t devices_needed(const ApproachQuestion& question, const Way& way) {
+  constexpr int64_t kMost = 4096;
+  const Fabric fabric = fabric_of(*question.device, question.constants);
+  if (fabric.network <= 0 && question.most_devices >= fabric.node_devices) return 0;
+  const auto fits = [&](int64_t nodes) { return Trial(question, way, nodes * fabric.node_devices).run().fits; };
+  const int64_t most = fabric.network > 0 ? kMost / fabric.node_devices : 1;
+  int64_t low = question.most_devices / fabric.node_devices, high = std::max<int64_t>(1, 2 * low);
+  while (high <= most && !fits(high)) low = high, high *= 2;
+  if (high > most) return 0;
+  while (high - low > 1) {
+    const int64_t middle = (low + high) / 2;
+    (fits(middle) ? high : low) = middle;
+  }
+  return high * fabric.node_devices;
+}
+
 ApproachPlan train_plan(const ApproachQuestion& question, const Way& way) {
   ApproachPlan plan;
   plan.name = way.name;
@@ -224,6 +242,7 @@ ApproachPlan train_plan(const ApproachQuestion& question, const Way& way) {
     plan = Trial(question, way, devices).run();
     if (plan.fits) break;
   }
+  if (!plan.fits) plan.devices_needed = devices_needed(question, way);
   plan.steps = ceil_div(question.examples * question.epochs, question.batch);
   plan.hours = static_cast<double>(plan.steps) * plan.step_seconds / 3600;
   plan.usd = plan.hours * static_cast<double>(plan.devices + plan.generators) * question.usd_per_device_hour;
@@ -239,6 +258,7 @@ struct Served {
 Served served(const ApproachQuestion& question, int64_t prompt) {
   constexpr int64_t kAtOnce = 256;
   GenerationQuestion ask;
+  ask.config = &question.model;
   ask.model = shape_of(question.model);
   ask.device = question.device;
   ask.constants = question.constants;

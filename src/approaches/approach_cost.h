@@ -71,6 +71,7 @@ struct ApproachPlan {
   std::vector<ApproachPhase> phases;
   bool fits = false;
   std::string what_stops;       // where it does not fit on the most devices
+  int64_t devices_needed = 0;   // where it does not fit: whole nodes that would do, cut the same way; 0: none found
   int64_t devices = 0;          // that train; the least that fit
   int64_t generators = 0;       // further devices that only generate (separate)
   int64_t generate_tensor = 0;  // devices that hold one generating copy; 0: nothing is generated

@@ -76,13 +76,25 @@ TEST(Approaches, GeneratingHoldsStatesPolicyAndCache) {
   EXPECT_EQ(plan.concurrent, 64);
   const double known = 22 * kParameters / 8 + 2 * kParameters + 64 * 768 * kTokenBytes;
   const double workspace = phase(plan, "generate").bytes - known;
-  EXPECT_GT(workspace, 1.5e9);  // context, a pass of 8192 tokens, logits
+  EXPECT_GT(workspace, 1e9);  // context, a pass of 8192 tokens, logits
   EXPECT_LT(workspace, 4e9);
+}
+
+TEST(Approaches, SaysHowManyDevicesWouldDo) {
+  Case one;
+  one.question.least_devices = one.question.most_devices = 1;
+  const ApproachPlan plan = one.plan("full");
+  ASSERT_FALSE(plan.fits);
+  ASSERT_GT(plan.devices_needed, 1);
+  one.question.least_devices = one.question.most_devices = plan.devices_needed;
+  EXPECT_TRUE(one.plan("full").fits);
+  EXPECT_EQ(one.plan("full").devices_needed, 0);
 }
 
 TEST(Approaches, WavesOfEqualSequencesTakeTurns) {
   const Case one;
   GenerationQuestion ask;
+  ask.config = &one.question.model;
   ask.model = shape_of(one.question.model);
   ask.device = one.question.device;
   ask.constants = one.question.constants;

@@ -10,6 +10,7 @@ namespace plimsoll {
 
 Generation generation(const GenerationQuestion& question) {
   ServingSetup setup;
+  setup.config = question.config;
   setup.model = &question.model;
   setup.device = question.device;
   setup.constants = question.constants;

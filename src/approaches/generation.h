@@ -7,7 +7,8 @@
 namespace plimsoll {
 
 struct GenerationQuestion {
-  ModelShape model;
+  const ModelConfig* config = nullptr;
+  ModelShape model;  // shape_of(*config)
   const Device* device = nullptr;
   TimeConstants constants;
   int64_t tensor = 1;  // devices of the copy

@@ -84,7 +84,7 @@ std::vector<std::vector<std::string>> table_rows(const CsvTable& table, std::str
   return rows;
 }
 
-void read_devices(Catalog& catalog, const CsvTable& table, std::string_view file) {
+void read_devices(Catalog& catalog, const CsvTable& table, std::string_view file, bool /*own*/) {
   for (const auto& row : table_rows(table, file, {"device", "figure", "value", "unit", "source", "date"})) {
     const DeviceFigure figure = {row[0], row[1], row[2], row[3], row[4], row[5]};
     const std::string about = figure.device + " " + figure.figure;
@@ -104,10 +104,10 @@ void read_devices(Catalog& catalog, const CsvTable& table, std::string_view file
   }
 }
 
-void read_prices(Catalog& catalog, const CsvTable& table, std::string_view file) {
+void read_prices(Catalog& catalog, const CsvTable& table, std::string_view file, bool own) {
   for (const auto& row : table_rows(table, file, {"device", "kind", "provider", "usd", "unit", "source", "date"})) {
     const std::string about = fmt::format("{} {} {}", row[0], row[1], row[2]);
-    DevicePrice price = {row[0], PriceKind::buy, row[2], positive(file, about, row[3]), row[5], row[6]};
+    DevicePrice price = {row[0], PriceKind::buy, row[2], positive(file, about, row[3]), row[5], row[6], own};
     if (row[1] == "on_demand") price.kind = PriceKind::on_demand;
     else if (row[1] == "spot") price.kind = PriceKind::spot;
     else if (row[1] != "buy") throw bad_figure(file, about, "the kind is none of buy, on_demand, spot");
@@ -121,7 +121,7 @@ void read_prices(Catalog& catalog, const CsvTable& table, std::string_view file)
   }
 }
 
-void read_api_prices(Catalog& catalog, const CsvTable& table, std::string_view file) {
+void read_api_prices(Catalog& catalog, const CsvTable& table, std::string_view file, bool /*own*/) {
   for (const auto& row : table_rows(
            table, file, {"model", "provider", "usd_input_per_million", "usd_output_per_million", "source", "date"})) {
     const std::string about = row[0] + " " + row[1];
@@ -181,18 +181,18 @@ Catalog load_catalog(const std::string& folder) {
   Catalog catalog;
   const char* variable = std::getenv("PLIMSOLL_CATALOG");
   const std::string own = !folder.empty() ? folder : variable != nullptr ? variable : "";
-  using Reader = void (*)(Catalog&, const CsvTable&, std::string_view);
+  using Reader = void (*)(Catalog&, const CsvTable&, std::string_view, bool);
   constexpr std::array<std::pair<std::string_view, Reader>, 3> kFiles = {
       {{"devices.csv", read_devices}, {"prices.csv", read_prices}, {"api_prices.csv", read_api_prices}}};
   bool found = own.empty();
   for (const auto& [name, read] : kFiles) {
-    read(catalog, parse_csv(catalog_text(name), name), name);
+    read(catalog, parse_csv(catalog_text(name), name), name, false);
     if (own.empty()) continue;
     const std::string path = own + "/" + std::string(name);
     std::error_code ignored;
     if (!std::filesystem::exists(path, ignored)) continue;
     found = true;
-    read(catalog, read_csv(path), path);
+    read(catalog, read_csv(path), path, true);
   }
   if (!found)
     throw caller_error(one_line(own, 200), "holds none of devices.csv, prices.csv, api_prices.csv",
@@ -232,7 +232,9 @@ const Device& require_device(const Catalog& catalog, std::string_view name, std:
 const DevicePrice* cheapest(const Catalog& catalog, std::string_view device, PriceKind kind) {
   const DevicePrice* best = nullptr;
   for (const DevicePrice& price : catalog.prices)
-    if (price.device == device && price.kind == kind && (best == nullptr || price.usd < best->usd)) best = &price;
+    if (price.device == device && price.kind == kind &&
+        (best == nullptr || std::pair(!price.own, price.usd) < std::pair(!best->own, best->usd)))
+      best = &price;
   return best;
 }
 

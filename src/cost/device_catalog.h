@@ -42,6 +42,7 @@ struct DevicePrice {
   std::string provider;
   double usd = 0;  // of one device: an hour of it, or the device itself
   std::string source, date;
+  bool own = false;  // from the user's folder
 };
 
 struct ApiPrice {
@@ -69,7 +70,7 @@ const Device* find_device(const Catalog& catalog, std::string_view text);
 // Throws a caller Error that lists near names.
 const Device& require_device(const Catalog& catalog, std::string_view name, std::string_view flag);
 
-// The cheapest price of a kind; nullptr where the catalogue has none.
+// The cheapest price of a kind, of the user's own where the folder has one; nullptr where the catalogue has none.
 const DevicePrice* cheapest(const Catalog& catalog, std::string_view device, PriceKind kind);
 
 std::string_view price_kind_name(PriceKind kind);

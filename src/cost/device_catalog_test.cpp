@@ -76,13 +76,18 @@ TEST(DeviceCatalog, AFolderOfTheUserReplacesAndAdds) {
   folder.write("devices.csv",
                "device,figure,value,unit,source,date\nh100-80g,power,650,W,our meter,2026-11-01\n"
                "mine,memory,12,GiB,its box,2025\n");
-  folder.write("prices.csv", "device,kind,provider,usd,unit,source,date\nmine,spot,us,0.1,hour,invoice,2026-10\n");
+  folder.write("prices.csv",
+               "device,kind,provider,usd,unit,source,date\nmine,spot,us,0.1,hour,invoice,2026-10\n"
+               "l40s,on_demand,us,99,hour,invoice,2026-10\n");
   const Catalog catalog = load_catalog(folder.path);
   EXPECT_EQ(require_device(catalog, "h100-80g", "d").power_watts, 650);
   EXPECT_EQ(require_device(catalog, "h100-80g", "d").bf16, 989e12);
   EXPECT_EQ(require_device(catalog, "mine", "d").memory_bytes, int64_t{12} << 30);
   ASSERT_NE(cheapest(catalog, "mine", PriceKind::spot), nullptr);
   EXPECT_EQ(cheapest(catalog, "mine", PriceKind::buy), nullptr);
+  // What the user pays counts, dearer or not; kinds that are not in the folder are ours.
+  EXPECT_EQ(cheapest(catalog, "l40s", PriceKind::on_demand)->usd, 99);
+  EXPECT_LT(cheapest(catalog, "l40s", PriceKind::spot)->usd, 99);
 }
 
 TEST(DeviceCatalog, RefusesWhatHasNoSourceDateOrUnit) {

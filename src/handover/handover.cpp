@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -48,6 +49,20 @@ void require_data_only(const HandoverPlan& plan, std::string_view engine) {
   if (plan.tensor > 1 || plan.pipeline > 1 || plan.context > 1 || plan.expert > 1)
     refuse(engine, "it cuts the model by tensor, pipeline, context or expert parallelism",
            "--to megatron or torchtitan, or a plan of data parallelism alone (search --for TARGET)");
+}
+
+void require_even_nodes(const HandoverPlan& plan, std::string_view engine) {
+  const auto even = [&](int64_t devices) {
+    return devices % ((devices + plan.node_devices - 1) / plan.node_devices) == 0;
+  };
+  const int64_t devices = plan.devices();
+  if (even(devices)) return;
+  int64_t below = devices - 1, above = devices + 1;
+  while (!even(below)) --below;
+  while (!even(above)) ++above;
+  refuse(engine,
+         fmt::format("{} devices do not divide into {} nodes of at most {}", devices, plan.nodes(), plan.node_devices),
+         fmt::format("--devices {} or {}, where the search has a plan on so many", below, above));
 }
 
 }  // namespace handover
@@ -122,6 +137,15 @@ HandoverPlan parse_search_plan(const std::string& json, const std::string& sourc
     plan.micro_batch = within(*chosen, "micro_batch", 1, 1 << 22);
     plan.grad_accum_steps = within(*chosen, "grad_accum_steps", 1, 1 << 22);
     plan.recompute = one_of(*chosen, "recompute", {"none", "full"}) == "full";
+    // Without --tokens the search counts one step.
+    const auto positive = [&](const char* name) {
+      return chosen->contains(name) && chosen->at(name).is_number() ? chosen->at(name).get<double>() : 0.0;
+    };
+    if (const double hours = positive("hours"), step = positive("step_seconds");
+        step > 0 && hours * 3600 > 1.5 * step && hours < 1e6 && hours * 3600 / step < 1e12) {
+      plan.hours = hours;
+      plan.steps = std::llround(hours * 3600 / step);
+    }
     plan.layers = document.contains("layers") ? within(document, "layers", 0, 1 << 20) : 0;
     if (document.contains("node_devices")) plan.node_devices = within(document, "node_devices", 1, kMost);
     // Each factor is at most 2^16, and so is each product before the next.
@@ -170,6 +194,27 @@ LayoutLimits handover_limits(std::string_view target) {
       unknown_target(target);
   }
   return limits;
+}
+
+std::vector<std::string> handover_notes(const HandoverPlan& plan, std::string_view target) {
+  std::vector<std::string> notes;
+  const bool processes = target == "slurm" || target == "kubernetes" || target == "skypilot";
+  if (processes)
+    notes.push_back(fmt::format(
+        "{} starts the processes; layout, {} rows × {} times a step and the model are your script's: export to its "
+        "engine, too",
+        target, plan.micro_batch, plan.grad_accum_steps));
+  const bool without_key = processes || target == "deepspeed" || (target == "accelerate-fsdp" && plan.zero_stage == 0);
+  if (plan.recompute && without_key)
+    notes.push_back(
+        "the plan fits only with recomputation: switch gradient checkpointing on in your trainer "
+        "(transformers: gradient_checkpointing=True)");
+  if ((target == "deepspeed" || target == "accelerate-fsdp") && plan.method == "lora")
+    notes.push_back(
+        fmt::format("the plan trains LoRA of rank {} on a base in {}: set both in your trainer", plan.rank, plan.base));
+  if (target == "deepspeed" || target == "accelerate-fsdp" || processes)
+    notes.push_back(fmt::format("its rows have {} tokens: cut yours to that length", plan.seq_len));
+  return notes;
 }
 
 std::string handover_config(const HandoverPlan& plan, std::string_view target) {

@@ -25,9 +25,12 @@ struct HandoverPlan {
   int64_t node_devices = 8;
   int64_t layers = 0;                 // of the model; 0: not known
   std::optional<ModelConfig> config;  // the model's shape, where the caller could read it
+  int64_t steps = 0;                  // of the run that was searched for; 0: no length was given
+  double hours = 0;                   // of that run
 
   int64_t devices() const { return data * tensor * pipeline * context; }
   int64_t nodes() const { return (devices() + node_devices - 1) / node_devices; }
+  int64_t per_node() const { return devices() / nodes(); }  // exact where handover_config does not refuse
   int64_t global_batch() const { return micro_batch * grad_accum_steps * data; }
 };
 
@@ -46,5 +49,8 @@ LayoutLimits handover_limits(std::string_view target);
 // The configuration's text. Throws a caller Error where the engine cannot do what the plan asks (a pipeline in FSDP …),
 // with an engine that can.
 std::string handover_config(const HandoverPlan& plan, std::string_view target);
+
+// What the plan counts on and the configuration cannot say: one sentence each, for people.
+std::vector<std::string> handover_notes(const HandoverPlan& plan, std::string_view target);
 
 }  // namespace plimsoll

@@ -3,13 +3,19 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "handover/handover_text.h"
 
 namespace plimsoll::handover {
 namespace {
 
-int64_t per_node(const HandoverPlan& plan) { return std::min(plan.devices(), plan.node_devices); }
+// With a quarter more than predicted, in whole hours; Slurm ends the job then.
+std::string time_limit(const HandoverPlan& plan) {
+  if (plan.hours <= 0) return "";
+  return fmt::format("# predicted: {:.1f} h\n#SBATCH --time={}:00:00\n", plan.hours,
+                     static_cast<int64_t>(std::ceil(1.25 * plan.hours)));
+}
 
 // SkyPilot's names (common/accelerators.csv of its catalogue).
 constexpr std::pair<std::string_view, std::string_view> kAccelerators[] = {
@@ -39,16 +45,18 @@ constexpr std::pair<std::string_view, std::string_view> kAccelerators[] = {
 }  // namespace
 
 std::string slurm(const HandoverPlan& plan) {
+  require_even_nodes(plan, "slurm");
   return fmt::format(
       "#!/bin/bash\n# sbatch this train.py …\n#SBATCH --job-name=plimsoll\n#SBATCH --nodes={0}\n"
-      "#SBATCH --ntasks-per-node=1\n#SBATCH --gpus-per-node={1}\n#SBATCH --exclusive\nset -euo pipefail\n"
+      "#SBATCH --ntasks-per-node=1\n#SBATCH --gpus-per-node={1}\n#SBATCH --exclusive\n{2}set -euo pipefail\n"
       "head=$(scontrol show hostnames \"$SLURM_JOB_NODELIST\" | head -n 1)\n"
       "srun torchrun --nnodes={0} --nproc-per-node={1} --rdzv-id=\"$SLURM_JOB_ID\" --rdzv-backend=c10d \\\n"
       "  --rdzv-endpoint=\"$head:29500\" \"$@\"\n",
-      plan.nodes(), per_node(plan));
+      plan.nodes(), plan.per_node(), time_limit(plan));
 }
 
 std::string kubernetes(const HandoverPlan& plan) {
+  require_even_nodes(plan, "kubernetes");
   const bool several = plan.nodes() > 1;
   std::string text;
   if (several)  // gives the pods of the job names that the others find
@@ -66,19 +74,20 @@ std::string kubernetes(const HandoverPlan& plan) {
                         "\"--master-port=29500\", \"train.py\"]\n          env:\n            - name: "
                         "JOB_COMPLETION_INDEX\n              valueFrom:\n                fieldRef:\n                  "
                         "fieldPath: metadata.annotations['batch.kubernetes.io/job-completion-index']\n",
-                        plan.nodes(), per_node(plan))
+                        plan.nodes(), plan.per_node())
                   : fmt::format(
                         "          command: [\"torchrun\", \"--standalone\", \"--nproc-per-node={}\", \"train.py\"]\n",
-                        per_node(plan));
+                        plan.per_node());
   // Processes of a node talk through shared memory, of which a pod has 64 MiB unless it asks for more.
   return text + fmt::format(
                     "          resources:\n            limits:\n              {}: \"{}\"\n          volumeMounts:\n"
                     "            - name: shared-memory\n              mountPath: /dev/shm\n      volumes:\n"
                     "        - name: shared-memory\n          emptyDir:\n            medium: Memory\n",
-                    plan.device.starts_with("mi") ? "amd.com/gpu" : "nvidia.com/gpu", per_node(plan));
+                    plan.device.starts_with("mi") ? "amd.com/gpu" : "nvidia.com/gpu", plan.per_node());
 }
 
 std::string skypilot(const HandoverPlan& plan) {
+  require_even_nodes(plan, "skypilot");
   const auto* const accelerator = std::find_if(std::begin(kAccelerators), std::end(kAccelerators),
                                                [&](const auto& each) { return each.first == plan.device; });
   if (accelerator == std::end(kAccelerators))
@@ -88,7 +97,7 @@ std::string skypilot(const HandoverPlan& plan) {
       "  head=$(echo \"$SKYPILOT_NODE_IPS\" | head -n 1)\n"
       "  torchrun --nnodes={0} --nproc-per-node={2} --node-rank=$SKYPILOT_NODE_RANK \\\n"
       "    --master-addr=$head --master-port=29500 train.py\n",
-      plan.nodes(), accelerator->second, per_node(plan));
+      plan.nodes(), accelerator->second, plan.per_node());
 }
 
 }  // namespace plimsoll::handover

@@ -61,6 +61,7 @@ std::string accelerate_fsdp(const HandoverPlan& plan) {
   require_data_only(plan, "accelerate-fsdp");
   if (plan.zero_stage == 1)
     refuse("accelerate-fsdp", "FSDP cuts gradients with the optimizer's states, ZeRO-1 does not", "--to deepspeed");
+  require_even_nodes(plan, "accelerate-fsdp");
   std::string text = fmt::format(
       "# micro-batch {}, {} gradient accumulation steps: set both in your script\n"
       "compute_environment: LOCAL_MACHINE\ndebug: false\ndistributed_type: {}\nmixed_precision: bf16\n"
@@ -87,13 +88,13 @@ std::string torchtitan(const HandoverPlan& plan) {
   if (plan.zero_stage == 1) refuse("torchtitan", "it cuts by FSDP, not by ZeRO-1", "--to megatron or deepspeed");
   const TitanModel& model = titan_model(plan);
   const int64_t shard = plan.zero_stage >= 2 ? plan.data : 1, replicate = plan.zero_stage >= 2 ? 1 : plan.data;
-  const int64_t per_node = std::min(plan.devices(), plan.node_devices);
+  require_even_nodes(plan, "torchtitan");
   std::string text = fmt::format(
       "#!/bin/sh\n# torchtitan 0.3 or later. Run it on every node, with HEAD the first one's address.\n"
       "exec torchrun --nnodes={} --nproc-per-node={} --rdzv-backend=c10d "
       "--rdzv-endpoint=\"${{HEAD:-localhost}}:29500\" \\\n"
       "  -m torchtitan.train --module {} --config {} \\\n",
-      plan.nodes(), per_node, model.module, model.entry);
+      plan.nodes(), plan.per_node(), model.module, model.entry);
   const auto flag = [&](std::string_view name, const auto& value) {
     text += fmt::format("  --{} {} \\\n", name, value);
   };

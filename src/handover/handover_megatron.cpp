@@ -53,7 +53,8 @@ std::string megatron(const HandoverPlan& plan) {
   if (plan.zero_stage >= 2)
     refuse("megatron", "its distributed optimizer is ZeRO-1", "--to accelerate-fsdp or deepspeed for ZeRO-2 and 3");
   if (plan.method != "full") refuse("megatron", "it trains all weights", "--to axolotl, llama-factory or torchtune");
-  std::string text;
+  // Comments stand in lines of their own: the file is read by a shell.
+  std::string text = "# torchrun … pretrain_gpt.py $(grep -v '^#' megatron.args) and yours\n";
   if (plan.config && rotary_and_gated(*plan.config)) text += shape(*plan.config);
   else text += "--use-checkpoint-args\n";  // the shape is read from the checkpoint that --load names
   text += fmt::format(
@@ -69,7 +70,12 @@ std::string megatron(const HandoverPlan& plan) {
     text += fmt::format("--num-virtual-stages-per-pipeline-rank {}\n", plan.virtual_stages);
   if (plan.zero_stage == 1) text += "--use-distributed-optimizer\n--overlap-grad-reduce\n--overlap-param-gather\n";
   if (plan.recompute) text += "--recompute-granularity full\n--recompute-method uniform\n--recompute-num-layers 1\n";
-  return text;
+  if (plan.steps > 0) text += fmt::format("--train-iters {}\n", plan.steps);
+  else text += "# yours: --train-iters\n";
+  return text +
+         "# yours: --lr --min-lr --lr-decay-style --lr-warmup-iters --weight-decay --clip-grad\n"
+         "# yours: --data-path --split --tokenizer-type --tokenizer-model\n"
+         "# yours: --load --save --save-interval --eval-iters --log-interval\n";
 }
 
 }  // namespace plimsoll::handover

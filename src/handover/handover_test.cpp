@@ -81,6 +81,51 @@ TEST(Handover, SeveralNodesFindEachOther) {
   EXPECT_TRUE(has(handover_config(plan, "slurm"), "#SBATCH --nodes=2\n"));
 }
 
+TEST(Handover, NodesGetAsManyProcessesAsThePlanHas) {
+  HandoverPlan plan = simple();
+  plan.data = 21;
+  EXPECT_TRUE(has(handover_config(plan, "slurm"), "#SBATCH --nodes=3\n"));
+  EXPECT_TRUE(has(handover_config(plan, "slurm"), "--nproc-per-node=7 "));
+  EXPECT_TRUE(has(handover_config(plan, "kubernetes"), "nvidia.com/gpu: \"7\"\n"));
+  EXPECT_TRUE(has(handover_config(plan, "skypilot"), "accelerators: H100:7\n"));
+  EXPECT_TRUE(has(handover_config(plan, "torchtitan"), "--nnodes=3 --nproc-per-node=7 "));
+  plan.data = 22;
+  for (const char* target : {"slurm", "kubernetes", "skypilot", "torchtitan", "torchtune", "accelerate-fsdp"}) {
+    try {
+      handover_config(plan, target);
+      ADD_FAILURE() << target;
+    } catch (const Error& error) {
+      EXPECT_TRUE(has(error.way_out(), "21 or 24")) << error.way_out();
+    }
+  }
+}
+
+TEST(Handover, SaysWhatTheUserMustAdd) {
+  HandoverPlan plan = simple();
+  const auto noted = [&](const char* target, const char* part) {
+    for (const std::string& note : handover_notes(plan, target))
+      if (has(note, part)) return true;
+    return false;
+  };
+  for (const char* target : {"deepspeed", "slurm", "kubernetes", "skypilot"})
+    EXPECT_TRUE(noted(target, "gradient_checkpointing=True")) << target;
+  EXPECT_FALSE(noted("accelerate-fsdp", "checkpointing"));  // its file says so
+  EXPECT_TRUE(handover_notes(plan, "axolotl").empty());
+  plan.recompute = false;
+  EXPECT_FALSE(noted("deepspeed", "checkpointing"));
+  plan.method = "lora";
+  EXPECT_TRUE(noted("deepspeed", "LoRA of rank 16"));
+  plan = simple();
+  plan.zero_stage = 1;
+  const std::string bare = handover_config(plan, "megatron");
+  for (const char* part : {"# yours: --train-iters\n", "# yours: --lr ", "--data-path", "--tokenizer-type"})
+    EXPECT_TRUE(has(bare, part)) << part;
+  EXPECT_FALSE(has(handover_config(plan, "slurm"), "--time"));
+  plan.steps = 400, plan.hours = 10;
+  EXPECT_TRUE(has(handover_config(plan, "megatron"), "\n--train-iters 400\n"));
+  EXPECT_TRUE(has(handover_config(plan, "slurm"), "#SBATCH --time=13:00:00"));
+}
+
 TEST(Handover, DevicesHaveSkyPilotsNames) {
   HandoverPlan plan = simple();
   for (const auto& [device, name] : {std::pair{"rtx6000-ada", "RTX6000-Ada:8"},
@@ -218,6 +263,11 @@ TEST(Handover, PlansThatNoSearchWroteAreRefused) {
       "pareto":[{"devices":1,"tokens_per_second":1.0,"micro_batch":1,"grad_accum_steps":1,"recompute":"none","layout":
       {"data":1,"tensor":1,"pipeline":1,"context":1,"expert":1,"virtual_stages":1,"zero_stage":0}}],"best":[]})");
   EXPECT_EQ(parse_search_plan(plan.dump(), "x", 0).devices(), 1);
+  auto timed = plan;
+  timed["pareto"][0]["step_seconds"] = 36.0, timed["pareto"][0]["hours"] = 0.01;
+  EXPECT_EQ(parse_search_plan(timed.dump(), "x", 0).steps, 0);  // of one step
+  timed["pareto"][0]["hours"] = 2.0;
+  EXPECT_EQ(parse_search_plan(timed.dump(), "x", 0).steps, 200);
   const auto refused = [&](const char* where, const nlohmann::json& value) {
     auto changed = plan;
     changed[nlohmann::json::json_pointer(where)] = value;

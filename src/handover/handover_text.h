@@ -19,6 +19,9 @@ std::string quoted_list(const std::vector<std::string>& items);  // ["a", "b"]
 // Engines that only know data parallelism.
 void require_data_only(const HandoverPlan& plan, std::string_view engine);
 
+// Launchers give every node as many processes: their number must be the plan's.
+void require_even_nodes(const HandoverPlan& plan, std::string_view engine);
+
 inline bool all_linear(const HandoverPlan& plan) { return plan.targets == std::vector<std::string>{"all-linear"}; }
 
 // One file each: handover_frameworks.cpp, handover_megatron.cpp, handover_recipes.cpp, handover_torchtune.cpp,

@@ -77,16 +77,16 @@ std::string torchtune(const HandoverPlan& plan) {
   if (plan.data > 1 && plan.zero_stage < 2)
     refuse("torchtune", "its distributed recipes always cut the gradients (ZeRO-2 and 3)",
            "--to deepspeed or megatron");
+  require_even_nodes(plan, "torchtune");
   if (plan.base == "8bit") refuse("torchtune", "it has no 8-bit base", "--to axolotl or llama-factory");
   const TuneModel& model = tune_model(plan);
   const bool lora = plan.method == "lora", one = plan.devices() == 1;
   if (plan.tensor > 1 && (lora || !model.package.starts_with("llama3")))
     refuse("torchtune", "it cuts by tensor only full runs of llama 3", "--to megatron, or a plan of data alone");
-  std::string text = fmt::format(
-      "# tune run{} {}_finetune_{} --config this.yaml\n",
-      one ? ""
-          : fmt::format(" --nnodes {} --nproc_per_node {}", plan.nodes(), std::min(plan.devices(), plan.node_devices)),
-      lora ? "lora" : "full", one ? "single_device" : "distributed");
+  std::string text =
+      fmt::format("# tune run{} {}_finetune_{} --config this.yaml\n",
+                  one ? "" : fmt::format(" --nnodes {} --nproc_per_node {}", plan.nodes(), plan.per_node()),
+                  lora ? "lora" : "full", one ? "single_device" : "distributed");
   text += fmt::format("output_dir: ./run\nmodel:\n  _component_: torchtune.models.{}.{}{}\n", model.package,
                       lora ? "lora_" : "", model.builder);
   if (lora) text += adapter_keys(plan);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "cost/collective.h"
 #include "cost/device_catalog.h"
@@ -13,11 +14,12 @@
 namespace plimsoll {
 
 struct ServingSetup {
-  const ModelShape* model = nullptr;
+  const ModelConfig* config = nullptr;
+  const ModelShape* model = nullptr;  // shape_of(*config)
   const Device* device = nullptr;
   TimeConstants constants;
   int64_t tensor = 1;          // devices of a replica
-  double weight_bytes = 2;     // of a weight: 2, 1 or about 0.5
+  double weight_bytes = 2;     // of a weight: 2, 1 or about 0.5 (NF4 with its scales)
   double kv_bytes = 2;         // of a value in the cache
   double memory_share = 0.9;   // of a device, for weights, cache and activations
   int64_t block_tokens = 16;   // the cache is handed out in blocks (PagedAttention, arXiv:2309.06180)
@@ -34,8 +36,19 @@ struct ServingModel {
   double weights_device_bytes = 0, workspace_bytes = 0;
 };
 
-// Throws a caller Error that names the least tensor parallelism that could hold the weights where this one can't.
+// Bytes are those of serving_bytes for vLLM (engines/serving_memory.h), of `memory_share` of the device. Throws a
+// caller Error where weights and workspace leave no room for a block of the cache.
 ServingModel serving_model(const ServingSetup& setup);
+
+// The least power of two of devices that holds the model and one request of `request_tokens`, beyond a node where the
+// catalogue knows its network. Throws a caller Error where no number does.
+ServingModel least_serving_model(const ServingSetup& setup, int64_t request_tokens);
+
+// Whether the catalogue knows what joins `tensor` devices: their link, and the network where they fill several nodes.
+bool can_join(const Device& device, const TimeConstants& constants, int64_t tensor);
+
+// "a smaller cache with --kv 8bit, …": only what is not set yet. Empty where all of it is.
+std::string smaller_setups(const ServingSetup& setup);
 
 // One pass over `prefill_tokens` new prompt tokens (which see `prefill_keys` keys on average) and one token each of
 // `decoding` sequences that together hold `cached_tokens` in the cache.

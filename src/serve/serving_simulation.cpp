@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <deque>
+#include <limits>
 #include <random>
 #include <vector>
 
@@ -34,8 +35,13 @@ class Simulation {
         random_(traffic.seed + 1),
         blocks_(model.cache_tokens / model.setup.block_tokens),
         free_blocks_(blocks_) {
-    const int64_t least = traffic.users > 0 ? 12 * traffic.users : 0;
+    // Twelve answers of each user, or of each request that is under way at the same time.
+    const double at_once =
+        traffic.users > 0 ? static_cast<double>(traffic.users) : traffic.rate * answer_seconds(1) + 1;
+    const auto least = static_cast<int64_t>(12 * std::min(at_once, 1e6));
     total_ = traffic.requests > 0 ? traffic.requests : std::max<int64_t>(400, std::min<int64_t>(least, 20'000));
+    uncounted_ = total_ / 10;
+    to_finish_ = total_ - uncounted_;
   }
   ServingResult run();
 
@@ -45,14 +51,26 @@ class Simulation {
     std::uniform_real_distribution<double> share(1 - traffic_.spread, 1 + traffic_.spread);
     return std::max<int64_t>(1, static_cast<int64_t>(std::lround(static_cast<double>(mean) * share(random_))));
   }
+  // Of a request beside others, so many altogether.
+  double answer_seconds(int64_t at_once) const {
+    const int64_t cached = at_once * (traffic_.prompt_tokens + traffic_.output_tokens / 2);
+    const double read =
+        pass_seconds(model_, traffic_.prompt_tokens, static_cast<double>(traffic_.prompt_tokens) / 2, 0, 0);
+    return static_cast<double>(traffic_.output_tokens) * pass_seconds(model_, 0, 0, at_once, cached) +
+           static_cast<double>(at_once) * read;
+  }
+  void plan_starts();
+  void start_users();
   void arrive(double when) {
-    if (arrived_ == total_) return;
+    if (arrived_ >= total_ && traffic_.users == 0) return;
     Request request;
     request.arrival = when;
     request.prompt = request.to_read = length(traffic_.prompt_tokens);
     request.output = length(traffic_.output_tokens);
-    request.counted = arrived_ >= total_ / 10;
+    request.counted = arrived_ >= uncounted_ && arrived_ < total_;
     ++arrived_;
+    if (arrived_ == uncounted_ + 1) window_from_ = when;
+    if (arrived_ == total_) window_to_ = when;
     waiting_.push_back(request);
   }
   int64_t blocks_of(int64_t tokens) const { return ceil_div(tokens, model_.setup.block_tokens); }
@@ -78,15 +96,24 @@ class Simulation {
   const ServingModel& model_;
   const Traffic& traffic_;
   std::mt19937_64 random_;
-  int64_t blocks_, free_blocks_, total_ = 0, arrived_ = 0, finished_ = 0;
+  bool in_window() const { return now_ > window_from_ && now_ <= window_to_; }
+
+  int64_t blocks_, free_blocks_, total_ = 0, arrived_ = 0;
+  int64_t uncounted_ = 0, to_finish_ = 0;  // the requests before the first that counts; counted ones without answer
   double now_ = 0, next_arrival_ = 0, busy_ = 0, decoding_sum_ = 0;
   int64_t decode_passes_ = 0;
   std::deque<Request> waiting_;
   std::vector<Request> running_;  // in the order in which they were let in
   std::vector<double> first_, between_;
-  double counted_from_ = -1, counted_to_ = 0;
-  int64_t counted_output_ = 0, counted_prompt_ = 0, counted_requests_ = 0;
+  std::vector<double> starts_;  // of the users, the last first
+  double window_from_ = std::numeric_limits<double>::max(), window_to_ = window_from_;
+  int64_t window_output_ = 0, window_prompt_ = 0, window_requests_ = 0;
+  struct {
+    double seconds = 0, output = 0, prompt = 0;  // sums over the counted requests, seconds from question to answer
+  } counted_;
   ServingResult result_;
+
+  void take_rates();
 };
 
 // The one that came last gives its blocks back, and must read again what it had.
@@ -139,12 +166,13 @@ Simulation::Prefill Simulation::read_prompts(int64_t budget) {
 // The next token of `request`, now.
 void Simulation::speak(Request& request) {
   ++request.said;
+  if (in_window()) {
+    ++window_output_;
+    if (request.first_token == 0) window_prompt_ += request.prompt;
+  }
   if (request.counted) {
-    if (counted_from_ < 0) counted_from_ = request.arrival;
     if (request.first_token == 0) first_.push_back(now_ - request.arrival);
     else between_.push_back(now_ - request.last_token);
-    ++counted_output_;
-    counted_to_ = now_;
   }
   if (request.first_token == 0) request.first_token = now_;
   request.last_token = now_;
@@ -164,11 +192,13 @@ void Simulation::give_out_tokens() {
       continue;
     }
     free_blocks_ += request.blocks;
-    ++finished_;
     if (request.counted) {
-      counted_prompt_ += request.prompt;
-      ++counted_requests_;
+      --to_finish_;
+      counted_.seconds += now_ - request.arrival;
+      counted_.output += static_cast<double>(request.output);
+      counted_.prompt += static_cast<double>(request.prompt);
     }
+    if (in_window()) ++window_requests_;
     if (traffic_.users > 0) arrive(now_);
   }
   running_ = std::move(stay);
@@ -203,44 +233,83 @@ Percentiles percentiles(std::vector<double>& values) {
   return {at(0.5), at(0.95), at(0.99)};
 }
 
+// Over the time from one question of a user to the next, so that the server is loaded evenly from the start.
+void Simulation::plan_starts() {
+  if (traffic_.users == 0) return;
+  const int64_t held = model_.cache_tokens / (traffic_.prompt_tokens + traffic_.output_tokens);
+  const int64_t at_once = std::clamp<int64_t>(held, 1, std::min(traffic_.users, model_.setup.most_sequences));
+  const double cycle = answer_seconds(at_once) * static_cast<double>(traffic_.users) / static_cast<double>(at_once);
+  std::uniform_real_distribution<double> share(0, 1);
+  for (int64_t user = 0; user < traffic_.users; ++user)
+    starts_.push_back(traffic_.together
+                          ? 0
+                          : cycle * (static_cast<double>(user) + share(random_)) / static_cast<double>(traffic_.users));
+  std::sort(starts_.rbegin(), starts_.rend());
+  const double first = starts_.back();
+  for (double& start : starts_) start -= first;
+}
+
+void Simulation::start_users() {
+  for (; !starts_.empty() && starts_.back() <= now_; starts_.pop_back()) arrive(starts_.back());
+}
+
+void Simulation::take_rates() {
+  if (traffic_.users > 0) {
+    // Each user has one question under way at any time (Little's law), so nothing depends on where counting ends.
+    if (counted_.seconds <= 0) return;
+    const double share = static_cast<double>(traffic_.users) / counted_.seconds;
+    result_.output_tokens_per_second = share * counted_.output;
+    result_.total_tokens_per_second = share * (counted_.output + counted_.prompt);
+    result_.requests_per_second = share * static_cast<double>(total_ - uncounted_ - to_finish_);
+    return;
+  }
+  const double span = std::min(window_to_, now_) - window_from_;
+  if (span > 0) {
+    result_.output_tokens_per_second = static_cast<double>(window_output_) / span;
+    result_.total_tokens_per_second = static_cast<double>(window_output_ + window_prompt_) / span;
+    result_.requests_per_second = static_cast<double>(window_requests_) / span;
+  }
+  // A queue that grows shows as answers that come slower than requests.
+  result_.keeps_up = result_.requests_per_second > 0.9 * traffic_.rate;
+}
+
 ServingResult Simulation::run() {
-  const int64_t longest = static_cast<int64_t>(
-      std::ceil((1 + traffic_.spread) * static_cast<double>(traffic_.prompt_tokens + traffic_.output_tokens)) + 1);
+  const int64_t longest = longest_request(traffic_);
   if (longest > model_.cache_tokens)
     throw caller_error("request", fmt::format("{} tokens, the cache holds {}", longest, model_.cache_tokens),
-                       "more devices a replica with --tensor, a smaller cache with --kv 8bit, or shorter requests");
+                       "more devices a replica with --tensor, shorter requests" + smaller_setups(model_.setup));
   std::exponential_distribution<double> gap(traffic_.rate > 0 ? traffic_.rate : 1);
-  for (int64_t user = 0; user < traffic_.users; ++user) arrive(0);
+  plan_starts();
   if (traffic_.users == 0) next_arrival_ = gap(random_);
-  for (int64_t passes = 0; finished_ < total_ && passes < kMostPasses; ++passes) {
+  for (int64_t passes = 0; to_finish_ > 0 && passes < kMostPasses; ++passes) {
     if (traffic_.users == 0)
       while (arrived_ < total_ && next_arrival_ <= now_) {
         arrive(next_arrival_);
         next_arrival_ += gap(random_);
       }
+    start_users();
     if (running_.empty() && waiting_.empty()) {
-      if (arrived_ == total_) break;
-      now_ = next_arrival_;
+      if (traffic_.users == 0 && arrived_ == total_) break;
+      now_ = traffic_.users == 0 ? next_arrival_ : starts_.back();
       continue;
     }
     pass();
   }
   result_.first_token_seconds = percentiles(first_);
   result_.between_tokens_seconds = percentiles(between_);
-  const double span = counted_to_ - std::max(0.0, counted_from_);
-  if (span > 0) {
-    result_.output_tokens_per_second = static_cast<double>(counted_output_) / span;
-    result_.total_tokens_per_second = static_cast<double>(counted_output_ + counted_prompt_) / span;
-    result_.requests_per_second = static_cast<double>(counted_requests_) / span;
-  }
+  take_rates();
   result_.busy_share = now_ > 0 ? busy_ / now_ : 0;
   result_.mean_decoding = decode_passes_ > 0 ? decoding_sum_ / static_cast<double>(decode_passes_) : 0;
-  // A queue that grows shows as answers that come slower than requests.
-  if (traffic_.users == 0) result_.keeps_up = result_.requests_per_second > 0.9 * traffic_.rate;
   return result_;
 }
 
 }  // namespace
+
+int64_t longest_request(const Traffic& traffic) {
+  return static_cast<int64_t>(
+             std::ceil((1 + traffic.spread) * static_cast<double>(traffic.prompt_tokens + traffic.output_tokens))) +
+         1;
+}
 
 ServingResult simulate_serving(const ServingModel& model, const Traffic& traffic) {
   if (traffic.users <= 0 && traffic.rate <= 0)

@@ -9,8 +9,9 @@
 namespace plimsoll {
 
 struct Traffic {
-  int64_t users = 0;  // each asks again as soon as it has its answer; 0: requests come by `rate`
-  double rate = 0;    // requests a second, at random times (Poisson)
+  int64_t users = 0;      // each asks again as soon as it has its answer; 0: requests come by `rate`
+  bool together = false;  // all users ask first at the same time; else at random over the time of one answer
+  double rate = 0;        // requests a second, at random times (Poisson)
   int64_t prompt_tokens = 512, output_tokens = 256;
   double spread = 0;     // lengths are drawn evenly from (1 ± spread) times these
   int64_t requests = 0;  // simulated; 0: enough for steady percentiles
@@ -33,8 +34,12 @@ struct ServingResult {
   bool keeps_up = true;         // with a rate: the queue does not grow without end
 };
 
-// The first tenth of the requests is not counted. Throws a caller Error for traffic that can't be (no users and no
-// rate, a request longer than the cache).
+// Tokens that the cache must hold for the longest request of this traffic.
+int64_t longest_request(const Traffic& traffic);
+
+// The first tenth of the requests is not counted. Users go on asking until the last counted request is answered; with a
+// rate, tokens a second are those between the first counted arrival and the last. Throws a caller Error for traffic
+// that can't be (no users and no rate, a request longer than the cache).
 ServingResult simulate_serving(const ServingModel& model, const Traffic& traffic);
 
 }  // namespace plimsoll

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "config/model_catalog.h"
+#include "engines/serving_memory.h"
 #include "serve/serving_cost.h"
 #include "serve/serving_simulation.h"
 
@@ -10,11 +11,14 @@ namespace {
 
 struct Case {
   Catalog catalog = load_catalog();
+  ModelConfig config;
   ModelShape shape;
   ServingSetup setup;
 
   explicit Case(const char* model = "llama-3.3-70b", int64_t tensor = 2) {
-    shape = shape_of(parse_hf_config(find_catalog_model(model)->config, model));
+    config = parse_hf_config(find_catalog_model(model)->config, model);
+    shape = shape_of(config);
+    setup.config = &config;
     setup.model = &shape;
     setup.device = &require_device(catalog, "h100-80g", "--device");
     setup.constants = load_time_constants();
@@ -46,6 +50,83 @@ TEST(ServingModel, TheCacheIsWhatTheWeightsLeave) {
   EXPECT_THROW(serving_model(one.setup), Error);  // 141 GB of weights on 80
 }
 
+TEST(ServingModel, RoomIsThatOfPlanServe) {
+  Case one;
+  one.setup.weight_bytes = one.setup.kv_bytes = 2;
+  ServingRun run;
+  run.engine = "vllm";
+  run.model = one.config;
+  run.tensor = 2;
+  run.device_bytes = one.setup.device->memory_bytes;
+  run.context_tokens = 512;
+  const ServingBytes bytes = serving_bytes(run);
+  EXPECT_NEAR(static_cast<double>(serving_model(one.setup).cache_tokens),
+              static_cast<double>(bytes.room / bytes.kv_per_token), 16);
+}
+
+TEST(ServingModel, TheLeastHoldsARequestToo) {
+  Case one;
+  // In 8 bit the weights fit on one device, beside fewer than 20,000 tokens.
+  EXPECT_GT(serving_model([&] {
+              ServingSetup setup = one.setup;
+              setup.tensor = 1;
+              return setup;
+            }())
+                .cache_tokens,
+            0);
+  EXPECT_EQ(least_serving_model(one.setup, 5501).setup.tensor, 1);
+  EXPECT_EQ(least_serving_model(one.setup, 20'000).setup.tensor, 2);
+  one.setup.weight_bytes = one.setup.kv_bytes = 2;
+  EXPECT_EQ(least_serving_model(one.setup, 1).setup.tensor, 2);
+  const Case large("llama-3.1-405b");
+  ServingSetup wide = large.setup;
+  wide.weight_bytes = wide.kv_bytes = 2;
+  EXPECT_EQ(least_serving_model(wide, 1000).setup.tensor, 16);  // two nodes
+  try {
+    least_serving_model(one.setup, int64_t{1} << 40);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(error.way_out().find("--kv 8bit"), std::string::npos);
+  }
+}
+
+TEST(ServingModel, WaysOutAreWhatIsNotSet) {
+  Case one;
+  EXPECT_EQ(smaller_setups(one.setup), ", smaller weights with --weights 4bit");
+  one.setup.weight_bytes = 0.56;
+  EXPECT_EQ(smaller_setups(one.setup), "");
+  one.setup.weight_bytes = one.setup.kv_bytes = 2;
+  EXPECT_EQ(smaller_setups(one.setup), ", smaller weights with --weights 8bit or 4bit, a smaller cache with --kv 8bit");
+}
+
+TEST(ServingModel, DevicesWithoutLinksStandAlone) {
+  Case one("llama-3.1-8b", 1);
+  Device lonely = *one.setup.device;
+  lonely.link = lonely.host_link = lonely.network = 0;
+  EXPECT_TRUE(can_join(lonely, one.setup.constants, 1));
+  EXPECT_FALSE(can_join(lonely, one.setup.constants, 2));
+  one.setup.device = &lonely;
+  EXPECT_EQ(least_serving_model(one.setup, 1000).setup.tensor, 1);
+  EXPECT_THROW(least_serving_model(one.setup, int64_t{1} << 40), Error);
+}
+
+TEST(Serving, UsersAreOutOfStep) {
+  const Case one;
+  const ServingModel model = serving_model(one.setup);
+  Traffic traffic{.users = 50, .prompt_tokens = 5000, .output_tokens = 500};
+  const ServingResult apart = simulate_serving(model, traffic);
+  traffic.seed = 1;
+  const ServingResult other = simulate_serving(model, traffic);
+  traffic.together = true;
+  const ServingResult step = simulate_serving(model, traffic);
+  EXPECT_LT(1.5 * apart.first_token_seconds.p50, step.first_token_seconds.p50);
+  EXPECT_LT(2 * apart.first_token_seconds.p95, step.first_token_seconds.p95);
+  EXPECT_NEAR(apart.first_token_seconds.p95 / other.first_token_seconds.p95, 1.0, 0.2);
+  EXPECT_NEAR(apart.output_tokens_per_second / step.output_tokens_per_second, 1.0, 0.05);
+  EXPECT_NEAR(apart.requests_per_second * 500 / apart.output_tokens_per_second, 1.0, 1e-9);
+  EXPECT_NEAR(step.requests_per_second * 5500 / step.total_tokens_per_second, 1.0, 1e-9);
+}
+
 TEST(Serving, OneUserWaitsForNobody) {
   const Case one;
   const ServingModel model = serving_model(one.setup);
@@ -64,7 +145,7 @@ TEST(Serving, ThroughputIsFlatAndWaitingLongOnceTheCacheIsFull) {
   const Case one;
   const ServingModel model = serving_model(one.setup);
   const auto of = [&](int64_t users) {
-    return simulate_serving(model, {.users = users, .prompt_tokens = 5000, .output_tokens = 500});
+    return simulate_serving(model, {.users = users, .together = true, .prompt_tokens = 5000, .output_tokens = 500});
   };
   const ServingResult alone = of(1), fifty = of(50), hundred = of(100), many = of(150);
   EXPECT_NEAR(alone.first_token_seconds.p50, 0.41, 0.1);

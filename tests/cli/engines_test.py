@@ -6,7 +6,7 @@ import os
 import tempfile
 import unittest
 
-from program import GOLDEN, ProgramTest
+from program import GOLDEN, ProgramTest, run
 
 
 class PlanEngine(ProgramTest):
@@ -203,6 +203,18 @@ class HandOver(ProgramTest):
                 self.assertGreater(len(self.ok("export", plan, "--to", target)), 100)
             self.fails(2, "search", "llama-3.1-8b", "--devices", "h100-80g:8", "--for", "word")
             self.fails(2, "export", plan, "--to", "unsloth")
+
+    def test_what_a_file_cannot_say_is_told(self):
+        with tempfile.TemporaryDirectory() as place:
+            plan = os.path.join(place, "plan.json")
+            with open(plan, "w", encoding="utf-8") as file:
+                file.write(self.ok("search", "llama-3.1-8b", "--devices", "h100-80g:8", "--quick", "--for", "deepspeed", "--recompute", "full", "--tokens", "1e9", "--json"))
+            done = run("export", plan, "--to", "deepspeed", "--out", "-", cwd=place)
+            self.assertEqual(done.returncode, 0)
+            self.assertIn(b"gradient_checkpointing=True", done.stderr)
+            self.assertGreater(json.loads(done.stdout)["train_batch_size"], 0)
+            self.assertEqual(os.listdir(place), ["plan.json"])
+            self.assertRegex(self.ok("export", plan, "--to", "slurm"), r"\n#SBATCH --time=\d+:00:00\n")
 
     def test_the_engine_profile_has_the_last_word(self):
         found = json.loads(self.ok("search", "llama-3.1-8b", "--devices", "h100-80g:8", "--for", "megatron", "--json"))

@@ -126,7 +126,7 @@ MEGATRON_OTHERS = {"micro-batch-size", "global-batch-size", "seq-length", "use-c
                    "use-flash-attn", "swiglu", "untie-embeddings-and-output-weights", "group-query-attention",
                    "max-position-embeddings", "norm-epsilon", "disable-bias-linear", "num-experts",
                    "num-virtual-stages-per-pipeline-rank", "use-distributed-optimizer", "overlap-grad-reduce",
-                   "overlap-param-gather"}
+                   "overlap-param-gather", "train-iters"}
 MEGATRON_NAMES = {"norm-epsilon": "layernorm_epsilon", "disable-bias-linear": None, "num-experts": "num_moe_experts"}
 
 
@@ -138,6 +138,8 @@ def check_megatron(text, plan):
     where, micro, accumulation, recompute = chosen_of(plan)
     flags = {}
     for line in text.splitlines():
+        if line.startswith("#"):
+            continue
         name, _, value = line.removeprefix("--").partition(" ")
         flags[name] = value or True
     known = {field.name: field.type for kind in (TransformerConfig, DistributedDataParallelConfig) for field in fields(kind)}

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "approaches/approach_cost.h"
@@ -95,6 +96,7 @@ Json plan_json(const ApproachPlan& plan, double calls) {
       {"name", plan.name},
       {"fits", plan.fits},
       {"what_stops", plan.what_stops},
+      {"devices_needed", plan.devices_needed > 0 ? Json(plan.devices_needed) : Json(nullptr)},
       {"models", models},
       {"phases", phases},
       {"devices", plan.devices},
@@ -119,7 +121,10 @@ std::string model_text(const ResidentModel& model) {
 }
 
 std::vector<std::string> row_of(const ApproachPlan& plan, const ApproachQuestion& question) {
-  if (!plan.fits) return {plan.name, "does not fit: " + plan.what_stops};
+  if (!plan.fits)
+    return {plan.name,
+            fmt::format("does not fit: {}{}", plan.what_stops,
+                        plan.devices_needed > 0 ? fmt::format("; {} devices would do", plan.devices_needed) : "")};
   const bool trains = plan.steps > 0, money = question.usd_per_device_hour > 0;
   const bool answers = money && plan.serve_devices > 0;  // else no node holds the model
   return {
@@ -151,6 +156,11 @@ std::string approaches_text(const ApproachOptions& options, const ApproachQuesti
   std::vector<std::vector<std::string>> rows;
   for (const ApproachPlan& plan : plans) rows.push_back(row_of(plan, question));
   text += table_text(columns, rows);
+  if (std::any_of(plans.begin() + 1, plans.end(), [](const ApproachPlan& plan) { return !plan.fits; }))
+    text +=
+        "\n  Training is cut by ZeRO-3 over data parallelism alone. plimsoll search also cuts layers (tensor, "
+        "pipeline) "
+        "and may find fewer devices for full and LoRA.\n";
   text += "\n  in memory, of all devices together, and where a step's time goes:\n";
   for (const ApproachPlan& plan : plans) {
     if (!plan.fits || plan.steps == 0) continue;

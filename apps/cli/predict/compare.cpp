@@ -39,6 +39,7 @@ int run_compare(const CompareOptions& options) {
                     {"bytes_per_device", or_null(plan.bytes)},
                     {"device_bytes", or_null(plan.limit_bytes)},
                     {"seconds", or_null(plan.seconds)},
+                    {"one_step", plan.one_step},
                     {"tokens_per_second", or_null(plan.tokens_per_second)},
                     {"usd", or_null(plan.usd)},
                     {"usd_per_million", or_null(plan.usd_per_million)}});

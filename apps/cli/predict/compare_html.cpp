@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 
 #include "base/text.h"
 #include "cli/predict/compare_report.h"
@@ -81,11 +82,24 @@ std::string comparison(std::string_view title, const std::vector<ComparedPlan>& 
   return text + "</dl></section>";
 }
 
-double run_time(const ComparedPlan& plan) { return plan.seconds; }
-double run_money(const ComparedPlan& plan) { return plan.usd_an_hour ? -1 : plan.usd; }
+// A step is never ranked beside a run; where there are only steps, they are, as steps.
+bool runs_are_there(const std::vector<ComparedPlan>& plans) {
+  return std::any_of(plans.begin(), plans.end(),
+                     [](const ComparedPlan& plan) { return !plan.one_step && plan.seconds >= 0; });
+}
+
+struct Ranked {
+  bool runs = true;
+  std::function<double(const ComparedPlan&)> time, money;
+};
+Ranked ranked_of(const std::vector<ComparedPlan>& plans) {
+  const bool runs = runs_are_there(plans);
+  return {runs, [runs](const ComparedPlan& plan) { return runs && plan.one_step ? -1 : plan.seconds; },
+          [runs](const ComparedPlan& plan) { return plan.usd_an_hour || (runs && plan.one_step) ? -1 : plan.usd; }};
+}
 
 // The first lines: what a reader would pick.
-std::string verdict(const std::vector<ComparedPlan>& plans) {
+std::string verdict(const std::vector<ComparedPlan>& plans, const Ranked& ranked) {
   const auto best = [&](auto value) {
     const ComparedPlan* found = nullptr;
     int64_t known = 0;
@@ -97,10 +111,11 @@ std::string verdict(const std::vector<ComparedPlan>& plans) {
     return known > 1 ? found : nullptr;
   };
   std::string text;
-  if (const ComparedPlan* plan = best(run_money))
-    text += fmt::format("<li><b>Cheapest:</b> {} ({} USD)</li>", escaped(plan->name), usd_text(plan->usd));
-  if (const ComparedPlan* plan = best(run_time))
-    text += fmt::format("<li><b>Fastest:</b> {} ({})</li>", escaped(plan->name), time_text(plan->seconds));
+  if (const ComparedPlan* plan = best(ranked.money))
+    text += fmt::format("<li><b>Cheapest:</b> {} ({} USD{})</li>", escaped(plan->name), usd_text(plan->usd),
+                        plan->one_step ? " a step" : "");
+  if (const ComparedPlan* plan = best(ranked.time))
+    text += fmt::format("<li><b>Fastest:</b> {} ({})</li>", escaped(plan->name), plan_time_text(*plan));
   if (const ComparedPlan* plan = best([](const ComparedPlan& each) { return each.devices; }))
     text += fmt::format("<li><b>Fewest devices:</b> {} ({:.0f})</li>", escaped(plan->name), plan->devices);
   return text.empty() ? "" : "<ul class=\"verdict\">" + text + "</ul>";
@@ -130,7 +145,7 @@ std::string cell(std::string_view name, const std::string& value) {
 }
 
 std::string money(const ComparedPlan& plan) {
-  return usd_text(plan.usd) + (plan.usd_an_hour && plan.usd >= 0 ? " an hour" : "");
+  return usd_text(plan.usd) + (plan.usd < 0 ? "" : plan.usd_an_hour ? " an hour" : plan.one_step ? " a step" : "");
 }
 
 std::string table(const std::vector<ComparedPlan>& plans) {
@@ -140,7 +155,7 @@ std::string table(const std::vector<ComparedPlan>& plans) {
   for (const ComparedPlan& plan : plans)
     text +=
         fmt::format("<tr><td>{}</td>", escaped(plan.name)) + cell("devices", fmt::format("{:.0f}", plan.devices)) +
-        cell("memory of one", bytes_text(plan.bytes)) + cell("time", time_text(plan.seconds)) +
+        cell("memory of one", bytes_text(plan.bytes)) + cell("time", plan_time_text(plan)) +
         cell("tokens a second",
              plan.tokens_per_second < 0 ? "-" : format_thousands(static_cast<int64_t>(plan.tokens_per_second + 0.5))) +
         cell("USD", money(plan)) + cell("USD per million tokens", usd_text(plan.usd_per_million)) + "</tr>";
@@ -175,10 +190,11 @@ std::string compare_html(const std::vector<ComparedPlan>& plans) {
       "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
       "content=\"width=device-width,initial-scale=1\"><title>Plans compared</title>";
   page += kStyle;
-  page += "</head><body><h1>Plans compared</h1>" + verdict(plans) + table(plans);
-  page += comparison("How long", plans, run_time, [](const ComparedPlan& plan) { return time_text(plan.seconds); });
-  page +=
-      comparison("How much", plans, run_money, [](const ComparedPlan& plan) { return usd_text(plan.usd) + " USD"; });
+  const Ranked ranked = ranked_of(plans);
+  page += "</head><body><h1>Plans compared</h1>" + verdict(plans, ranked) + table(plans);
+  page += comparison(ranked.runs ? "How long" : "How long, of a step", plans, ranked.time, plan_time_text);
+  page += comparison(ranked.runs ? "How much" : "How much, of a step", plans, ranked.money,
+                     [](const ComparedPlan& plan) { return usd_text(plan.usd) + " USD"; });
   page +=
       "<h2>What fills the memory</h2><p>Each bar is the memory of one device. The red line is how much it has: a bar "
       "that "

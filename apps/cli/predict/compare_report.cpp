@@ -25,7 +25,7 @@ double number(const Json& from, const char* name) {
 ComparedPlan own_plan(const Json& document, const std::string& source) {
   ComparedPlan plan;
   plan.name = source;
-  plan.kind = "train on this machine";
+  plan.kind = "Training on this machine";
   plan.bytes = number(document, "total_bytes");
   plan.limit_bytes = number(document, "budget_bytes");
   double known = 0;
@@ -58,6 +58,19 @@ std::string layout_words(const Json& layout, bool recompute) {
   return words.empty() ? "one device does everything" : words;
 }
 
+// "dp 4, tp 2, ZeRO-1": so that two plans on as many devices have two names.
+std::string layout_name(const Json& layout, bool recompute) {
+  std::string name;
+  const auto say = [&](const std::string& text) { name += (name.empty() ? "" : ", ") + text; };
+  constexpr std::array<std::pair<const char*, const char*>, 5> kCuts = {
+      {{"data", "dp"}, {"tensor", "tp"}, {"pipeline", "pp"}, {"context", "cp"}, {"expert", "ep"}}};
+  for (const auto& [key, word] : kCuts)
+    if (const int64_t size = layout.value(key, int64_t{1}); size > 1) say(fmt::format("{} {}", word, size));
+  if (const int64_t zero = layout.value("zero_stage", int64_t{0}); zero > 0) say(fmt::format("ZeRO-{}", zero));
+  if (recompute) say("recomputed");
+  return name;
+}
+
 std::vector<ComparedPlan> search_plans(const Json& document) {
   constexpr size_t kMost = 5;
   std::vector<ComparedPlan> plans;
@@ -70,14 +83,22 @@ std::vector<ComparedPlan> search_plans(const Json& document) {
     plan.devices = number(each, "devices");
     plan.name =
         fmt::format("{} on {:.0f} × {}", document.value("model", ""), plan.devices, document.value("device", ""));
-    plan.kind = "train on devices";
-    plan.what = layout_words(each.at("layout"), each.value("recompute", "") == "full");
+    plan.kind = "Training";
+    const bool recompute = each.value("recompute", "") == "full";
+    plan.what = layout_words(each.at("layout"), recompute);
+    if (const std::string layout = layout_name(each.at("layout"), recompute); !layout.empty())
+      plan.name += fmt::format(" ({})", layout);
     const Json& bytes = each.at("bytes_per_device");
     for (const auto& [name, size] : bytes.items())
       if (name != "total" && size.get<double>() > 0) plan.parts.emplace_back(name, size.get<double>());
     plan.bytes = number(bytes, "total");
     plan.limit_bytes = number(document, "device_bytes");
     plan.seconds = number(each, "hours") * 3600;
+    // Without --tokens a search counts one step.
+    if (const double step = number(each, "step_seconds"); step > 0 && plan.seconds < 1.5 * step) {
+      plan.one_step = true;
+      plan.what += "; time and money are of one step";
+    }
     plan.tokens_per_second = number(each, "tokens_per_second");
     plan.usd = number(each, "usd");
     plans.push_back(std::move(plan));
@@ -94,7 +115,7 @@ std::vector<ComparedPlan> approach_plans(const Json& document) {
     ComparedPlan plan;
     plan.name = fmt::format("{}: {}", document.value("model", ""), each.value("name", ""));
     const bool trains = number(each, "steps") > 0;
-    plan.kind = trains ? "train" : "no training";
+    plan.kind = trains ? "Training" : "No training";
     plan.devices =
         trains ? number(each, "devices") + number(each, "generating_devices") : number(each, "serve_devices");
     if (!each.value("fits", false)) {
@@ -133,7 +154,7 @@ ComparedPlan serve_plan(const Json& document) {
   ComparedPlan plan;
   plan.devices = number(document, "devices");
   plan.name = fmt::format("{} on {:.0f} × {}", document.value("model", ""), plan.devices, document.value("device", ""));
-  plan.kind = "serve";
+  plan.kind = "Serving";
   plan.what = fmt::format("first token after {:.2f} s, then one every {:.0f} ms (95 of 100)",
                           document.at("first_token_seconds").at("p95").get<double>(),
                           1e3 * document.at("between_tokens_seconds").at("p95").get<double>());
@@ -160,7 +181,7 @@ ComparedPlan engine_plan(const Json& document) {
   plan.devices = number(document, "devices");
   plan.name = fmt::format("{} with {} on {:.0f} device{}", document.value("model", ""), document.value("engine", ""),
                           plan.devices, plan.devices == 1 ? "" : "s");
-  plan.kind = "train on devices";
+  plan.kind = "Training";
   plan.bytes = number(document.at("device_used"), "bytes");
   plan.limit_bytes = number(document, "budget_bytes");
   double known = 0;
@@ -173,6 +194,7 @@ ComparedPlan engine_plan(const Json& document) {
   plan.what = fmt::format("peak in {}", document.at("peak").value("phase", ""));
   const Json& time = document.at("time");
   if (!time.is_object()) return plan;
+  plan.one_step = true;
   plan.what += "; the time is of one step";
   plan.seconds = number(time, "step_seconds");
   plan.tokens_per_second = number(time, "tokens_per_second_per_device") * plan.devices;
@@ -191,6 +213,10 @@ ComparedPlan engine_plan(const Json& document) {
 std::string time_text(double seconds) { return seconds < 0 ? "-" : format_seconds(seconds); }
 std::string bytes_text(double bytes) { return bytes < 0 ? "-" : format_bytes(static_cast<int64_t>(bytes)); }
 std::string usd_text(double usd) { return usd < 0 ? "-" : format_usd(usd); }
+
+std::string plan_time_text(const ComparedPlan& plan) {
+  return time_text(plan.seconds) + (plan.one_step && plan.seconds >= 0 ? " a step" : "");
+}
 
 std::vector<ComparedPlan> parse_compared(const std::string& json, const std::string& source) {
   try {
@@ -218,9 +244,12 @@ std::string compare_text(const std::vector<ComparedPlan>& plans) {
   std::vector<std::vector<std::string>> rows;
   for (const ComparedPlan& plan : plans)
     rows.push_back({one_line(plan.name, 76), fmt::format("{:.0f}", plan.devices), bytes_text(plan.bytes),
-                    bytes_text(plan.limit_bytes), time_text(plan.seconds),
+                    bytes_text(plan.limit_bytes), plan_time_text(plan),
                     plan.tokens_per_second < 0 ? "-" : format_number(plan.tokens_per_second),
-                    usd_text(plan.usd) + (plan.usd_an_hour && plan.usd >= 0 ? "/h" : "")});
+                    usd_text(plan.usd) + (plan.usd < 0       ? ""
+                                          : plan.usd_an_hour ? "/h"
+                                          : plan.one_step    ? "/step"
+                                                             : "")});
   return table_text(columns, rows, 0);
 }
 

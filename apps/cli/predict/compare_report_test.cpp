@@ -25,6 +25,34 @@ TEST(Compare, ReadsWhatTheCommandsWrite) {
   EXPECT_NE(compare_text(plans).find("2 h"), std::string::npos);
 }
 
+TEST(Compare, AStepIsNeverRankedAgainstARun) {
+  const auto of = [](const char* hours, const char* usd) {
+    return parse_compared(
+        std::string(R"({"kind":"search","model":"m","device":"d","device_bytes":100,"fastest":null,"pareto":[
+ {"devices":8,"layout":{"data":4,"tensor":2,"zero_stage":1},"recompute":"full","bytes_per_device":{"total":80},
+ "step_seconds":3.6,"tokens_per_second":1000,"hours":)") +
+            hours + ",\"usd\":" + usd + "}]}",
+        "s.json");
+  };
+  auto plans = of("0.001", "0.01");
+  EXPECT_EQ(plans[0].name, "m on 8 × d (dp 4, tp 2, ZeRO-1, recomputed)");
+  EXPECT_TRUE(plans[0].one_step);
+  EXPECT_NE(compare_text(plans).find("3.6 s a step"), std::string::npos);
+  EXPECT_NE(compare_text(plans).find("0.01/step"), std::string::npos);
+  plans.push_back(of("10", "50").front());
+  plans.push_back(of("20", "40").front());
+  EXPECT_FALSE(plans[1].one_step);
+  std::string page = compare_html(plans);
+  EXPECT_NE(page.find("<b>Cheapest:</b> m on 8 × d (dp 4, tp 2, ZeRO-1, recomputed) (40.00 USD)"), std::string::npos)
+      << page.substr(page.find("Cheapest"), 120);
+  EXPECT_NE(page.find("<p>Training: "), std::string::npos);
+  plans.resize(1);
+  plans.push_back(of("0.001", "0.02").front());
+  page = compare_html(plans);
+  EXPECT_NE(page.find("(0.01 USD a step)"), std::string::npos);
+  EXPECT_NE(page.find("How long, of a step"), std::string::npos);
+}
+
 TEST(Compare, ThePageIsOneFileAndEscapesNames) {
   const std::string page = compare_html(parse_compared(kSearch, "s.json"));
   EXPECT_EQ(page.find("<m>"), std::string::npos);

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "cli/arguments/result_target.h"
 #include "cli/commands.h"
 #include "cli/text/output.h"
@@ -33,16 +34,20 @@ int run_export(const ExportOptions& options) {
   HandoverPlan plan = parse_search_plan(read_text_file(options.plan), options.plan, options.devices);
   plan.config = shape_of_model(plan.model);
   const std::string text = handover_config(plan, options.to);
-  if (!options.out.empty()) {
+  const std::vector<std::string> notes = handover_notes(plan, options.to);
+  const bool to_file = !options.out.empty() && options.out != "-";
+  if (to_file) {
     require_no_result(options.out);
     write_file_atomically(options.out, text);
   }
   if (options.json)
     write_json({{"to", options.to},
                 {"devices", plan.devices()},
-                {"output", options.out.empty() ? Json(nullptr) : Json(options.out)},
+                {"output", to_file ? Json(options.out) : Json(nullptr)},
+                {"notes", notes},
                 {"config", text}});
-  else write_result(options.out.empty() ? text : options.out + "\n");
+  else write_result(to_file ? options.out + "\n" : text);
+  for (const std::string& note : notes) log_warning(note);
   return 0;
 }
 
@@ -75,7 +80,7 @@ Command export_command() {
                 .max = 1 << 16},
                {.name = "--out",
                 .value_name = "FILE",
-                .help = "must not be there yet; else to stdout",
+                .help = "must not be there yet; - and nothing: to stdout",
                 .target = &options->out}},
           .json = &options->json,
           .run = [options] { return run_export(*options); }};

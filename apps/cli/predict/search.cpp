@@ -15,6 +15,7 @@
 #include "cli/predict/device_range.h"
 #include "cli/predict/plan_engine.h"
 #include "cli/predict/time_report.h"
+#include "cli/predict/used_price.h"
 #include "cli/text/output.h"
 #include "formats/output_file.h"
 #include "handover/handover.h"
@@ -308,7 +309,11 @@ int run_search(const SearchOptions& asked) {
   const std::optional<EngineTime> time = fastest_time(options, problem, found);
   const EngineTime* fastest = time ? &*time : nullptr;
   if (options.json) write_json(search_json(options, problem, found, fastest, seconds));
-  else write_page(recipe_text(options) + search_text(problem, found, fastest, seconds));
+  else
+    write_page(recipe_text(options) + search_text(problem, found, fastest, seconds) +
+               used_price_text(used_price(catalog, problem.device->name,
+                                          options.price_kind == "spot" ? PriceKind::spot : PriceKind::on_demand,
+                                          options.price)));
   if (found.least) return 0;
   // Only what may help: not what is so already.
   std::string ways = "more devices, ";

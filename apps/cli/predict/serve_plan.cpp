@@ -60,6 +60,7 @@ Json serve_json(const ServeOptions& options, const ServeReport& report) {
           {"keeps_up", one.keeps_up},
           {"most_users_per_replica", answer.most_users ? Json(*answer.most_users) : Json(nullptr)},
           {"usd_per_device_hour", report.price > 0 ? Json(report.price) : Json(nullptr)},
+          {"price_source", report.price > 0 ? Json(report.price_source) : Json(nullptr)},
           {"usd_per_million_output", report.price > 0 ? Json(report.money.usd_per_million_output) : Json(nullptr)},
           {"usd_per_million_total", report.price > 0 ? Json(report.money.usd_per_million_total) : Json(nullptr)},
           {"room_for_all", others},
@@ -149,7 +150,8 @@ Command serve_plan_command() {
       .name = "serve-plan",
       .summary = "latency, throughput and money of serving a model, simulated pass by pass",
       .examples =
-          {"plimsoll serve-plan llama-3.3-70b --device h100-80g --weights 8bit --users 50 --prompt 5000 --output 500",
+          {"plimsoll serve-plan llama-3.3-70b --device h100-80g --weights 8bit --users 50 --prompt 5000 --output 500 "
+           "--target-first 2",
            "plimsoll serve-plan llama-3.1-8b --device l40s --rate 4 --prompt 1000 --output 300 --target-first 1 "
            "--target-between 0.05 --json"},
       .arguments =
@@ -159,9 +161,15 @@ Command serve_plan_command() {
             .help = "of `plimsoll devices`",
             .target = &options->device,
             .required = true},
-           number_argument("--tensor", "N", "devices of a replica [the least power of two that holds the model]",
+           number_argument("--tensor", "N",
+                           "devices of a replica [the least power of two that holds the model and a request; with a "
+                           "target the cheapest that keeps it]",
                            options->tensor, 1, 4096),
            number_argument("--users", "N", "each asks again as soon as it is answered", options->users, 1, 1e6),
+           {.name = "--together",
+            .value_name = "",
+            .help = "all users ask first at the same time, as benchmarks do; else spread at random over one answer",
+            .target = &options->together},
            number_argument("--rate", "R", "instead of users: requests a second, at random times", options->rate, 1e-6,
                            1e6),
            number_argument("--prompt", "N", "tokens of a prompt [512]", options->prompt, 1, 1e8),
@@ -178,7 +186,7 @@ Command serve_plan_command() {
            number_argument("--power-price", "USD", "of a kWh [0.15]", options->power_price, 0, 100),
            number_argument("--utilisation", "SHARE", "of the hours that a bought device is used [1]",
                            options->utilisation, 0.001, 1),
-           number_argument("--seed", "N", "of arrivals and lengths [0]", options->seed, 0, 1e15),
+           number_argument("--seed", "N", "of arrivals, starts of users and lengths [0]", options->seed, 0, 1e15),
            catalog_argument(options->catalog)},
       .json = &options->json,
       .run = [options] { return run_serve_plan(*options); }};

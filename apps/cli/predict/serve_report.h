@@ -15,7 +15,7 @@ struct ServeOptions {
   int64_t tensor = 0, users = 0, prompt = 512, output = 256, seed = 0;
   double rate = 0, spread = 0, price = 0, target_first = 0, target_between = 0, buy_price = 0, power_price = 0.15,
          utilisation = 1;
-  bool json = false;
+  bool together = false, json = false;
 };
 
 // Replicas that meet the targets, or one where there are none.
