@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "engines/eager/train_step.h"
 #include "engines/profiles.h"
 #include "engines/stack_memory.h"
 
@@ -41,8 +42,24 @@ void check_run(const EngineRun& run) {
 
 }  // namespace
 
+void require_adapters(const EngineRun& run) {
+  if (run.recipe.method == TuneMethod::full || run.recipe.trains_embeddings || run.serves) return;
+  // Megatron has names of its own: linear_qkv, linear_fc1.
+  for (const std::string& target : run.recipe.lora_targets)
+    if (target.starts_with("linear_") && stack_memory(run.engine).profile == MemoryProfile::megatron) return;
+  EngineRecipe one = run.recipe;
+  one.micro_batch = one.seq_len = one.grad_accum_steps = 1;
+  try {
+    if (eager::trained_parameters(run.model, one) > 0) return;
+  } catch (const Error&) {
+    return;  // a family whose modules aren't followed here
+  }
+  throw caller_error("--targets", "names no linear layer of this model", "all-linear, or names such as q_proj,v_proj");
+}
+
 EngineMemory estimate_engine_memory(const EngineRun& run) {
   check_run(run);
+  require_adapters(run);
   const StackMemory& stack = stack_memory(run.engine);
   if (run.serves) return inference_memory(run, stack);
   switch (stack.profile) {

@@ -37,6 +37,9 @@ struct EngineMemory {
   std::string note;  // what the answer leaves out; empty
 };
 
+// Throws a caller Error where adapters are asked for and no layer of the model has one of the targets' names.
+void require_adapters(const EngineRun& run);
+
 // Throws a caller Error where the engine cannot do the run, naming what.
 EngineMemory estimate_engine_memory(const EngineRun& run);
 

@@ -11,6 +11,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/figures.h"
+#include "engines/engine_profile.h"
 #include "engines/stack_memory.h"
 
 namespace plimsoll {
@@ -306,6 +307,7 @@ LayoutSearch search_layouts(const SearchProblem& problem) {
   if (problem.device->memory_bytes <= 0)
     throw caller_error(problem.device->name, "the catalogue does not say how much memory it has",
                        "add memory to a devices.csv of your own and give it with --catalog");
+  require_adapters(problem.base);
   return Searcher(problem).run();
 }
 

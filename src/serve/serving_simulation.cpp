@@ -16,6 +16,7 @@ namespace plimsoll {
 namespace {
 
 constexpr int64_t kMostPasses = 20'000'000;
+constexpr double kEnoughPasses = 1e6;
 
 struct Request {
   double arrival = 0, first_token = 0, last_token = 0;
@@ -40,6 +41,16 @@ class Simulation {
         traffic.users > 0 ? static_cast<double>(traffic.users) : traffic.rate * answer_seconds(1) + 1;
     const auto least = static_cast<int64_t>(12 * std::min(at_once, 1e6));
     total_ = traffic.requests > 0 ? traffic.requests : std::max<int64_t>(400, std::min<int64_t>(least, 20'000));
+    // Long answers steady the figures by themselves: no more of them than a few million passes give.
+    if (traffic.requests == 0) {
+      const double room = static_cast<double>(model.cache_tokens) /
+                          static_cast<double>(std::max<int64_t>(1, traffic.prompt_tokens + traffic.output_tokens));
+      const double answered = std::clamp(std::min(at_once, room), 1.0, 256.0);
+      const double passes = static_cast<double>(total_) * static_cast<double>(traffic.output_tokens) / answered;
+      if (passes > kEnoughPasses)
+        total_ = std::max<int64_t>(static_cast<int64_t>(std::min(2 * at_once, 200.0)) + 20,
+                                   static_cast<int64_t>(static_cast<double>(total_) * kEnoughPasses / passes));
+    }
     uncounted_ = total_ / 10;
     to_finish_ = total_ - uncounted_;
   }

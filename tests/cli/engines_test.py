@@ -97,6 +97,13 @@ class PlanEngine(ProgramTest):
         serving = ["plan", "llama-3.1-8b", "--serve", "vllm", "--seq-len", "8192", "--json"]
         self.assertEqual(self.ok(*serving, "--device", "h100-80g"), self.ok(*serving, "--memory", "81559MiB"))
 
+    def test_targets_that_no_layer_has(self):
+        for engine in ("torch", "megatron", "deepspeed"):
+            self.fails(2, "plan", "llama-3.1-8b", "--engine", engine, "--targets", "nope")
+            self.fails(2, "plan", "falcon-7b", "--engine", engine, "--targets", "q_proj")
+        self.fails(2, "search", "llama-3.1-8b", "--devices", "h100-80g:1", "--method", "lora", "--targets", "nope")
+        self.fails(2, "plan", "llama-3.1-8b", "--engine", "megatron", "--method", "full", "--layout", "pp=2,vpp=0,first=3")
+
     def test_what_a_target_cannot_start_is_not_searched(self):
         for flags in (["llama-3.2-1b", "--method", "lora", "--for", "megatron"],
                       ["llama-3.2-1b", "--method", "qlora", "--base", "8bit", "--for", "unsloth"],

@@ -113,14 +113,14 @@ std::string serve_text(const ServeOptions& options, const ServeReport& report) {
   const ServingResult& one = answer.result;
   const auto replicas = static_cast<double>(answer.replicas);
   const auto line = [](std::string_view name, const Percentiles& p, double unit) {
-    return fmt::format("  {:<22}{:>10.1f}{:>10.1f}{:>10.1f}\n", name, p.p50 * unit, p.p95 * unit, p.p99 * unit);
+    return fmt::format("  {:<22}{:>12.1f}{:>12.1f}{:>12.1f}\n", name, p.p50 * unit, p.p95 * unit, p.p99 * unit);
   };
   std::string text =
       fmt::format("{} on {} × {}: {} replica{} of {}\n\n  weights {} a device, cache for {} tokens a replica\n\n",
                   options.model, answer.devices(), report.device, answer.replicas, answer.replicas == 1 ? "" : "s",
                   answer.model.setup.tensor, format_bytes(static_cast<int64_t>(answer.model.weights_device_bytes)),
                   format_thousands(answer.model.cache_tokens));
-  text += fmt::format("  {:<22}{:>10}{:>10}{:>10}\n", "milliseconds", "p50", "p95", "p99");
+  text += fmt::format("  {:<22}{:>12}{:>12}{:>12}\n", "milliseconds", "p50", "p95", "p99");
   text += line("to the first token", one.first_token_seconds, 1e3);
   text += line("between tokens", one.between_tokens_seconds, 1e3);
   text += fmt::format(

@@ -29,6 +29,7 @@ std::vector<int64_t> pipeline_chunks(const EngineLayout& layout, int64_t layers)
 
 std::vector<int64_t> uneven_chunks(const EngineLayout& layout, int64_t layers, int64_t first, int64_t last) {
   const int64_t stages = layout.pipeline, each = layout.virtual_stages;
+  if (stages < 1 || each < 1) throw caller_error("pipeline stages", "are none", "give pp and vpp as 1 or more");
   const int64_t others = stages - (first > 0 ? 1 : 0) - (last > 0 ? 1 : 0), left = layers - first - last;
   const bool divides = first % each == 0 && last % each == 0 &&
                        (others > 0 ? left > 0 && left % (others * each) == 0 : others == 0 && left == 0);
