@@ -154,6 +154,7 @@ def tell(story, tiny, plimsoll, started):
     heading(4, f"Training: {story.steps} steps of 4 × {story.seq_len} tokens, under the line")
     for old in (story.run, story.merged_hf):
         shutil.rmtree(old, ignore_errors=True)
+    story.merged_gguf.unlink(missing_ok=True)
     training_started = time.monotonic()
     result = plimsoll.json("train", *recipe, "--out", story.run)
     training_seconds = time.monotonic() - training_started
