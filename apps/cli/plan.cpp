@@ -43,6 +43,8 @@ Recipe recipe_of(const PlanOptions& options) {
 
 int run_plan(const PlanOptions& options) {
   Recipe recipe = recipe_of(options);
+  if (!options.engine.catalog.empty() && options.engine.device.empty())
+    throw caller_error("--catalog", "has devices, and none is asked for", "--device NAME with --engine or --serve");
   const bool elsewhere = !options.engine.serve.empty() || !options.engine.engine.empty();
   if (elsewhere && recipe.memory_auto) recipe.memory_bytes = free_memory_line();
   if (!options.engine.serve.empty()) return plan_serving(recipe, options.engine, options.json);

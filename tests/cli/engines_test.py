@@ -97,6 +97,11 @@ class PlanEngine(ProgramTest):
         serving = ["plan", "llama-3.1-8b", "--serve", "vllm", "--seq-len", "8192", "--json"]
         self.assertEqual(self.ok(*serving, "--device", "h100-80g"), self.ok(*serving, "--memory", "81559MiB"))
 
+    def test_flags_that_would_count_for_nothing(self):
+        self.fails(2, "plan", "llama-3.1-8b", "--engine", "torch", "--disk-rate", "6GB")
+        self.fails(2, "plan", "llama-3.1-8b", "--engine", "torch", "--catalog", ".")
+        self.fails(2, "plan", "smollm2-135m", "--catalog", ".")
+
     def test_targets_that_no_layer_has(self):
         for engine in ("torch", "megatron", "deepspeed"):
             self.fails(2, "plan", "llama-3.1-8b", "--engine", engine, "--targets", "nope")

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
@@ -19,7 +20,8 @@ using Json = nlohmann::ordered_json;
 
 double number(const Json& from, const char* name) {
   const auto at = from.find(name);
-  return at != from.end() && at->is_number() ? at->get<double>() : -1;
+  const double value = at != from.end() && at->is_number() ? at->get<double>() : -1;
+  return value >= 0 && std::isfinite(value) ? value : -1;
 }
 
 ComparedPlan own_plan(const Json& document, const std::string& source) {

@@ -99,6 +99,19 @@ TEST(Compare, ApproachesStandSideBySide) {
   EXPECT_NE(page.find("@media print"), std::string::npos);
 }
 
+// A file that somebody wrote over: what is below nothing isn't known.
+TEST(Compare, FiguresThatCannotBeAreUnknown) {
+  const std::vector<ComparedPlan> plans = parse_compared(
+      R"({"kind":"engine","model":"m","engine":"e","devices":2,"device_used":{"bytes":-5},"budget_bytes":-1e308,)"
+      R"("at_peak":{},"peak":{},"time":{"step_seconds":-5,"tokens_per_second_per_device":-5,"seconds_by_cause":{}}})",
+      "x");
+  ASSERT_EQ(plans.size(), 1u);
+  EXPECT_EQ(plans[0].bytes, -1);
+  EXPECT_EQ(plans[0].limit_bytes, -1);
+  EXPECT_EQ(plans[0].seconds, -1);
+  EXPECT_LT(plans[0].tokens_per_second, 0);
+}
+
 TEST(Compare, RefusesWhatIsNoPlan) {
   EXPECT_THROW(parse_compared("{}", "x"), Error);
   EXPECT_THROW(parse_compared("[", "x"), Error);

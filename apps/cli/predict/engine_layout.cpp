@@ -135,7 +135,9 @@ void read_layout(std::string_view text, EngineRun& run) {
                         "docs/engines.md has all keys");
   };
   LayoutText more;
-  bool says_zero = false;
+  std::vector<std::string_view> said;
+  const auto says = [&](std::string_view key) { return std::find(said.begin(), said.end(), key) != said.end(); };
+  if (text.ends_with(',')) throw bad(text);
   while (!text.empty()) {
     const std::string_view part = text.substr(0, text.find(','));
     text.remove_prefix(std::min(text.size(), part.size() + 1));
@@ -147,14 +149,23 @@ void read_layout(std::string_view text, EngineRun& run) {
                        *number == static_cast<double>(static_cast<int64_t>(*number));
     refuse_unread(key, value, run);
     if (key == "again" && !value.empty()) refuse_modules(value);
-    if (key == "zero") says_zero = true;
+    if (says(key))
+      throw caller_error(fmt::format("--layout {}=", one_line(key, 20)), "stands there twice", "give it once");
+    said.push_back(key);
     if (!(whole && read_number_key(key, static_cast<int64_t>(*number), run, more)) && !read_word_key(key, value, run))
       throw bad(part);
   }
+  // What only counts beside something else.
+  if (says("offload_to") && !says("offload"))
+    throw caller_error("--layout offload_to=", "has nothing to put there", "add offload=optimizer, params or all");
+  for (const std::string_view key : {"live", "reuse", "prefetch", "persist", "subgroup"})
+    if (says(key) && run.layout.zero_stage < 3)
+      throw caller_error(fmt::format("--layout {}=", key), "is a setting of ZeRO's stage 3",
+                         "add zero=3, or leave it out");
   // FSDP without a stage is FULL_SHARD.
   const StackMemory& stack = stack_memory(run.engine);
   const bool fsdp = stack.profile == MemoryProfile::sharded && !stack.master_weights;
-  if (!says_zero && fsdp && run.layout.devices() > 1) run.layout.zero_stage = 3;
+  if (!says("zero") && fsdp && run.layout.devices() > 1) run.layout.zero_stage = 3;
   if (more.first > 0 || more.last > 0) {
     if (!run.layout.chunk_layers.empty())
       throw caller_error("--layout", "has first= or last= beside stages=", "give one of them");

@@ -130,6 +130,9 @@ EngineRun engine_run(const Recipe& recipe, const EngineOptions& options) {
                     run.recipe.micro_batch),
         fmt::format("give {}, or leave it out for {}", (*recipe.global_batch / rows + 1) * rows, rows * usual));
   run.recipe.grad_accum_steps = recipe.global_batch ? *recipe.global_batch / rows : usual;
+  if (recipe.disk_rate && l.offload_place != OffloadPlace::nvme)
+    throw caller_error("--disk-rate", "is of NVMe, and nothing is offloaded to it",
+                       "--layout zero=3,offload=all,offload_to=nvme, or leave it out");
   run.nvme_rate = static_cast<double>(recipe.disk_rate.value_or(0));
   return run;
 }

@@ -40,7 +40,8 @@ TEST(PlanEngine, WhatIsOffloadedAndWhere) {
 }
 
 TEST(PlanEngine, SettingsOfZero) {
-  const ZeroSettings zero = run_of("live=2e8,reuse=0,prefetch=1e6,persist=10,bucket=3e8,subgroup=5").layout.zero;
+  const ZeroSettings zero =
+      run_of("dp=8,zero=3,live=2e8,reuse=0,prefetch=1e6,persist=10,bucket=3e8,subgroup=5").layout.zero;
   EXPECT_EQ(zero.max_live, 200'000'000);
   EXPECT_EQ(zero.reuse_distance, 0);
   EXPECT_EQ(zero.prefetch, 1'000'000);
@@ -59,6 +60,11 @@ TEST(PlanEngine, StagesAndModules) {
   EXPECT_EQ(recipe.deferred_logits, 0);
   const EngineRecipe tune = run_of("torchtune=step_in_backward+offload_activations", "torchtune").recipe;
   EXPECT_TRUE(tune.step_in_backward && tune.offload_activations);
+}
+
+TEST(PlanEngine, WhatCountsForNothingIsRefused) {
+  for (const char* bad : {"dp=8,dp=4", "dp=8,", "dp=8,zero=3,offload_to=nvme", "dp=8,zero=2,live=1e9"})
+    EXPECT_THROW(run_of(bad), Error) << bad;
 }
 
 TEST(PlanEngine, WhatIsNoLayoutIsRefused) {

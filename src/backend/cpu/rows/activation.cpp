@@ -13,6 +13,7 @@
 #include <type_traits>
 
 #include "backend/cpu/rows/activation.h"
+#include "backend/cpu/rows/element_at.h"
 #include "base/bytes.h"
 #include "base/error.h"
 
@@ -62,15 +63,6 @@ namespace {
 
 constexpr int64_t kTileElements = 1 << 14;
 
-template <typename T>
-const T* at(const void* p, int64_t i) {
-  return static_cast<const T*>(p) + i;
-}
-template <typename T>
-T* at(void* p, int64_t i) {
-  return static_cast<T*>(p) + i;
-}
-
 template <typename Body>
 void for_tiles(ThreadPool& pool, DType dtype, int64_t n, Body&& body) {
   PLIMSOLL_CHECK(dtype == DType::f32 || dtype == DType::bf16, "activations are f32 or bf16");
@@ -85,8 +77,10 @@ void for_tiles(ThreadPool& pool, DType dtype, int64_t n, Body&& body) {
 void activation_forward(ThreadPool& pool, ActivationKind act, DType dtype, int64_t n, const void* x, void* out) {
   for_tiles(pool, dtype, n, [&](int64_t i, int64_t count) {
     if (dtype == DType::f32)
-      HWY_DYNAMIC_DISPATCH(activation_forward_f32)(act, at<float>(x, i), at<float>(out, i), count);
-    else HWY_DYNAMIC_DISPATCH(activation_forward_bf16)(act, at<uint16_t>(x, i), at<uint16_t>(out, i), count);
+      HWY_DYNAMIC_DISPATCH(activation_forward_f32)(act, element_at<float>(x, i), element_at<float>(out, i), count);
+    else
+      HWY_DYNAMIC_DISPATCH(activation_forward_bf16)
+      (act, element_at<uint16_t>(x, i), element_at<uint16_t>(out, i), count);
   });
 }
 
@@ -94,9 +88,10 @@ void activation_backward(ThreadPool& pool, ActivationKind act, DType dtype, int6
                          void* dx) {
   for_tiles(pool, dtype, n, [&](int64_t i, int64_t count) {
     if (dtype == DType::f32)
-      HWY_DYNAMIC_DISPATCH(activation_backward_f32)(act, at<float>(dy, i), at<float>(x, i), at<float>(dx, i), count);
+      HWY_DYNAMIC_DISPATCH(activation_backward_f32)
+      (act, element_at<float>(dy, i), element_at<float>(x, i), element_at<float>(dx, i), count);
     else HWY_DYNAMIC_DISPATCH(activation_backward_bf16)
-    (act, at<uint16_t>(dy, i), at<uint16_t>(x, i), at<uint16_t>(dx, i), count);
+    (act, element_at<uint16_t>(dy, i), element_at<uint16_t>(x, i), element_at<uint16_t>(dx, i), count);
   });
 }
 

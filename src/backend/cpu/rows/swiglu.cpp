@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "backend/cpu/rows/element_at.h"
 #include "backend/cpu/rows/swiglu.h"
 #include "base/bytes.h"
 #include "base/error.h"
@@ -79,14 +80,6 @@ HWY_EXPORT(swiglu_backward_bf16);
 namespace {
 constexpr int64_t kTileElements = 1 << 14;
 
-template <typename T>
-const T* at(const void* p, int64_t i) {
-  return static_cast<const T*>(p) + i;
-}
-template <typename T>
-T* at(void* p, int64_t i) {
-  return p == nullptr ? nullptr : static_cast<T*>(p) + i;
-}
 }  // namespace
 
 void swiglu_forward(ThreadPool& pool, GatedActivation act, DType dtype, int64_t n, const void* gate, const void* up,
@@ -96,9 +89,10 @@ void swiglu_forward(ThreadPool& pool, GatedActivation act, DType dtype, int64_t 
     const int64_t i = tile * kTileElements;
     const int64_t count = std::min(kTileElements, n - i);
     if (dtype == DType::f32)
-      HWY_DYNAMIC_DISPATCH(swiglu_forward_f32)(act, at<float>(gate, i), at<float>(up, i), at<float>(out, i), count);
+      HWY_DYNAMIC_DISPATCH(swiglu_forward_f32)
+      (act, element_at<float>(gate, i), element_at<float>(up, i), element_at<float>(out, i), count);
     else HWY_DYNAMIC_DISPATCH(swiglu_forward_bf16)
-    (act, at<uint16_t>(gate, i), at<uint16_t>(up, i), at<uint16_t>(out, i), count);
+    (act, element_at<uint16_t>(gate, i), element_at<uint16_t>(up, i), element_at<uint16_t>(out, i), count);
   });
 }
 
@@ -110,11 +104,11 @@ void swiglu_backward(ThreadPool& pool, GatedActivation act, DType dtype, int64_t
     const int64_t i = tile * kTileElements;
     const int64_t count = std::min(kTileElements, n - i);
     if (dtype == DType::f32) HWY_DYNAMIC_DISPATCH(swiglu_backward_f32)
-    (act, at<float>(d_out, i), at<float>(gate, i), at<float>(up, i), at<float>(d_gate, i), at<float>(d_up, i),
-     at<float>(out, i), count);
-    else HWY_DYNAMIC_DISPATCH(swiglu_backward_bf16)(act, at<uint16_t>(d_out, i), at<uint16_t>(gate, i),
-                                                    at<uint16_t>(up, i), at<uint16_t>(d_gate, i), at<uint16_t>(d_up, i),
-                                                    at<uint16_t>(out, i), count);
+    (act, element_at<float>(d_out, i), element_at<float>(gate, i), element_at<float>(up, i),
+     element_at<float>(d_gate, i), element_at<float>(d_up, i), element_at<float>(out, i), count);
+    else HWY_DYNAMIC_DISPATCH(swiglu_backward_bf16)(act, element_at<uint16_t>(d_out, i), element_at<uint16_t>(gate, i),
+                                                    element_at<uint16_t>(up, i), element_at<uint16_t>(d_gate, i),
+                                                    element_at<uint16_t>(d_up, i), element_at<uint16_t>(out, i), count);
   });
 }
 
