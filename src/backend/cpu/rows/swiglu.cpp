@@ -88,11 +88,10 @@ void swiglu_forward(ThreadPool& pool, GatedActivation act, DType dtype, int64_t 
   pool.parallel_for(ceil_div(n, kTileElements), [&](int64_t tile, int) {
     const int64_t i = tile * kTileElements;
     const int64_t count = std::min(kTileElements, n - i);
-    if (dtype == DType::f32)
-      HWY_DYNAMIC_DISPATCH(swiglu_forward_f32)
-      (act, element_at<float>(gate, i), element_at<float>(up, i), element_at<float>(out, i), count);
-    else HWY_DYNAMIC_DISPATCH(swiglu_forward_bf16)
-    (act, element_at<uint16_t>(gate, i), element_at<uint16_t>(up, i), element_at<uint16_t>(out, i), count);
+    if (dtype == DType::f32) HWY_DYNAMIC_DISPATCH(swiglu_forward_f32)
+    (act, element_at<float>(gate, i), element_at<float>(up, i), element_at<float>(out, i), count);
+    else HWY_DYNAMIC_DISPATCH(swiglu_forward_bf16)(act, element_at<uint16_t>(gate, i), element_at<uint16_t>(up, i),
+                                                   element_at<uint16_t>(out, i), count);
   });
 }
 
