@@ -1,5 +1,7 @@
 #include "engines/eager/blocks.h"
 
+#include "engines/eager/record.h"
+
 namespace plimsoll::eager {
 
 Tensor plain_layer_norm(Torch& t, const Norm& norm, const Tensor& x) {
@@ -24,6 +26,18 @@ Tensor rotate(Torch& t, const Tensor& x, const Tensor& cos, const Tensor& sin) {
   return y;
 }
 
+Tensor rotate_halves(Torch& t, const Tensor& x, const Tensor& cos, const Tensor& sin, bool interleaved) {
+  const int64_t half[] = {x.cols / 2, x.cols / 2};
+  const std::vector<Tensor> parts =
+      interleaved ? std::vector<Tensor>{slice(t, x, half[0]), slice(t, x, half[1])} : split(t, x, half);
+  const auto turned = [&](const Tensor& a, const Tensor& b, bool minus) {
+    const Tensor straight = mul(t, a, cos), crossed = mul(t, b, sin);
+    return minus ? sub(t, straight, crossed) : add(t, straight, crossed);
+  };
+  const Tensor first = turned(parts[0], parts[1], true), second = turned(parts[1], parts[0], false);
+  return cat(t, first, second);
+}
+
 namespace {
 
 // GELU as a formula in Python: gelu_new.
@@ -43,58 +57,81 @@ Tensor gelu_new(Torch& t, const Tensor& x) {
   return mul(t, half, outer);
 }
 
+// gelu_fast.
+Tensor gelu_fast(Torch& t, const Tensor& x) {
+  const Tensor half = mul_scalar(t, x);
+  Tensor inner;
+  {
+    const Tensor scaled = mul_scalar(t, x);
+    Tensor small = mul_scalar(t, x);
+    Tensor square = mul(t, small, x);
+    small.reset();
+    const Tensor one_plus = add_scalar(t, square);
+    square.reset();
+    inner = mul(t, scaled, one_plus);
+  }
+  Tensor bend = tanh(t, inner);
+  inner.reset();
+  const Tensor outer = add_scalar(t, bend);
+  bend.reset();
+  return mul(t, half, outer);
+}
+
+// BLOOM's: one node that keeps its input; its formulas are worked out step by step each way.
+Tensor gelu_bloom(Torch& t, const Tensor& x) {
+  std::shared_ptr<Node> node = record(t, "GeLUFunctionBackward", {&x});
+  if (node) t.save(*node, x);
+  const auto like = [&t](const Tensor& other, std::string_view op) {
+    return t.make(other.rows, other.cols, other.type, op);
+  };
+  const auto bent = [like](const Tensor& at) {  // tanh(0.8 · x · (1 + 0.04 · x · x))
+    const Tensor scaled = like(at, "mul.Tensor");
+    Tensor small = like(at, "mul.Tensor");
+    small = like(at, "mul.Tensor");
+    small = like(at, "add.Tensor");
+    const Tensor inner = like(at, "mul.Tensor");
+    return like(inner, "tanh.default");
+  };
+  Tensor y;
+  {
+    const Tensor half = like(x, "mul.Tensor");
+    Tensor outer = bent(x);
+    outer = like(x, "add.Tensor");
+    y = like(x, "mul.Tensor");
+  }
+  if (!node) return y;
+  node->apply = [like, bent](Node& n, auto& in, auto& out) {
+    const Tensor at = n.saved[0]();
+    const Tensor bend = bent(at);
+    Tensor slope;
+    {
+      const Tensor half = like(at, "mul.Tensor");
+      Tensor rest = like(at, "mul.Tensor");
+      rest = like(at, "rsub.Scalar");
+      Tensor square = like(at, "mul.Tensor");
+      square = like(at, "mul.Tensor");
+      square = like(at, "add.Tensor");
+      rest = like(at, "mul.Tensor");
+      square.reset();
+      rest = like(at, "mul.Tensor");
+      Tensor last = like(at, "add.Tensor");
+      last = like(at, "mul.Tensor");
+      slope = like(at, "add.Tensor");
+    }
+    out[0] = like(in[0], "mul.Tensor");
+  };
+  y.node = std::move(node);
+  return y;
+}
+
 }  // namespace
 
 Tensor activate(Torch& t, const Model& model, const Tensor& x) {
   const std::string& name = model.config->activation;
-  if (name == "gelu_new" || name == "gelu_fast") return gelu_new(t, x);
+  if (model.config->architecture == "bloom") return gelu_bloom(t, x);
+  if (name == "gelu_new") return gelu_new(t, x);
+  if (name == "gelu_fast") return gelu_fast(t, x);
   return activation(t, x, name == "relu" ? "relu" : name == "silu" ? "silu" : "gelu");
-}
-
-Tensor expert_mlp(Torch& t, const Model& model, const Layer& layer, const Tensor& x) {
-  const MixtureConfig& m = model.config->mixture;
-  const Experts& experts = layer.experts;
-  const int64_t pairs = x.rows * m.chosen;
-  Tensor logits = linear(t, x, experts.router->tensor, nullptr, m.experts);
-  Tensor probabilities = softmax(t, logits, Type::f32);
-  Tensor weights = gather_rows(t, probabilities, x.rows, m.chosen, "topk.default");
-  const Tensor chosen = t.make(x.rows, m.chosen, Type::i64, "topk.default");
-  if (!model.config->architecture.starts_with("mixtral")) weights = to(t, weights, logits.type);
-  if (experts.down_a) {  // the adapted weights are worked out once to be looked at, then where they are used
-    const Tensor seen = merged_weight(t, *experts.down, *experts.down_a, *experts.down_b);
-  }
-  if (experts.gate_up_a) {
-    const Tensor seen = merged_weight(t, *experts.gate_up, *experts.gate_up_a, *experts.gate_up_b);
-  }
-  const Tensor sorted = t.make(pairs, 1, Type::i64, "sort.default");
-  const Tensor order = t.make(pairs, 1, Type::i64, "sort.default");
-  const Tensor tokens = t.make(pairs, 1, Type::i64, "floor_divide.default");
-  Tensor rows = gather_rows(t, x, pairs, x.cols, "index.Tensor");
-  const Tensor row_weights = gather_rows(t, view(weights, pairs, 1), pairs, 1, "index.Tensor");
-  const auto weight = [&](Parameter* base, Parameter* a, Parameter* b) {
-    return a ? merged_weight(t, *base, *a, *b) : base->tensor;
-  };
-  Tensor gate_up = grouped_product(t, rows, weight(experts.gate_up, experts.gate_up_a, experts.gate_up_b), 2 * m.width);
-  rows.reset();
-  Tensor active, up;
-  {
-    const int64_t half[] = {m.width, m.width};
-    std::vector<Tensor> parts = split(t, gate_up, half);
-    active = activate(t, model, parts[0]);
-    up = parts[1];
-  }
-  Tensor hidden = mul(t, active, up);
-  active.reset();
-  up.reset();
-  gate_up.reset();
-  hidden = grouped_product(t, hidden, weight(experts.down, experts.down_a, experts.down_b), x.cols);
-  Tensor weighted = mul(t, hidden, row_weights);
-  const Tensor inverse = t.make(pairs, 1, Type::i64, "empty_like.default");
-  Tensor restored = gather_rows(t, weighted, pairs, x.cols, "index.Tensor");
-  weighted.reset();
-  Tensor sum = sum_groups(t, restored, x.rows);
-  Tensor y = to(t, sum, x.type);
-  return y;
 }
 
 }  // namespace plimsoll::eager

@@ -42,8 +42,8 @@ Fsdp2::Fsdp2(Torch& t, Model& model, const ShardOptions& options) : t_(t), optio
   }
   // Quantized weights are cut, too; they are gathered for one product at a time.
   for (Layer& layer : model.layers)
-    for (Linear* linear :
-         {&layer.q, &layer.k, &layer.v, &layer.qkv, &layer.o, &layer.gate, &layer.up, &layer.gate_up, &layer.down})
+    for (Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.qkv, &layer.q_a, &layer.q_b, &layer.kv_a, &layer.kv_b,
+                           &layer.o, &layer.gate, &layer.up, &layer.gate_up, &layer.down})
       for (Tensor& part : linear->quantized)
         part.storage->resize((part.storage->bytes + options.ranks - 1) / options.ranks, t.mark("shard"));
   t.purpose = Purpose::activation;

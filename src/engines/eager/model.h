@@ -27,8 +27,9 @@ struct Norm {
 
 struct Experts {
   Parameter* router = nullptr;
-  Parameter* gate_up = nullptr;  // (experts · 2 width) × hidden
-  Parameter* down = nullptr;     // (experts · hidden) × width
+  Parameter* gate_up = nullptr;                                                     // (experts · 2 width) × hidden
+  Parameter* down = nullptr;                                                        // (experts · hidden) × width
+  Parameter *router_bias = nullptr, *gate_up_bias = nullptr, *down_bias = nullptr;  // GPT-OSS
   // Adapters of the expert weights (PEFT's all-linear): factors of every expert, gate and up sharing a rank of 2r.
   Parameter *gate_up_a = nullptr, *gate_up_b = nullptr, *down_a = nullptr, *down_b = nullptr;
 };
@@ -37,7 +38,10 @@ struct Layer {
   Norm norm[4];
   Norm q_norm, k_norm;
   Linear q, k, v, qkv, o;
-  Linear gate, up, gate_up, down;
+  Linear q_a, q_b, kv_a, kv_b;  // latent attention
+  Norm latent_q_norm, latent_kv_norm;
+  Parameter* sinks = nullptr;
+  Linear gate, up, gate_up, down;  // beside experts: of the shared ones
   Experts experts;
 };
 
@@ -50,6 +54,8 @@ struct Model {
   std::vector<Tensor> buffers;
   Parameter* embedding = nullptr;
   Parameter* positions = nullptr;
+  Linear project_in, project_out;  // OPT: where embeddings are narrower than the layers
+  Norm embedding_norm;             // BLOOM
   Norm final_norm;
   Linear head;  // its weight may be the embedding
   std::vector<Layer> layers;
@@ -67,7 +73,8 @@ Tensor forward_loss(Torch& t, Model& model, const Tensor& ids);
 
 // The parts, for tests and for sharded runs.
 Tensor apply_linear(Torch& t, const Model& model, const Linear& linear, const Tensor& x);
+// `probabilities`: of attention, in families whose layers return them beside their result.
 Tensor apply_layer(Torch& t, const Model& model, size_t layer, const Tensor& x, const Tensor& cos, const Tensor& sin,
-                   const Tensor& mask);
+                   const Tensor& mask, Tensor& probabilities);
 
 }  // namespace plimsoll::eager

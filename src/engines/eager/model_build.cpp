@@ -100,7 +100,8 @@ struct Builder {
     made.conv1d = conv1d;
     if (quantizes()) made.quantized = quantized_weight(in * out);
     else made.weight = parameter(name + ".weight", conv1d ? in : out, conv1d ? out : in, false, full(), type);
-    if (bias) made.bias = vector(name + ".bias", out);
+    // bitsandbytes leaves the bias beside a quantized weight in the type that it computes in.
+    if (bias) made.bias = parameter(name + ".bias", 1, out, true, full(), quantizes() ? type : plain_type());
     return made;
   }
 
@@ -119,7 +120,7 @@ struct Builder {
   }
 
   void adapt_experts(Experts& experts, const std::string& at) {
-    if (!experts.gate_up || !targeted(at + "gate_up_proj")) return;
+    if (!experts.gate_up || experts.gate_up_bias || !targeted(at + "gate_up_proj")) return;
     const MixtureConfig& m = config.mixture;
     const int64_t r = recipe.lora_rank, h = config.hidden_size;
     const Type adapter = recipe.adapter_f32 ? Type::f32 : type;
@@ -133,11 +134,30 @@ struct Builder {
   }
 };
 
+void latent_projections(Builder& b, Layer& layer, const std::string& at) {
+  const ModelConfig& c = b.config;
+  const LatentConfig& a = c.latent;
+  const int64_t q = c.heads * (a.plain + a.rotary), h = c.hidden_size;
+  if (a.q_rank > 0) {
+    layer.q_a = b.linear(at + "q_a_proj", h, a.q_rank, c.attention_bias);
+    layer.latent_q_norm = b.norm(at + "q_a_layernorm", a.q_rank, false);
+    layer.q_b = b.linear(at + "q_b_proj", a.q_rank, q, false);
+  } else {
+    layer.q = b.linear(at + "q_proj", h, q, false);
+  }
+  layer.kv_a = b.linear(at + "kv_a_proj_with_mqa", h, a.kv_rank + a.rotary, c.attention_bias);
+  layer.latent_kv_norm = b.norm(at + "kv_a_layernorm", a.kv_rank, false);
+  layer.kv_b = b.linear(at + "kv_b_proj", a.kv_rank, c.heads * (a.plain + a.value), false);
+  layer.o = b.linear(at + "o_proj", c.heads * a.value, h, c.attention_bias);
+}
+
 void rms_layer(Builder& b, Layer& layer, const std::string& at) {
   const ModelConfig& c = b.config;
   const RmsStyle style = rms_style(c);
   const int64_t q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim, h = c.hidden_size;
-  if (style.fused) {
+  if (c.latent.kv_rank > 0) {
+    latent_projections(b, layer, at + "self_attn.");
+  } else if (style.fused) {
     layer.o = b.linear(at + "self_attn.o_proj", q, h, false);
     layer.qkv = b.linear(at + "self_attn.qkv_proj", h, q + 2 * kv, false);
   } else {
@@ -153,22 +173,33 @@ void rms_layer(Builder& b, Layer& layer, const std::string& at) {
     layer.q_norm = b.norm(at + "self_attn.q_norm", q, false);
     layer.k_norm = b.norm(at + "self_attn.k_norm", kv, false);
   }
+  if (style.sinks) layer.sinks = b.vector(at + "self_attn.sinks", c.heads);
+  int64_t width = c.intermediate_size;
   if (has_experts(c, b.model.layers.size() - 1)) {
     const MixtureConfig& m = c.mixture;
+    Experts& experts = layer.experts;
+    const auto weight = [&](const char* name, int64_t rows, int64_t cols) {
+      return b.parameter(at + "mlp." + name, rows, cols, false, b.full(), b.type);
+    };
     // One 3-D parameter each; neither LoRA's all-linear nor bitsandbytes touch them.
-    layer.experts.gate_up =
-        b.parameter(at + "mlp.experts.gate_up_proj", m.experts * 2 * m.width, h, false, b.full(), b.type);
-    layer.experts.down = b.parameter(at + "mlp.experts.down_proj", m.experts * h, m.width, false, b.full(), b.type);
-    layer.experts.router = b.parameter(at + "mlp.gate.weight", m.experts, h, false, b.full(), b.plain_type());
-  } else if (style.fused) {
-    layer.gate_up = b.linear(at + "mlp.gate_up_proj", h, 2 * c.intermediate_size, false);
-    layer.down = b.linear(at + "mlp.down_proj", c.intermediate_size, h, false);
-  } else {
-    layer.gate = b.linear(at + "mlp.gate_proj", h, c.intermediate_size, c.mlp_bias);
-    layer.up = b.linear(at + "mlp.up_proj", h, c.intermediate_size, c.mlp_bias);
-    layer.down = b.linear(at + "mlp.down_proj", c.intermediate_size, h, c.mlp_bias);
+    experts.gate_up = weight("experts.gate_up_proj", m.experts * 2 * m.width, h);
+    if (style.sinks) experts.gate_up_bias = weight("experts.gate_up_proj_bias", m.experts, 2 * m.width);
+    experts.down = weight("experts.down_proj", m.experts * h, m.width);
+    if (style.sinks) experts.down_bias = weight("experts.down_proj_bias", m.experts, h);
+    experts.router = b.parameter(at + "mlp.gate.weight", m.experts, h, false, b.full(), b.plain_type());
+    if (style.sinks) experts.router_bias = b.vector(at + "mlp.gate.bias", m.experts);
+    width = m.shared * m.width;
   }
-  for (int i = 0; i < (style.sandwich ? 4 : 2); ++i) layer.norm[i] = b.norm(at + "norm" + std::to_string(i), h, false);
+  if (style.fused) {
+    layer.gate_up = b.linear(at + "mlp.gate_up_proj", h, 2 * width, false);
+    layer.down = b.linear(at + "mlp.down_proj", width, h, false);
+  } else if (width > 0) {
+    layer.gate = b.linear(at + "mlp.gate_proj", h, width, c.mlp_bias);
+    layer.up = b.linear(at + "mlp.up_proj", h, width, c.mlp_bias);
+    layer.down = b.linear(at + "mlp.down_proj", width, h, c.mlp_bias);
+  }
+  const int norms = style.sandwich ? 4 : 2;
+  for (int i = 0; i < norms; ++i) layer.norm[i] = b.norm(at + "norm" + std::to_string(i), h, style.layer_norms);
 }
 
 void layer_norm_layer(Builder& b, Layer& layer, const std::string& at) {
@@ -232,6 +263,11 @@ Model build_model(Torch& t, const ModelConfig& config, const EngineRecipe& recip
     model.positions =
         b.table("embed_positions.weight", config.context_length + (config.architecture == "opt" ? 2 : 0), h);
   const bool rms = is_rms_family(config);
+  if (config.architecture == "bloom") model.embedding_norm = b.norm("word_embeddings_layernorm", h, true);
+  if (width != h) {
+    model.project_out = b.linear("project_out", h, width, false);
+    model.project_in = b.linear("project_in", width, h, false);
+  }
   const bool final_first = config.architecture == "opt";
   if (final_first && config.final_norm) model.final_norm = b.norm("final_layer_norm", h, true);
   for (int64_t i = 0; i < config.layers; ++i) {
@@ -240,9 +276,10 @@ Model build_model(Torch& t, const ModelConfig& config, const EngineRecipe& recip
     if (rms) rms_layer(b, model.layers.back(), at);
     else layer_norm_layer(b, model.layers.back(), at);
   }
-  if (!final_first && config.final_norm) model.final_norm = b.norm("norm", h, !rms);
+  if (!final_first && config.final_norm) model.final_norm = b.norm("norm", h, !rms || rms_style(config).layer_norms);
   if (config.positions == PositionKind::rotary)
-    for (int i = 0; i < 2; ++i) model.buffers.push_back(t.make(config.rotary_dim() / 2, 1, Type::f32, "inv_freq"));
+    for (int i = 0; i < (config.sliding_rope ? 4 : 2); ++i)
+      model.buffers.push_back(t.make(config.rotary_dim() / 2, 1, Type::f32, "inv_freq"));
   model.head.in = width;
   model.head.out = config.vocab_size;
   if (config.tied_embeddings) {
@@ -253,8 +290,10 @@ Model build_model(Torch& t, const ModelConfig& config, const EngineRecipe& recip
   if (recipe.method != TuneMethod::full && recipe.trains_embeddings)  // modules_to_save: the originals stay
     for (int i = 0; i < (config.tied_embeddings ? 1 : 2); ++i)
       model.buffers.push_back(t.make(config.vocab_size, width, b.plain_type(), "empty.memory_format"));
-  if (config.head_bias) model.head.bias = b.vector("lm_head.bias", config.vocab_size);
+  if (config.head_bias || config.architecture == "phi") model.head.bias = b.vector("lm_head.bias", config.vocab_size);
   if (recipe.method != TuneMethod::full) {
+    b.adapt(model.project_out, "project_out");
+    b.adapt(model.project_in, "project_in");
     for (size_t i = 0; i < model.layers.size(); ++i) {
       Layer& layer = model.layers[i];
       const std::string at = "layers." + std::to_string(i) + ".";
@@ -263,6 +302,10 @@ Model build_model(Torch& t, const ModelConfig& config, const EngineRecipe& recip
       b.adapt(layer.k, at + "k_proj");
       b.adapt(layer.v, at + "v_proj");
       b.adapt(layer.qkv, at + names.qkv);
+      b.adapt(layer.q_a, at + "q_a_proj");
+      b.adapt(layer.q_b, at + "q_b_proj");
+      b.adapt(layer.kv_a, at + "kv_a_proj_with_mqa");
+      b.adapt(layer.kv_b, at + "kv_b_proj");
       b.adapt(layer.o, at + names.out);
       b.adapt_experts(layer.experts, at);
       b.adapt(layer.gate, at + "gate_proj");

@@ -16,6 +16,8 @@ void drop(T&... tensors) {
   (tensors.reset(), ...);
 }
 
+}  // namespace
+
 Tensor rms_norm(Torch& t, const Model& model, const Norm& norm, const Tensor& x) {
   const bool gemma = rms_style(*model.config).gemma_norm;
   Tensor hidden = to(t, x, Type::f32);
@@ -76,16 +78,14 @@ Tensor gated_mlp(Torch& t, const Model& model, const Layer& layer, const Tensor&
   return apply_linear(t, model, layer.down, product);
 }
 
-// q, k and v of a fused projection: views, whose gradients are filled into zeros or joined.
-struct Heads {
-  Tensor q, k, v;
-};
+namespace {
 
 Tensor rms_attention(Torch& t, const Model& model, const Layer& layer, const Tensor& x, const Tensor& cos,
                      const Tensor& sin, const Tensor& mask) {
   const ModelConfig& c = *model.config;
   const RmsStyle style = rms_style(c);
   const int64_t tokens = x.rows, q_width = c.heads * c.head_dim, kv_width = c.kv_heads * c.head_dim;
+  if (c.latent.kv_rank > 0) return latent_attention(t, model, layer, x, cos, sin, mask);
   Tensor query, key, value;
   Tensor qkv;
   if (style.fused) {
@@ -121,16 +121,20 @@ Tensor rms_attention(Torch& t, const Model& model, const Layer& layer, const Ten
         if (rotary == head.cols) return cat(t, std::span<const Tensor>(&turned_part, 1));
         return cat(t, turned_part, slice(t, head, head.cols - rotary));
       }
-      return rotate(t, head, cos, sin);
+      return style.sinks ? rotate_halves(t, head, cos, sin) : rotate(t, head, cos, sin);
     };
     Tensor q_turned = turn(query);
     Tensor k_turned = turn(key);
+    if (style.wide_angles) {
+      q_turned = to(t, q_turned, query.type);
+      k_turned = to(t, k_turned, key.type);
+    }
     query = std::move(q_turned);
     key = std::move(k_turned);
   }
   query = view(query, tokens, q_width);
   key = view(key, tokens, kv_width);
-  Tensor out = attention(t, model, query, key, value, mask, style.fused);
+  Tensor out = attention(t, model, query, key, value, mask, style.fused || style.sinks, layer.sinks);
   Tensor y = apply_linear(t, model, layer.o, out);
   drop(qkv, query, key, value, out);
   return y;
@@ -140,8 +144,11 @@ Tensor rms_layer(Torch& t, const Model& model, const Layer& layer, const Tensor&
                  const Tensor& sin, const Tensor& mask) {
   const RmsStyle style = rms_style(*model.config);
   const bool moe = layer.experts.router != nullptr;
+  const auto norm_of = [&](const Norm& norm, const Tensor& of) {
+    return style.layer_norms ? plain_layer_norm(t, norm, of) : rms_norm(t, model, norm, of);
+  };
   Tensor residual = x;
-  Tensor hidden = style.post_only ? x : rms_norm(t, model, layer.norm[0], x);
+  Tensor hidden = style.post_only ? x : norm_of(layer.norm[0], x);
   t.module = "self_attn";
   hidden = rms_attention(t, model, layer, hidden, cos, sin, mask);
   t.module = "layer";
@@ -150,7 +157,7 @@ Tensor rms_layer(Torch& t, const Model& model, const Layer& layer, const Tensor&
   if (model.config->residual_multiplier != 1.0) hidden = mul_scalar(t, hidden);
   hidden = add(t, residual, hidden);
   residual = hidden;
-  if (!style.post_only) hidden = rms_norm(t, model, layer.norm[style.sandwich ? 2 : 1], hidden);
+  if (!style.post_only) hidden = norm_of(layer.norm[style.sandwich ? 2 : 1], hidden);
   t.module = "mlp";
   hidden = moe ? expert_mlp(t, model, layer, hidden) : gated_mlp(t, model, layer, hidden);
   t.module = "layer";
@@ -164,7 +171,7 @@ Tensor rms_layer(Torch& t, const Model& model, const Layer& layer, const Tensor&
 }  // namespace
 
 Tensor apply_layer(Torch& t, const Model& model, size_t index, const Tensor& input, const Tensor& cos,
-                   const Tensor& sin, const Tensor& mask) {
+                   const Tensor& sin, const Tensor& mask, Tensor& probabilities) {
   t.module = "layer";
   Tensor x = input;
   Fsdp2* sharding = model.sharding;
@@ -172,8 +179,9 @@ Tensor apply_layer(Torch& t, const Model& model, size_t index, const Tensor& inp
     sharding->before_forward(index);
     x = on_gradient(t, input, [sharding, index] { sharding->after_backward(index); });
   }
-  Tensor y = is_rms_family(*model.config) ? rms_layer(t, model, model.layers[index], x, cos, sin, mask)
-                                          : layer_norm_layer(t, model, model.layers[index], x, cos, sin, mask);
+  Tensor y = is_rms_family(*model.config)
+                 ? rms_layer(t, model, model.layers[index], x, cos, sin, mask)
+                 : layer_norm_layer(t, model, model.layers[index], x, cos, sin, mask, probabilities);
   if (sharding) {
     sharding->after_forward(index);
     y = on_gradient(t, y, [sharding, index] { sharding->before_backward(index); });
@@ -183,6 +191,32 @@ Tensor apply_layer(Torch& t, const Model& model, size_t index, const Tensor& inp
 }
 
 namespace {
+
+struct Angles {
+  Tensor cos, sin;
+};
+
+Angles make_angles(Torch& t, const Model& model, Type type) {
+  const RmsStyle style = rms_style(*model.config);
+  if (model.config->architecture == "deepseek_v2")  // one table of complex numbers
+    return {t.make(model.recipe.seq_len, model.config->rotary_dim(), Type::f32, "polar.default"), {}};
+  const int64_t seq = model.recipe.seq_len, turned = model.config->rotary_dim() / (style.sinks ? 2 : 1);
+  Tensor wide = t.make(seq, 1, Type::f32, "_to_copy.default");
+  Tensor freqs = t.make(seq, model.config->rotary_dim() / 2, Type::f32, "mul.Tensor");
+  wide.reset();
+  Tensor both;
+  if (!style.sinks) both = t.make(seq, turned, Type::f32, "cat.default");
+  const auto table = [&](std::string_view op) {
+    const Tensor raw = t.make(seq, turned, Type::f32, op);
+    return t.make(seq, turned, Type::f32, "mul.Tensor");
+  };
+  Tensor cos_wide = table("cos.default");
+  Tensor sin_wide = table("sin.default");
+  if (style.wide_angles) return {cos_wide, sin_wide};
+  Angles angles{to(t, cos_wide, type), to(t, sin_wide, type)};
+  drop(freqs, both, cos_wide, sin_wide);
+  return angles;
+}
 
 // What the decoder returns: the last hidden states.
 Tensor decode(Torch& t, Model& model, const Tensor& ids) {
@@ -202,7 +236,8 @@ Tensor decode(Torch& t, Model& model, const Tensor& ids) {
   }
   Tensor positions;
   Tensor hidden;
-  Tensor cos, sin, mask;
+  Angles angles, sliding_angles;  // Gemma 3 turns by others in layers that slide
+  LayerMasks masks;
   Tensor position_rows;
   if (c.positions == PositionKind::learned) {
     Tensor ones;
@@ -223,43 +258,49 @@ Tensor decode(Torch& t, Model& model, const Tensor& ids) {
       range.reset();
       position_rows = embedding(t, positions, model.positions->tensor);
     }
+    masks = causal_masks(t, model, embedded.type);
+    if (model.project_in.in > 0) embedded = apply_linear(t, model, model.project_in, embedded);
     hidden = add(t, embedded, position_rows);
     if (c.architecture == "gpt2") hidden = dropout(t, hidden);
   } else {
     Tensor range = t.make(seq, 1, Type::i64, "arange.default");
     positions = t.make(seq, 1, Type::i64, "add.Tensor");
     range.reset();
-    mask = causal_mask(t, model, embedded.type);
+    masks = causal_masks(t, model, embedded.type);
     hidden = embedded;
-    const int64_t turned = c.rotary_dim();
-    Tensor wide = t.make(seq, 1, Type::f32, "_to_copy.default");
-    Tensor freqs = t.make(seq, turned / 2, Type::f32, "mul.Tensor");
-    wide.reset();
-    Tensor both = t.make(seq, turned, Type::f32, "cat.default");
-    const auto table = [&](std::string_view op) {
-      const Tensor raw = t.make(seq, turned, Type::f32, op);
-      return t.make(seq, turned, Type::f32, "mul.Tensor");
-    };
-    Tensor cos_wide = table("cos.default");
-    Tensor sin_wide = table("sin.default");
-    cos = to(t, cos_wide, embedded.type);
-    sin = to(t, sin_wide, embedded.type);
-    drop(freqs, both, cos_wide, sin_wide);
+    if (c.architecture == "bloom") {
+      hidden = plain_layer_norm(t, model.embedding_norm, embedded);
+      angles.cos = t.make(r.micro_batch * c.heads, seq, hidden.type, "_to_copy.default");  // its bias of distances
+    } else {
+      angles = make_angles(t, model, embedded.type);
+    }
+    if (c.sliding_rope) sliding_angles = make_angles(t, model, embedded.type);
   }
   t.module = {};
+  Tensor returned_before;
   for (size_t i = 0; i < model.layers.size(); ++i) {
+    const bool slides = c.window_of_layer(static_cast<int64_t>(i)) > 0;
+    const Angles& turn = slides && c.sliding_rope ? sliding_angles : angles;
+    const Tensor& mask = slides ? masks.sliding : masks.full;
+    // What a layer returns beside its result stays until the next one has returned.
+    const auto returned = std::make_shared<Tensor>();
     if (r.recompute == RecomputeKind::full) {
-      hidden = checkpoint(t, hidden, [&t, &model, i, cos, sin, mask, positions](const Tensor& x) {
-        return apply_layer(t, model, i, x, cos, sin, mask);
+      hidden = checkpoint(t, hidden, [&t, &model, i, turn, mask, positions, returned](const Tensor& x) {
+        Tensor probabilities;
+        Tensor y = apply_layer(t, model, i, x, turn.cos, turn.sin, mask, probabilities);
+        if (!t.in_recompute) *returned = std::move(probabilities);
+        return y;
       });
     } else {
-      hidden = apply_layer(t, model, i, hidden, cos, sin, mask);
+      hidden = apply_layer(t, model, i, hidden, turn.cos, turn.sin, mask, *returned);
     }
+    returned_before = std::move(*returned);
   }
   t.module = "norm";
   if (c.final_norm)
-    hidden =
-        is_rms_family(c) ? rms_norm(t, model, model.final_norm, hidden) : plain_layer_norm(t, model.final_norm, hidden);
+    hidden = is_rms_family(c) && !rms_style(c).layer_norms ? rms_norm(t, model, model.final_norm, hidden)
+                                                           : plain_layer_norm(t, model.final_norm, hidden);
+  if (model.project_out.in > 0) hidden = apply_linear(t, model, model.project_out, hidden);
   t.module = {};
   return hidden;
 }

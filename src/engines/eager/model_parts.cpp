@@ -14,7 +14,7 @@ bool is_rms_family(const ModelConfig& c) {
   return true;
 }
 
-bool eager_family(const ModelConfig& c) { return c.latent.kv_rank == 0; }
+bool eager_family(const ModelConfig& c) { return !c.architecture.empty(); }
 
 RmsStyle rms_style(const ModelConfig& c) {
   RmsStyle style;
@@ -26,6 +26,10 @@ RmsStyle rms_style(const ModelConfig& c) {
   style.sandwich = starts(a, "gemma2") || starts(a, "gemma3");
   style.gemma_norm = starts(a, "gemma");
   style.scaled_embedding = starts(a, "gemma");
+  style.wide_angles = a == "olmo2";
+  style.sinks = a == "gpt_oss";
+  style.layer_norms = a == "phimoe";
+  style.both_masks = style.sandwich || style.sinks;
   return style;
 }
 

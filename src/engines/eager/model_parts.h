@@ -16,6 +16,10 @@ struct RmsStyle {
   bool post_only = false;   // OLMo-2: norms after, none before
   bool gemma_norm = false;  // (1 + w), multiplied in f32
   bool scaled_embedding = false;
+  bool wide_angles = false;  // OLMo-2: cos and sin stay f32, what they turned is cast back
+  bool sinks = false;        // GPT-OSS: a trained score beside those of the keys; halves are turned one by one
+  bool layer_norms = false;  // Phi-MoE: norms of layers and the last one have a mean and a bias
+  bool both_masks = false;   // a mask for full and one for sliding layers are made, whichever a model has
 };
 
 // Families with LayerNorm and two products in the MLP.

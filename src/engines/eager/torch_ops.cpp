@@ -101,6 +101,19 @@ Tensor add(Torch& t, const Tensor& a, const Tensor& b) {
   return y;
 }
 
+Tensor sub(Torch& t, const Tensor& a, const Tensor& b) {
+  std::shared_ptr<Node> node = record(t, "SubBackward0", {&a, &b});
+  Tensor y = t.make(std::max(a.rows, b.rows), std::max(a.cols, b.cols), promote(a.type, b.type), "sub.Tensor");
+  if (node) {
+    node->apply = [&t](Node& n, auto& in, auto& out) {
+      if (n.wants(0)) out[0] = in[0];
+      if (n.wants(1)) out[1] = t.make(in[0].rows, in[0].cols, in[0].type, "neg.default");
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
 Tensor mul_scalar(Torch& t, const Tensor& x, std::string_view name) {
   return plain(t, x, name, name == "div.Tensor" ? "DivBackward0" : "MulBackward0", name);
 }
@@ -173,6 +186,83 @@ Tensor tanh(Torch& t, const Tensor& x) {
     node->apply = [&t](Node& n, auto& in, auto& out) {
       const Tensor y_saved = n.saved[0]();
       out[0] = t.make(in[0].rows, in[0].cols, in[0].type, "tanh_backward.default");
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+Tensor sigmoid(Torch& t, const Tensor& x) {
+  std::shared_ptr<Node> node = record(t, "SigmoidBackward0", {&x});
+  Tensor y = t.make(x.rows, x.cols, x.type, "sigmoid.default");
+  if (node) {
+    t.save(*node, y);
+    node->apply = [&t](Node& n, auto& in, auto& out) {
+      const Tensor y_saved = n.saved[0]();
+      out[0] = t.make(in[0].rows, in[0].cols, in[0].type, "sigmoid_backward.default");
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+Tensor clamp(Torch& t, const Tensor& x, int bounds) {
+  std::shared_ptr<Node> node = record(t, "ClampBackward1", {&x});
+  if (node) t.save(*node, x);
+  Tensor y = t.make(x.rows, x.cols, x.type, "clamp.default");
+  if (node) {
+    node->apply = [&t, bounds](Node& n, auto& in, auto& out) {
+      const Tensor x_saved = n.saved[0]();
+      const auto inside = [&] { return t.make(x_saved.rows, x_saved.cols, Type::boolean, "le.Scalar"); };
+      const Tensor below = inside();
+      Tensor above;
+      if (bounds > 1) above = inside();
+      out[0] = t.make(in[0].rows, in[0].cols, in[0].type, "where.self");
+    };
+    y.node = std::move(node);
+  }
+  return y;
+}
+
+Tensor add_in_place(Torch& t, const Tensor& x, const Tensor& y) {
+  std::shared_ptr<Node> node = record(t, "AddBackward0", {&x, &y});
+  Tensor sum = x;
+  sum.output = 0;
+  if (node) {
+    node->apply = [](Node& n, auto& in, auto& out) {
+      for (size_t i = 0; i < 2; ++i)
+        if (n.wants(i)) out[i] = in[0];
+    };
+    sum.node = std::move(node);
+  }
+  return sum;
+}
+
+Tensor minus_largest(Torch& t, const Tensor& x) {
+  std::shared_ptr<Node> node = record(t, "MaxBackward0", {&x});
+  Tensor largest = t.make(x.rows, 1, x.type, "max.dim");
+  {
+    const Tensor place = t.make(x.rows, 1, Type::i64, "max.dim");
+    if (node) t.save(*node, place);
+  }
+  if (node) {
+    node->apply = [&t](Node& n, auto& in, auto& out) {
+      const Tensor place = n.saved[0]();
+      const Tensor zeros = t.make(n.edges[0].rows, n.edges[0].cols, in[0].type, "new_zeros.default");
+      out[0] = t.make(n.edges[0].rows, n.edges[0].cols, in[0].type, "scatter.src");
+    };
+    largest.node = std::move(node);
+  }
+  return sub(t, x, largest);
+}
+
+Tensor with_column(Torch& t, const Tensor& x, const Tensor& column) {
+  std::shared_ptr<Node> node = record(t, "CatBackward0", {&x, &column});
+  Tensor y = t.make(x.rows, x.cols + 1, promote(x.type, column.type), "cat.default");
+  if (node) {
+    node->apply = [](Node& n, auto& in, auto& out) {
+      if (n.wants(0)) out[0] = view(in[0], n.edges[0].rows, n.edges[0].cols);
+      if (n.wants(1)) out[1] = view(in[0], in[0].rows, 1);  // summed when it is checked
     };
     y.node = std::move(node);
   }
@@ -315,9 +405,11 @@ Tensor cat(Torch& t, const Tensor& a, const Tensor& b) {
   return cat(t, parts);
 }
 
-Tensor repeat(Torch& t, const Tensor& x, int64_t n) {
+Tensor repeat(Torch& t, const Tensor& x, int64_t n, bool copies) {
   std::shared_ptr<Node> node = record(t, "ExpandBackward0", {&x});
-  Tensor y = t.make(x.rows, x.cols * n, x.type, "clone.default");
+  Tensor y = copies ? t.make(x.rows, x.cols * n, x.type, "clone.default") : view(x, x.rows, x.cols * n);
+  y.node = nullptr;
+  y.output = 0;
   if (node) {
     node->apply = [](Node&, auto& in, auto& out) { out[0] = in[0]; };  // summed when it is checked
     y.node = std::move(node);

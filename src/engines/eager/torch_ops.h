@@ -26,12 +26,21 @@ Tensor raised(Torch& t, const Tensor& x);   // as autocast does for a norm or a 
 // Elementwise; one operand may be a column (rows × 1), a row (1 × cols) or smaller: its gradient is summed.
 Tensor mul(Torch& t, const Tensor& a, const Tensor& b);
 Tensor add(Torch& t, const Tensor& a, const Tensor& b);
+Tensor sub(Torch& t, const Tensor& a, const Tensor& b);
 Tensor mul_scalar(Torch& t, const Tensor& x, std::string_view name = "mul.Tensor");  // or div: one result each way
 Tensor add_scalar(Torch& t, const Tensor& x);
 Tensor pow_scalar(Torch& t, const Tensor& x, bool square);  // x², or x³
 Tensor mean_columns(Torch& t, const Tensor& x);             // rows × 1
 Tensor rsqrt(Torch& t, const Tensor& x);
 Tensor neg(Torch& t, const Tensor& x);
+Tensor sigmoid(Torch& t, const Tensor& x);
+Tensor clamp(Torch& t, const Tensor& x, int bounds);  // 1: one bound, 2: both
+// x, with y added to its values.
+Tensor add_in_place(Torch& t, const Tensor& x, const Tensor& y);
+// x minus its rows' largest values (x - x.max(dim=-1).values).
+Tensor minus_largest(Torch& t, const Tensor& x);
+// x with one more column: a value of each head.
+Tensor with_column(Torch& t, const Tensor& x, const Tensor& column);
 Tensor tanh(Torch& t, const Tensor& x);
 // silu, gelu, relu: one op that saves its input (relu its result).
 Tensor activation(Torch& t, const Tensor& x, std::string_view name);
@@ -49,8 +58,9 @@ Tensor slice(Torch& t, const Tensor& x, int64_t cols);
 std::vector<Tensor> split(Torch& t, const Tensor& x, std::span<const int64_t> cols);
 Tensor cat(Torch& t, std::span<const Tensor> parts);
 Tensor cat(Torch& t, const Tensor& a, const Tensor& b);
-// Rows repeated n times with a copy (repeat_kv): the gradient is summed.
-Tensor repeat(Torch& t, const Tensor& x, int64_t n);
+// Heads repeated n times (repeat_kv): the gradient is summed. With a copy, unless `copies` is false: a single head is
+// seen n times.
+Tensor repeat(Torch& t, const Tensor& x, int64_t n, bool copies = true);
 
 // x·Wᵀ, with a bias or without (bias == nullptr). Autocast applies.
 Tensor linear(Torch& t, const Tensor& x, const Tensor& weight, const Tensor* bias, int64_t out);
@@ -58,7 +68,7 @@ Tensor linear(Torch& t, const Tensor& x, const Tensor& weight, const Tensor* bia
 Tensor bmm(Torch& t, const Tensor& a, const Tensor& b, int64_t rows, int64_t cols);
 
 // Rows picked by an index; the gradient goes back through zeros and a filled copy of them.
-Tensor gather_rows(Torch& t, const Tensor& x, int64_t rows, int64_t cols, std::string_view op);
+Tensor gather_rows(Torch& t, const Tensor& x, int64_t rows, int64_t cols, std::string_view op, const Tensor& index);
 // Sums of consecutive rows: rows of the result; the gradient is a view.
 Tensor sum_groups(Torch& t, const Tensor& x, int64_t rows);
 // Each row times its expert's matrix.

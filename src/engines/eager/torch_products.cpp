@@ -56,11 +56,13 @@ Tensor bmm(Torch& t, const Tensor& first, const Tensor& second, int64_t rows, in
   return y;
 }
 
-Tensor gather_rows(Torch& t, const Tensor& x, int64_t rows, int64_t cols, std::string_view op) {
+Tensor gather_rows(Torch& t, const Tensor& x, int64_t rows, int64_t cols, std::string_view op, const Tensor& index) {
   std::shared_ptr<Node> node = record(t, "IndexBackward0", {&x});
+  if (node) t.save(*node, index);
   Tensor y = t.make(rows, cols, x.type, op);
   if (node) {
     node->apply = [&t](Node& n, auto& in, auto& out) {
+      const Tensor kept = n.saved[0]();
       Tensor zeros = t.make(n.edges[0].rows, n.edges[0].cols, in[0].type, "new_zeros.default");
       out[0] = t.make(n.edges[0].rows, n.edges[0].cols, in[0].type, "index_put.default");
       zeros.reset();
@@ -237,6 +239,8 @@ namespace {
 
 Tensor fused_attention(Torch& t, const Tensor& q_in, const Tensor& k_in, const Tensor& v_in, int64_t statistics,
                        const Tensor& bias, bool flash) {
+  // Grouped heads are the flash kernel's own; without them values may be narrower than keys.
+  const int64_t width = flash ? q_in.cols : v_in.cols;
   const Tensor q = lowered(t, q_in), k = lowered(t, k_in), v = lowered(t, v_in);
   const std::string_view op =
       flash ? "_scaled_dot_product_flash_attention.default" : "_scaled_dot_product_efficient_attention.default";
@@ -249,7 +253,7 @@ Tensor fused_attention(Torch& t, const Tensor& q_in, const Tensor& k_in, const T
     t.save(*node, v);
     if (bias.defined()) t.save(*node, bias);
   }
-  Tensor y = t.make(q.rows, q.cols, q.type, op);
+  Tensor y = t.make(q.rows, width, q.type, op);
   const Tensor lse = t.make(statistics, 1, Type::f32, op);
   const Tensor seed = t.make(flash ? 2 : 1, 1, Type::i64, op);
   const Tensor offset = t.make(1, 1, Type::i64, op);
