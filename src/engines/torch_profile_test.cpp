@@ -42,6 +42,26 @@ TEST(TorchProfile, PeaksAreThoseOfTheRealCode) {
   EXPECT_EQ(checked, 2u);
 }
 
+// Traced likewise, of families, methods and kernels that the table above lacks; deep models with fewer layers.
+TEST(TorchProfile, OtherFamiliesToo) {
+  const std::vector<MeasuredRow> more =
+      read_measured_rows(read_csv(kFolder + "/more_torch_peaks.csv"), kFolder, "more_torch_peaks.csv");
+  ASSERT_GE(more.size(), 200u);
+  size_t checked = 0;
+  for (const ErrorSummary& summary : summarize(validate_rows(more, {}))) {
+    if (!summary.source.empty()) continue;
+    EXPECT_EQ(summary.left_out, 0u) << summary.quantity;
+    const bool peak = summary.quantity == "peak_bytes";
+    EXPECT_LT(summary.median, peak ? 1e-6 : 1e-3) << summary.quantity;
+    EXPECT_LT(summary.p95, peak ? 1e-4 : 0.05) << summary.quantity;
+    if (peak) {
+      EXPECT_LT(summary.worst, 0.015) << summary.worst_id;
+    }
+    ++checked;
+  }
+  EXPECT_EQ(checked, 2u);
+}
+
 TEST(TorchProfile, PhaseSplitAndOpOfThePeak) {
   const CsvTable table = read_csv(kFolder + "/torch_peak.csv");
   size_t same_phase = 0, same_op = 0;

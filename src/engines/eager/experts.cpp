@@ -17,11 +17,16 @@ Routing route(Torch& t, const Model& model, const Experts& experts, const Tensor
   const bool wide = family.starts_with("deepseek");  // the router's product is in f32
   Routing routing;
   const Tensor* bias = experts.router_bias ? &experts.router_bias->tensor : nullptr;
-  if (wide) {
-    const Tensor wide_x = to(t, x, Type::f32), wide_weight = to(t, experts.router->tensor, Type::f32);
+  Tensor weight;
+  if (experts.router) weight = experts.router->tensor;
+  if (experts.router_a) weight = merged_weight(t, *experts.router, *experts.router_a, *experts.router_b);
+  if (!experts.router) {
+    routing.logits = apply_linear(t, model, experts.router_linear, x);
+  } else if (wide) {
+    const Tensor wide_x = to(t, x, Type::f32), wide_weight = to(t, weight, Type::f32);
     routing.logits = linear(t, wide_x, wide_weight, bias, m.experts);
   } else {
-    routing.logits = linear(t, x, experts.router->tensor, bias, m.experts);
+    routing.logits = linear(t, x, weight, bias, m.experts);
   }
   const Tensor of_chosen = t.make(x.rows, m.chosen, Type::i64, "topk.default");
   routing.chosen = of_chosen;

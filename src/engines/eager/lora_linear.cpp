@@ -8,13 +8,17 @@ namespace {
 Tensor quantized_linear(Torch& t, const Model& model, const Linear& linear, const Tensor& input) {
   const Type compute = is_half(input.type) ? input.type : compute_type(model.recipe);
   const Tensor x = to(t, input, compute);
+  struct Dequantised {
+    Tensor absmax, weight;
+  };
   const auto dequantise = [&t, in = linear.in, out = linear.out, compute](bool nested) {
-    Tensor absmax;
+    Dequantised made;
     if (nested) {
-      absmax = t.make(in * out / 64, 1, Type::f32, "dequantize_blockwise");
-      absmax = t.make(in * out / 64, 1, Type::f32, "add.Tensor");
+      made.absmax = t.make(in * out / 64, 1, Type::f32, "dequantize_blockwise");
+      made.absmax = t.make(in * out / 64, 1, Type::f32, "add.Tensor");
     }
-    return t.make(out, in, compute, "dequantize_4bit");
+    made.weight = t.make(out, in, compute, "dequantize_4bit");
+    return made;
   };
   const bool nested = linear.quantized.size() > 3;
   std::shared_ptr<Node> node;
@@ -23,13 +27,15 @@ Tensor quantized_linear(Torch& t, const Model& model, const Linear& linear, cons
     t.edge(*node, x);
     if (model.recipe.quantized_keeps_input) t.save(*node, x);
   }
-  Tensor weight = dequantise(nested);
-  Tensor y = t.make(x.rows, linear.out, compute, "mm.default");
-  weight.reset();
+  Tensor y;
+  {
+    const Dequantised all = dequantise(nested);  // forwards the scales stay until the product is there
+    y = t.make(x.rows, linear.out, compute, "mm.default");
+  }
   if (node) {
     node->apply = [&t, dequantise, nested](Node& n, auto& in, auto& out) {
       const Tensor kept = n.saved.empty() ? Tensor{} : n.saved[0]();
-      const Tensor again = dequantise(nested);
+      const Tensor again = dequantise(nested).weight;
       out[0] = t.make(n.edges[0].rows, n.edges[0].cols, in[0].type, "mm.default");
     };
     y.node = std::move(node);

@@ -27,6 +27,8 @@ struct Norm {
 
 struct Experts {
   Parameter* router = nullptr;
+  Linear router_linear;  // Phi-MoE: quantized and adapted as other linear layers, in place of `router`
+  Parameter *router_a = nullptr, *router_b = nullptr;
   Parameter* gate_up = nullptr;                                                     // (experts · 2 width) × hidden
   Parameter* down = nullptr;                                                        // (experts · hidden) × width
   Parameter *router_bias = nullptr, *gate_up_bias = nullptr, *down_bias = nullptr;  // GPT-OSS

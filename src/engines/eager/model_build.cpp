@@ -119,14 +119,19 @@ struct Builder {
     linear.lora_b = parameter(name + ".lora_B", linear.out, recipe.lora_rank, false, true, adapter);
   }
 
+  // PEFT knows where these experts and routers were linear layers once, and adapts their weights then.
+  static bool adapts_experts(const Experts& experts) { return experts.router && !experts.gate_up_bias; }
+
   void adapt_experts(Experts& experts, const std::string& at) {
-    if (!experts.gate_up || experts.gate_up_bias || !targeted(at + "gate_up_proj")) return;
+    if (!adapts_experts(experts) || !targeted(at + "gate_up_proj")) return;
     const MixtureConfig& m = config.mixture;
     const int64_t r = recipe.lora_rank, h = config.hidden_size;
     const Type adapter = recipe.adapter_f32 ? Type::f32 : type;
     const auto factor = [&](const char* name, int64_t rows, int64_t cols) {
       return parameter(at + name, rows, cols, false, true, adapter);
     };
+    experts.router_a = factor("gate.lora_A", r, h);
+    experts.router_b = factor("gate.lora_B", m.experts, r);
     experts.gate_up_a = factor("experts.gate_up.lora_A", m.experts * 2 * r, h);
     experts.gate_up_b = factor("experts.gate_up.lora_B", m.experts * 2 * m.width, 2 * r);
     experts.down_a = factor("experts.down.lora_A", m.experts * r, m.width);
@@ -186,7 +191,8 @@ void rms_layer(Builder& b, Layer& layer, const std::string& at) {
     if (style.sinks) experts.gate_up_bias = weight("experts.gate_up_proj_bias", m.experts, 2 * m.width);
     experts.down = weight("experts.down_proj", m.experts * h, m.width);
     if (style.sinks) experts.down_bias = weight("experts.down_proj_bias", m.experts, h);
-    experts.router = b.parameter(at + "mlp.gate.weight", m.experts, h, false, b.full(), b.plain_type());
+    if (style.layer_norms) experts.router_linear = b.linear(at + "mlp.router", h, m.experts, false);
+    else experts.router = b.parameter(at + "mlp.gate.weight", m.experts, h, false, b.full(), b.plain_type());
     if (style.sinks) experts.router_bias = b.vector(at + "mlp.gate.bias", m.experts);
     width = m.shared * m.width;
   }
@@ -294,6 +300,7 @@ Model build_model(Torch& t, const ModelConfig& config, const EngineRecipe& recip
   if (recipe.method != TuneMethod::full) {
     b.adapt(model.project_out, "project_out");
     b.adapt(model.project_in, "project_in");
+    const bool experts_only = !model.layers.empty() && Builder::adapts_experts(model.layers.back().experts);
     for (size_t i = 0; i < model.layers.size(); ++i) {
       Layer& layer = model.layers[i];
       const std::string at = "layers." + std::to_string(i) + ".";
@@ -307,7 +314,9 @@ Model build_model(Torch& t, const ModelConfig& config, const EngineRecipe& recip
       b.adapt(layer.kv_a, at + "kv_a_proj_with_mqa");
       b.adapt(layer.kv_b, at + "kv_b_proj");
       b.adapt(layer.o, at + names.out);
+      b.adapt(layer.experts.router_linear, at + "router");
       b.adapt_experts(layer.experts, at);
+      if (experts_only) continue;  // shared ones and dense layers have names that now mean experts
       b.adapt(layer.gate, at + "gate_proj");
       b.adapt(layer.gate_up, at + "gate_up_proj");
       b.adapt(layer.up, at + names.up);

@@ -136,14 +136,14 @@ Tensor rms_attention(Torch& t, const Model& model, const Layer& layer, const Ten
   key = view(key, tokens, kv_width);
   Tensor out = attention(t, model, query, key, value, mask, style.fused || style.sinks, layer.sinks);
   Tensor y = apply_linear(t, model, layer.o, out);
-  drop(qkv, query, key, value, out);
+  drop(out, qkv, query, key, value);
   return y;
 }
 
 Tensor rms_layer(Torch& t, const Model& model, const Layer& layer, const Tensor& x, const Tensor& cos,
                  const Tensor& sin, const Tensor& mask) {
   const RmsStyle style = rms_style(*model.config);
-  const bool moe = layer.experts.router != nullptr;
+  const bool moe = layer.experts.gate_up != nullptr;
   const auto norm_of = [&](const Norm& norm, const Tensor& of) {
     return style.layer_norms ? plain_layer_norm(t, norm, of) : rms_norm(t, model, norm, of);
   };
@@ -225,7 +225,7 @@ Tensor decode(Torch& t, Model& model, const Tensor& ids) {
   const int64_t seq = r.seq_len;
   t.module = "embedding";
   Tensor embedded = embedding(t, ids, model.embedding->tensor);
-  if (rms_style(c).scaled_embedding || c.embedding_multiplier != 1.0) embedded = mul_scalar(t, embedded);
+  if (rms_style(c).scaled_embedding) embedded = mul_scalar(t, embedded);  // Gemma: within the embedding's module
   // With recomputed layers under frozen weights the embedding's result is made a leaf that wants a gradient; the graph
   // holds it to the end.
   if (r.recompute == RecomputeKind::full && r.method != TuneMethod::full && !embedded.requires_grad()) {
@@ -234,6 +234,7 @@ Tensor decode(Torch& t, Model& model, const Tensor& ids) {
     leaf->apply = [](Node&, auto&, auto&) {};
     embedded.node = std::move(leaf);
   }
+  if (c.embedding_multiplier != 1.0) embedded = mul_scalar(t, embedded);
   Tensor positions;
   Tensor hidden;
   Angles angles, sliding_angles;  // Gemma 3 turns by others in layers that slide
@@ -333,12 +334,14 @@ Tensor forward_loss(Torch& t, Model& model, const Tensor& ids) {
     } else {
       // transformers widens the logits; older code shifts a copy of them in their own type.
       Tensor wide = model.recipe.half_loss ? clone(t, logits) : to(t, logits, Type::f32);
-      Tensor labels = t.make(model.recipe.micro_batch, model.recipe.seq_len + 1, Type::i64, "constant_pad_nd.default");
+      Tensor padded = t.make(model.recipe.micro_batch, model.recipe.seq_len + 1, Type::i64, "constant_pad_nd.default");
+      Tensor labels = padded;
       if (model.recipe.micro_batch > 1) labels = t.make(ids.rows, 1, Type::i64, "clone.default");
       Tensor likelihood = log_softmax(t, wide);
       loss = nll_loss(t, likelihood, labels);
       likelihood.reset();
       wide.reset();
+      padded.reset();
     }
     t.offloads = offloads;
     if (sharding) {

@@ -99,14 +99,18 @@ void Tape::save(Node& node, const Tensor& x) {
   Tensor bare = x;
   bare.node = nullptr;
   if (recomputing) {
-    recomputing->recomputed.push_back(std::move(bare));
+    // What only dropped results would have needed isn't kept.
+    const bool wanted = !recomputing->asked_for[recomputing->recomputed.size()].expired();
+    recomputing->recomputed.push_back(wanted ? std::move(bare) : Tensor{});
     if (recomputing->recomputed.size() == recomputing->packed) throw StopRecompute{};
     node.saved.push_back([] { return Tensor{}; });
     return;
   }
   if (recording) {
     const size_t index = recording->packed++;
-    node.saved.push_back([frame = recording, index] {
+    const auto ticket = std::make_shared<int>();
+    recording->asked_for.push_back(ticket);
+    node.saved.push_back([frame = recording, index, ticket] {
       if (!frame->done) {
         frame->recompute();
         frame->done = true;

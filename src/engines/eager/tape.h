@@ -118,8 +118,9 @@ struct StopRecompute {};  // thrown when a recomputed layer has given all that w
 // What recomputes a layer: see checkpoint().
 struct Frame {
   std::function<void()> recompute;
-  size_t packed = 0;               // tensors saved by the first forward pass
-  std::vector<Tensor> recomputed;  // by order of saving; dropped one by one
+  size_t packed = 0;                          // tensors saved by the first forward pass
+  std::vector<std::weak_ptr<int>> asked_for;  // alive as long as somebody may ask for the tensor
+  std::vector<Tensor> recomputed;             // by order of saving; dropped one by one
   bool done = false;
 };
 

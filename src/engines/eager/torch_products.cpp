@@ -5,10 +5,11 @@
 namespace plimsoll::eager {
 
 Tensor linear(Torch& t, const Tensor& input, const Tensor& weight, const Tensor* bias, int64_t out_width) {
-  const Tensor x = lowered(t, input);
-  const Tensor w = lowered(t, weight);
+  // Autocast casts operands from the last to the first, as compilers evaluate a call's arguments.
   Tensor none;
-  Tensor b = bias ? lowered(t, *bias) : none;
+  const Tensor b = bias ? lowered(t, *bias) : none;
+  const Tensor w = lowered(t, weight);
+  const Tensor x = lowered(t, input);
   std::shared_ptr<Node> node = bias ? record(t, "AddmmBackward0", {&x, &w, &b}) : record(t, "MmBackward0", {&x, &w});
   int x_saved = -1, w_saved = -1;
   if (node) {
@@ -34,8 +35,8 @@ Tensor linear(Torch& t, const Tensor& input, const Tensor& weight, const Tensor*
 }
 
 Tensor bmm(Torch& t, const Tensor& first, const Tensor& second, int64_t rows, int64_t cols) {
-  const Tensor a = lowered(t, first);
   const Tensor b = lowered(t, second);
+  const Tensor a = lowered(t, first);
   std::shared_ptr<Node> node = record(t, "BmmBackward0", {&a, &b});
   int a_saved = -1, b_saved = -1;
   if (node) {
@@ -241,25 +242,25 @@ Tensor fused_attention(Torch& t, const Tensor& q_in, const Tensor& k_in, const T
                        const Tensor& bias, bool flash) {
   // Grouped heads are the flash kernel's own; without them values may be narrower than keys.
   const int64_t width = flash ? q_in.cols : v_in.cols;
-  const Tensor q = lowered(t, q_in), k = lowered(t, k_in), v = lowered(t, v_in);
+  Tensor q = lowered(t, q_in), k = lowered(t, k_in), v = lowered(t, v_in);
   const std::string_view op =
       flash ? "_scaled_dot_product_flash_attention.default" : "_scaled_dot_product_efficient_attention.default";
   std::shared_ptr<Node> node =
       record(t, flash ? "ScaledDotProductFlashAttentionBackward0" : "ScaledDotProductEfficientAttentionBackward0",
              {&q, &k, &v});
   if (node) {
-    t.save(*node, q);
     t.save(*node, k);
+    t.save(*node, q);
     t.save(*node, v);
     if (bias.defined()) t.save(*node, bias);
   }
   Tensor y = t.make(q.rows, width, q.type, op);
-  const Tensor lse = t.make(statistics, 1, Type::f32, op);
-  const Tensor seed = t.make(flash ? 2 : 1, 1, Type::i64, op);
-  const Tensor offset = t.make(1, 1, Type::i64, op);
+  Tensor lse = t.make(statistics, 1, Type::f32, op);
+  Tensor seed = t.make(flash ? 2 : 1, 1, Type::i64, op);
+  Tensor offset = t.make(1, 1, Type::i64, op);
   if (node) {
-    t.save(*node, y);
     t.save(*node, lse);
+    t.save(*node, y);
     t.save(*node, seed);
     t.save(*node, offset);
     const std::string_view back = flash ? "_scaled_dot_product_flash_attention_backward.default"
@@ -269,9 +270,16 @@ Tensor fused_attention(Torch& t, const Tensor& q_in, const Tensor& k_in, const T
       for (const Saved& saved : n.saved) kept.push_back(saved());
       for (size_t i = 0; i < 3; ++i)
         if (n.wants(i)) out[i] = t.make(n.edges[i].rows, n.edges[i].cols, in[0].type, back);
+      while (!kept.empty()) kept.pop_back();  // of a recomputed layer they die here, the last one first
     };
     y.node = std::move(node);
   }
+  // First the other results die, then the casts, from the first on.
+  offset.reset();
+  seed.reset();
+  lse.reset();
+  q.reset();
+  k.reset();
   return y;
 }
 
