@@ -126,6 +126,24 @@ TEST(LayoutSearch, CutAdaptersAndShardedWeightsAreConfirmed) {
   EXPECT_LT(three->bytes, one_stage->bytes);
 }
 
+// DeepSpeed adds gradients up in 16 bits, which the closed form does not know: fewer devices do.
+TEST(LayoutSearch, WhatTheClosedFormNearlyAllowsIsAsked) {
+  Case one("llama-3.1-70b");
+  one.problem.most_devices = 24;
+  one.problem.limits.tensor = one.problem.limits.pipeline = one.problem.limits.context = false;
+  one.problem.profile_engine = "deepspeed";
+  const LayoutSearch quick = search_layouts(one.problem);
+  one.problem.confirm = true;
+  const LayoutSearch whole = search_layouts(one.problem);
+  ASSERT_TRUE(quick.least && whole.least && whole.nearest);
+  EXPECT_LT(whole.least->devices(), quick.least->devices());
+  const auto limit = static_cast<double>(one.problem.device->memory_bytes);
+  EXPECT_GT(whole.least->bytes.total(), limit);
+  EXPECT_LE(static_cast<double>(whole.least->engine_bytes->bytes), limit);
+  EXPECT_GT(whole.least->step_seconds, 0);
+  EXPECT_GT(static_cast<double>(engine_bytes(one.problem, *whole.nearest)->bytes), limit);
+}
+
 // Whole models go through the profile of the engine that is named, in mixed precision: 18 bytes a value.
 TEST(LayoutSearch, TheNamedEngineIsAsked) {
   Case one("llama-3.1-70b");
