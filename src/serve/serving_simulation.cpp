@@ -28,6 +28,31 @@ struct Request {
   bool counted = false;
 };
 
+// A duration in seconds, and how often it was seen in a row: whoever is answered in a pass waits equally long.
+struct Counted {
+  double seconds = 0;
+  int64_t times = 0;
+};
+
+void count(std::vector<Counted>& seen, double seconds) {
+  if (!seen.empty() && seen.back().seconds == seconds) ++seen.back().times;
+  else seen.push_back({seconds, 1});
+}
+
+Percentiles percentiles(std::vector<Counted>& seen) {
+  std::sort(seen.begin(), seen.end(), [](const Counted& a, const Counted& b) { return a.seconds < b.seconds; });
+  int64_t all = 0;
+  for (const Counted& each : seen) all += each.times;
+  const auto at = [&](double share) {
+    int64_t rank = std::clamp<int64_t>(static_cast<int64_t>(std::ceil(share * static_cast<double>(all))), 1, all);
+    for (const Counted& each : seen)
+      if ((rank -= each.times) <= 0) return each.seconds;
+    return 0.0;
+  };
+  if (seen.empty()) return {};
+  return {at(0.5), at(0.95), at(0.99)};
+}
+
 class Simulation {
  public:
   Simulation(const ServingModel& model, const Traffic& traffic)
@@ -115,7 +140,7 @@ class Simulation {
   int64_t decode_passes_ = 0;
   std::deque<Request> waiting_;
   std::vector<Request> running_;  // in the order in which they were let in
-  std::vector<double> first_, between_;
+  std::vector<Counted> first_, between_;
   std::vector<double> starts_;  // of the users, the last first
   double window_from_ = std::numeric_limits<double>::max(), window_to_ = window_from_;
   int64_t window_output_ = 0, window_prompt_ = 0, window_requests_ = 0;
@@ -182,8 +207,8 @@ void Simulation::speak(Request& request) {
     if (request.first_token == 0) window_prompt_ += request.prompt;
   }
   if (request.counted) {
-    if (request.first_token == 0) first_.push_back(now_ - request.arrival);
-    else between_.push_back(now_ - request.last_token);
+    if (request.first_token == 0) first_.push_back({now_ - request.arrival, 1});
+    else count(between_, now_ - request.last_token);
   }
   if (request.first_token == 0) request.first_token = now_;
   request.last_token = now_;
@@ -194,12 +219,13 @@ void Simulation::speak(Request& request) {
 
 // Of everyone who was answered, and of everyone whose prompt is now read. Who has said all leaves.
 void Simulation::give_out_tokens() {
-  std::vector<Request> stay;
-  stay.reserve(running_.size());
-  for (Request& request : running_) {
+  size_t stay = 0;
+  for (size_t i = 0; i < running_.size(); ++i) {
+    Request& request = running_[i];
     if (request.read == request.to_read) speak(request);
     if (request.said < request.output) {
-      stay.push_back(request);
+      if (stay != i) running_[stay] = request;
+      ++stay;
       continue;
     }
     free_blocks_ += request.blocks;
@@ -212,7 +238,7 @@ void Simulation::give_out_tokens() {
     if (in_window()) ++window_requests_;
     if (traffic_.users > 0) arrive(now_);
   }
-  running_ = std::move(stay);
+  running_.resize(stay);
 }
 
 void Simulation::pass() {
@@ -232,16 +258,6 @@ void Simulation::pass() {
   result_.peak_cache_share =
       std::max(result_.peak_cache_share, 1 - static_cast<double>(free_blocks_) / static_cast<double>(blocks_));
   give_out_tokens();
-}
-
-Percentiles percentiles(std::vector<double>& values) {
-  if (values.empty()) return {};
-  std::sort(values.begin(), values.end());
-  const auto at = [&](double share) {
-    const auto rank = static_cast<size_t>(std::ceil(share * static_cast<double>(values.size())));
-    return values[std::clamp<size_t>(rank, 1, values.size()) - 1];
-  };
-  return {at(0.5), at(0.95), at(0.99)};
 }
 
 // Over the time from one question of a user to the next, so that the server is loaded evenly from the start.
