@@ -111,7 +111,8 @@ class Simulation {
   }
   int64_t blocks_of(int64_t tokens) const { return ceil_div(tokens, model_.setup.block_tokens); }
   bool grow(Request& request, int64_t tokens) {
-    const int64_t more = std::max<int64_t>(0, blocks_of(tokens) - request.blocks);
+    if (tokens <= request.blocks * model_.setup.block_tokens) return true;
+    const int64_t more = blocks_of(tokens) - request.blocks;
     if (more > free_blocks_) return false;
     free_blocks_ -= more;
     request.blocks += more;
