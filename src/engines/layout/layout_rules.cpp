@@ -92,6 +92,7 @@ void refuse_impossible_layout(const EngineRun& run) {
                                    {"vpp", l.virtual_stages}})
     if (ranks < 1 || ranks > int64_t{1} << 20)
       refuse(fmt::format("{}={}", key, ranks), "is no number of ranks", fmt::format("{}=1 to 1048576", key));
+  if (l.context > 1) check_sequence(run);
   if (stack_memory(run.engine).profile != MemoryProfile::megatron) return;
   check_tensor(run.model, l.tensor);
   check_experts(run);
