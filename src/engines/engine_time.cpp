@@ -156,7 +156,7 @@ void check_layout(const EngineRun& run, const ModelShape& model) {
       layout.virtual_stages < 1)
     refuse("a size below 1", "give every size of the layout as 1 or more");
   if (!layout.chunk_layers.empty()) pipeline_chunks(layout, model.layers);
-  else if (layout.pipeline * layout.virtual_stages > model.layers)
+  else if (layout.pipeline * layout.virtual_stages > model.layers + (layout.virtual_stages > 1 ? 2 : 0))
     refuse(fmt::format("{} pipeline chunks for {} layers", layout.pipeline * layout.virtual_stages, model.layers),
            "at most one chunk a layer");
   if (run.recipe.micro_batch < 1 || run.recipe.seq_len < 1 || run.recipe.grad_accum_steps < 1)

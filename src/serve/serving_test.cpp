@@ -59,9 +59,37 @@ TEST(ServingModel, RoomIsThatOfPlanServe) {
   run.tensor = 2;
   run.device_bytes = one.setup.device->memory_bytes;
   run.context_tokens = 512;
+  run.logit_rows = 1024;  // as many sequences as an H100 answers at once
   const ServingBytes bytes = serving_bytes(run);
   EXPECT_NEAR(static_cast<double>(serving_model(one.setup).cache_tokens),
               static_cast<double>(bytes.room / bytes.kv_per_token), 16);
+}
+
+TEST(ServingModel, WhatVllmsServerSetsByItself) {
+  Case one("llama-3.1-8b", 1);
+  const ServingModel large = serving_model(one.setup);
+  EXPECT_EQ(large.setup.most_sequences, 1024);
+  EXPECT_EQ(large.setup.step_tokens, 8192);
+  for (const char* name : {"a100-80g", "rtx4090", "l40s"}) {
+    one.setup.device = &require_device(one.catalog, name, "--device");
+    EXPECT_EQ(serving_model(one.setup).setup.most_sequences, 256) << name;
+    EXPECT_EQ(serving_model(one.setup).setup.step_tokens, 2048) << name;
+  }
+  one.setup.most_sequences = 7;
+  EXPECT_EQ(serving_model(one.setup).setup.most_sequences, 7);
+}
+
+// Layers that slide keep their window of a request: more of them fit, and less is read for each token.
+TEST(ServingModel, SlidingLayersKeepTheirWindow) {
+  Case one("gpt-oss-120b", 2);
+  const ServingModel whole = serving_model(one.setup);
+  one.setup.request_tokens = 16 * 1024;
+  const ServingModel model = serving_model(one.setup);
+  const double share = static_cast<double>(kv_bytes_of_sequence(one.config, 16 * 1024, 1, 2)) /
+                       (16 * 1024 * static_cast<double>(kv_bytes_per_token(one.config, 1, 2)));
+  EXPECT_LT(share, 0.6);  // every other layer sees 128 tokens
+  EXPECT_NEAR(model.kv_token_bytes, share * whole.kv_token_bytes, 1);
+  EXPECT_NEAR(static_cast<double>(model.cache_tokens) * share, static_cast<double>(whole.cache_tokens), 40);
 }
 
 TEST(ServingModel, TheLeastHoldsARequestToo) {

@@ -108,6 +108,12 @@ std::string money_text(const ServeOptions& options, const ServeReport& report) {
   return text;
 }
 
+// Without a target, on the least devices: longer for a first token than for the rest of a usual answer.
+bool waits_in_line(const ServeOptions& options, const ServingResult& result) {
+  return options.users > 0 && options.target_first <= 0 && options.target_between <= 0 &&
+         result.first_token_seconds.p50 > static_cast<double>(options.output) * result.between_tokens_seconds.p50;
+}
+
 std::string serve_text(const ServeOptions& options, const ServeReport& report) {
   const Answer& answer = report.answer;
   const ServingResult& one = answer.result;
@@ -130,6 +136,10 @@ std::string serve_text(const ServeOptions& options, const ServeReport& report) {
       format_number(one.requests_per_second * replicas), one.mean_decoding * replicas, 100 * one.peak_cache_share,
       one.preemptions);
   if (!one.keeps_up) text += "  it does not keep up: the queue grows\n";
+  else if (waits_in_line(options, one))
+    text += fmt::format("  users wait in line: this is the least that holds the model, not what {} users need; {}\n",
+                        format_thousands(options.users),
+                        report.alternatives.empty() ? "--target-first S finds that" : "the table has that");
   text += alternatives_text(report);
   if (answer.most_users) text += fmt::format("  most users of one replica within the target: {}\n", *answer.most_users);
   return text + money_text(options, report);
@@ -175,6 +185,10 @@ Command serve_plan_command() {
            number_argument("--prompt", "N", "tokens of a prompt [512]", options->prompt, 1, 1e8),
            number_argument("--output", "N", "tokens of an answer [256]", options->output, 1, 1e8),
            number_argument("--spread", "S", "lengths vary evenly by this share around both [0]", options->spread, 0, 1),
+           number_argument("--at-once", "N",
+                           "most requests that one pass answers [as vLLM: 1024 on devices of 70 GiB and more with "
+                           "8-bit products, else 256]",
+                           options->at_once, 1, 65536),
            {.name = "--weights", .value_name = "16bit|8bit|4bit", .help = "[16bit]", .target = &options->weights},
            {.name = "--kv", .value_name = "16bit|8bit", .help = "of the cache [16bit]", .target = &options->kv},
            number_argument("--target-first", "S", "seconds to the first token that 95 of 100 requests must keep",

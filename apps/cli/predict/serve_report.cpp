@@ -201,6 +201,8 @@ ServeReport serve_report(const ServeOptions& options) {
   setup.constants = load_time_constants();
   setup.weight_bytes = width_bytes(options.weights, "--weights");
   setup.kv_bytes = width_bytes(options.kv, "--kv");
+  setup.most_sequences = options.at_once;
+  setup.request_tokens = options.prompt + options.output;
   ServeReport report;
   report.device = device.name;
   report.device_bytes = device.memory_bytes;

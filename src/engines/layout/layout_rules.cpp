@@ -59,10 +59,11 @@ void check_pipeline(const EngineRun& run) {
   if (l.chunk_layers.empty() && l.pipeline > layers)
     refuse(fmt::format("pp={}", l.pipeline), fmt::format("is more stages than {} layers", layers),
            fmt::format("pp={} at most", layers));
-  if (l.chunk_layers.empty() && l.pipeline * l.virtual_stages > layers)
+  // The embedding and the head may be a chunk each (--account-for-embedding-in-pipeline-split, …-loss-…).
+  if (l.chunk_layers.empty() && l.virtual_stages > 1 && l.pipeline * l.virtual_stages > layers + 2)
     refuse(fmt::format("vpp={}", l.virtual_stages),
            fmt::format("makes {} chunks of {} layers", l.pipeline * l.virtual_stages, layers),
-           fmt::format("vpp={} at most", layers / l.pipeline));
+           fmt::format("vpp={} at most", std::max<int64_t>(1, (layers + 2) / l.pipeline)));
   pipeline_chunks(l, layers);
   if (l.zero_stage >= 2 && l.pipeline > 1)
     refuse(fmt::format("zero={}", l.zero_stage),
