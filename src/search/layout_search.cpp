@@ -57,6 +57,7 @@ class Searcher {
   double pipeline(const Setting& setting, PipelineProblem& problem);
   void take(LayoutPlan plan);
   void confirm();
+  void find_sure();
   void doubt();
   std::string overruled_text(const LayoutPlan& plan) const;
   std::string smallest_text(const LayoutPlan& plan) const;
@@ -182,6 +183,21 @@ void Searcher::doubt() {
   if (few > 0 && !overruled_) smallest_ = doubtful_.front();
 }
 
+// The first number of devices on which nobody need hope: of its winner and its smallest plan.
+void Searcher::find_sure() {
+  const auto sure = [&](const std::optional<LayoutPlan>& plan) {
+    return plan && plan->engine_bytes && static_cast<double>(plan->engine_bytes->high) <= limit_;
+  };
+  if (sure(fastest_)) {
+    result_.sure = fastest_;
+    return;
+  }
+  if (candidates_.empty()) return;
+  LayoutPlan least = *std::min_element(candidates_.begin(), candidates_.end(), smaller);
+  if (!least.engine_bytes) least.engine_bytes = engine_bytes(problem_, least);
+  if (sure(least)) result_.sure = least;
+}
+
 // The profile is asked about the fastest few and the smallest few; the fastest that it lets pass wins.
 void Searcher::confirm() {
   const auto faster = [](const LayoutPlan& a, const LayoutPlan& b) {
@@ -215,6 +231,7 @@ void Searcher::layout(int64_t tensor, int64_t pipeline, int64_t context, int64_t
   run_.layout.expert = expert;
   run_.layout.data = data;
   run_.layout.sequence_parallel = tensor > 1;
+  if (problem_.keep_batch && problem_.micro_batch.value_or(1) * data > problem_.global_batch) return;
   for (int64_t micro_batch = 1; micro_batch * data <= std::max(problem_.global_batch, data); micro_batch *= 2) {
     const int64_t size = problem_.micro_batch.value_or(micro_batch);
     for (const RecomputeKind recompute : {RecomputeKind::none, RecomputeKind::full}) {
@@ -285,6 +302,7 @@ LayoutSearch Searcher::run() {
   for (int64_t devices = problem_.least_devices; devices <= problem_.most_devices; ++devices) {
     count(devices);
     if (problem_.confirm && fastest_) confirm();
+    if (problem_.confirm && fastest_ && !result_.sure) find_sure();
     if (!fastest_ && !refused_) doubt();
     if (!result_.by_bytes) result_.by_bytes = fastest_ ? fastest_ : refused_;
     if (fastest_) {
