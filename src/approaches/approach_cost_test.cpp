@@ -151,6 +151,16 @@ TEST(Approaches, TheLeastDevicesAreFound) {
   EXPECT_FALSE(refused.what_stops.empty());
 }
 
+// A faster micro-batch that fills the device is not taken where a slower one leaves a tenth.
+TEST(Approaches, TrainingLeavesSomeRoom) {
+  Case one;
+  one.question.least_devices = one.question.most_devices = 1;
+  const ApproachPlan plan = one.plan("QLoRA");
+  ASSERT_TRUE(plan.fits);
+  EXPECT_LE(phase(plan, "train").bytes, 0.9 * static_cast<double>(one.question.device->memory_bytes));
+  EXPECT_GT(plan.micro_batch, 1);
+}
+
 TEST(Approaches, WithoutInstructionsTrainingNeverPays) {
   Case one;
   one.question.instruction_tokens = 0;

@@ -70,8 +70,8 @@ EngineMemory on_part_of_sequence(const EngineRun& run) {
   part.layout.data = run.layout.data * run.layout.context;
   EngineMemory memory = estimate_engine_memory(part);
   const int64_t value_bytes = run.recipe.compute == ComputeMode::f32 ? 4 : 2;
-  const int64_t gathered = 2 * run.recipe.micro_batch * run.recipe.seq_len * run.model.kv_heads * run.model.head_dim *
-                           value_bytes;
+  const int64_t gathered =
+      2 * run.recipe.micro_batch * run.recipe.seq_len * run.model.kv_heads * run.model.head_dim * value_bytes;
   memory.activations += gathered;
   for (PhasePeak& phase : memory.phases) phase.bytes += phase.name == "step" ? 0 : gathered;
   for (ByteInterval* figure : {&memory.allocated, &memory.reserved, &memory.device_used})

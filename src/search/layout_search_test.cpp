@@ -245,6 +245,30 @@ TEST(LayoutSearch, CardsWithoutANetworkStayInOneNode) {
   EXPECT_LE(found.best.back().devices(), 8);
 }
 
+TEST(LayoutSearch, ABatchThatIsAskedForIsKept) {
+  Case one("llama-3.1-8b");
+  one.problem.least_devices = one.problem.most_devices = 64;
+  one.problem.global_batch = 8;
+  EXPECT_GT(search_layouts(one.problem).best.front().rows_per_step(), 8);
+  one.problem.keep_batch = true;
+  const LayoutSearch kept = search_layouts(one.problem);
+  ASSERT_FALSE(kept.best.empty());
+  EXPECT_LT(kept.best.front().rows_per_step(), 16);
+  EXPECT_LE(kept.best.front().layout.data, 8);
+}
+
+// The least leaves a doubt; from some number of devices on there is none.
+TEST(LayoutSearch, SaysWhereTheWholeIntervalFits) {
+  Case one("llama-3.1-70b");
+  one.problem.most_devices = 32;
+  one.problem.confirm = true;
+  const LayoutSearch found = search_layouts(one.problem);
+  ASSERT_TRUE(found.least && found.sure && found.least->engine_bytes);
+  EXPECT_GT(found.least->engine_bytes->high, one.problem.device->memory_bytes);
+  EXPECT_GT(found.sure->devices(), found.least->devices());
+  EXPECT_LE(found.sure->engine_bytes->high, one.problem.device->memory_bytes);
+}
+
 TEST(LayoutSearch, RefusesAnEmptyRange) {
   Case one;
   one.problem.least_devices = 0;

@@ -54,8 +54,8 @@ ServingModel serving_model(const ServingSetup& setup) {
   const ServingBytes bytes = serving_bytes(run);
   model.weights_device_bytes = static_cast<double>(bytes.weights);
   model.workspace_bytes = static_cast<double>(bytes.workspace + bytes.outside);
-  model.kv_token_bytes = static_cast<double>(bytes.kv_per_user) /
-                         static_cast<double>(round_up(run.context_tokens, setup.block_tokens));
+  model.kv_token_bytes =
+      static_cast<double>(bytes.kv_per_user) / static_cast<double>(round_up(run.context_tokens, setup.block_tokens));
   const double usable = setup.memory_share * static_cast<double>(setup.device->memory_bytes);
   const double cache = usable - model.weights_device_bytes - model.workspace_bytes;
   model.cache_tokens = static_cast<int64_t>(cache / model.kv_token_bytes) / setup.block_tokens * setup.block_tokens;

@@ -18,13 +18,14 @@ struct ServingSetup {
   const ModelShape* model = nullptr;  // shape_of(*config)
   const Device* device = nullptr;
   TimeConstants constants;
-  int64_t tensor = 1;          // devices of a replica
-  double weight_bytes = 2;     // of a weight: 2, 1 or about 0.5 (NF4 with its scales)
-  double kv_bytes = 2;         // of a value in the cache
-  double memory_share = 0.9;   // of a device, for weights, cache and activations
-  int64_t block_tokens = 16;   // the cache is handed out in blocks (PagedAttention, arXiv:2309.06180)
+  int64_t tensor = 1;         // devices of a replica
+  double weight_bytes = 2;    // of a weight: 2, 1 or about 0.5 (NF4 with its scales)
+  double kv_bytes = 2;        // of a value in the cache
+  double memory_share = 0.9;  // of a device, for weights, cache and activations
+  int64_t block_tokens = 16;  // the cache is handed out in blocks (PagedAttention, arXiv:2309.06180)
   // Most tokens of one forward pass, and most sequences in it. 0: as vLLM's server sets them, 8192 and 1024 on devices
-  // of 70 GiB and more (A100s left out: here what has 8-bit products), 2048 and 256 on others (vllm/engine/arg_utils.py).
+  // of 70 GiB and more (A100s left out: here what has 8-bit products), 2048 and 256 on others
+  // (vllm/engine/arg_utils.py).
   int64_t step_tokens = 0, most_sequences = 0;
   int64_t request_tokens = 0;  // of a prompt and its answer: layers that slide keep their window of them. 0: all
 };

@@ -248,8 +248,15 @@ std::string search_text(const SearchProblem& problem, const LayoutSearch& found,
   const bool more_rows = std::any_of(found.pareto.begin(), found.pareto.end(), [&](const LayoutPlan& plan) {
     return plan.rows_per_step() != problem.global_batch;
   });
-  const std::vector<Column> columns = {{more_rows ? "layout,\nrows × times = rows a step" : "layout,\nrows × times", true},       {"devices"}, {"step s"},   {"tokens/s"},
-                                       {problem.tokens > 0 ? "run" : "step"}, {"USD"},     {"GiB each"}, {"engine"}};
+  const std::vector<Column> columns = {
+      {more_rows ? "layout,\nrows × times = rows a step" : "layout,\nrows × times", true},
+      {"devices"},
+      {"step s"},
+      {"tokens/s"},
+      {problem.tokens > 0 ? "run" : "step"},
+      {"USD"},
+      {"GiB each"},
+      {"engine"}};
   std::vector<std::vector<std::string>> rows;
   for (const LayoutPlan& plan : found.pareto) rows.push_back(row_of(problem, plan));
   text += "\n" + table_text(columns, rows, 0);
@@ -259,7 +266,8 @@ std::string search_text(const SearchProblem& problem, const LayoutSearch& found,
   });
   if (cut && problem.base.recipe.method == TuneMethod::qlora)
     text +=
-        "\na base in few bits over tensor or pipeline ranks: arithmetic, no stack of `export` starts it; --for axolotl, "
+        "\na base in few bits over tensor or pipeline ranks: arithmetic, no stack of `export` starts it; --for "
+        "axolotl, "
         "llama-factory, … looks only at what is started\n";
   if (problem.usd_per_device_hour <= 0)
     text += "\nno price for this device is in the catalogue: --price USD, of one device and hour, adds the money\n";
