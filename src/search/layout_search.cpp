@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -18,6 +19,7 @@ namespace plimsoll {
 namespace {
 
 constexpr int64_t kMostDevices = 1 << 16;
+constexpr int64_t kEachNumber = 512;           // devices
 constexpr int64_t kShortestPart = 2048;        // tokens of a sequence on one context rank, at least
 constexpr size_t kFastest = 8, kSmallest = 8;  // plans that the engine profile is asked about
 constexpr double kDoubtful = 1.35;  // of the memory, by the closed form: no profile was seen below 1 / 1.35 of it
@@ -51,6 +53,7 @@ class Searcher {
 
  private:
   void count(int64_t devices);
+  int64_t next(int64_t devices) const;
   void layout(int64_t tensor, int64_t pipeline, int64_t context, int64_t expert, int64_t data);
   void look(int64_t virtual_stages, int zero_stage, RecomputeKind recompute, int64_t micro_batch);
   const Setting& setting();
@@ -296,10 +299,20 @@ std::string Searcher::smallest_text(const LayoutPlan& plan) const {
                      gib(limit_), by_engine);
 }
 
+// The next number of devices. Of wide ranges beyond kEachNumber only whole nodes are looked at, some hundred numbers
+// for each doubling: what is between them divides no better.
+int64_t Searcher::next(int64_t devices) const {
+  if (problem_.most_devices - problem_.least_devices <= 2 * kEachNumber || devices < kEachNumber) return devices + 1;
+  const auto doublings = std::bit_floor(static_cast<uint64_t>(devices / kEachNumber));
+  const int64_t step = most_in_node_ * static_cast<int64_t>(doublings);
+  const int64_t whole = (devices / step + 1) * step;
+  return devices < problem_.most_devices ? std::min(whole, problem_.most_devices) : whole;
+}
+
 LayoutSearch Searcher::run() {
   std::optional<LayoutPlan> before_smallest, before_refused, before_overruled;
   int64_t before = 0;
-  for (int64_t devices = problem_.least_devices; devices <= problem_.most_devices; ++devices) {
+  for (int64_t devices = problem_.least_devices; devices <= problem_.most_devices; devices = next(devices)) {
     count(devices);
     if (problem_.confirm && fastest_) confirm();
     if (problem_.confirm && fastest_ && !result_.sure) find_sure();

@@ -17,6 +17,7 @@ namespace {
 
 constexpr int64_t kMostPasses = 20'000'000;
 constexpr double kEnoughPasses = 1e6;
+constexpr int64_t kManyUsers = 1600;  // on one replica
 
 struct Request {
   double arrival = 0, first_token = 0, last_token = 0;
@@ -282,7 +283,9 @@ void Simulation::start_users() {
 }
 
 void Simulation::take_rates() {
-  if (traffic_.users > 0) {
+  constexpr int64_t kEnoughRounds = 4;
+  const double span = std::min(window_to_, now_) - window_from_;
+  if (traffic_.users > 0 && (total_ >= kEnoughRounds * traffic_.users || span <= 0)) {
     // Each user has one question under way at any time (Little's law), so nothing depends on where counting ends.
     if (counted_.seconds <= 0) return;
     const double share = static_cast<double>(traffic_.users) / counted_.seconds;
@@ -291,12 +294,12 @@ void Simulation::take_rates() {
     result_.requests_per_second = share * static_cast<double>(total_ - uncounted_ - to_finish_);
     return;
   }
-  const double span = std::min(window_to_, now_) - window_from_;
   if (span > 0) {
     result_.output_tokens_per_second = static_cast<double>(window_output_) / span;
     result_.total_tokens_per_second = static_cast<double>(window_output_ + window_prompt_) / span;
     result_.requests_per_second = static_cast<double>(window_requests_) / span;
   }
+  if (traffic_.users > 0) return;
   // A queue that grows shows as answers that come slower than requests.
   result_.keeps_up = result_.requests_per_second > 0.9 * traffic_.rate;
 }
@@ -344,7 +347,18 @@ ServingResult simulate_serving(const ServingModel& model, const Traffic& traffic
     throw caller_error("traffic", "neither users nor a rate", "--users 32, or --rate 2 requests a second");
   if (traffic.prompt_tokens < 1 || traffic.output_tokens < 1)
     throw caller_error("traffic", "a request without tokens", "give --prompt and --output as 1 or more");
-  return Simulation(model, traffic).run();
+  // More users than there is room for only make the line longer: each that is left out waits its turn once a round.
+  const int64_t room = model.cache_tokens / (traffic.prompt_tokens + traffic.output_tokens) + 1;
+  const int64_t enough = std::max(kManyUsers, 2 * std::min(room, model.setup.most_sequences));
+  if (traffic.users <= enough) return Simulation(model, traffic).run();
+  Traffic fewer = traffic;
+  fewer.users = enough;
+  ServingResult result = Simulation(model, fewer).run();
+  const double longer = static_cast<double>(traffic.users - enough) / std::max(1e-9, result.requests_per_second);
+  for (double* seconds :
+       {&result.first_token_seconds.p50, &result.first_token_seconds.p95, &result.first_token_seconds.p99})
+    *seconds += longer;
+  return result;
 }
 
 }  // namespace plimsoll

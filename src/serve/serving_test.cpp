@@ -187,6 +187,20 @@ TEST(Serving, ThroughputIsFlatAndWaitingLongOnceTheCacheIsFull) {
   EXPECT_LE(many.peak_cache_share, 1.0);
 }
 
+// A server that is full answers no more for a longer line, and who waits in it waits for all before.
+TEST(Serving, AMillionUsersGetNoMoreThanAreServed) {
+  const Case one("llama-3.1-8b", 1);
+  const ServingModel model = serving_model(one.setup);
+  const auto of = [&](int64_t users) {
+    return simulate_serving(model, {.users = users, .prompt_tokens = 1000, .output_tokens = 250});
+  };
+  const ServingResult full = of(2000), many = of(1'000'000);
+  EXPECT_NEAR(many.output_tokens_per_second / full.output_tokens_per_second, 1.0, 0.05);
+  // Little's law: all users over what is answered a second.
+  EXPECT_NEAR(many.first_token_seconds.p50 * many.requests_per_second, 1e6, 2e4);
+  EXPECT_GT(many.first_token_seconds.p50, 100 * full.first_token_seconds.p50);
+}
+
 TEST(Serving, TheSameSeedGivesTheSameDay) {
   const Case one("llama-3.1-8b", 1);
   const ServingModel model = serving_model(one.setup);

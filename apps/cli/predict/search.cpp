@@ -15,6 +15,7 @@
 #include "cli/commands.h"
 #include "cli/predict/device_range.h"
 #include "cli/predict/plan_engine.h"
+#include "cli/predict/sequence_note.h"
 #include "cli/predict/time_report.h"
 #include "cli/predict/used_price.h"
 #include "cli/text/output.h"
@@ -27,9 +28,9 @@ namespace plimsoll::cli {
 namespace {
 
 struct SearchOptions {
-  std::string model, devices, method = "full", base, targets = "all-linear", recompute, engine;
+  std::string model, devices, method = "full", base, targets, recompute, engine;
   std::string deadline, target, catalog, trace, price_kind = "on_demand";
-  int64_t rank = 16, seq_len = 4096, global_batch = 0, micro_batch = 0;
+  int64_t rank = 0, seq_len = 4096, global_batch = 0, micro_batch = 0;
   double tokens = 0, price = 0, price_max = 0;
   bool quick = false, json = false;
 };
@@ -327,6 +328,7 @@ std::optional<EngineTime> fastest_time(const SearchOptions& options, const Searc
   return time;
 }
 
+// What was not said is as usual; what would count for nothing is refused.
 // QLoRA is LoRA on a base in four bits, unless another width is asked for.
 SearchOptions with_base(SearchOptions options) {
   if (options.method == "qlora") {
@@ -335,7 +337,12 @@ SearchOptions with_base(SearchOptions options) {
     options.method = "lora";
     if (options.base.empty()) options.base = "4bit";
   }
+  if (options.method == "full" && (options.rank > 0 || !options.targets.empty()))
+    throw caller_error(options.rank > 0 ? "--rank" : "--targets", "is of adapters, and all weights are trained",
+                       "--method lora or qlora, or leave it out");
   if (options.base.empty()) options.base = "16bit";
+  if (options.rank <= 0) options.rank = 16;
+  if (options.targets.empty()) options.targets = "all-linear";
   return options;
 }
 
@@ -344,6 +351,7 @@ int run_search(const SearchOptions& asked) {
   const Catalog catalog = load_catalog(options.catalog);
   const SearchProblem problem = problem_of(options, catalog);
   const auto start = std::chrono::steady_clock::now();
+  note_long_sequences(problem.base.model, options.seq_len, "rows have");
   const LayoutSearch found = search_layouts(problem);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const std::optional<EngineTime> time = fastest_time(options, problem, found);

@@ -101,9 +101,11 @@ std::string money_text(const ServeOptions& options, const ServeReport& report) {
       {"the same tokens, hosted by", true}, {"USD/M in"}, {"USD/M out"}, {"USD/h"}, {"of ours"}};
   if (!rows.empty()) text += "\n" + table_text(columns, rows);
   if (report.break_even_hours)
-    text += fmt::format("  bought for {} USD a device, it is cheaper than rented after {} days at {:.0f} % use\n",
-                        format_usd(report.buy_usd), format_number(*report.break_even_hours / 24),
-                        100 * options.utilisation);
+    text += fmt::format(
+        "  bought for {} USD a device (without the machine round it), it is cheaper than rented after {} days at "
+        "{:.0f} % "
+        "use\n",
+        format_usd(report.buy_usd), format_number(*report.break_even_hours / 24), 100 * options.utilisation);
   else if (report.buy_usd > 0) text += "  bought, it never gets cheaper than rented at this use\n";
   return text;
 }
@@ -196,7 +198,7 @@ Command serve_plan_command() {
            number_argument("--target-between", "S", "seconds between tokens, the same", options->target_between, 1e-6,
                            1e6),
            device_price_argument(options->price),
-           number_argument("--buy-price", "USD", "of one device [the catalogue's]", options->buy_price, 0, 1e9),
+           number_argument("--buy-price", "USD", "of one device [the catalogue's]", options->buy_price, 0.01, 1e9),
            number_argument("--power-price", "USD", "of a kWh [0.15]", options->power_price, 0, 100),
            number_argument("--utilisation", "SHARE", "of the hours that a bought device is used [1]",
                            options->utilisation, 0.001, 1),
