@@ -212,8 +212,8 @@ class Trial {
 // 1, 2, 4 … within a node, then whole nodes; both ends of the range belong to it.
 std::vector<int64_t> counts(const ApproachQuestion& question) {
   const Fabric fabric = fabric_of(*question.device, question.constants);
-  const int64_t most =
-      fabric.network > 0 ? question.most_devices : std::min(question.most_devices, fabric.node_devices);
+  const int64_t joined = fabric.link > 0 ? fabric.node_devices : 1;
+  const int64_t most = fabric.network > 0 ? question.most_devices : std::min(question.most_devices, joined);
   std::vector<int64_t> found;
   for (int64_t n = 1; n <= most; n = n < fabric.node_devices ? std::min(2 * n, fabric.node_devices) : 2 * n)
     if (n >= question.least_devices) found.push_back(n);
@@ -228,7 +228,7 @@ std::vector<int64_t> counts(const ApproachQuestion& question) {
 int64_t devices_needed(const ApproachQuestion& question, const Way& way) {
   constexpr int64_t kMost = 4096;
   const Fabric fabric = fabric_of(*question.device, question.constants);
-  if (fabric.network <= 0 && question.most_devices >= fabric.node_devices) return 0;
+  if (fabric.link <= 0 || (fabric.network <= 0 && question.most_devices >= fabric.node_devices)) return 0;
   const auto fits = [&](int64_t nodes) { return Trial(question, way, nodes * fabric.node_devices).run().fits; };
   const int64_t most = fabric.network > 0 ? kMost / fabric.node_devices : 1;
   int64_t low = question.most_devices / fabric.node_devices, high = std::max<int64_t>(1, 2 * low);
@@ -272,7 +272,8 @@ Served served(const ApproachQuestion& question, int64_t prompt) {
   ask.answer_tokens = question.answer_tokens;
   ask.sequences = kAtOnce;
   const Fabric fabric = fabric_of(*question.device, question.constants);
-  for (ask.tensor = 1; ask.tensor <= fabric.node_devices; ask.tensor *= 2) {
+  for (ask.tensor = 1; ask.tensor <= fabric.node_devices && can_join(*ask.device, ask.constants, ask.tensor);
+       ask.tensor *= 2) {
     const Generation found = generation(ask);
     if (found.concurrent > 0) return {ask.tensor, found.seconds / kAtOnce, found.bytes};
   }

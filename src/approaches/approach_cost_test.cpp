@@ -151,6 +151,22 @@ TEST(Approaches, TheLeastDevicesAreFound) {
   EXPECT_FALSE(refused.what_stops.empty());
 }
 
+// One device needs no link; more of them can't be spoken of without.
+TEST(Approaches, ADeviceWithoutALinkStandsAlone) {
+  Case one;
+  Device alone = *one.question.device;
+  alone.link = alone.host_link = alone.network = 0;
+  one.question.device = &alone;
+  one.question.least_devices = 1, one.question.most_devices = 8;
+  for (const ApproachPlan& plan : compare_approaches(one.question)) {
+    if (plan.fits && plan.steps > 0) {
+      EXPECT_EQ(plan.devices, 1) << plan.name;
+    }
+  }
+  EXPECT_TRUE(one.plan("QLoRA").fits);
+  EXPECT_FALSE(one.plan("full").fits);
+}
+
 // A faster micro-batch that fills the device is not taken where a slower one leaves a tenth.
 TEST(Approaches, TrainingLeavesSomeRoom) {
   Case one;

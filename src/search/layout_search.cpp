@@ -257,7 +257,7 @@ void Searcher::layout(int64_t tensor, int64_t pipeline, int64_t context, int64_t
 void Searcher::count(int64_t devices) {
   fastest_.reset(), smallest_.reset(), refused_.reset(), overruled_.reset();
   candidates_.clear(), doubtful_.clear();
-  if (devices > most_in_node_ && !joined_) return;
+  if ((devices > most_in_node_ && !joined_) || (devices > 1 && fabric_.link <= 0)) return;
   if (problem_.limits.most_devices > 0 && devices > problem_.limits.most_devices) return;
   for (int64_t tensor = 1; tensor <= std::min(devices, most_in_node_); ++tensor) {
     if (devices % tensor != 0 || !can_cut(tensor) || (tensor > 1 && !problem_.limits.tensor)) continue;

@@ -269,6 +269,32 @@ TEST(LayoutSearch, SaysWhereTheWholeIntervalFits) {
   EXPECT_LE(found.sure->engine_bytes->high, one.problem.device->memory_bytes);
 }
 
+TEST(LayoutSearch, ADeviceWithoutALinkStandsAlone) {
+  Case one("llama-3.2-1b", "apple-m4-max");
+  one.lora(WeightFormat::bf16);
+  one.problem.most_devices = 8;
+  const LayoutSearch found = search_layouts(one.problem);
+  ASSERT_EQ(found.best.size(), 1U);
+  EXPECT_EQ(found.best.front().devices(), 1);
+}
+
+// Beyond 512 of a wide range whole nodes, and fewer of them; its end belongs to it.
+TEST(LayoutSearch, WideRangesAreLookedAtByNodes) {
+  Case one("llama-3.1-8b");
+  one.problem.most_devices = 4100;
+  one.problem.recompute = RecomputeKind::full;
+  one.problem.micro_batch = 1;
+  const LayoutSearch found = search_layouts(one.problem);
+  EXPECT_EQ(found.best.back().devices(), 4100);
+  for (const LayoutPlan& plan : found.best) {
+    if (plan.devices() > 520 && plan.devices() < 4100) {
+      EXPECT_EQ(plan.devices() % 8, 0);
+    }
+  }
+  one.problem.least_devices = 1001, one.problem.most_devices = 1003;
+  EXPECT_EQ(search_layouts(one.problem).best.size(), 3U);
+}
+
 TEST(LayoutSearch, RefusesAnEmptyRange) {
   Case one;
   one.problem.least_devices = 0;
