@@ -7,6 +7,7 @@
 #include "backend/cpu/matmul/matmul_kernel.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "quant/rounding.h"
 
 namespace plimsoll::cpu {
 namespace {
@@ -242,6 +243,7 @@ struct WideningMatmul final : Matmul::Kernel {
           const PackedMatrix matrix = packed_b(spec, operands.b);
           if (spec.transpose_b) unpack_tile(matrix, column, width, from, depth, b, depth);
           else unpack_tile(matrix, from, depth, column, width, b, width);
+          if (spec.a == DType::bf16) std::transform(b, b + depth * width, b, nearest_bf16);
         } else if (spec.transpose_b) widen(operands.b, column * spec.ldb + from, spec.ldb, width, depth, b);
         else widen(operands.b, from * spec.ldb + column, spec.ldb, depth, width, b);
         const auto& product = products[static_cast<size_t>(8 * rows.is_short(i) + 4 * columns.is_short(j) +
