@@ -1,6 +1,7 @@
 #include "backend/cpu/cpu_backend.h"
 
 #include "backend/cpu/cpu_adapters.h"
+#include "backend/cpu/simd/instructions.h"
 
 namespace plimsoll {
 namespace {
@@ -44,6 +45,7 @@ int64_t workspace_bytes(const Graph& graph, const Op& op, int threads) {
 }
 
 Backend build_backend() {
+  cpu::limit_highway();
   namespace k = cpu_adapters;
   Backend backend;
   backend.workspace_bytes = workspace_bytes;

@@ -6,7 +6,7 @@
 
 #include "backend/cpu/attention/attention_kernels.h"
 #include "backend/cpu/simd/avx512_transpose-inl.h"
-#include "backend/cpu/simd/bf16_instructions.h"
+#include "backend/cpu/simd/instructions.h"
 
 #define PLIMSOLL_BF16 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
 #define PLIMSOLL_BF16_INLINE \

@@ -5,7 +5,7 @@
 #include <dnnl.hpp>
 
 #include "backend/cpu/matmul/matmul_kernel.h"
-#include "backend/cpu/simd/bf16_instructions.h"
+#include "backend/cpu/simd/instructions.h"
 #include "base/bytes.h"
 #include "base/error.h"
 #include "quant/rounding.h"

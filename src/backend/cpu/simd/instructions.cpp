@@ -1,5 +1,6 @@
-#include "backend/cpu/simd/bf16_instructions.h"
+#include "backend/cpu/simd/instructions.h"
 
+#include <hwy/targets.h>
 #include <oneapi/dnnl/dnnl.h>
 
 #if defined(__x86_64__)
@@ -16,6 +17,13 @@ namespace {
 }
 
 }  // namespace
+
+void limit_highway() {
+#if defined(__x86_64__)
+  if (!isa_allows(dnnl_cpu_isa_avx512_core)) hwy::DisableTargets(HWY_AVX3 | HWY_AVX3_DL);
+  if (!isa_allows(dnnl_cpu_isa_avx2)) hwy::DisableTargets(HWY_AVX3 | HWY_AVX3_DL | HWY_AVX2);
+#endif
+}
 
 bool may_use_avx512_bf16() {
 #if defined(__x86_64__)
