@@ -20,8 +20,24 @@ namespace {
 
 void limit_highway() {
 #if defined(__x86_64__)
-  if (!isa_allows(dnnl_cpu_isa_avx512_core)) hwy::DisableTargets(HWY_AVX3 | HWY_AVX3_DL);
-  if (!isa_allows(dnnl_cpu_isa_avx2)) hwy::DisableTargets(HWY_AVX3 | HWY_AVX3_DL | HWY_AVX2);
+  if (!may_use_avx512()) hwy::DisableTargets(HWY_AVX3 | HWY_AVX3_DL);
+  if (!may_use_avx2()) hwy::DisableTargets(HWY_AVX3 | HWY_AVX3_DL | HWY_AVX2);
+#endif
+}
+
+bool may_use_avx2() {
+#if defined(__x86_64__)
+  return isa_allows(dnnl_cpu_isa_avx2);
+#else
+  return false;
+#endif
+}
+
+bool may_use_avx512() {
+#if defined(__x86_64__)
+  return isa_allows(dnnl_cpu_isa_avx512_core);
+#else
+  return false;
 #endif
 }
 

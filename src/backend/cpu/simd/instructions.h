@@ -7,6 +7,9 @@ namespace plimsoll::cpu {
 // Takes from Highway what the variable forbids (AVX-512, AVX2). Before the first kernel; cpu_backend() calls it.
 void limit_highway();
 
+bool may_use_avx2();
+bool may_use_avx512();
+
 // Products of pairs of bf16 in 512-bit vectors (AVX512-BF16), with the byte and short vectors around them.
 bool may_use_avx512_bf16();
 

@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "backend/cpu/cpu_backend.h"
+
 namespace plimsoll::cpu {
 namespace {
 
@@ -21,6 +23,7 @@ TEST(Instructions, ObeyTheVariable) {
   EXPECT_EQ(hwy::SupportedTargets() & (HWY_AVX3 | HWY_AVX3_DL), 0);
   EXPECT_FALSE(may_use_avx512_bf16());
   EXPECT_FALSE(may_use_amx());
+  EXPECT_STREQ(cpu_speed(DType::bf16).instructions, "avx2");
 }
 
 }  // namespace
