@@ -393,8 +393,11 @@ EngineRun engine_run_of(const SearchProblem& problem, const LayoutPlan& plan) {
   EngineRun run = run_of(problem, plan);
   const EngineLayout& layout = run.layout;
   if (!problem.profile_engine.empty()) run.engine = problem.profile_engine;
-  const bool cuts = layout.tensor > 1 || layout.pipeline > 1 || layout.context > 1 || layout.expert > 1;
-  if (cuts && stack_memory(run.engine).profile != MemoryProfile::megatron) run.engine = "megatron";
+  const StackMemory& asked = stack_memory(run.engine);
+  const bool cuts_context = asked.profile == MemoryProfile::sharded && !asked.master_weights;
+  const bool cuts =
+      layout.tensor > 1 || layout.pipeline > 1 || layout.expert > 1 || (layout.context > 1 && !cuts_context);
+  if (cuts && asked.profile != MemoryProfile::megatron) run.engine = "megatron";
   // Mixed precision, as the closed form counts it and as it is exported: f32 shards, or f32 weights under autocast.
   const StackMemory& stack = stack_memory(run.engine);
   EngineRecipe& recipe = run.recipe;

@@ -166,6 +166,20 @@ TEST(LayoutSearch, TheNamedEngineIsAsked) {
   EXPECT_EQ(engine_run_of(one.problem, plan).engine, "megatron");
 }
 
+// FSDP's profile knows context ranks, and what is asked of it is what `plan` says of the same layout.
+TEST(LayoutSearch, ContextRanksAreAskedOfFsdp) {
+  Case one("llama-3.1-8b");
+  one.problem.profile_engine = "fsdp2";
+  LayoutPlan plan;
+  plan.layout.data = 4, plan.layout.context = 2, plan.layout.zero_stage = 3;
+  EXPECT_EQ(engine_run_of(one.problem, plan).engine, "fsdp2");
+  plan.layout.tensor = 2;
+  EXPECT_EQ(engine_run_of(one.problem, plan).engine, "megatron");
+  one.problem.profile_engine = "deepspeed";
+  plan.layout.tensor = 1;
+  EXPECT_EQ(engine_run_of(one.problem, plan).engine, "megatron");
+}
+
 TEST(LayoutSearch, ARefusedWinnerGivesWayToTheNext) {
   Case one("llama-3.1-8b");
   one.problem.least_devices = one.problem.most_devices = 8;
