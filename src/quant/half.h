@@ -17,8 +17,7 @@ inline uint16_t to_bf16(float value) {
 }
 
 // Rounds up with the probability that the cut-off bits say, so the expected value is `value` itself: `random` is
-// uniform in its lower 16 bits. NaN stays NaN and infinity stays itself. The definition; the kernels have it as
-// backend/cpu/simd/stochastic_simd-inl.h.
+// uniform in its lower 16 bits. NaN stays NaN and infinity stays itself.
 inline uint16_t to_bf16_stochastic(float value, uint32_t random) {
   const auto bits = std::bit_cast<uint32_t>(value);
   const uint32_t magnitude = bits & 0x7fffffffU;
