@@ -11,6 +11,7 @@
 #include "base/figures.h"
 #include "base/table.h"
 #include "base/text.h"
+#include "base/words.h"
 #include "cli/arguments/common_arguments.h"
 #include "cli/commands.h"
 #include "cli/predict/device_range.h"
@@ -109,11 +110,7 @@ SearchProblem problem_of(const SearchOptions& options, const Catalog& catalog) {
     recipe.weights = parse_base(options.base);
     recipe.method = recipe.weights == WeightFormat::bf16 ? TuneMethod::lora : TuneMethod::qlora;
     recipe.lora_rank = options.rank;
-    for (size_t at = 0; at <= options.targets.size();) {
-      const size_t end = std::min(options.targets.find(',', at), options.targets.size());
-      recipe.lora_targets.push_back(options.targets.substr(at, end - at));
-      at = end + 1;
-    }
+    recipe.lora_targets = split_list(options.targets, ',');
   } else if (options.method != "full") {
     throw caller_error("--method " + one_line(options.method, 40), "is no way to train", "full, lora or qlora");
   } else if (options.base != "16bit") {
