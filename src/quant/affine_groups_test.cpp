@@ -50,10 +50,10 @@ TEST(AffineGroups, EveryGoldenCase) {
 }
 
 TEST(FakeQuantization, IsWhatTrainingSees) {
-  for (const auto& [file, bits, group1, group2] :
-       {std::tuple{"int8_per_channel", 8, 64, 32}, std::tuple{"int4_group32", 4, 32, 32}}) {
+  for (const auto& [file, bits] : {std::pair{"int8_per_channel", 8}, std::pair{"int4_group32", 4}}) {
     const Golden golden("quant/fake_quant/" + std::string(file) + ".safetensors");
-    for (const auto& [weight, group] : {std::pair{std::string("w1"), group1}, std::pair{std::string("w2"), group2}}) {
+    for (const std::string weight : {"w1", "w2"}) {
+      const int64_t group = bits == 4 ? 32 : golden.shape(weight).at(1);
       auto values = golden.f32(weight);
       const auto expected = golden.f32(weight + "_fake"), scale = golden.f32(weight + "_scale");
       for (size_t at = 0; at < values.size(); at += static_cast<size_t>(group))

@@ -64,14 +64,15 @@ Recipe recipe_of(const std::string& method, const std::string& model, const Test
   recipe.shuffle = recipe.packing = false;
   recipe.precision = DType::f32;
   recipe.seq_len = length;
-  recipe.steps = 20;
+  recipe.steps = golden.at("steps");
+  recipe.eps = golden.value("eps", recipe.eps);
   recipe.lr = golden.at("lr");
   recipe.lr_schedule = LrScheduleKind::cosine;
   recipe.warmup_steps = golden.at("warmup_steps");
   recipe.grad_clip = golden.at("max_grad_norm");
   recipe.weight_decay = golden.value("weight_decay", 0.0);
-  recipe.global_batch = accumulates ? 4 : rows;
-  recipe.micro_batch = accumulates || cut == Cut::small ? 1 : rows;
+  recipe.global_batch = accumulates ? 4 * rows : rows;
+  recipe.micro_batch = cut == Cut::small ? 1 : rows;
   recipe.threads = 2;
   if (cut == Cut::small) {
     recipe.recompute = RecomputeMode::all;
@@ -106,7 +107,7 @@ TEST_P(TrainingParity, TwentySteps) {
   const TrainReport report = run_training(options);
 
   const auto want = read_steps(golden_path(base + "/steps.csv"));
-  ASSERT_EQ(want.size(), 20U);
+  ASSERT_EQ(static_cast<int64_t>(want.size()), options.recipe.steps);
   std::ifstream metrics(options.out + "/metrics.jsonl");
   std::string line;
   for (const std::vector<double>& step : want) {

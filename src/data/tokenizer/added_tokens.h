@@ -20,6 +20,7 @@ struct AddedToken {
   bool rstrip = false;       // takes the whitespace after it
   bool single_word = false;  // not inside a word
   bool normalized = false;   // looked for in the normalized text, in normalized form
+  std::string decoded = {};  // that form, where it is another one: decode gives it, as the tokenizers library does
 };
 
 class AddedTokens {
@@ -33,6 +34,9 @@ class AddedTokens {
 
   const AddedToken* find(std::string_view content) const;
   const AddedToken* find(int32_t id) const;
+  // The text that `token` is decoded to; empty where it is special and left out: that goes by the text, too, so a
+  // special token of another normalized form stays.
+  std::string_view decoded_text(const AddedToken& token, bool skip_special) const;
   const std::vector<AddedToken>& tokens() const { return tokens_; }
   int32_t end_id() const { return end_id_; }
   int64_t resident_bytes() const;

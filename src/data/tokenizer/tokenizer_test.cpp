@@ -57,6 +57,20 @@ TEST(Tokenizer, MergesByRankAndKnowsItsTokens) {
   EXPECT_EQ(tokenizer.decode(Ids{4, 6, 1}, true), "ababa");
 }
 
+// As the tokenizers library 0.23 does it, down to a special token that is not known by its normalized form.
+TEST(Tokenizer, NormalizedAddedTokensAreDecodedNormalized) {
+  Json json = small_bpe();
+  json["normalizer"] = {{"type", "Lowercase"}};
+  json["added_tokens"] = Json::array();
+  for (const auto& [id, content, special] : {std::tuple{6, "<E>", true}, {7, "<F>", false}, {8, "<g>", true}})
+    json["added_tokens"].push_back({{"id", id}, {"content", content}, {"special", special}, {"normalized", true}});
+  const Tokenizer tokenizer = load(json);
+  EXPECT_EQ(tokenizer.encode("<e>A<F><G>", false), (Ids{6, 1, 7, 8}));
+  EXPECT_EQ(tokenizer.decode(Ids{6, 1, 7, 8}, false), "<e>a<f><g>");
+  EXPECT_EQ(tokenizer.decode(Ids{6, 1, 7, 8}, true), "<e>a<f>");
+  EXPECT_EQ(tokenizer.token_text(6), "<E>");
+}
+
 TEST(Tokenizer, InvalidUtf8CountsAsReplacementCharacters) {
   Json json = small_bpe();
   json["model"]["vocab"]["\xef\xbf\xbd"] = 7;
