@@ -66,8 +66,9 @@ class AddedTokens {
       const AddedToken& token = tokens_[static_cast<size_t>(index)];
       if (special_as_text && token.special) continue;
       if (token.single_word && inside_word(text, begin, end)) continue;
-      if (token.lstrip && done < begin) begin = whitespace_start(text, done, begin);
+      if (token.lstrip) begin = done < begin ? whitespace_start(text, done, begin) : done;
       if (token.rstrip) end = space_end = end < space_end ? space_end : whitespace_end(text, end);
+      if (begin >= end) continue;  // the token before took it as whitespace
       if (done < begin) piece(done, begin, nullptr);
       piece(begin, end, &token);
       done = end;

@@ -46,7 +46,7 @@ TEST_P(Bnb4StateDict, IsTheLibrarysByteForByte) {
   if (state.nested) {
     std::vector<uint8_t> codes(absmax.size());
     std::vector<float> nested(1);
-    EXPECT_EQ(quantize_absmax(absmax.data(), state.blocks(), codes.data(), nested.data()), state.nested_offset);
+    EXPECT_FLOAT_EQ(quantize_absmax(absmax.data(), state.blocks(), codes.data(), nested.data()), state.nested_offset);
     EXPECT_EQ(codes, stored.bytes("layer.weight.absmax"));
     EXPECT_EQ(nested, stored.f32("layer.weight.nested_absmax"));
     restore_absmax(codes.data(), nested.data(), state.nested_offset, 0, state.blocks(), absmax.data());

@@ -123,7 +123,8 @@ TEST(Attention, GoldenPacked) {
 TEST(Attention, GoldenPadded) {
   const Golden golden("padded");
   Case c = golden_case(golden);
-  const int64_t heads = c.shape.heads, kv_heads = c.shape.kv_heads, d = c.shape.head_dim, real = 7, length = 10;
+  const int64_t heads = c.shape.heads, kv_heads = c.shape.kv_heads, d = c.shape.head_dim;
+  const int64_t length = golden.shape("in.q").at(2), real = length - 3;
   for (int b = 0; b < 2; ++b)
     for (int t = 0; t < length; ++t) {
       c.ids.push_back(b == 1 && t >= real ? -1 : 0);

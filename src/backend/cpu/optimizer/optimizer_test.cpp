@@ -199,9 +199,14 @@ TEST(GradNorm, SumsOfSquares) {
   for (const float v : a) want += double{v} * double{v};
   for (const float v : b) want += double{v} * double{v};
   ThreadPool one(1), three(3);
-  const double got = sum_of_squares(one, spans, workspace.data());
+  constexpr double kNone = std::numeric_limits<double>::infinity();
+  const double got = sum_of_squares(one, spans, kNone, workspace.data());
   EXPECT_NEAR(got, want, 1e-12 * want);
-  EXPECT_EQ(got, sum_of_squares(three, spans, workspace.data()));
+  EXPECT_EQ(got, sum_of_squares(three, spans, kNone, workspace.data()));
+  const double largest =
+      std::fabs(*std::max_element(a.begin(), a.end(), [](float x, float y) { return std::fabs(x) < std::fabs(y); }));
+  EXPECT_EQ(got, sum_of_squares(three, spans, largest * 1.001, workspace.data()));
+  EXPECT_EQ(kNone, sum_of_squares(three, spans, largest, workspace.data()));
 }
 
 }  // namespace
