@@ -12,7 +12,8 @@ namespace {
 
 Activation activation_of(const ModelConfig& config) {
   if (config.activation == "silu" || config.activation == "swish") return Activation::silu;
-  if (config.activation == "gelu_pytorch_tanh" || config.activation == "gelu_new" || config.activation == "gelu_fast")
+  if (config.activation == "gelu_pytorch_tanh" || config.activation == "gelu_new" || config.activation == "gelu_fast" ||
+      config.activation == "gelu_accurate" || config.activation == "gelu_python_tanh")
     return Activation::gelu_tanh;
   if (config.activation == "gelu" || config.activation == "gelu_python") return Activation::gelu_erf;
   if (config.activation == "relu") return Activation::relu;

@@ -62,10 +62,9 @@ double yarn_attention_scaling(const RopeConfig& rope) {
   return yarn_mscale(rope.factor, 1.0);
 }
 
-double longrope_attention_scaling(const RopeConfig& rope, double context, double original) {
+double longrope_attention_scaling(const RopeConfig& rope, double original) {
   if (rope.attention_factor) return *rope.attention_factor;
-  const double factor = rope.original_context_length > 0 ? context / original : rope.factor;
-  return factor <= 1 ? 1.0 : std::sqrt(1 + std::log(factor) / std::log(original));
+  return rope.factor <= 1 ? 1.0 : std::sqrt(1 + std::log(rope.factor) / std::log(original));
 }
 
 void divide(std::vector<double>& frequencies, const std::vector<double>& divisors) {
@@ -107,7 +106,7 @@ RopeFrequencies rope_frequencies(const RopeConfig& rope, int64_t rotary_dim, int
       const bool is_long = static_cast<double>(sequence_length) > original;
       divide(frequencies, is_long ? rope.long_factor : rope.short_factor);
       const std::optional<double>& given = is_long ? rope.long_mscale : rope.short_mscale;
-      result.attention_scaling = given ? *given : longrope_attention_scaling(rope, context, original);
+      result.attention_scaling = given ? *given : longrope_attention_scaling(rope, original);
       break;
     }
   }

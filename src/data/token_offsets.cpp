@@ -110,15 +110,15 @@ EncodedText encode_with_offsets(const Tokenizer& tokenizer, std::string_view tex
       position = end;
       waiting = i + 1;
       lost = false;
-    } else if (tokenizer.is_special(encoded.ids[i]) && waiting == i) {
-      offsets[i] = {static_cast<int64_t>(position), static_cast<int64_t>(position)};  // added around the text
+    } else if (add_special && position == 0 && waiting == i && tokenizer.is_special(encoded.ids[i])) {
+      offsets[i] = {0, 0};  // added before the text; elsewhere a special token stands for text, as <unk> does
       waiting = i + 1;
     } else if (!piece.empty()) {
       lost = true;
     }
   }
   size_t last = encoded.ids.size();  // what was added behind the text
-  while (last > waiting && tokenizer.is_special(encoded.ids[last - 1])) --last;
+  while (add_special && last > waiting && tokenizer.is_special(encoded.ids[last - 1])) --last;
   place_waiting(last, text.size());
   if (waiting < encoded.ids.size()) {
     position = text.size();

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -50,6 +51,20 @@ TEST(TokenOffsets, PartsOfACharacterShareItsBytes) {
     EXPECT_EQ(begin, i == 0 ? 0 : i + 1 == encoded.ids.size() ? 5 : 1);
     EXPECT_EQ(end, i == 0 ? 1 : i + 1 == encoded.ids.size() ? 6 : 5);
   }
+}
+
+// <unk> is a special token there, and stands for what no piece holds.
+TEST(TokenOffsets, AnUnknownPieceHasItsText) {
+  const Tokenizer tokenizer = load_tokenizer_file(kGolden + "tokenizer/unigram/tokenizer.json");
+  const std::string text = "river \xF0\x9F\xA6\x84 the";
+  const EncodedText encoded = encode_with_offsets(tokenizer, text, true);
+  const auto unknown = std::find(encoded.ids.begin(), encoded.ids.end(), *tokenizer.id_of("<unk>"));
+  ASSERT_NE(unknown, encoded.ids.end());
+  const ByteSpan place = encoded.byte_offsets[static_cast<size_t>(unknown - encoded.ids.begin())];
+  EXPECT_LE(place.first, 6);
+  EXPECT_GE(place.second, 10);
+  EXPECT_EQ(*tokenizer.id_of("</s>"), encoded.ids.back());
+  EXPECT_EQ(encoded.byte_offsets.back().first, encoded.byte_offsets.back().second) << "added behind the text";
 }
 
 // What transformers marks as the assistant's tokens.

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <memory>
 #include <span>
@@ -61,7 +62,8 @@ struct RunState {
   bool first_micro_batch = false;  // of a step: sums that an op starts are overwritten, not added to
   int64_t draw = 0;                // dropout: micro-batches of the run before this one
   double loss_scale = 1;           // the gradients are of the loss times this
-  bool overflow = false;           // out: a gradient is not finite, so nothing is updated
+  double gradient_limit = std::numeric_limits<double>::infinity();  // fp16: from here on a gradient overflows
+  bool overflow = false;  // out: a gradient overflowed or is not finite, so nothing is updated
   HostServices* host = nullptr;
 };
 

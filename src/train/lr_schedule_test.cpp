@@ -3,40 +3,45 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
 
 namespace plimsoll {
 namespace {
 
-// Rates of transformers' schedules: lr 3e-4, 10 of 100 steps of warm-up.
+// Rates of transformers' schedules, of the columns that are ours.
 TEST(LrSchedule, EqualsTransformers) {
   struct Column {
+    const char* name;
     LrScheduleKind kind;
-    int64_t warmup_steps;
+    bool warms_up;
   };
-  const Column columns[] = {{LrScheduleKind::constant, 0},
-                            {LrScheduleKind::constant, 10},
-                            {LrScheduleKind::linear, 10},
-                            {LrScheduleKind::cosine, 10},
-                            {LrScheduleKind::cosine, 0}};
-  std::ifstream file(PLIMSOLL_TEST_DATA "/golden/schedules/schedules.csv");
+  const Column columns[] = {{"constant", LrScheduleKind::constant, false},
+                            {"constant_warmup", LrScheduleKind::constant, true},
+                            {"linear", LrScheduleKind::linear, true},
+                            {"cosine", LrScheduleKind::cosine, true},
+                            {"cosine_no_warmup", LrScheduleKind::cosine, false}};
+  const std::string folder = PLIMSOLL_TEST_DATA "/golden/schedules/";
+  std::ifstream settings_file(folder + "schedules.json"), file(folder + "schedules.csv");
+  const nlohmann::json settings = nlohmann::json::parse(settings_file);
+  const int64_t steps = settings.at("steps"), warmup = settings.at("warmup");
   std::string line, cell;
   std::getline(file, line);
-  ASSERT_EQ(line, "step,constant,constant_warmup,linear,cosine,cosine_no_warmup");
-  int rows = 0;
-  while (std::getline(file, line)) {
+  ASSERT_TRUE(line.starts_with("step,constant,constant_warmup,linear,cosine,cosine_no_warmup")) << line;
+  int64_t rows = 0;
+  for (; std::getline(file, line); ++rows) {
     std::istringstream cells(line);
     std::getline(cells, cell, ',');
     const int64_t step = std::stoll(cell);
     for (const Column& column : columns) {
       std::getline(cells, cell, ',');
-      EXPECT_NEAR(lr_of_step(column.kind, 3e-4, step, column.warmup_steps, 100), std::stod(cell), 1e-12)
-          << "step " << step;
+      EXPECT_NEAR(lr_of_step(column.kind, settings.at("lr"), step, column.warms_up ? warmup : 0, steps),
+                  std::stod(cell), 1e-12)
+          << column.name << ", step " << step;
     }
-    ++rows;
   }
-  EXPECT_EQ(rows, 100);
+  EXPECT_EQ(rows, steps);
 }
 
 TEST(LrSchedule, Edges) {

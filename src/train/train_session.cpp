@@ -43,6 +43,8 @@ void TrainSession::load(const RunSources& sources, const std::string& out) {
   WeightLoader loader(sources.model.tensors, sources.adapter.tensors(), stream_.get());
   state_.host = &loader;
   state_.seed = static_cast<uint64_t>(sources.recipe.seed);
+  // What rounds to infinity in fp16: there PyTorch's gradients of weights are fp16, too, on their way to fp32.
+  if (sources.recipe.precision == DType::f16) state_.gradient_limit = 65520;
   phase(phase_names::kLoad).run(state_);
   state_.host = stream_services_.get();
   write_inv_freq(phase(phase_names::kTrainStep), plan_.program.inv_freq);

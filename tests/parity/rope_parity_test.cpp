@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "arch/rope_frequencies.h"
@@ -71,6 +72,16 @@ TEST(Longrope, GivenScalingGoesWithTheDivisors) {
   EXPECT_EQ(within.attention_scaling, 1.25);
   EXPECT_EQ(beyond.attention_scaling, 1.5);
   EXPECT_FLOAT_EQ(within.inv_freq[1], 4 * beyond.inv_freq[1]);
+}
+
+// The scaling follows from the factor; the lengths give it only where the file does not.
+TEST(Longrope, GivenFactorCounts) {
+  RopeConfig rope;
+  rope.kind = RopeKind::longrope;
+  rope.original_context_length = 64;
+  rope.short_factor = rope.long_factor = {1, 2};
+  rope.factor = 2;
+  EXPECT_DOUBLE_EQ(rope_frequencies(rope, 4, 512, 65).attention_scaling, std::sqrt(1 + std::log(2) / std::log(64)));
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, RopeParity,

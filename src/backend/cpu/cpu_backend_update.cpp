@@ -47,7 +47,7 @@ void begin_gradient(const KernelContext& c) {
 void square_sum(const KernelContext& c) {
   const GradientSpan gradient(c.in<float>(0), static_cast<size_t>(c.operand(0).shape.elements()));
   c.in<double>(1)[c.op.attributes<SquareSumAttrs>().slot] =
-      cpu::sum_of_squares(c.pool, {&gradient, 1}, c.workspace.data());
+      cpu::sum_of_squares(c.pool, {&gradient, 1}, c.state.gradient_limit, c.workspace.data());
 }
 
 int64_t square_sum_workspace(const Graph& graph, const Op& op) {
@@ -67,7 +67,8 @@ void clip_coefficient(const KernelContext& c) {
     auto* table = reinterpret_cast<GradientSpan*>(c.workspace.data());
     for (size_t i = 0; i < c.operands.size(); ++i)
       new (table + i) GradientSpan(c.in<float>(i), static_cast<size_t>(c.operand(i).shape.elements()));
-    sum = cpu::sum_of_squares(c.pool, {table, c.operands.size()}, c.workspace.data() + span_table_bytes(c.op));
+    sum = cpu::sum_of_squares(c.pool, {table, c.operands.size()}, c.state.gradient_limit,
+                              c.workspace.data() + span_table_bytes(c.op));
   }
   // Squares of finite f32 do not overflow a double, so the sum tells whether any gradient did.
   c.state.overflow = !std::isfinite(sum);

@@ -34,10 +34,11 @@ const HfFamily& find_family(const JsonFields& fields) {
               fmt::format("use a model of one of these: {}", fmt::join(known, ", ")));
 }
 
-RopeKind parse_rope_kind(const JsonFields& fields) {
+RopeKind parse_rope_kind(const JsonFields& fields, std::string_view family) {
   std::optional<std::string> kind = fields.text("rope_type");
   if (!kind) kind = fields.text("type");
   if (!kind || *kind == "default") return RopeKind::standard;
+  if (family == "phi3" && *kind == "yarn") return RopeKind::longrope;  // its first files called it so
   if (*kind == "linear") return RopeKind::linear;
   if (*kind == "dynamic") return RopeKind::dynamic;
   if (*kind == "llama3") return RopeKind::llama3;
@@ -109,23 +110,37 @@ void parse_scaling(const JsonFields& fields, const JsonFields& top, const ModelC
   }
 }
 
+// The share of a head that rotates. transformers reads it in these families only; in the others it would be passed
+// over with the default rope and break any scaled one.
+double parse_partial_rotation(const JsonFields& fields, const JsonFields& top, const ModelConfig& config) {
+  const std::string& family = config.architecture;
+  const char* at_top = family == "gpt_neox" ? "rotary_pct" : "partial_rotary_factor";
+  std::optional<double> partial = fields.number("partial_rotary_factor", 0.0, 1.0);
+  if (!partial) partial = top.number(at_top, 0.0, 1.0);
+  const double share = partial.value_or(hf_family(family).partial_rotary_factor);
+  if (share != 1.0 && family != "gpt_neox" && family != "phi" && family != "phi3")
+    top.fail(at_top, fmt::format("is {}, but {} models rotate whole heads", share, family), "set it to 1");
+  if (config.latent.kv_rank > 0) return share;  // has a size of its own for what rotates
+  const auto rotated = static_cast<int64_t>(static_cast<double>(config.head_dim) * share);
+  if (rotated % 2 != 0)
+    top.fail(share == 1.0 ? "head_dim" : at_top,
+             fmt::format("makes {} of the {} values of a head rotate, and rope needs an even number", rotated,
+                         config.head_dim),
+             "correct this value");
+  return share;
+}
+
 // The fields of one rope; what it leaves out may stand at the top, as it did before transformers 5.
 RopeConfig parse_one_rope(const JsonFields& fields, const JsonFields& top, const ModelConfig& config,
                           double absent_theta) {
   RopeConfig rope;
-  rope.kind = parse_rope_kind(fields);
+  rope.kind = parse_rope_kind(fields, config.architecture);
   constexpr double kLeastTheta = 1.0, kMostTheta = 1e15;
   std::optional<double> theta = fields.number("rope_theta", kLeastTheta, kMostTheta);
-  if (!theta) theta = top.number("rope_theta", kLeastTheta, kMostTheta);
-  if (!theta) theta = top.number("rotary_emb_base", kLeastTheta, kMostTheta);  // GPT-NeoX
+  const char* theta_at_top = config.architecture == "gpt_neox" ? "rotary_emb_base" : "rope_theta";
+  if (!theta) theta = top.number(theta_at_top, kLeastTheta, kMostTheta);
   rope.theta = theta.value_or(absent_theta);
-  std::optional<double> partial = fields.number("partial_rotary_factor", 0.0, 1.0);
-  if (!partial) partial = top.number("partial_rotary_factor", 0.0, 1.0);
-  if (!partial) partial = top.number("rotary_pct", 0.0, 1.0);  // GPT-NeoX
-  rope.partial_rotary_factor = partial.value_or(hf_family(config.architecture).partial_rotary_factor);
-  if (config.head_dim % 2 != 0 && rope.partial_rotary_factor == 1.0) {
-    top.fail("head_dim", fmt::format("is {}, and rope needs an even number", config.head_dim), "correct this value");
-  }
+  rope.partial_rotary_factor = parse_partial_rotation(fields, top, config);
   parse_scaling(fields, top, config, rope);
   return rope;
 }
@@ -213,6 +228,11 @@ void parse_sliding_window(const JsonFields& fields, ModelConfig& config) {
     const int64_t first = fields.integer("max_window_layers", 0, int64_t{1} << 30).value_or(28);
     for (size_t i = 0; i < slides.size(); ++i) slides[i] = static_cast<int64_t>(i) >= first;
     parse_layer_types(fields, window, slides);
+  } else if (window > 0) {
+    parse_layer_types(fields, window, slides);
+    if (std::find(slides.begin(), slides.end(), false) != slides.end())
+      fields.fail("layer_types", "has full_attention layers, but a mistral model with a sliding_window slides in all",
+                  "remove layer_types, or set sliding_window to null");
   }
   if (window == 0 || std::find(slides.begin(), slides.end(), true) == slides.end()) return;
   config.sliding_window = window;

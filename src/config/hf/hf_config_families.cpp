@@ -142,7 +142,8 @@ void parse_multipliers(const JsonFields& fields, ModelConfig& config) {
     const auto cap = [&](std::string_view key, double absent) {
       return positive(fields, key, fields.present(key) || !capped ? 0.0 : absent);
     };
-    config.attention_softcap = cap("attn_logit_softcapping", 50.0);
+    if (capped)
+      config.attention_softcap = cap("attn_logit_softcapping", 50.0);  // Gemma 3 has the key, and no use of it
     config.logits_softcap = cap("final_logit_softcapping", 30.0);
     if (fields.boolean("use_bidirectional_attention").value_or(false))
       fields.fail("use_bidirectional_attention", "is true", "this is an embedding model; use a causal language model");
@@ -271,7 +272,7 @@ std::optional<SlidingPattern> sliding_pattern(const JsonFields& fields, const Mo
   int64_t step = 2;
   if (family == "gemma3_text") {
     const auto old = fields.integer("sliding_window_pattern", 1, 1 << 20);
-    step = old ? *old : fields.integer("_sliding_window_pattern", 1, 1 << 20).value_or(6);
+    step = old.value_or(6);
   }
   SlidingPattern pattern{fields.integer("sliding_window", 1, kMaxContext).value_or(family == "gpt_oss" ? 128 : 4096),
                          {}};

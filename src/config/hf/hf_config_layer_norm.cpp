@@ -39,6 +39,12 @@ void set_heads(const JsonFields& fields, ModelConfig& config, std::string_view k
     fields.fail(key, fmt::format("is {}, which does not divide {}, the width", config.heads, config.hidden_size),
                 "correct these values");
   config.head_dim = config.hidden_size / config.heads;
+  if (const auto head_dim = fields.integer("head_dim", 1, kMaxWidth).value_or(config.head_dim);
+      config.positions == PositionKind::rotary && head_dim != config.head_dim)
+    fields.fail("head_dim",
+                fmt::format("is {}, but heads of {} models are hidden_size / {}, {}", head_dim, config.architecture,
+                            key, config.head_dim),
+                "use a model whose heads are");
   if (config.kv_heads == 0) config.kv_heads = config.heads;
   if (config.heads % config.kv_heads != 0)
     fields.fail(key, fmt::format("is {}, not a multiple of {} key-value heads", config.heads, config.kv_heads),
@@ -153,6 +159,9 @@ void parse_bloom(const JsonFields& fields, ModelConfig& config) {
   config.norm_eps = fields.number("layer_norm_epsilon", 0.0, 1.0).value_or(family_of(config).norm_eps);
   config.activation = "gelu_pytorch_tanh";
   config.residual_after_norm = flag(fields, "apply_residual_connection_post_layernorm", false);
+  // transformers then leaves out the biases of two projections.
+  if (flag(fields, "slow_but_exact", false) && fields.integer("pretraining_tp", 1, kMaxWidth).value_or(1) > 1)
+    fields.fail("slow_but_exact", "is true", "set it to false: the result is that of the published models");
   set_biases(config, true);
   set_heads(fields, config, "n_head");
 }

@@ -242,6 +242,57 @@ TEST(HfConfig, ReadsLongrope) {
   EXPECT_NE(parse_error(object.dump()).find("long_factor"), std::string::npos);
 }
 
+// As transformers 5.23 reads them; models with such files were computed beside it.
+TEST(HfConfig, KeysCountWhereTransformersReadsThem) {
+  json neox = base_config("gpt_neox");
+  neox.erase("rope_parameters");
+  neox["rope_theta"] = 500.0;
+  neox["partial_rotary_factor"] = 0.5;
+  EXPECT_EQ(parse(neox).rope.theta, 10000.0);
+  EXPECT_EQ(parse(neox).rope.partial_rotary_factor, 0.25);
+  neox["rotary_emb_base"] = 700.0;
+  neox["rotary_pct"] = 1.0;
+  EXPECT_EQ(parse(neox).rope.theta, 700.0);
+  EXPECT_EQ(parse(neox).rope.partial_rotary_factor, 1.0);
+
+  json gemma3 = base_config("gemma3_text");
+  gemma3.erase("layer_types");
+  gemma3["_sliding_window_pattern"] = 2;
+  gemma3["attn_logit_softcapping"] = 5.0;
+  EXPECT_EQ(parse(gemma3).attention_softcap, 0.0);
+  EXPECT_EQ(parse(gemma3).layer_slides, std::vector<bool>(3, true));
+  gemma3["sliding_window_pattern"] = 2;
+  EXPECT_EQ(parse(gemma3).layer_slides, (std::vector<bool>{true, false, true}));
+
+  json phi3 = base_config("phi3");
+  phi3.erase("rope_parameters");
+  const json divisors = std::vector<double>(6, 2.0);
+  phi3["rope_scaling"] = {{"type", "yarn"}, {"short_factor", divisors}, {"long_factor", divisors}};
+  EXPECT_EQ(parse(phi3).rope.kind, RopeKind::longrope);
+  phi3["rope_scaling"]["type"] = "su";
+  EXPECT_EQ(parse(phi3).rope.kind, RopeKind::longrope);
+}
+
+TEST(HfConfig, RefusesSwitchesThatWouldBePassedOver) {
+  const auto refusal = [](const char* model, const json& changes) {
+    json object = base_config(model);
+    object.erase("rope_parameters");
+    object.update(changes);
+    return parse_error(object.dump());
+  };
+  EXPECT_NE(refusal("llama", {{"partial_rotary_factor", 0.5}}).find("partial_rotary_factor is 0.5"), std::string::npos);
+  EXPECT_EQ(refusal("llama", {{"partial_rotary_factor", 1.0}}), "");
+  EXPECT_NE(refusal("phi", {{"partial_rotary_factor", 0.45}}).find("partial_rotary_factor"), std::string::npos);
+  EXPECT_NE(refusal("mistral", {{"layer_types", {"full_attention", "sliding_attention"}}}).find("layer_types"),
+            std::string::npos);
+  EXPECT_NE(refusal("starcoder2", {{"head_dim", 8}}).find("head_dim"), std::string::npos);
+  EXPECT_NE(refusal("bloom", {{"slow_but_exact", true}, {"pretraining_tp", 2}}).find("slow_but_exact"),
+            std::string::npos);
+  EXPECT_EQ(refusal("bloom", {{"slow_but_exact", true}}), "");
+  // Only the part of a head that rotates must be even.
+  EXPECT_EQ(refusal("deepseek_v3", {{"qk_nope_head_dim", 11}}), "");
+}
+
 TEST(HfConfig, FrequencyDivisorsOfLlama3AreRecognised) {
   ModelConfig config = parse(base_config("llama"));
   config.head_dim = 64;

@@ -18,13 +18,14 @@ AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const std::vector<std::
   std::vector<std::pair<std::string_view, int32_t>> raw, normalized;
   for (const int32_t from : order) tokens_.push_back(std::move(tokens[static_cast<size_t>(from)]));
   for (size_t i = 0; i < tokens_.size(); ++i) {
-    const AddedToken& token = tokens_[i];
+    AddedToken& token = tokens_[i];
     const std::string& in_text = token.normalized ? normalized_contents[static_cast<size_t>(order[i])] : token.content;
     if (in_text.size() > kMaxBytes) {
       throw caller_error(std::string(source), "an added token has " + std::to_string(in_text.size()) + " bytes",
                          "the limit is " + std::to_string(kMaxBytes));
     }
     (token.normalized ? normalized : raw).emplace_back(in_text, static_cast<int32_t>(i));
+    if (in_text != token.content) token.decoded = in_text;
     end_id_ = std::max(end_id_, token.id + 1);
   }
   raw_ = Trie(std::move(raw), source);
@@ -48,6 +49,13 @@ const AddedToken* AddedTokens::find(int32_t id) const {
   const auto found = std::lower_bound(tokens_.begin(), tokens_.end(), id,
                                       [](const AddedToken& token, int32_t value) { return token.id < value; });
   return found == tokens_.end() || found->id != id ? nullptr : &*found;
+}
+
+std::string_view AddedTokens::decoded_text(const AddedToken& token, bool skip_special) const {
+  const std::string_view text = token.decoded.empty() ? token.content : token.decoded;
+  if (!skip_special) return text;
+  const AddedToken* named = find(text);
+  return named != nullptr && named->special ? std::string_view() : text;
 }
 
 bool AddedTokens::inside_word(std::string_view text, size_t begin, size_t end) {
@@ -81,7 +89,8 @@ int64_t AddedTokens::resident_bytes() const {
   int64_t bytes =
       raw_.resident_bytes() + normalized_.resident_bytes() + static_cast<int64_t>(4 * by_content_.capacity());
   for (const AddedToken& token : tokens_)
-    bytes += static_cast<int64_t>(sizeof token + (token.content.size() > 15 ? token.content.capacity() + 1 : 0));
+    bytes += static_cast<int64_t>(sizeof token + (token.content.size() > 15 ? token.content.capacity() + 1 : 0) +
+                                  (token.decoded.size() > 15 ? token.decoded.capacity() + 1 : 0));
   return bytes;
 }
 

@@ -20,6 +20,7 @@ struct AddedToken {
   bool rstrip = false;       // takes the whitespace after it
   bool single_word = false;  // not inside a word
   bool normalized = false;   // looked for in the normalized text, in normalized form
+  std::string decoded = {};  // that form, where it is another one: decode gives it, as the tokenizers library does
 };
 
 class AddedTokens {
@@ -33,6 +34,9 @@ class AddedTokens {
 
   const AddedToken* find(std::string_view content) const;
   const AddedToken* find(int32_t id) const;
+  // The text that `token` is decoded to; empty where it is special and left out: that goes by the text, too, so a
+  // special token of another normalized form stays.
+  std::string_view decoded_text(const AddedToken& token, bool skip_special) const;
   const std::vector<AddedToken>& tokens() const { return tokens_; }
   int32_t end_id() const { return end_id_; }
   int64_t resident_bytes() const;
@@ -62,8 +66,9 @@ class AddedTokens {
       const AddedToken& token = tokens_[static_cast<size_t>(index)];
       if (special_as_text && token.special) continue;
       if (token.single_word && inside_word(text, begin, end)) continue;
-      if (token.lstrip && done < begin) begin = whitespace_start(text, done, begin);
+      if (token.lstrip) begin = done < begin ? whitespace_start(text, done, begin) : done;
       if (token.rstrip) end = space_end = end < space_end ? space_end : whitespace_end(text, end);
+      if (begin >= end) continue;  // the token before took it as whitespace
       if (done < begin) piece(done, begin, nullptr);
       piece(begin, end, &token);
       done = end;

@@ -171,7 +171,7 @@ void apply(const NormalizerStep& step, std::string_view text, RegexScratch& rege
     case Kind::strip_accents:
       for (size_t at = 0; at < text.size();) {
         const char32_t c = next_char(text, at);
-        if (!is_nonspacing_mark(c)) append_utf8(c, out);
+        if (!is_mark(c)) append_utf8(c, out);
       }
       break;
     case Kind::prepend:

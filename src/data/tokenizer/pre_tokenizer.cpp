@@ -63,11 +63,13 @@ void parse_step(const JsonSection& section, int depth, std::vector<Step>& out) {
     out.push_back({.kind = Kind::punctuation, .behavior = parse_behavior(section, "Isolated")});
   } else if (type == "WhitespaceSplit") {
     out.push_back({.kind = Kind::whitespace, .behavior = SplitBehavior::removed});
-  } else if (type == "Whitespace") {
-    out.push_back({.kind = Kind::split,
-                   .behavior = SplitBehavior::removed,
-                   .invert = true,
-                   .regex = std::make_shared<Regex>(R"(\w+|[^\s\p{Alphabetic}\p{M}\p{Nd}\p{Pc}]+)", section.source)});
+  } else if (type == "Whitespace") {  // Rust's \w, to which the joiners belong
+    out.push_back(
+        {.kind = Kind::split,
+         .behavior = SplitBehavior::removed,
+         .invert = true,
+         .regex = std::make_shared<Regex>(
+             R"([\w\x{200c}\x{200d}]+|[^\s\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200c}\x{200d}]+)", section.source)});
   } else if (type == "CharDelimiterSplit") {
     const std::string delimiter = section.string("delimiter");
     if (delimiter.empty() || utf8_length(delimiter[0]) != delimiter.size())

@@ -59,7 +59,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 46> kPropert
     {"space", kSpace},
     {"word", kWord},
     {"cntrl", "\\p{Cc}"},
-    {"punct", "\\p{P}$+<=>^`|~"},
+    {"punct", "\\p{P}\\p{S}"},  // as a bracket
     {"xdigit", "0-9A-Fa-f"},
     {"blank", "\\p{Zs}\\t"},
 }};
@@ -118,6 +118,7 @@ class Translator {
       name.remove_prefix(1);
     }
     const std::string plain = plain_name(name);
+    if (plain == "punct") return "\\p{P}";
     for (const auto& [ours, members] : kProperties) {
       if (ours == plain) return std::string(members);
     }
@@ -173,6 +174,12 @@ class Translator {
     if (in_class && kind == 'b') {
       at_ += 2;
       return "\\x08";
+    }
+    if (kind == 'b' || kind == 'B') {  // PCRE2's know other words
+      at_ += 2;
+      const std::string word = "[" + std::string(kWord) + "]";
+      return kind == 'b' ? "(?:(?<=" + word + ")(?!" + word + ")|(?<!" + word + ")(?=" + word + "))"
+                         : "(?:(?<=" + word + ")(?=" + word + ")|(?<!" + word + ")(?!" + word + "))";
     }
     if (std::string_view("yYXgkKRNOCM").find(kind) != std::string_view::npos) fail(std::string("uses \\") + kind);
     const size_t length =

@@ -38,7 +38,10 @@ TEST(Regex, MeansWhatOnigurumaMeans) {
   EXPECT_EQ(matches("\\p{Han}+", "\xe4\xb8\x96\xe3\x80\x82\xe7\x95\x8c"),
             (Texts{"\xe4\xb8\x96", "\xe7\x95\x8c"}));  // the script, not its extensions
   EXPECT_EQ(matches("\\p{^L}+", "a12b"), Texts{"12"});
-  EXPECT_EQ(matches("[[:punct:]]+", "a!?b"), Texts{"!?"});
+  EXPECT_EQ(matches("[[:punct:]]+", "a!$\xc2\xa2?b"), Texts{"!$\xc2\xa2?"});  // with symbols
+  EXPECT_EQ(matches("\\p{Punct}+", "a!$?b"), (Texts{"!", "?"}));              // without
+  EXPECT_EQ(matches("\\b[^ ]", "e\xcc\x81z -z"), (Texts{"e", "z"}));          // a mark is part of a word
+  EXPECT_EQ(matches("z\\B", "az zb"), Texts{"z"});
   EXPECT_EQ(matches("[a-z&&[^c]]+", "abcd"), (Texts{"ab", "d"}));
   EXPECT_EQ(matches("[a[bc]]+", "abcd"), Texts{"abc"});
   EXPECT_EQ(matches("[\\u4e16]", "\xe4\xb8\x96"), Texts{"\xe4\xb8\x96"});

@@ -152,8 +152,10 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) c
   for (const int32_t id : ids) {
     const AddedToken* added = parts_->added.find(id);
     if (added == nullptr && !parts_->vocabulary.has(id)) continue;
-    if (skip_special && added != nullptr && added->special) continue;
-    tokens.emplace_back(added != nullptr ? std::string_view(added->content) : parts_->vocabulary.text(id));
+    const std::string_view text =
+        added != nullptr ? parts_->added.decoded_text(*added, skip_special) : parts_->vocabulary.text(id);
+    if (added != nullptr && text.empty()) continue;
+    tokens.emplace_back(text);
   }
   return decode_tokens(parts_->decoder, std::move(tokens));
 }

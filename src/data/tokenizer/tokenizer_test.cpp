@@ -57,6 +57,50 @@ TEST(Tokenizer, MergesByRankAndKnowsItsTokens) {
   EXPECT_EQ(tokenizer.decode(Ids{4, 6, 1}, true), "ababa");
 }
 
+// As the tokenizers library 0.23 does it, down to a special token that is not known by its normalized form.
+TEST(Tokenizer, NormalizedAddedTokensAreDecodedNormalized) {
+  Json json = small_bpe();
+  json["normalizer"] = {{"type", "Lowercase"}};
+  json["added_tokens"] = Json::array();
+  for (const auto& [id, content, special] : {std::tuple{6, "<E>", true}, {7, "<F>", false}, {8, "<g>", true}})
+    json["added_tokens"].push_back({{"id", id}, {"content", content}, {"special", special}, {"normalized", true}});
+  const Tokenizer tokenizer = load(json);
+  EXPECT_EQ(tokenizer.encode("<e>A<F><G>", false), (Ids{6, 1, 7, 8}));
+  EXPECT_EQ(tokenizer.decode(Ids{6, 1, 7, 8}, false), "<e>a<f><g>");
+  EXPECT_EQ(tokenizer.decode(Ids{6, 1, 7, 8}, true), "<e>a<f>");
+  EXPECT_EQ(tokenizer.token_text(6), "<E>");
+}
+
+// As the tokenizers library: what one token took as whitespace is no further token that takes whitespace before it.
+TEST(Tokenizer, TokensOfWhitespaceShareIt) {
+  Json json = small_bpe();
+  json["added_tokens"] = Json::array();
+  for (const auto& [id, content, lstrip] : {std::tuple{6, "<x>", false}, {7, "\r", true}, {8, "\t", false}})
+    json["added_tokens"].push_back(
+        {{"id", id}, {"content", content}, {"lstrip", lstrip}, {"rstrip", true}, {"special", false}});
+  const Tokenizer tokenizer = load(json);
+  EXPECT_EQ(tokenizer.encode("a \r \r b", false), (Ids{1, 7, 2}));
+  EXPECT_EQ(tokenizer.encode("<x> \r b", false), (Ids{6, 2}));
+  EXPECT_EQ(tokenizer.encode("<x> \t b", false), (Ids{6, 8, 2}));
+}
+
+// Nonspacing, spacing and enclosing marks are all stripped; a joiner is a word of its own beside emoji.
+TEST(Tokenizer, AccentsAndJoiners) {
+  Json json = small_bpe();
+  json["normalizer"] = {{"type", "StripAccents"}};
+  EXPECT_EQ(load(json).encode("a\xcc\x81"
+                              "b\xe0\xa4\xbf"
+                              "a\xd2\x89"
+                              "b",
+                              false),
+            Ids{4});
+  json = small_bpe();
+  json["pre_tokenizer"] = {{"type", "Whitespace"}};
+  json["model"]["fuse_unk"] = true;
+  EXPECT_EQ(load(json).encode("\xf0\x9f\x98\x80\xf0\x9f\x98\x80\xe2\x80\x8d\xf0\x9f\x98\x80", false), (Ids{0, 0, 0}));
+  EXPECT_EQ(load(json).encode("a\xe2\x80\x8d", false), (Ids{1, 0}));
+}
+
 TEST(Tokenizer, InvalidUtf8CountsAsReplacementCharacters) {
   Json json = small_bpe();
   json["model"]["vocab"]["\xef\xbf\xbd"] = 7;

@@ -127,7 +127,11 @@ bool is_word_character(char32_t c) {
          (c >= 0x1f170 && c <= 0x1f189);  // circled and squared letters: symbols with Other_Alphabetic
 }
 
-bool is_nonspacing_mark(char32_t c) { return c >= 0x300 && category(c) == UTF8PROC_CATEGORY_MN; }
+bool is_mark(char32_t c) {
+  if (c < 0x300) return false;
+  const auto kind = category(c);
+  return kind >= UTF8PROC_CATEGORY_MN && kind <= UTF8PROC_CATEGORY_ME;
+}
 
 char32_t byte_to_char(uint8_t byte) { return kByteTable.chars[byte]; }
 

@@ -50,11 +50,11 @@ inline size_t previous_char(std::string_view text, size_t end) {
 
 void append_utf8(char32_t character, std::string& out);
 
-bool is_whitespace(char32_t character);       // Unicode White_Space
-bool is_number(char32_t character);           // categories Nd, Nl, No
-bool is_punctuation(char32_t character);      // ASCII punctuation and symbols, or categories P*
-bool is_word_character(char32_t character);   // Alphabetic (approximated by L and Nl), M, Nd, Pc, joiners: \w
-bool is_nonspacing_mark(char32_t character);  // category Mn
+bool is_whitespace(char32_t character);      // Unicode White_Space
+bool is_number(char32_t character);          // categories Nd, Nl, No
+bool is_punctuation(char32_t character);     // ASCII punctuation and symbols, or categories P*
+bool is_word_character(char32_t character);  // Alphabetic (approximated by L and Nl), M, Nd, Pc, joiners: \w
+bool is_mark(char32_t character);            // categories Mn, Mc, Me
 
 // GPT-2's printable stand-in for each byte (https://github.com/openai/gpt-2, bytes_to_unicode), and back:
 // -1 for a character that stands for no byte.

@@ -142,7 +142,8 @@ TEST(Int8Blockwise, EveryGoldenCase) {
 TEST(LlmInt8, RowsAndOutliers) {
   const Golden golden("quant/llm_int8/rowwise.safetensors");
   const auto a = golden.f32("A"), w = golden.f32("W");
-  const int64_t rows = 9, cols = 48, outputs = 20;
+  const auto rows = static_cast<size_t>(golden.shape("A").at(0)), cols = static_cast<size_t>(golden.shape("A").at(1)),
+             outputs = static_cast<size_t>(golden.shape("W").at(0));
   const auto run = [&](const std::vector<float>& in, int64_t count, float threshold, const std::string& codes_name,
                        const std::string& absmax_name) {
     std::vector<int8_t> codes(in.size());
@@ -194,7 +195,7 @@ TEST(LlmInt8, StateDictOfALinear) {
   EXPECT_EQ(absmax, golden.f32("layer.SCB"));
 }
 
-TEST(AdamW8bit, TenGoldenSteps) {
+TEST(AdamW8bit, EveryGoldenStep) {
   const Golden golden("quant/adamw8bit/steps.safetensors");
   const auto hyper = golden_json("quant/adamw8bit/method.json").at("hyper");
   auto p = golden.f32("initial");
@@ -202,7 +203,8 @@ TEST(AdamW8bit, TenGoldenSteps) {
   std::vector<uint8_t> first(p.size()), second(p.size());
   std::vector<float> first_absmax(static_cast<size_t>(ceil_div(n, kAdamW8bitBlock))), second_absmax = first_absmax;
   const AdamW8bitState state{first.data(), second.data(), first_absmax.data(), second_absmax.data()};
-  for (int64_t t = 0; t < 10; ++t) {
+  int64_t t = 0;
+  for (; golden.has("grad." + std::to_string(t)); ++t) {
     const AdamW8bitStep step{hyper.at("lr"),  hyper.at("betas")[0],     hyper.at("betas")[1],
                              hyper.at("eps"), hyper.at("weight_decay"), t + 1};
     const auto g = golden.f32("grad." + std::to_string(t));
@@ -214,6 +216,7 @@ TEST(AdamW8bit, TenGoldenSteps) {
     const auto absmax = golden.f32("absmax1." + std::to_string(t));
     for (size_t i = 0; i < absmax.size(); ++i) ASSERT_NEAR(first_absmax[i], absmax[i], 1e-6F * absmax[i]);
   }
+  EXPECT_GE(t, 5);
 }
 
 }  // namespace

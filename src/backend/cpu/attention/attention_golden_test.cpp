@@ -1,6 +1,7 @@
 // Attention beside golden values.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -28,6 +29,15 @@ struct Golden {
     Floats values(static_cast<size_t>(shape(name).at(0)));
     std::memcpy(values.data(), bytes.data() + header.at(name).at("data_offsets")[0].get<size_t>(), values.size() * 4);
     return values;
+  }
+  // How many keys each query of row 0 sees.
+  std::vector<int64_t> seen() const {
+    const auto dims = shape("const.allow");
+    const auto queries = static_cast<size_t>(dims.at(dims.size() - 2)), keys = static_cast<size_t>(dims.back());
+    const char* allow = bytes.data() + header.at("const.allow").at("data_offsets")[0].get<size_t>();
+    std::vector<int64_t> count(queries);
+    for (size_t i = 0; i < queries; ++i) count[i] = std::count(allow + i * keys, allow + (i + 1) * keys, 1);
+    return count;
   }
   // (B, heads, T, D) → (B, T, heads * D)
   Floats rows(const std::string& name) const {
@@ -58,10 +68,10 @@ Case golden_case(const Golden& golden) {
   return c;
 }
 
-void check_golden(const std::string& name, double tolerance, void (*adjust)(Case&)) {
+void check_golden(const std::string& name, double tolerance, void (*adjust)(Case&, const Golden&)) {
   const Golden golden(name);
   Case c = golden_case(golden);
-  adjust(c);
+  adjust(c, golden);
   const Results ours = run(f32_attention_kernels(), c, 2);
   EXPECT_LT(distance(ours.out, golden.rows("out.out")), tolerance) << name;
   EXPECT_LT(distance(ours.dq, golden.rows("grad.q")), tolerance) << name;
@@ -72,37 +82,39 @@ void check_golden(const std::string& name, double tolerance, void (*adjust)(Case
 }
 
 TEST(Attention, GoldenCausal) {
-  check_golden("causal", 5e-6, [](Case&) {});
+  check_golden("causal", 5e-6, [](Case&, const Golden&) {});
 }
 TEST(Attention, GoldenGroupedQuery) {
-  check_golden("causal_gqa", 5e-6, [](Case&) {});
+  check_golden("causal_gqa", 5e-6, [](Case&, const Golden&) {});
 }
 TEST(Attention, GoldenMultiQueryScale) {
-  check_golden("mqa_scale", 5e-6, [](Case& c) { c.shape.scale = 0.3F; });
+  check_golden("mqa_scale", 5e-6, [](Case& c, const Golden&) { c.shape.scale = 0.3F; });
 }
 TEST(Attention, GoldenSlidingWindow) {
-  check_golden("sliding", 5e-6, [](Case& c) { c.shape.window = 4; });
+  check_golden("sliding", 5e-6, [](Case& c, const Golden& golden) { c.shape.window = golden.seen().back(); });
 }
 TEST(Attention, GoldenSoftcap) {
-  check_golden("softcap", 5e-6, [](Case& c) { c.shape.softcap = 5.0F; });
+  check_golden("softcap", 5e-6, [](Case& c, const Golden&) { c.shape.softcap = 5.0F; });
 }
 TEST(Attention, GoldenSinks) {
-  check_golden("sinks", 5e-6, [](Case&) {});
+  check_golden("sinks", 5e-6, [](Case&, const Golden&) {});
 }
 TEST(Attention, GoldenAlibi) {
-  check_golden("alibi", 5e-6, [](Case& c) { c.shape.alibi_factor = 1.0F; });
+  check_golden("alibi", 5e-6, [](Case& c, const Golden&) { c.shape.alibi_factor = 1.0F; });
 }
 TEST(Attention, GoldenLargeScores) {
-  check_golden("large_scores", 1e-3, [](Case& c) { c.shape.scale = 1.0F; });
+  check_golden("large_scores", 1e-3, [](Case& c, const Golden&) { c.shape.scale = 1.0F; });
 }
 TEST(Attention, GoldenPacked) {
-  check_golden("packed", 5e-6, [](Case& c) {
+  check_golden("packed", 5e-6, [](Case& c, const Golden& golden) {
+    const std::vector<int64_t> seen = golden.seen();
     for (int b = 0; b < 2; ++b)
-      for (const int length : {3, 4, 3})
-        for (int t = 0, first = static_cast<int>(c.ids.size()) - b * 10; t < length; ++t) {
-          c.ids.push_back(length == 4 ? 1 : first == 0 ? 0 : 2);
-          c.start.push_back(first);
-        }
+      for (int t = 0, id = -1; t < static_cast<int>(seen.size()); ++t) {
+        id += seen[static_cast<size_t>(t)] == 1 ? 1 : 0;
+        c.ids.push_back(id);
+        c.start.push_back(t + 1 - static_cast<int>(seen[static_cast<size_t>(t)]));
+      }
+    EXPECT_EQ(c.ids.back(), 2);
   });
 }
 
@@ -111,7 +123,8 @@ TEST(Attention, GoldenPacked) {
 TEST(Attention, GoldenPadded) {
   const Golden golden("padded");
   Case c = golden_case(golden);
-  const int64_t heads = c.shape.heads, kv_heads = c.shape.kv_heads, d = c.shape.head_dim, real = 7, length = 10;
+  const int64_t heads = c.shape.heads, kv_heads = c.shape.kv_heads, d = c.shape.head_dim;
+  const int64_t length = golden.shape("in.q").at(2), real = length - 3;
   for (int b = 0; b < 2; ++b)
     for (int t = 0; t < length; ++t) {
       c.ids.push_back(b == 1 && t >= real ? -1 : 0);

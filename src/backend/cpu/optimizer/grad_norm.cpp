@@ -9,6 +9,8 @@
 // clang-format on
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "backend/cpu/optimizer/grad_norm.h"
 #include "base/bytes.h"
@@ -52,14 +54,19 @@ int64_t sum_of_squares_workspace_bytes(std::span<const int64_t> elements) {
   return blocks * int64_t{sizeof(double)};
 }
 
-double sum_of_squares(ThreadPool& pool, std::span<const std::span<const float>> gradients, void* workspace) {
+double sum_of_squares(ThreadPool& pool, std::span<const std::span<const float>> gradients, double limit,
+                      void* workspace) {
   auto* const sums = static_cast<double*>(workspace);
   int64_t first = 0;
   for (const std::span<const float> gradient : gradients) {
     const auto n = static_cast<int64_t>(gradient.size());
     pool.parallel_for(ceil_div(n, kBlock), [&](int64_t tile, int) {
-      sums[first + tile] =
-          HWY_DYNAMIC_DISPATCH(squares_of_span)(gradient.data() + tile * kBlock, std::min(kBlock, n - tile * kBlock));
+      const float* const begin = gradient.data() + tile * kBlock;
+      const int64_t count = std::min(kBlock, n - tile * kBlock);
+      double& sum = sums[first + tile];
+      sum = HWY_DYNAMIC_DISPATCH(squares_of_span)(begin, count);
+      if (sum >= limit * limit && std::any_of(begin, begin + count, [&](float x) { return std::fabs(x) >= limit; }))
+        sum = std::numeric_limits<double>::infinity();
     });
     first += ceil_div(n, kBlock);
   }
