@@ -8,9 +8,12 @@
 #include "base/text.h"
 
 namespace plimsoll::cli {
+namespace {
 
-std::string fetch_progress_text(const std::string& path, int64_t done, int64_t total, double bytes_per_second,
-                                const Terminal& terminal) {
+// "model.safetensors  [████░░░░] 1.2 GiB of 2.5 GiB  48 MiB/s  eta 0:27"; without a rate yet, 0, the last two are left
+// out.
+std::string progress_text(const std::string& path, int64_t done, int64_t total, double bytes_per_second,
+                          const Terminal& terminal) {
   const double share = total > 0 ? static_cast<double>(done) / static_cast<double>(total) : 1.0;
   std::string text = one_line(path, 60) + "  ";
   if (terminal.is_terminal) text += fmt::format("[{}] ", bar(share, 20, terminal));
@@ -21,6 +24,8 @@ std::string fetch_progress_text(const std::string& path, int64_t done, int64_t t
   }
   return terminal.is_terminal ? fit_columns(text, terminal.width - 1) : text;
 }
+
+}  // namespace
 
 FetchProgress::FetchProgress() : terminal_(inspect_terminal(STDERR_FILENO)) {}
 FetchProgress::~FetchProgress() {
@@ -46,7 +51,7 @@ void FetchProgress::update(const std::string& path, int64_t done, int64_t total)
   const double seconds = std::chrono::duration<double>(now - begin_).count();
   const double rate = seconds > 0.2 ? static_cast<double>(done - begin_bytes_) / seconds : 0.0;
   if (terminal_.is_terminal) terminal_.width = inspect_terminal(STDERR_FILENO).width;
-  const std::string text = fetch_progress_text(path, done, total, rate, terminal_);
+  const std::string text = progress_text(path, done, total, rate, terminal_);
   write_stderr(terminal_.is_terminal ? fmt::format("\r{}\033[K", text) : text + "\n");
   open_ = terminal_.is_terminal;
 }

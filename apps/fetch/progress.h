@@ -9,11 +9,6 @@
 
 namespace plimsoll::cli {
 
-// "model.safetensors  [████░░░░] 1.2 GiB of 2.5 GiB  48 MiB/s  eta 0:27"; without a rate yet, 0, the last two are left
-// out.
-std::string fetch_progress_text(const std::string& path, int64_t done, int64_t total, double bytes_per_second,
-                                const Terminal& terminal);
-
 class FetchProgress {
  public:
   FetchProgress();

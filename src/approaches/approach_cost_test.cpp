@@ -151,6 +151,32 @@ TEST(Approaches, TheLeastDevicesAreFound) {
   EXPECT_FALSE(refused.what_stops.empty());
 }
 
+// One device needs no link; more of them can't be spoken of without.
+TEST(Approaches, ADeviceWithoutALinkStandsAlone) {
+  Case one;
+  Device alone = *one.question.device;
+  alone.link = alone.host_link = alone.network = 0;
+  one.question.device = &alone;
+  one.question.least_devices = 1, one.question.most_devices = 8;
+  for (const ApproachPlan& plan : compare_approaches(one.question)) {
+    if (plan.fits && plan.steps > 0) {
+      EXPECT_EQ(plan.devices, 1) << plan.name;
+    }
+  }
+  EXPECT_TRUE(one.plan("QLoRA").fits);
+  EXPECT_FALSE(one.plan("full").fits);
+}
+
+// A faster micro-batch that fills the device is not taken where a slower one leaves a tenth.
+TEST(Approaches, TrainingLeavesSomeRoom) {
+  Case one;
+  one.question.least_devices = one.question.most_devices = 1;
+  const ApproachPlan plan = one.plan("QLoRA");
+  ASSERT_TRUE(plan.fits);
+  EXPECT_LE(phase(plan, "train").bytes, 0.9 * static_cast<double>(one.question.device->memory_bytes));
+  EXPECT_GT(plan.micro_batch, 1);
+}
+
 TEST(Approaches, WithoutInstructionsTrainingNeverPays) {
   Case one;
   one.question.instruction_tokens = 0;

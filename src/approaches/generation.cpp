@@ -15,6 +15,9 @@ Generation generation(const GenerationQuestion& question) {
   setup.device = question.device;
   setup.constants = question.constants;
   setup.tensor = question.tensor;
+  setup.step_tokens = 8192;
+  setup.most_sequences = 256;
+  setup.request_tokens = question.prompt_tokens + question.answer_tokens;
   kernel_rates(*question.device, question.constants);  // what the catalogue lacks is an error, not a lack of room
   ServingModel model;
   try {

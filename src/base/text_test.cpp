@@ -5,6 +5,8 @@
 #include <array>
 #include <limits>
 
+#include "base/words.h"
+
 namespace plimsoll {
 namespace {
 
@@ -53,6 +55,20 @@ TEST(Text, OneLineHoldsNoControlCharacters) {
   EXPECT_TRUE(is_valid_utf8("héllo \xF0\x9F\x98\x80"));
   for (const char* bad : {"\xff", "\xc0\x80", "\xed\xa0\x80", "\xe2\x82", "\xf4\x90\x80\x80"})
     EXPECT_FALSE(is_valid_utf8(bad));
+}
+
+TEST(Text, ListsAreSplitAndTrimmed) {
+  using Parts = std::vector<std::string>;
+  EXPECT_EQ(split_list("q_proj, v_proj\t,up", ','), (Parts{"q_proj", "v_proj", "up"}));
+  EXPECT_EQ(split_list("a;;b c;", ';'), (Parts{"a", "", "b c", ""}));
+  EXPECT_EQ(split_list("", ','), Parts{""});
+  EXPECT_EQ(split_list("  ", ','), Parts{""});
+}
+
+TEST(Text, BareNamesAreLettersAndDigits) {
+  EXPECT_EQ(lower_case("DeepSpeed ZeRO-3"), "deepspeed zero-3");
+  EXPECT_EQ(bare_name("H100 80GB-SXM"), "h10080gbsxm");
+  EXPECT_EQ(bare_name("·"), "");
 }
 
 }  // namespace

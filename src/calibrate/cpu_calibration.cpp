@@ -171,6 +171,18 @@ void add_sample(std::vector<OpSample>& samples, const OpSample& added) {
   samples.push_back(added);
 }
 
+// One optimizer step of a plan. Kinds of op that no run met count as the mean rate by bytes of those that were.
+double predict_step_seconds(const TrainPlan& plan, const CpuCalibration& calibration) {
+  double seconds = 0, bytes = 0, unknown_bytes = 0;
+  each_op_of_a_step(plan, [&](const Op& op, const OpCost& cost, double times, const ExecutionPlan&, size_t) {
+    const OpRate& rate = calibration.rates[static_cast<size_t>(op.kind)];
+    const auto moved = static_cast<double>(cost.bytes_accessed);
+    (rate.known ? bytes : unknown_bytes) += times * moved;
+    if (rate.known) seconds += times * rate.seconds(cost);
+  });
+  return bytes > 0 ? seconds * (1 + unknown_bytes / bytes) : seconds;
+}
+
 }  // namespace
 
 OpRate fit_rate(const std::vector<OpSample>& samples) {
@@ -267,17 +279,6 @@ CpuCalibration calibrate_cpu(DType precision, int64_t threads, const Interrupted
   calibration.took_seconds = seconds_since(start);
   calibration.waited_share = watch.waited_share();
   return calibration;
-}
-
-double predict_step_seconds(const TrainPlan& plan, const CpuCalibration& calibration) {
-  double seconds = 0, bytes = 0, unknown_bytes = 0;
-  each_op_of_a_step(plan, [&](const Op& op, const OpCost& cost, double times, const ExecutionPlan&, size_t) {
-    const OpRate& rate = calibration.rates[static_cast<size_t>(op.kind)];
-    const auto moved = static_cast<double>(cost.bytes_accessed);
-    (rate.known ? bytes : unknown_bytes) += times * moved;
-    if (rate.known) seconds += times * rate.seconds(cost);
-  });
-  return bytes > 0 ? seconds * (1 + unknown_bytes / bytes) : seconds;
 }
 
 StepCheck check_step(const Recipe& asked, const CpuCalibration& calibration, int64_t steps,

@@ -35,9 +35,6 @@ using Interrupted = std::function<bool()>;
 CpuCalibration calibrate_cpu(DType precision, int64_t threads, const Interrupted& interrupted = {},
                              double most_seconds = 110);
 
-// One optimizer step of a plan. Kinds of op that no run met count as the mean rate by bytes of those that were.
-double predict_step_seconds(const TrainPlan& plan, const CpuCalibration& calibration);
-
 // What a short run of a recipe really takes, beside the prediction: `steps` steps on random tokens.
 struct StepCheck {
   double predicted_seconds = 0;

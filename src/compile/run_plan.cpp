@@ -11,6 +11,32 @@
 namespace plimsoll {
 namespace {
 
+Category category_of(ValueKind kind) {
+  switch (kind) {
+    case ValueKind::constant:
+    case ValueKind::parameter:
+    case ValueKind::streamed:
+      return Category::parameters;
+    case ValueKind::adapter:
+      return Category::adapters;
+    case ValueKind::master_weights:
+      return Category::master_weights;
+    case ValueKind::gradient:
+    case ValueKind::step_gradient:
+      return Category::gradients;
+    case ValueKind::optimizer_state:
+      return Category::optimizer_state;
+    case ValueKind::io_staging:
+      return Category::io_staging;
+    case ValueKind::input:
+    case ValueKind::cache:
+    case ValueKind::activation:
+    case ValueKind::fetched:
+      return Category::activations;
+  }
+  return Category::activations;
+}
+
 struct Persistent {
   std::string name;
   DType dtype;
@@ -131,32 +157,6 @@ ExecutionPlan plan_phase(Graph graph, const RunPlan& plan, const WorkspaceBytes&
 }
 
 }  // namespace
-
-Category category_of(ValueKind kind) {
-  switch (kind) {
-    case ValueKind::constant:
-    case ValueKind::parameter:
-    case ValueKind::streamed:
-      return Category::parameters;
-    case ValueKind::adapter:
-      return Category::adapters;
-    case ValueKind::master_weights:
-      return Category::master_weights;
-    case ValueKind::gradient:
-    case ValueKind::step_gradient:
-      return Category::gradients;
-    case ValueKind::optimizer_state:
-      return Category::optimizer_state;
-    case ValueKind::io_staging:
-      return Category::io_staging;
-    case ValueKind::input:
-    case ValueKind::cache:
-    case ValueKind::activation:
-    case ValueKind::fetched:
-      return Category::activations;
-  }
-  return Category::activations;
-}
 
 const ExecutionPlan* RunPlan::find_phase(std::string_view name) const {
   for (const ExecutionPlan& phase : phases)

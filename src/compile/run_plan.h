@@ -15,8 +15,6 @@ namespace plimsoll {
 
 inline constexpr int64_t kArenaAlignment = 64;  // bytes; a cache line, and the widest vector
 
-Category category_of(ValueKind kind);
-
 struct PlannedBuffer {
   std::string name;
   Category category = Category::activations;

@@ -90,6 +90,14 @@ void add_magnitude(Graph& graph, const LoraModule& module) {
   add_op(graph, {OpKind::cast, {norm, magnitude}, {}, "init." + graph.value(magnitude).name, OpRole::transfer});
 }
 
+// Without what is computed again.
+double total_flops(const Graph& graph) {
+  double flops = 0;
+  for (const Op& op : graph.ops)
+    if (op.role != OpRole::recompute) flops += op_cost(graph, op).flops;
+  return flops;
+}
+
 }  // namespace
 
 int64_t load_staging_of(const Value& weight, int64_t least) {
@@ -253,13 +261,6 @@ OptimizerAttrs optimizer_attrs(const Recipe& recipe) {
   return attrs;
 }
 
-double total_flops(const Graph& graph, bool with_recompute) {
-  double flops = 0;
-  for (const Op& op : graph.ops)
-    if (with_recompute || op.role != OpRole::recompute) flops += op_cost(graph, op).flops;
-  return flops;
-}
-
 StepBase build_step_base(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources,
                          int64_t micro_batch, const PassObserver& observer, bool verified) {
   StepBase base;
@@ -369,7 +370,7 @@ TrainProgram build_train_program(const StepBase& base, const Recipe& recipe, con
   for (const ValueId id : streamed_parameters(base.forward, choices.streamed_layers))
     program.streamed.push_back({base.forward.value(id).name, base.forward.value(id).bytes()});
   program.offloaded = offloaded_tensors(step);
-  program.step_flops = total_flops(step, false);
+  program.step_flops = total_flops(step);
 
   program.phases.push_back(build_load(program, base.forward, recipe, sources));
   if (base.fused && base.fused->two_passes) {
@@ -392,11 +393,6 @@ TrainProgram build_train_program(const StepBase& base, const Recipe& recipe, con
   program.phases.push_back(build_export(program, recipe, sources));
   for (const Graph& phase : program.phases) verify(phase);
   return program;
-}
-
-TrainProgram build_train_program(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources,
-                                 const TrainChoices& choices) {
-  return build_train_program(build_step_base(config, recipe, sources, choices.micro_batch), recipe, sources, choices);
 }
 
 }  // namespace plimsoll

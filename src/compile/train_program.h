@@ -98,15 +98,11 @@ Graph build_step(const StepBase& base, const TrainChoices& choices, const PassOb
 Graph build_step_unverified(const StepBase& base, const TrainChoices& choices);
 void set_chunk_rows(Graph& graph, int64_t chunk_rows);
 
-TrainProgram build_train_program(const ModelConfig& config, const Recipe& recipe, const TrainSources& sources,
-                                 const TrainChoices& choices);
 TrainProgram build_train_program(const StepBase& base, const Recipe& recipe, const TrainSources& sources,
                                  const TrainChoices& choices);
 
 // What loading `weight` stages: `least`, or more where it is packed on the way.
 int64_t load_staging_of(const Value& weight, int64_t least);
-
-double total_flops(const Graph& graph, bool with_recompute = true);
 
 OptimizerAttrs optimizer_attrs(const Recipe& recipe);
 

@@ -64,8 +64,8 @@ void write_user_cache(const std::string& name, const std::string& text) noexcept
   }
 }
 
-std::string rates_file_name(const char* precision, int threads) {
-  return fmt::format("cpu-{}-{}-threads.json", precision, threads);
+std::string rates_file_name(const char* instructions, const char* precision, int threads) {
+  return fmt::format("cpu-{}-{}-{}-threads.json", instructions, precision, threads);
 }
 
 }  // namespace plimsoll

@@ -16,6 +16,6 @@ std::optional<std::string> read_user_cache(const std::string& name, double most_
 void write_user_cache(const std::string& name, const std::string& text) noexcept;
 
 // The file of the rates that calibrate fits.
-std::string rates_file_name(const char* precision, int threads);
+std::string rates_file_name(const char* instructions, const char* precision, int threads);
 
 }  // namespace plimsoll

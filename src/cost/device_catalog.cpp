@@ -12,6 +12,7 @@
 #include "base/csv.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "base/words.h"
 #include "cost/catalog_text.h"
 
 namespace plimsoll {
@@ -147,11 +148,7 @@ std::vector<Device> devices_of(const std::vector<DeviceFigure>& figures) {
     }
     const double value = parse_number(figure.value).value_or(0);
     if (figure.figure == "names") {
-      for (size_t at = 0; at <= figure.value.size();) {
-        const size_t end = std::min(figure.value.find(';', at), figure.value.size());
-        device->names.push_back(figure.value.substr(at, end - at));
-        at = end + 1;
-      }
+      for (const std::string& name : split_list(figure.value, ';')) device->names.push_back(name);
     } else if (figure.figure == "memory") {
       if (device->memory_bytes == 0) device->memory_bytes = static_cast<int64_t>(value * static_cast<double>(kGiB));
     } else if (figure.figure == "memory_visible") {
@@ -164,15 +161,6 @@ std::vector<Device> devices_of(const std::vector<DeviceFigure>& figures) {
     }
   }
   return devices;
-}
-
-// Lower case, letters and digits only: "H100 80GB SXM" and "h100-80gb-sxm" are one name.
-std::string plain(std::string_view text) {
-  std::string result;
-  for (const char c : text)
-    if (std::isalnum(static_cast<unsigned char>(c)) != 0)
-      result += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return result;
 }
 
 }  // namespace
@@ -202,12 +190,12 @@ Catalog load_catalog(const std::string& folder) {
 }
 
 const Device* find_device(const Catalog& catalog, std::string_view text) {
-  const std::string wanted = plain(text.substr(0, 200));
+  const std::string wanted = bare_name(text.substr(0, 200));
   const Device* best = nullptr;
   size_t longest = 0;
   for (const Device& device : catalog.devices)
     for (const std::string& name : device.names) {
-      const std::string candidate = plain(name);
+      const std::string candidate = bare_name(name);
       if (candidate == wanted) return &device;
       if (candidate.size() > longest && wanted.find(candidate) != std::string::npos)
         best = &device, longest = candidate.size();
@@ -217,10 +205,10 @@ const Device* find_device(const Catalog& catalog, std::string_view text) {
 
 const Device& require_device(const Catalog& catalog, std::string_view name, std::string_view flag) {
   std::vector<std::string_view> names;
-  const std::string wanted = plain(name);
+  const std::string wanted = bare_name(name);
   for (const Device& device : catalog.devices) {
     for (const std::string& known : device.names)
-      if (plain(known) == wanted) return device;
+      if (bare_name(known) == wanted) return device;
     names.push_back(device.name);
   }
   const std::string_view near = nearest_name(name, names);

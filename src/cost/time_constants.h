@@ -1,5 +1,6 @@
 // The constants of the cost model that were fitted to measured steps, each with a name: catalog/time_constants.csv says
-// what they were fitted on. What devices can do is in the catalogue of devices; what stacks do, in catalog/stacks.csv.
+// what they were fitted on. What devices can do is in the catalogue of devices; what stacks do, in
+// catalog/stack_habits.csv.
 #pragma once
 
 #include <string>

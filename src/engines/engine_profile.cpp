@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "engines/eager/train_step.h"
 #include "engines/profiles.h"
@@ -57,11 +58,35 @@ void require_adapters(const EngineRun& run) {
   throw caller_error("--targets", "names no linear layer of this model", "all-linear, or names such as q_proj,v_proj");
 }
 
+namespace {
+
+// PyTorch modules with context ranks: each rank runs them on its part of the sequence. Attention gathers the keys and
+// values of the whole, of one layer at a time (torch.distributed.tensor.experimental's default).
+EngineMemory on_part_of_sequence(const EngineRun& run) {
+  EngineRun part = run;
+  part.recipe.seq_len = ceil_div(run.recipe.seq_len, run.layout.context);
+  part.layout.context = 1;
+  part.layout.shard_ranks = run.layout.shard_ranks > 0 ? run.layout.shard_ranks : run.layout.data * run.layout.context;
+  part.layout.data = run.layout.data * run.layout.context;
+  EngineMemory memory = estimate_engine_memory(part);
+  const int64_t value_bytes = run.recipe.compute == ComputeMode::f32 ? 4 : 2;
+  const int64_t gathered =
+      2 * run.recipe.micro_batch * run.recipe.seq_len * run.model.kv_heads * run.model.head_dim * value_bytes;
+  memory.activations += gathered;
+  for (PhasePeak& phase : memory.phases) phase.bytes += phase.name == "step" ? 0 : gathered;
+  for (ByteInterval* figure : {&memory.allocated, &memory.reserved, &memory.device_used})
+    for (int64_t* bytes : {&figure->bytes, &figure->low, &figure->high}) *bytes += gathered;
+  return memory;
+}
+
+}  // namespace
+
 EngineMemory estimate_engine_memory(const EngineRun& run) {
   check_run(run);
   require_adapters(run);
   const StackMemory& stack = stack_memory(run.engine);
   if (run.serves) return inference_memory(run, stack);
+  if (run.layout.context > 1 && stack.profile != MemoryProfile::megatron) return on_part_of_sequence(run);
   switch (stack.profile) {
     case MemoryProfile::torch:
       return run.layout.devices() == 1 && !stack.master_weights ? torch_memory(run, stack) : sharded_memory(run, stack);

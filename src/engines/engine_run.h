@@ -133,7 +133,7 @@ struct EngineLayout {
 struct EngineRun {
   bool serves = false;  // inference: micro_batch users with seq_len tokens each
   double kv_bytes = 2;  // of a cached value
-  std::string engine;   // a stack of catalog/engines.csv: "torch", "fsdp2", "deepspeed", "megatron", "llm-foundry" …
+  std::string engine;   // a stack of catalog/stack_memory.csv: "torch", "fsdp2", "deepspeed", "megatron" …
   ModelConfig model;
   EngineRecipe recipe;
   EngineLayout layout;

@@ -12,6 +12,42 @@
 namespace plimsoll {
 namespace {
 
+// Parameters whose gradients and states one rank holds before ZeRO cuts them, of the pipeline stage with the most.
+struct RankParameters {
+  double dense = 0, expert = 0;  // all that are on the rank
+  double trained = 0, trained_expert = 0;
+};
+
+RankParameters rank_parameters(const EngineRun& run, const ModelShape& model) {
+  const auto tensor = static_cast<double>(run.layout.tensor), expert_ranks = static_cast<double>(run.layout.expert);
+  const bool full = run.recipe.method == TuneMethod::full;
+  RankParameters result;
+  double adapters = 0;
+  for (const auto& [shape, count] : model.groups) {
+    result.dense += static_cast<double>(count * (shape.parameters - shape.expert_parameters));
+    result.expert += static_cast<double>(count * shape.expert_parameters);
+    if (!full) adapters += static_cast<double>(count * adapter_parameters(run.recipe, shape));
+  }
+  const auto stages = static_cast<double>(run.layout.pipeline);
+  const double ends = static_cast<double>(std::max(model.embedding_parameters, model.head_parameters));
+  result.expert /= tensor * expert_ranks * stages;
+  result.dense =
+      (result.dense / stages +
+       (run.layout.pipeline == 1 ? static_cast<double>(model.embedding_parameters + model.head_parameters) : ends)) /
+          tensor +
+      result.expert;
+  if (full) {
+    result.trained = result.dense;
+    result.trained_expert = result.expert;
+  } else {
+    result.trained = adapters / (tensor * stages);
+    if (run.recipe.trains_embeddings)
+      result.trained += static_cast<double>(model.embedding_parameters + model.vocab * model.hidden) / tensor;
+  }
+  result.dense -= result.expert;
+  return result;
+}
+
 // Bytes that an optimizer's step reads and writes for each trained parameter of a rank; the norm of the gradients and
 // clipping are in it (4 or 8 more passes of the gradient).
 double optimizer_bytes(const EngineRecipe& recipe) {
@@ -156,7 +192,7 @@ void check_layout(const EngineRun& run, const ModelShape& model) {
       layout.virtual_stages < 1)
     refuse("a size below 1", "give every size of the layout as 1 or more");
   if (!layout.chunk_layers.empty()) pipeline_chunks(layout, model.layers);
-  else if (layout.pipeline * layout.virtual_stages > model.layers)
+  else if (layout.pipeline * layout.virtual_stages > model.layers + (layout.virtual_stages > 1 ? 2 : 0))
     refuse(fmt::format("{} pipeline chunks for {} layers", layout.pipeline * layout.virtual_stages, model.layers),
            "at most one chunk a layer");
   if (run.recipe.micro_batch < 1 || run.recipe.seq_len < 1 || run.recipe.grad_accum_steps < 1)
@@ -181,36 +217,6 @@ double CauseSeconds::sum() const {
 
 void CauseSeconds::add(const CauseSeconds& other, double times) {
   for (size_t i = 0; i < kCauses; ++i) seconds[i] += times * other.seconds[i];
-}
-
-RankParameters rank_parameters(const EngineRun& run, const ModelShape& model) {
-  const auto tensor = static_cast<double>(run.layout.tensor), expert_ranks = static_cast<double>(run.layout.expert);
-  const bool full = run.recipe.method == TuneMethod::full;
-  RankParameters result;
-  double adapters = 0;
-  for (const auto& [shape, count] : model.groups) {
-    result.dense += static_cast<double>(count * (shape.parameters - shape.expert_parameters));
-    result.expert += static_cast<double>(count * shape.expert_parameters);
-    if (!full) adapters += static_cast<double>(count * adapter_parameters(run.recipe, shape));
-  }
-  const auto stages = static_cast<double>(run.layout.pipeline);
-  const double ends = static_cast<double>(std::max(model.embedding_parameters, model.head_parameters));
-  result.expert /= tensor * expert_ranks * stages;
-  result.dense =
-      (result.dense / stages +
-       (run.layout.pipeline == 1 ? static_cast<double>(model.embedding_parameters + model.head_parameters) : ends)) /
-          tensor +
-      result.expert;
-  if (full) {
-    result.trained = result.dense;
-    result.trained_expert = result.expert;
-  } else {
-    result.trained = adapters / (tensor * stages);
-    if (run.recipe.trains_embeddings)
-      result.trained += static_cast<double>(model.embedding_parameters + model.vocab * model.hidden) / tensor;
-  }
-  result.dense -= result.expert;
-  return result;
 }
 
 StepParts step_parts(const TimeQuestion& question, const ModelShape& model) {

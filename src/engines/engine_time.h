@@ -103,12 +103,6 @@ LayerSeconds layer_seconds(const TimeQuestion& question, const ModelShape& model
 LayerSeconds embedding_seconds(const TimeQuestion& question, const ModelShape& model);
 LayerSeconds head_seconds(const TimeQuestion& question, const ModelShape& model);
 
-// Parameters whose gradients and states one rank holds before ZeRO cuts them, of the pipeline stage with the most.
-struct RankParameters {
-  double dense = 0, expert = 0;  // all that are on the rank
-  double trained = 0, trained_expert = 0;
-};
-RankParameters rank_parameters(const EngineRun& run, const ModelShape& model);
 int64_t adapter_parameters(const EngineRecipe& recipe, const LayerShape& layer);
 
 // The timeline as a Chrome trace (chrome://tracing, Perfetto).

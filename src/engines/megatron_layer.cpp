@@ -42,6 +42,14 @@ Adapted adapted(const EngineRecipe& recipe) {
           names_any(recipe, {"down_proj", "fc2", "linear_fc2"})};
 }
 
+bool is_gated(const ModelConfig& m) { return m.architecture != "megatron_gpt"; }
+
+bool has_mixture(const ModelConfig& m, size_t layer) {
+  if (m.mixture.experts <= 0) return false;
+  if (m.mixture.layers.empty()) return true;
+  return m.mixture.layers[std::min(layer, m.mixture.layers.size() - 1)];
+}
+
 }  // namespace
 
 bool set_recompute_module(RecomputeModules& m, std::string_view name) {
@@ -59,14 +67,6 @@ MegatronSplit megatron_split(const EngineLayout& l) {
   return {whole(l.tensor),         whole(l.pipeline),  whole(l.context),
           whole(l.data),           whole(l.expert),    l.expert_tensor > 0 ? whole(l.expert_tensor) : whole(l.tensor),
           whole(l.virtual_stages), l.sequence_parallel};
-}
-
-bool megatron_gated(const ModelConfig& m) { return m.architecture != "megatron_gpt"; }
-
-bool megatron_mixture(const ModelConfig& m, size_t layer) {
-  if (m.mixture.experts <= 0) return false;
-  if (m.mixture.layers.empty()) return true;
-  return m.mixture.layers[std::min(layer, m.mixture.layers.size() - 1)];
 }
 
 double megatron_tokens(const EngineRun& run) {
@@ -98,12 +98,12 @@ MegatronParameters megatron_parameters(const ModelConfig& m, const EngineRecipe&
     made.dense += h * (q + 2 * kv) + q * h;
     made.adapter += adapter(targets.qkv, h, q + 2 * kv) + adapter(targets.projection, q, h);
   }
-  const double first = megatron_gated(m) ? 2 : 1;
+  const double first = is_gated(m) ? 2 : 1;
   const auto mlp = [&](double width) { return width * h * (first + 1); };
   const auto mlp_adapter = [&](double width) {
     return adapter(targets.up, h, first * width) + adapter(targets.down, width, h);
   };
-  if (megatron_mixture(m, layer)) {
+  if (has_mixture(m, layer)) {
     const MixtureConfig& x = m.mixture;
     const auto experts = static_cast<double>(x.experts), width = static_cast<double>(x.width);
     const double shared = static_cast<double>(x.shared) * width;
@@ -116,7 +116,7 @@ MegatronParameters megatron_parameters(const ModelConfig& m, const EngineRecipe&
     made.dense += mlp(static_cast<double>(m.intermediate_size));
     made.adapter += mlp_adapter(static_cast<double>(m.intermediate_size));
   }
-  made.replicated += 2 * h * (megatron_gated(m) ? 1 : 2);
+  made.replicated += 2 * h * (is_gated(m) ? 1 : 2);
   return made;
 }
 
@@ -137,7 +137,7 @@ MegatronLayerBytes megatron_layer_bytes(const EngineRun& run, const StackMemory&
   // Norms: their inputs, and what they give to the products.
   bytes.kept += 2 * stream;
   if (needs.qkv) keep(stream, again.layernorm);
-  const bool moe = megatron_mixture(m, layer);
+  const bool moe = has_mixture(m, layer);
   // The second norm's result is the input of a module: it stays where that module is the one that is computed again.
   if (needs.up || moe) keep(stream, again.layernorm && !(moe ? again.moe : again.mlp));
   if (r.hidden_dropout > 0) bytes.kept += 2 * n * h / s.whole();  // masks
@@ -155,7 +155,7 @@ MegatronLayerBytes megatron_layer_bytes(const EngineRun& run, const StackMemory&
   const bool flash = r.attention == AttentionKernel::automatic ? stack.flash : r.attention == AttentionKernel::flash;
   keep(flash ? 4 * n * heads / t : scores * (r.attention_dropout > 0 ? 5 : 2), again.core_attn);
 
-  const double first = megatron_gated(m) ? 2 : 1;  // gate and up, or one
+  const double first = is_gated(m) ? 2 : 1;  // gate and up, or one
   if (moe) {
     const MixtureConfig& x = m.mixture;
     const auto width = static_cast<double>(x.width), chosen = static_cast<double>(x.chosen);
@@ -164,7 +164,7 @@ MegatronLayerBytes megatron_layer_bytes(const EngineRun& run, const StackMemory&
     const double inner = kHalf * copies * width / s.expert_tensor;
     keep(kHalf * copies * h, again.moe);
     keep(first * inner, again.moe);
-    if (!megatron_gated(m)) keep(inner, again.moe || again.moe_act);  // before the router's weight
+    if (!is_gated(m)) keep(inner, again.moe || again.moe_act);  // before the router's weight
     if (needs.down) keep(inner, again.moe || again.moe_act);
     keep(kHalf * local * h, again.moe);
     const double shared = kHalf * n * static_cast<double>(x.shared) * width / t;

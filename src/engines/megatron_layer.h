@@ -25,8 +25,7 @@ struct MegatronParameters {
   double expert_adapter = 0;
 };
 
-bool megatron_gated(const ModelConfig& model);
-bool megatron_mixture(const ModelConfig& model, size_t layer);  // beyond the last: as the last (further tokens)
+// Layers beyond the last are as the last (further tokens).
 MegatronParameters megatron_parameters(const ModelConfig& model, const EngineRecipe& recipe, size_t layer);
 
 struct MegatronLayerBytes {

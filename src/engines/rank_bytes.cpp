@@ -8,6 +8,30 @@
 namespace plimsoll {
 namespace {
 
+// Bytes of one base weight as stored, with its scales.
+double weight_bytes(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::f32:
+      return 4;
+    case WeightFormat::bf16:
+    case WeightFormat::f16:
+      return 2;
+    case WeightFormat::fp8:
+      return 1;
+    case WeightFormat::int8:
+      return 1;
+    case WeightFormat::nf4:
+      return 0.5 + 4.0 / 64;  // an f32 scale for 64 values
+    case WeightFormat::nf4_double:
+      return 0.5 + 1.0 / 64 + 4.0 / (64 * 256);  // scales in 8 bit, 256 of them share one
+    case WeightFormat::fp4:
+      return 0.5 + 1.0 / 16;
+    case WeightFormat::gptq4:
+      return 0.5 + 2.5 / 128;
+  }
+  return 2;
+}
+
 // Blocks of a caching allocator are larger than what is asked for: 1.03 to 1.10 of the live bytes where shapes stay the
 // same, in the published runs that state both (docs/search.md).
 constexpr double kAllocator = 1.04;
@@ -109,35 +133,13 @@ RankBytes stage_bytes(const EngineRun& run, const ModelShape& model, const Stage
   return bytes;
 }
 
-}  // namespace
-
-double weight_bytes(WeightFormat format) {
-  switch (format) {
-    case WeightFormat::f32:
-      return 4;
-    case WeightFormat::bf16:
-    case WeightFormat::f16:
-      return 2;
-    case WeightFormat::fp8:
-      return 1;
-    case WeightFormat::int8:
-      return 1;
-    case WeightFormat::nf4:
-      return 0.5 + 4.0 / 64;  // an f32 scale for 64 values
-    case WeightFormat::nf4_double:
-      return 0.5 + 1.0 / 64 + 4.0 / (64 * 256);  // scales in 8 bit, 256 of them share one
-    case WeightFormat::fp4:
-      return 0.5 + 1.0 / 16;
-    case WeightFormat::gptq4:
-      return 0.5 + 2.5 / 128;
-  }
-  return 2;
-}
-
+// Layers of a chunk when `chunks` chunks share the model: what does not divide goes to the middle.
 int64_t layers_of_chunk(const ModelShape& model, int64_t chunks, int64_t chunk) {
   const int64_t least = model.layers / chunks, more = model.layers % chunks, first = (chunks - more) / 2;
   return least + (chunk >= first && chunk < first + more ? 1 : 0);
 }
+
+}  // namespace
 
 LayerBytes layer_bytes(const EngineRun& run, const ModelShape& model, const LayerShape& layer) {
   const auto tensor = static_cast<double>(run.layout.tensor);

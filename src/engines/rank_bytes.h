@@ -28,16 +28,10 @@ struct LayerBytes {
 };
 LayerBytes layer_bytes(const EngineRun& run, const ModelShape& model, const LayerShape& layer);
 
-// Bytes of one base weight as stored, with its scales.
-double weight_bytes(WeightFormat format);
-
 // The stage with the most bytes. Goes through every stage and layer.
 RankBytes rank_bytes(const EngineRun& run, const ModelShape& model);
 
 // The same from parts that are already known: one entry of `layers` for each group of the model.
 RankBytes rank_bytes(const EngineRun& run, const ModelShape& model, const std::vector<LayerBytes>& layers);
-
-// Layers of a chunk when `chunks` chunks share the model: what does not divide goes to the middle.
-int64_t layers_of_chunk(const ModelShape& model, int64_t chunks, int64_t chunk);
 
 }  // namespace plimsoll

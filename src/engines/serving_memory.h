@@ -27,6 +27,8 @@ struct ServingRun {
   int64_t tensor = 1;          // devices that share the model
   int64_t device_bytes = 0;    // of one
   int64_t context_tokens = 0;  // of a user, prompt and answer
+  int64_t batch_tokens = 0;    // of one forward pass; 0: the engine's usual ones
+  int64_t logit_rows = 0;      // that exist at once; 0: the engine's usual ones
 };
 
 struct ServingBytes {                               // on one device

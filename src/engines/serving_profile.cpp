@@ -58,9 +58,11 @@ ServingBytes serving_bytes(const ServingRun& run) {
   const ModelConfig& m = run.model;
   const auto width = static_cast<double>(std::max(2 * m.intermediate_size, (m.heads + 2 * m.kv_heads) * m.head_dim));
   // The widest moment of a layer: the residual, the norm's result, and what a product gives.
-  bytes.workspace = static_cast<int64_t>(static_cast<double>(habits->batch_tokens) * habits->activation_bytes *
+  const int64_t batch_tokens = run.batch_tokens > 0 ? run.batch_tokens : habits->batch_tokens;
+  const int64_t logit_rows = run.logit_rows > 0 ? run.logit_rows : habits->logit_rows;
+  bytes.workspace = static_cast<int64_t>(static_cast<double>(batch_tokens) * habits->activation_bytes *
                                              (3 * static_cast<double>(m.hidden_size) + width / ranks) +
-                                         static_cast<double>(habits->logit_rows * m.vocab_size) * 4);
+                                         static_cast<double>(logit_rows * m.vocab_size) * 4);
   if (habits->engine != "plimsoll")
     bytes.outside = static_cast<int64_t>(memory_constant("context_bytes") +
                                          (run.tensor > 1 ? memory_constant("communicator_bytes") : 0));

@@ -54,6 +54,19 @@ TEST(Fsdp, StageTwoKeepsWeightsForTheBackwardPass) {
   EXPECT_GT(two.allocated.bytes, three.allocated.bytes + values(run));  // 2 bytes of nearly every weight
 }
 
+// Each of four context ranks holds a quarter of the tokens, and of one layer the keys and values of all.
+TEST(Fsdp, ContextRanksHoldTheirPartOfTheSequence) {
+  EngineRun quarter = run_of("fsdp2", 3);
+  const EngineMemory alone = memory(quarter);
+  quarter.recipe.seq_len *= 4;
+  quarter.layout.data = 2, quarter.layout.context = 4;
+  const EngineMemory cut = memory(quarter);
+  const int64_t gathered = 2 * 4096 * 32 * 64 * 2;
+  EXPECT_EQ(cut.allocated.bytes, alone.allocated.bytes + gathered);
+  EXPECT_EQ(cut.parameters, alone.parameters);
+  EXPECT_EQ(cut.parameters + cut.gradients + cut.optimizer_state + cut.activations, cut.allocated.bytes);
+}
+
 TEST(Fsdp, OffloadTakesShardsGradientsAndStates) {
   EngineRun run = run_of("fsdp2", 3);
   const EngineMemory before = memory(run);

@@ -1,25 +1,19 @@
 #include "engines/stack_memory.h"
 
 #include <algorithm>
-#include <cctype>
 #include <map>
 
 #include "base/bytes.h"
 #include "base/csv.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "base/words.h"
 #include "cost/catalog_text.h"
 
 namespace plimsoll {
 namespace {
 
 constexpr std::string_view kStacks = "stack_memory.csv", kConstants = "memory_constants.csv";
-
-std::string lower(std::string_view text) {
-  std::string made(text);
-  for (char& c : made) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return made;
-}
 
 MemoryProfile profile_of(std::string_view name) {
   if (name == "torch") return MemoryProfile::torch;
@@ -82,7 +76,7 @@ const std::vector<StackMemory>& all_stack_memory() {
 }
 
 const StackMemory& stack_memory(std::string_view engine) {
-  const std::string name = lower(engine);
+  const std::string name = lower_case(engine);
   const StackMemory* best = nullptr;
   size_t best_at = 0;
   for (const StackMemory& stack : all_stack_memory()) {

@@ -2,25 +2,14 @@
 
 #include <fmt/format.h>
 
-#include <cctype>
-
 #include "base/csv.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "base/words.h"
 #include "cost/catalog_text.h"
 
 namespace plimsoll {
 namespace {
-
-std::string plain(std::string_view text) {
-  std::string result;
-  for (const char c : text)
-    if (std::isalnum(static_cast<unsigned char>(c)) != 0)
-      result += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return result;
-}
-
-}  // namespace
 
 std::vector<TimeHabits> all_time_habits() {
   constexpr std::string_view kFile = "stack_habits.csv";
@@ -56,14 +45,16 @@ std::vector<TimeHabits> all_time_habits() {
   return all;
 }
 
+}  // namespace
+
 TimeHabits time_habits(std::string_view engine) {
   static const std::vector<TimeHabits> kAll = all_time_habits();
-  const std::string wanted = plain(engine.substr(0, 200));
+  const std::string wanted = bare_name(engine.substr(0, 200));
   const TimeHabits* best = nullptr;
   for (const TimeHabits& habits : kAll) {
-    const std::string name = plain(habits.stack);
+    const std::string name = bare_name(habits.stack);
     if (wanted.find(name) == std::string::npos) continue;
-    if (best == nullptr || name.size() > plain(best->stack).size()) best = &habits;
+    if (best == nullptr || name.size() > bare_name(best->stack).size()) best = &habits;
   }
   PLIMSOLL_CHECK(best != nullptr, "the table of habits has no row without a name");
   return *best;

@@ -27,6 +27,4 @@ struct TimeHabits {
 // The row whose name is the longest that `engine` contains (case and signs don't count); the row "" where none does.
 TimeHabits time_habits(std::string_view engine);
 
-std::vector<TimeHabits> all_time_habits();
-
 }  // namespace plimsoll

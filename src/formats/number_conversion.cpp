@@ -28,15 +28,15 @@ inline void encode_loop(const float* in, std::byte* out, size_t count, Convert c
   }
 }
 
+bool can_encode(DType dtype) {
+  return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16 || can_quantize_blocks(dtype);
+}
+
 }  // namespace
 
 bool can_decode(DType dtype) {
   return dtype == DType::f32 || dtype == DType::f64 || dtype == DType::f16 || dtype == DType::bf16 ||
          is_block_type(dtype);
-}
-
-bool can_encode(DType dtype) {
-  return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16 || can_quantize_blocks(dtype);
 }
 
 void decode_values(DType from, const std::byte* in, std::span<float> out) {

@@ -12,12 +12,11 @@ namespace plimsoll {
 
 // Can decode_values read this type: f32, f64, f16, bf16 and the block types of GGUF.
 bool can_decode(DType dtype);
-// Can encode_values write it: f32, f16, bf16 and the block types that quant/ggml/ggml_blocks.h can quantize.
-bool can_encode(DType dtype);
 
 // `in` holds out.size() values of type `from` (a whole number of blocks), little-endian, at any alignment.
 void decode_values(DType from, const std::byte* in, std::span<float> out);
 
+// `to`: f32, f16, bf16 or a block type that quant/ggml/ggml_blocks.h can quantize.
 // `out` holds dtype_bytes(to, in.size()) bytes, at any alignment; in.size() is a whole number of blocks.
 void encode_values(DType to, std::span<const float> in, std::byte* out);
 

@@ -208,7 +208,9 @@ SafetensorsHeader parse_safetensors_header(std::string_view text, int64_t file_b
   return header;
 }
 
-SafetensorsHeader read_safetensors_header(const InputFile& file) {
+namespace {
+
+SafetensorsHeader read_header(const InputFile& file) {
   uint64_t length = 0;
   if (file.size() < 8) throw broken(file.path(), fmt::format("is {} bytes long, too short for a header", file.size()));
   file.read(0, std::as_writable_bytes(std::span(&length, 1)));
@@ -225,10 +227,12 @@ SafetensorsHeader read_safetensors_header(const InputFile& file) {
   return parse_safetensors_header(text, file.size(), file.path());
 }
 
+}  // namespace
+
 TensorIndex open_safetensors(const std::string& path, std::map<std::string, std::string>* metadata) {
   TensorIndex index;
   index.files.push_back(std::make_shared<InputFile>(path));
-  SafetensorsHeader header = read_safetensors_header(*index.files[0]);
+  SafetensorsHeader header = read_header(*index.files[0]);
   index.entries = std::move(header.entries);
   if (metadata != nullptr) *metadata = std::move(header.metadata);
   sort_by_name(index);
@@ -240,7 +244,7 @@ TensorIndex open_safetensors_files(const std::vector<std::string>& paths) {
   for (const std::string& path : paths) {
     const int number = static_cast<int>(index.files.size());
     index.files.push_back(std::make_shared<InputFile>(path));
-    for (TensorEntry& entry : read_safetensors_header(*index.files.back()).entries) {
+    for (TensorEntry& entry : read_header(*index.files.back()).entries) {
       entry.file = number;
       index.entries.push_back(std::move(entry));
     }
@@ -267,7 +271,7 @@ TensorIndex open_sharded_safetensors(const std::string& index_path) {
   for (const std::string& shard : shards) {
     const int number = static_cast<int>(index.files.size());
     index.files.push_back(std::make_shared<InputFile>(folder + shard));
-    for (TensorEntry& entry : read_safetensors_header(*index.files.back()).entries) {
+    for (TensorEntry& entry : read_header(*index.files.back()).entries) {
       const auto wanted = shard_of.find(entry.name);
       if (wanted == shard_of.end() || wanted->second != shard) continue;
       entry.file = number;

@@ -24,8 +24,6 @@ struct SafetensorsHeader {
 // Throws a caller Error.
 SafetensorsHeader parse_safetensors_header(std::string_view json, int64_t file_bytes, std::string_view source);
 
-SafetensorsHeader read_safetensors_header(const InputFile& file);
-
 // All tensors of one file. `metadata` may be null.
 TensorIndex open_safetensors(const std::string& path, std::map<std::string, std::string>* metadata = nullptr);
 

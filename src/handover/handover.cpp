@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "base/words.h"
 #include "handover/handover_text.h"
 
 namespace plimsoll {
@@ -28,6 +29,95 @@ using Json = nlohmann::ordered_json;
 }
 
 std::string in_json(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+constexpr const char* kMakePlan = "plimsoll search MODEL --devices … --json > plan.json";
+constexpr int64_t kMostDevices = 1 << 16;
+
+// What the plan holds becomes text that other programs run, and numbers that are multiplied: each field is one of a few
+// words or lies between bounds.
+struct PlanReader {
+  std::string source;  // for errors
+
+  [[noreturn]] void refuse(const std::string& problem, const char* way_out = "search again") const {
+    throw caller_error(source, problem, way_out);
+  }
+
+  int64_t within(const Json& from, const char* name, int64_t least, int64_t most) const {
+    const Json& value = from.at(name);
+    if (!value.is_number_integer() || value.get<double>() < static_cast<double>(least) ||
+        value.get<double>() > static_cast<double>(most))
+      refuse(fmt::format("{} is {}", name, one_line(in_json(value), 40)));
+    return value.get<int64_t>();
+  }
+
+  std::string one_of(const Json& from, const char* name, std::initializer_list<std::string_view> known) const {
+    std::string value = from.at(name).get<std::string>();
+    if (std::find(known.begin(), known.end(), value) == known.end())
+      refuse(fmt::format("{} is {}", name, one_line(value, 40)));
+    return value;
+  }
+
+  // The best one on so many devices; with 0 the fastest of all.
+  const Json& choose(const Json& document, int64_t devices) const {
+    if (document.value("kind", "") != "search") refuse("is no plan of a search", kMakePlan);
+    const auto speed = [](const Json& each) { return each.at("tokens_per_second").get<double>(); };
+    const Json* chosen = nullptr;
+    for (const Json& each : document.at(devices > 0 ? "best" : "pareto"))
+      if (devices > 0 ? each.at("devices").get<int64_t>() == devices
+                      : chosen == nullptr || speed(each) > speed(*chosen))
+        chosen = &each;
+    if (chosen == nullptr)
+      refuse(devices > 0 ? fmt::format("has no plan on {} devices", devices) : "has no plan that works",
+             "search again with other --devices");
+    return *chosen;
+  }
+
+  void read_recipe(const Json& document, HandoverPlan& plan) const {
+    const Json& recipe = document.at("recipe");
+    plan.model = document.at("model").get<std::string>();
+    plan.device = document.at("device").get<std::string>();
+    plan.targets = split_list(recipe.at("targets").get<std::string>(), ',');
+    plan.method = one_of(recipe, "method", {"full", "lora"});
+    plan.base = one_of(recipe, "base", {"16bit", "8bit", "4bit"});
+    plan.rank = within(recipe, "rank", 1, 1 << 24);
+    plan.seq_len = within(recipe, "seq_len", 1, 1 << 30);
+  }
+
+  void read_layout(const Json& document, const Json& chosen, HandoverPlan& plan) const {
+    const Json& layout = chosen.at("layout");
+    plan.data = within(layout, "data", 1, kMostDevices);
+    plan.tensor = within(layout, "tensor", 1, kMostDevices);
+    plan.pipeline = within(layout, "pipeline", 1, kMostDevices);
+    plan.context = within(layout, "context", 1, kMostDevices);
+    plan.expert = within(layout, "expert", 1, kMostDevices);
+    plan.zero_stage = within(layout, "zero_stage", 0, 3);
+    plan.virtual_stages = within(layout, "virtual_stages", 1, kMostDevices);
+    plan.micro_batch = within(chosen, "micro_batch", 1, 1 << 22);
+    plan.grad_accum_steps = within(chosen, "grad_accum_steps", 1, 1 << 22);
+    plan.recompute = one_of(chosen, "recompute", {"none", "full"}) == "full";
+    if (document.contains("layers")) plan.layers = within(document, "layers", 0, 1 << 20);
+    if (document.contains("node_devices")) plan.node_devices = within(document, "node_devices", 1, kMostDevices);
+    // Each factor is at most 2^16, and so is each product before the next.
+    int64_t together = 1;
+    for (const int64_t size : {plan.data, plan.tensor, plan.pipeline, plan.context})
+      if (together *= size; together > kMostDevices)
+        refuse(fmt::format("its layout takes more than {} devices", kMostDevices));
+    if (const int64_t chunks = plan.pipeline * plan.virtual_stages;
+        chunks > 1 && plan.layers > 0 && chunks > plan.layers)
+      refuse(fmt::format("{} stages are more than {} layers", chunks, plan.layers));
+  }
+};
+
+// Hours and steps, where the search was given --tokens; without them it counts one step.
+void read_duration(const Json& chosen, HandoverPlan& plan) {
+  const auto number = [&](const char* name) {
+    return chosen.contains(name) && chosen.at(name).is_number() ? chosen.at(name).get<double>() : 0.0;
+  };
+  const double hours = number("hours"), step = number("step_seconds");
+  if (!(step > 0 && hours * 3600 > 1.5 * step && hours < 1e6 && hours * 3600 / step < 1e12)) return;
+  plan.hours = hours;
+  plan.steps = std::llround(hours * 3600 / step);
+}
 
 }  // namespace
 
@@ -84,85 +174,18 @@ const std::vector<HandoverTarget>& handover_targets() {
 }
 
 HandoverPlan parse_search_plan(const std::string& json, const std::string& source, int64_t devices) {
-  HandoverPlan plan;
   try {
+    const PlanReader reader{one_line(source, 120)};
     const Json document = Json::parse(json);
-    if (document.value("kind", "") != "search")
-      throw caller_error(one_line(source, 120), "is no plan of a search",
-                         "plimsoll search MODEL --devices … --json > plan.json");
-    const Json* chosen = nullptr;
-    for (const Json& each : document.at(devices > 0 ? "best" : "pareto")) {
-      if (devices > 0 ? each.at("devices").get<int64_t>() == devices
-                      : chosen == nullptr ||
-                            each.at("tokens_per_second").get<double>() > chosen->at("tokens_per_second").get<double>())
-        chosen = &each;
-    }
-    if (chosen == nullptr)
-      throw caller_error(one_line(source, 120),
-                         devices > 0 ? fmt::format("has no plan on {} devices", devices) : "has no plan that works",
-                         "search again with other --devices");
-    const Json& recipe = document.at("recipe");
-    const Json& layout = chosen->at("layout");
-    plan.model = document.at("model").get<std::string>();
-    plan.device = document.at("device").get<std::string>();
-    const std::string targets = recipe.at("targets").get<std::string>();
-    for (size_t at = 0; at <= targets.size();) {
-      const size_t end = std::min(targets.find(',', at), targets.size());
-      plan.targets.push_back(targets.substr(at, end - at));
-      at = end + 1;
-    }
-    // Everything below becomes text that other programs run, and numbers that are multiplied.
-    const auto within = [&](const Json& from, const char* name, int64_t least, int64_t most) {
-      const Json& value = from.at(name);
-      if (!value.is_number_integer() || value.get<double>() < static_cast<double>(least) ||
-          value.get<double>() > static_cast<double>(most))
-        throw caller_error(one_line(source, 120), fmt::format("{} is {}", name, one_line(in_json(value), 40)),
-                           "search again");
-      return value.get<int64_t>();
-    };
-    const auto one_of = [&](const Json& from, const char* name, std::initializer_list<std::string_view> known) {
-      std::string value = from.at(name).get<std::string>();
-      if (std::find(known.begin(), known.end(), value) == known.end())
-        throw caller_error(one_line(source, 120), fmt::format("{} is {}", name, one_line(value, 40)), "search again");
-      return value;
-    };
-    plan.method = one_of(recipe, "method", {"full", "lora"});
-    plan.base = one_of(recipe, "base", {"16bit", "8bit", "4bit"});
-    plan.rank = within(recipe, "rank", 1, 1 << 24), plan.seq_len = within(recipe, "seq_len", 1, 1 << 30);
-    constexpr int64_t kMost = 1 << 16;
-    plan.data = within(layout, "data", 1, kMost), plan.tensor = within(layout, "tensor", 1, kMost);
-    plan.pipeline = within(layout, "pipeline", 1, kMost), plan.context = within(layout, "context", 1, kMost);
-    plan.expert = within(layout, "expert", 1, kMost), plan.zero_stage = within(layout, "zero_stage", 0, 3);
-    plan.virtual_stages = within(layout, "virtual_stages", 1, kMost);
-    plan.micro_batch = within(*chosen, "micro_batch", 1, 1 << 22);
-    plan.grad_accum_steps = within(*chosen, "grad_accum_steps", 1, 1 << 22);
-    plan.recompute = one_of(*chosen, "recompute", {"none", "full"}) == "full";
-    // Without --tokens the search counts one step.
-    const auto positive = [&](const char* name) {
-      return chosen->contains(name) && chosen->at(name).is_number() ? chosen->at(name).get<double>() : 0.0;
-    };
-    if (const double hours = positive("hours"), step = positive("step_seconds");
-        step > 0 && hours * 3600 > 1.5 * step && hours < 1e6 && hours * 3600 / step < 1e12) {
-      plan.hours = hours;
-      plan.steps = std::llround(hours * 3600 / step);
-    }
-    plan.layers = document.contains("layers") ? within(document, "layers", 0, 1 << 20) : 0;
-    if (document.contains("node_devices")) plan.node_devices = within(document, "node_devices", 1, kMost);
-    // Each factor is at most 2^16, and so is each product before the next.
-    int64_t together = 1;
-    for (const int64_t size : {plan.data, plan.tensor, plan.pipeline, plan.context})
-      if (together *= size; together > kMost)
-        throw caller_error(one_line(source, 120), fmt::format("its layout takes more than {} devices", kMost),
-                           "search again");
-    if (const int64_t chunks = plan.pipeline * plan.virtual_stages;
-        chunks > 1 && plan.layers > 0 && chunks > plan.layers)
-      throw caller_error(one_line(source, 120), fmt::format("{} stages are more than {} layers", chunks, plan.layers),
-                         "search again");
+    const Json& chosen = reader.choose(document, devices);
+    HandoverPlan plan;
+    reader.read_recipe(document, plan);
+    reader.read_layout(document, chosen, plan);
+    read_duration(chosen, plan);
+    return plan;
   } catch (const nlohmann::json::exception& error) {
-    throw caller_error(one_line(source, 120), std::string("is no plan: ") + error.what(),
-                       "plimsoll search MODEL --devices … --json > plan.json");
+    throw caller_error(one_line(source, 120), std::string("is no plan: ") + error.what(), kMakePlan);
   }
-  return plan;
 }
 
 LayoutLimits handover_limits(std::string_view target) {

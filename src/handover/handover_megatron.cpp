@@ -60,7 +60,8 @@ std::string megatron(const HandoverPlan& plan) {
   text += fmt::format(
       "--tensor-model-parallel-size {}\n--pipeline-model-parallel-size {}\n--context-parallel-size {}\n"
       "--expert-model-parallel-size {}\n--micro-batch-size {}\n--global-batch-size {}\n--seq-length {}\n--bf16\n"
-      "--use-flash-attn\n--transformer-impl transformer_engine\n--cross-entropy-loss-fusion\n",
+      "--use-flash-attn\n--transformer-impl transformer_engine\n--cross-entropy-loss-fusion\n--attention-dropout 0\n"
+      "--hidden-dropout 0\n",
       plan.tensor, plan.pipeline, plan.context, plan.expert, plan.micro_batch, plan.global_batch(), plan.seq_len);
   if (plan.tensor > 1) text += "--sequence-parallel\n";
   const int64_t chunks = plan.pipeline * plan.virtual_stages;

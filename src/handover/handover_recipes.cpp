@@ -16,12 +16,6 @@ std::string model_value(const HandoverPlan& plan) {
 // What people start with; no part of the plan.
 const char* usual_rate(const HandoverPlan& plan) { return plan.method == "lora" ? "0.0002" : "0.00001"; }
 
-std::string joined(const std::vector<std::string>& names) {
-  std::string text;
-  for (const std::string& name : names) text += (text.empty() ? "" : ",") + name;
-  return text;
-}
-
 }  // namespace
 
 std::string axolotl(const HandoverPlan& plan) {
@@ -67,7 +61,7 @@ std::string llama_factory(const HandoverPlan& plan) {
       yes(!plan.recompute));
   if (plan.method == "lora") {
     text += fmt::format("lora_rank: {}\nlora_alpha: {}\nlora_target: {}\n", plan.rank, 2 * plan.rank,
-                        in_quotes(all_linear(plan) ? "all" : joined(plan.targets)));
+                        in_quotes(all_linear(plan) ? "all" : fmt::format("{}", fmt::join(plan.targets, ","))));
     if (plan.base != "16bit")
       text += fmt::format("quantization_bit: {}\nquantization_method: bnb\n", plan.base == "4bit" ? 4 : 8);
     if (plan.base != "16bit" && plan.zero_stage == 3)
@@ -87,9 +81,10 @@ std::string unsloth(const HandoverPlan& plan) {
       model_value(plan), plan.method == "lora" ? "lora" : "full", plan.seq_len, yes(plan.base == "4bit"),
       plan.micro_batch, plan.grad_accum_steps, usual_rate(plan), plan.recompute ? "unsloth" : "none");
   if (plan.method == "lora")
-    text += fmt::format(
-        "lora:\n  lora_r: {}\n  lora_alpha: {}\n  lora_dropout: 0.0\n  target_modules: {}\n", plan.rank, 2 * plan.rank,
-        in_quotes(all_linear(plan) ? "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj" : joined(plan.targets)));
+    text += fmt::format("lora:\n  lora_r: {}\n  lora_alpha: {}\n  lora_dropout: 0.0\n  target_modules: {}\n", plan.rank,
+                        2 * plan.rank,
+                        in_quotes(all_linear(plan) ? "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj"
+                                                   : fmt::format("{}", fmt::join(plan.targets, ","))));
   return text;
 }
 

@@ -165,7 +165,8 @@ TEST(Handover, MegatronGetsTheModelsShape) {
   plan.config->head_dim = 128, plan.config->intermediate_size = 14336, plan.config->rope.theta = 500000;
   const std::string text = handover_config(plan, "megatron");
   for (const char* part : {"--num-layers 32\n", "--num-query-groups 8\n", "--ffn-hidden-size 14336\n", "--swiglu\n",
-                           "--rotary-base 500000\n", "--untie-embeddings-and-output-weights\n"})
+                           "--rotary-base 500000\n", "--hidden-dropout 0\n", "--attention-dropout 0\n",
+                           "--untie-embeddings-and-output-weights\n"})
     EXPECT_TRUE(has(text, part)) << part;
   plan.config->positions = PositionKind::learned;  // nothing that these arguments say
   EXPECT_TRUE(has(handover_config(plan, "megatron"), "--use-checkpoint-args\n"));

@@ -154,6 +154,10 @@ std::vector<std::vector<int32_t>> starting_orders(const Problem& problem) {
                  return Keys{static_cast<double>(contended[static_cast<size_t>(i)]), duration(item)};
                }),
       order_by(problem,
+               [&](int32_t i, const Item& item) {
+                 return Keys{static_cast<double>(contended[static_cast<size_t>(i)]), bytes(item) * duration(item)};
+               }),
+      order_by(problem,
                [&](int32_t, const Item& item) {
                  return Keys{-static_cast<double>(item.begin), duration(item)};
                }),

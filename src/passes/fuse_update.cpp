@@ -11,45 +11,49 @@
 namespace plimsoll {
 namespace {
 
-// Indices of ops of the step, for one parameter.
-struct Range {
-  int first = -1;  // that adds to its gradient
-  int last = -1;   // that adds to it or, where the parameter changes, reads its weights
+// Where the gradient of each parameter begins and is done, by index of the op; and its persistent accumulator, which
+// gives way to one that lives in between.
+struct GradientRanges {
+  std::vector<ValueId> accumulators;  // of each parameter
+  std::unordered_map<int, std::vector<size_t>> begin_before, done_behind;
 };
+
+// From the first op that adds to a gradient to the last one that does or that, where the parameter changes, reads its
+// weights.
+GradientRanges find_ranges(const Graph& step, const std::vector<TrainedParameter>& trained, bool weights_change) {
+  std::unordered_map<std::string, ValueId> persistent;
+  for (size_t i = 0; i < step.values.size(); ++i)
+    if (is_persistent(step.values[i].kind)) persistent.emplace(step.values[i].name, static_cast<ValueId>(i));
+  GradientRanges ranges;
+  std::unordered_map<ValueId, size_t> of_gradient, of_weights;
+  for (size_t i = 0; i < trained.size(); ++i) {
+    ranges.accumulators.push_back(persistent.at(gradient_name(trained[i].name)));
+    of_gradient[ranges.accumulators[i]] = i;
+    if (weights_change) of_weights[persistent.at(trained[i].name)] = i;
+  }
+  std::vector<int> first(trained.size(), -1), last(trained.size(), -1);
+  for (size_t op = 0; op < step.ops.size(); ++op) {
+    for (const ValueId id : step.ops[op].operands) {
+      if (const auto found = of_gradient.find(id); found != of_gradient.end()) {
+        if (first[found->second] < 0) first[found->second] = static_cast<int>(op);
+        last[found->second] = static_cast<int>(op);
+      }
+      if (const auto found = of_weights.find(id); found != of_weights.end()) last[found->second] = static_cast<int>(op);
+    }
+  }
+  for (size_t i = 0; i < trained.size(); ++i) {
+    PLIMSOLL_CHECK(first[i] >= 0, trained[i].name + " has no gradient");
+    ranges.begin_before[first[i]].push_back(i);
+    ranges.done_behind[last[i]].push_back(i);
+  }
+  return ranges;
+}
 
 }  // namespace
 
 void fuse_update(Graph& step, const std::vector<TrainedParameter>& trained, const OptimizerAttrs& attrs,
                  double clip_norm, GradientUse use) {
-  std::unordered_map<std::string, ValueId> persistent;
-  for (size_t i = 0; i < step.values.size(); ++i)
-    if (is_persistent(step.values[i].kind)) persistent.emplace(step.values[i].name, static_cast<ValueId>(i));
-  std::vector<ValueId> accumulators;
-  std::unordered_map<ValueId, size_t> of_gradient, of_weights;
-  for (size_t i = 0; i < trained.size(); ++i) {
-    accumulators.push_back(persistent.at(gradient_name(trained[i].name)));
-    of_gradient[accumulators[i]] = i;
-    if (use != GradientUse::measure) of_weights[persistent.at(trained[i].name)] = i;
-  }
-  std::vector<Range> ranges(trained.size());
-  for (size_t op = 0; op < step.ops.size(); ++op) {
-    for (const ValueId id : step.ops[op].operands) {
-      if (const auto found = of_gradient.find(id); found != of_gradient.end()) {
-        Range& range = ranges[found->second];
-        if (range.first < 0) range.first = static_cast<int>(op);
-        range.last = static_cast<int>(op);
-      }
-      if (const auto found = of_weights.find(id); found != of_weights.end())
-        ranges[found->second].last = static_cast<int>(op);
-    }
-  }
-  std::unordered_map<int, std::vector<size_t>> begin_before, done_behind;
-  for (size_t i = 0; i < trained.size(); ++i) {
-    PLIMSOLL_CHECK(ranges[i].first >= 0, trained[i].name + " has no gradient");
-    begin_before[ranges[i].first].push_back(i);
-    done_behind[ranges[i].last].push_back(i);
-  }
-
+  GradientRanges ranges = find_ranges(step, trained, use != GradientUse::measure);
   const std::vector<Op> original = std::move(step.ops);
   step.ops.clear();
   const ValueId sums =
@@ -60,22 +64,22 @@ void fuse_update(Graph& step, const std::vector<TrainedParameter>& trained, cons
         step, {OpKind::clip_coefficient, {sums}, ClipAttrs{clip_norm, true}, "clip_coefficient", OpRole::update})[0];
   };
   if (use == GradientUse::update_by_norm) coefficient = add_clip();
-  std::unordered_map<ValueId, ValueId> in_step;  // persistent accumulator → the one that lives within the step
+  std::unordered_map<ValueId, ValueId> in_step;  // persistent accumulator → the one that ranges within the step
   for (size_t op = 0; op < original.size(); ++op) {
     const int index = static_cast<int>(op);
     const size_t begun = step.ops.size();
-    for (const size_t i : begin_before[index]) {
+    for (const size_t i : ranges.begin_before[index]) {
       const BeginGradientAttrs begin{trained[i].shape, trained[i].clear_gradient};
       const std::string name = gradient_name(trained[i].name);
-      in_step[accumulators[i]] = add_op(step, {OpKind::begin_gradient, {}, begin, name, OpRole::backward})[0];
+      in_step[ranges.accumulators[i]] = add_op(step, {OpKind::begin_gradient, {}, begin, name, OpRole::backward})[0];
     }
     Op copy = original[op];
     for (ValueId& id : copy.operands)
       if (const auto found = in_step.find(id); found != in_step.end()) id = found->second;
     step.ops.push_back(std::move(copy));
-    for (const size_t i : done_behind[index]) {
+    for (const size_t i : ranges.done_behind[index]) {
       const std::string name = gradient_name(trained[i].name);
-      const ValueId gradient = in_step.at(accumulators[i]);
+      const ValueId gradient = in_step.at(ranges.accumulators[i]);
       if (use != GradientUse::update_by_norm)
         add_op(step, {OpKind::square_sum,
                       {gradient, sums},
@@ -91,7 +95,7 @@ void fuse_update(Graph& step, const std::vector<TrainedParameter>& trained, cons
   if (use == GradientUse::update) add_clip();
   set_ops(step, std::move(step.ops));
   // Nothing mentions the persistent accumulators any more.
-  for (const ValueId accumulator : accumulators) {
+  for (const ValueId accumulator : ranges.accumulators) {
     step.value(accumulator).kind = ValueKind::input;
     step.value(accumulator).shape = {0};
   }

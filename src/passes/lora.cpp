@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "base/words.h"
 #include "formats/peft.h"
 #include "ops/op_def.h"
 #include "passes/rewrite.h"
@@ -39,20 +40,6 @@ std::vector<std::string> module_paths(const Graph& graph, const Op& op) {
 }
 
 std::string last_part(const std::string& path) { return path.substr(path.rfind('.') + 1); }
-
-std::vector<std::string> split_names(const std::string& text) {
-  std::vector<std::string> names;
-  std::string name;
-  for (const char c : text + ",") {
-    if (c != ',') {
-      if (c != ' ' && c != '\t') name += c;
-      continue;
-    }
-    if (!name.empty()) names.push_back(name);
-    name.clear();
-  }
-  return names;
-}
 
 struct AdapterPair {
   ValueId a = kNoValue, b = kNoValue;
@@ -135,7 +122,7 @@ float lora_scale(double alpha, int64_t rank, bool rslora) {
 }
 
 std::vector<LoraModule> select_lora_modules(const Graph& graph, const std::string& targets, int64_t rank, float scale) {
-  const std::vector<std::string> names = split_names(targets);
+  const std::vector<std::string> names = split_list(targets, ',');
   std::set<std::string> unmatched(names.begin(), names.end());
   std::set<std::string> available;
   std::set<std::string> experts_chosen, experts_known;  // last parts, and those of the last linear of an expert

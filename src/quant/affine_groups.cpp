@@ -131,11 +131,4 @@ void dequantize_affine_group(const AffineFormat& format, const AffineGroup& grou
   }
 }
 
-float fake_quantize_group(int bits, const float* in, int64_t count, float* out) {
-  if (count == 0) return 1;
-  const Grid grid = grid_of({.bits = bits}, extremes(in, count));
-  for (int64_t i = 0; i < count; ++i) out[i] = grid.value(grid.code(in[i]));
-  return grid.scale;
-}
-
 }  // namespace plimsoll

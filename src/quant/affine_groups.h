@@ -40,8 +40,4 @@ void encode_affine_group(const AffineFormat& format, const AffineGroup& group, c
 void dequantize_affine_group(const AffineFormat& format, const AffineGroup& group, const uint8_t* codes, int64_t count,
                              float* out);
 
-// Symmetric absmax quantization there and back, the forward pass of quantization-aware training: int8 with a row as
-// group, int4 with 32 columns. `out` may be `in`. Returns the scale; a group of zeros stays as it is.
-float fake_quantize_group(int bits, const float* in, int64_t count, float* out);
-
 }  // namespace plimsoll

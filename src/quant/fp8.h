@@ -1,5 +1,6 @@
 // 8-bit floats: e4m3fn (4 exponent bits, no infinity, largest 448) and e5m2 (an fp16 cut short, largest 57344).
-// Micikevicius et al. 2022, arXiv:2209.05433. Rounding is to nearest even.
+// Micikevicius et al. 2022, arXiv:2209.05433. Rounding is to nearest even. Runs take e4m3fn; e5m2 is here for the
+// golden cases.
 #pragma once
 
 #include <bit>

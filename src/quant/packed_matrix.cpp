@@ -112,10 +112,10 @@ void unpack(const PackedMatrix& matrix, int64_t row, int64_t rows, int64_t col, 
 }  // namespace
 
 Bnb4Layout::Bnb4Layout(int64_t n)
-    : blocks(blocks_of(n, kBnb4Block)),
+    : blocks(ceil_div(n, kBnb4Block)),
       codes(bnb4_packed_bytes(n)),
       nested(round_up(codes + blocks, 4)),
-      offset(nested + blocks_of(blocks, kNestedBlock) * 4),
+      offset(nested + ceil_div(blocks, kNestedBlock) * 4),
       bytes(offset + 4) {}
 
 int64_t row_scales_at(int64_t n) { return round_up(n, 4); }
@@ -137,11 +137,6 @@ int64_t tensor_bytes(DType dtype, const Shape& shape) {
   return packed_bytes(dtype, shape[0], shape[1]);
 }
 
-double bits_per_weight(DType dtype) {
-  constexpr int64_t kSide = 4096;
-  return 8.0 * static_cast<double>(tensor_bytes(dtype, {kSide, kSide})) / static_cast<double>(kSide * kSide);
-}
-
 void unpack_tile(const PackedMatrix& matrix, int64_t row, int64_t rows, int64_t col, int64_t cols, float* out,
                  int64_t stride) {
   unpack(matrix, row, rows, col, cols, out, stride);
@@ -152,7 +147,7 @@ void unpack_tile(const PackedMatrix& matrix, int64_t row, int64_t rows, int64_t 
 }
 
 int64_t packer_scratch_bytes(DType type, int64_t rows, int64_t cols) {
-  return is_bnb4(type) ? blocks_of(rows * cols, kBnb4Block) * 4 : 0;
+  return is_bnb4(type) ? ceil_div(rows * cols, kBnb4Block) * 4 : 0;
 }
 
 MatrixPacker::MatrixPacker(DType type, int64_t rows, int64_t cols, std::byte* out, std::span<std::byte> scratch)

@@ -27,8 +27,6 @@ bool can_pack(DType dtype, const Shape& shape);
 int64_t packed_bytes(DType dtype, int64_t rows, int64_t cols);
 // Of a tensor of any type; packed ones have two dimensions.
 int64_t tensor_bytes(DType dtype, const Shape& shape);
-// Bits of one weight of a large matrix, its scales counted.
-double bits_per_weight(DType dtype);
 
 struct PackedMatrix {
   DType type = DType::nf4;

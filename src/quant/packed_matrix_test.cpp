@@ -101,9 +101,12 @@ TEST(PackedMatrix, EveryByteOfE4m3MeansItsValue) {
 }
 
 TEST(PackedMatrix, BitsOfAWeight) {
-  EXPECT_NEAR(bits_per_weight(DType::nf4), 4.127, 0.001);
-  EXPECT_EQ(bits_per_weight(DType::q4_0), 4.5);
-  EXPECT_NEAR(bits_per_weight(DType::int8), 8.008, 0.001);
+  const auto bits = [](DType dtype) {
+    return static_cast<double>(packed_bytes(dtype, 4096, 4096)) / (4096 * 4096 / 8);
+  };
+  EXPECT_NEAR(bits(DType::nf4), 4.127, 0.001);
+  EXPECT_EQ(bits(DType::q4_0), 4.5);
+  EXPECT_NEAR(bits(DType::int8), 8.008, 0.001);
   EXPECT_FALSE(can_pack(DType::q4_k, {4, 192}));
   EXPECT_TRUE(can_pack(DType::nf4, {4, 192}));
 }

@@ -1,4 +1,5 @@
-// Rounding to the nearest integer, ties to even, as a loop that vectorizes without SSE4 (where nearbyint is a call).
+// Rounding to the nearest, ties to even, as loops that vectorize: to integers without SSE4 (where nearbyint is a call),
+// and to bf16.
 #pragma once
 
 #include <bit>
@@ -17,6 +18,12 @@ inline float nearest_even(float x) {
   const float magnitude = std::fabs(x);
   const float rounded = (magnitude + 8388608.0F) - 8388608.0F;  // 2^23
   return std::copysign(magnitude < 8388608.0F ? rounded : magnitude, x);
+}
+
+// To the nearest bf16, for finite x and infinities.
+inline float nearest_bf16(float x) {
+  const auto bits = std::bit_cast<uint32_t>(x);
+  return std::bit_cast<float>((bits + 0x7fffU + ((bits >> 16) & 1U)) & 0xffff0000U);
 }
 
 }  // namespace plimsoll

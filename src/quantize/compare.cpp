@@ -7,7 +7,6 @@
 #include "base/error.h"
 #include "ops/op_def.h"
 #include "quantize/layer_stream.h"
-#include "quantize/line.h"
 #include "setup/inference.h"
 #include "setup/weight_loader.h"
 

@@ -12,7 +12,6 @@
 #include "ops/op_def.h"
 #include "quantize/compare.h"
 #include "quantize/layerwise.h"
-#include "quantize/line.h"
 #include "quantize/quantized_target.h"
 #include "quantize/text_batches.h"
 #include "setup/inference.h"
@@ -21,6 +20,16 @@
 
 namespace plimsoll {
 namespace {
+
+// The line of --memory. Throws an Error that does not fit, with the least that works.
+void require_line(const QuantizeOptions& options, int64_t total_bytes) {
+  if (!options.memory_bytes || total_bytes <= *options.memory_bytes) return;
+  throw Error(ErrorKind::does_not_fit, "--memory",
+              fmt::format("{} bytes ({}) needed, the line is at {} bytes ({})", total_bytes, format_bytes(total_bytes),
+                          *options.memory_bytes, format_bytes(*options.memory_bytes)),
+              fmt::format("--memory {} is the least that works; a shorter --seq-len needs less where data is read",
+                          total_bytes));
+}
 
 constexpr const char* kCopyPhase = "quantize";
 
@@ -105,15 +114,6 @@ std::vector<QuantizedTensor> QuantizeReport::worst(size_t count) const {
   });
   sorted.resize(std::min(count, sorted.size()));
   return sorted;
-}
-
-void require_line(const QuantizeOptions& options, int64_t total_bytes) {
-  if (!options.memory_bytes || total_bytes <= *options.memory_bytes) return;
-  throw Error(ErrorKind::does_not_fit, "--memory",
-              fmt::format("{} bytes ({}) needed, the line is at {} bytes ({})", total_bytes, format_bytes(total_bytes),
-                          *options.memory_bytes, format_bytes(*options.memory_bytes)),
-              fmt::format("--memory {} is the least that works; a shorter --seq-len needs less where data is read",
-                          total_bytes));
 }
 
 QuantizeReport run_quantize(const QuantizeOptions& options) {

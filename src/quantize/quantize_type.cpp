@@ -30,6 +30,12 @@ constexpr std::array<FolderType, 7> kFolderTypes = {{
 
 constexpr std::array<DType, 3> kPlain = {DType::f32, DType::bf16, DType::f16};
 
+std::string folder_type_names() {
+  std::string names;
+  for (const FolderType& type : kFolderTypes) names += (names.empty() ? "" : ", ") + std::string(type.name);
+  return names + ", f32, bf16, f16";
+}
+
 [[noreturn]] void unknown(const std::string& type) {
   std::vector<std::string_view> names;
   for (const FolderType& known : kFolderTypes) names.push_back(known.name);
@@ -92,12 +98,6 @@ QuantizeType folder_type(const FolderType& type, const QuantizeTypeRequest& requ
 }
 
 }  // namespace
-
-std::string folder_type_names() {
-  std::string names;
-  for (const FolderType& type : kFolderTypes) names += (names.empty() ? "" : ", ") + std::string(type.name);
-  return names + ", f32, bf16, f16";
-}
 
 QuantizeType find_quantize_type(const QuantizeTypeRequest& request) {
   const bool to_gguf = request.out.ends_with(".gguf");

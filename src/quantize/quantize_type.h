@@ -35,6 +35,4 @@ struct QuantizeTypeRequest {
 // have.
 QuantizeType find_quantize_type(const QuantizeTypeRequest& request);
 
-std::string folder_type_names();  // "nf4, fp4, …"
-
 }  // namespace plimsoll

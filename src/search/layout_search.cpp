@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -18,7 +19,12 @@ namespace plimsoll {
 namespace {
 
 constexpr int64_t kMostDevices = 1 << 16;
-constexpr int64_t kShortestPart = 2048;  // tokens of a sequence on one context rank, at least
+constexpr int64_t kEachNumber = 512;           // devices
+constexpr int64_t kShortestPart = 2048;        // tokens of a sequence on one context rank, at least
+constexpr size_t kFastest = 8, kSmallest = 8;  // plans that the engine profile is asked about
+constexpr double kDoubtful = 1.35;  // of the memory, by the closed form: no profile was seen below 1 / 1.35 of it
+
+bool smaller(const LayoutPlan& a, const LayoutPlan& b) { return a.bytes.total() < b.bytes.total(); }
 
 // What depends on this much of a layout only.
 using SettingKey = std::tuple<int64_t, int64_t, int64_t, int64_t>;  // tensor, context, expert, micro-batch
@@ -47,10 +53,17 @@ class Searcher {
 
  private:
   void count(int64_t devices);
+  int64_t next(int64_t devices) const;
   void layout(int64_t tensor, int64_t pipeline, int64_t context, int64_t expert, int64_t data);
   void look(int64_t virtual_stages, int zero_stage, RecomputeKind recompute, int64_t micro_batch);
   const Setting& setting();
   double pipeline(const Setting& setting, PipelineProblem& problem);
+  void take(LayoutPlan plan);
+  void confirm();
+  void find_sure();
+  void doubt();
+  std::string overruled_text(const LayoutPlan& plan) const;
+  std::string smallest_text(const LayoutPlan& plan) const;
   bool can_cut(int64_t tensor) const;
   bool allowed(const LayoutPlan& plan) const {
     return (problem_.deadline_hours <= 0 || plan.hours <= problem_.deadline_hours) &&
@@ -69,11 +82,10 @@ class Searcher {
   std::map<PipelineKey, double> pipelines_;
   const Setting* setting_ = nullptr;
   SettingKey key_;
-  void confirm();
-  std::string overruled_text(const LayoutPlan& plan) const;
 
   LayoutSearch result_;
-  std::vector<LayoutPlan> candidates_;  // of one number of devices, only where an engine profile has the last word
+  // Of one number of devices, only where an engine profile has the last word: what fits, and what nearly does.
+  std::vector<LayoutPlan> candidates_, doubtful_;
   std::optional<LayoutPlan> fastest_, smallest_, refused_, overruled_;  // of one number of devices
 };
 
@@ -130,15 +142,23 @@ void Searcher::look(int64_t virtual_stages, int zero_stage, RecomputeKind recomp
   const Setting& known = setting();
   plan.bytes = rank_bytes(run_, model_, known.layers);
   if (!smallest_ || plan.bytes.total() < smallest_->bytes.total()) smallest_ = plan;
-  if (plan.bytes.total() > limit_) return;
+  if (plan.bytes.total() > limit_) {
+    if (problem_.confirm && plan.bytes.total() <= kDoubtful * limit_) doubtful_.push_back(plan);
+    return;
+  }
+  ++result_.fitting;
+  take(plan);
+}
+
+void Searcher::take(LayoutPlan plan) {
   PipelineProblem chunks;
-  const double pipeline_time = pipeline(known, chunks);
+  const double pipeline_time = pipeline(setting(), chunks);
   plan.step_seconds = step_seconds_of(question_, model_, chunks, pipeline_time);
-  const double tokens = static_cast<double>(micro_batch * plan.grad_accum_steps * layout.data * run_.recipe.seq_len);
+  const double tokens =
+      static_cast<double>(plan.micro_batch * plan.grad_accum_steps * plan.layout.data * run_.recipe.seq_len);
   plan.tokens_per_second = tokens / plan.step_seconds;
   plan.hours = (problem_.tokens > 0 ? problem_.tokens : tokens) / plan.tokens_per_second / 3600;
-  plan.usd = plan.hours * static_cast<double>(layout.devices()) * problem_.usd_per_device_hour;
-  ++result_.fitting;
+  plan.usd = plan.hours * static_cast<double>(plan.devices()) * problem_.usd_per_device_hour;
   const auto faster = [&](const std::optional<LayoutPlan>& than) {
     return !than || plan.tokens_per_second > than->tokens_per_second;
   };
@@ -150,13 +170,42 @@ void Searcher::look(int64_t virtual_stages, int zero_stage, RecomputeKind recomp
   }
 }
 
+// Where nothing passes both, the profile is asked about the smallest few that the closed form nearly lets pass: some
+// stacks hold less than it counts (DeepSpeed adds gradients up in 16 bits).
+void Searcher::doubt() {
+  const size_t few = std::min(kSmallest, doubtful_.size());
+  std::partial_sort(doubtful_.begin(), doubtful_.begin() + static_cast<std::ptrdiff_t>(few), doubtful_.end(), smaller);
+  for (size_t i = 0; i < few; ++i) {
+    LayoutPlan& plan = doubtful_[i];
+    plan.engine_bytes = engine_bytes(problem_, plan);
+    ++result_.confirmed;
+    if (!plan.engine_bytes || static_cast<double>(plan.engine_bytes->bytes) > limit_) continue;
+    run_ = run_of(problem_, plan);
+    take(plan);
+  }
+  if (few > 0 && !overruled_) smallest_ = doubtful_.front();
+}
+
+// The first number of devices on which nobody need hope: of its winner and its smallest plan.
+void Searcher::find_sure() {
+  const auto sure = [&](const std::optional<LayoutPlan>& plan) {
+    return plan && plan->engine_bytes && static_cast<double>(plan->engine_bytes->high) <= limit_;
+  };
+  if (sure(fastest_)) {
+    result_.sure = fastest_;
+    return;
+  }
+  if (candidates_.empty()) return;
+  LayoutPlan least = *std::min_element(candidates_.begin(), candidates_.end(), smaller);
+  if (!least.engine_bytes) least.engine_bytes = engine_bytes(problem_, least);
+  if (sure(least)) result_.sure = least;
+}
+
 // The profile is asked about the fastest few and the smallest few; the fastest that it lets pass wins.
 void Searcher::confirm() {
-  constexpr size_t kFastest = 8, kSmallest = 8;
   const auto faster = [](const LayoutPlan& a, const LayoutPlan& b) {
     return a.tokens_per_second > b.tokens_per_second;
   };
-  const auto smaller = [](const LayoutPlan& a, const LayoutPlan& b) { return a.bytes.total() < b.bytes.total(); };
   std::stable_sort(candidates_.begin(), candidates_.end(), faster);
   const size_t first = std::min(kFastest, candidates_.size());
   const auto rest = candidates_.begin() + static_cast<std::ptrdiff_t>(first);
@@ -185,6 +234,7 @@ void Searcher::layout(int64_t tensor, int64_t pipeline, int64_t context, int64_t
   run_.layout.expert = expert;
   run_.layout.data = data;
   run_.layout.sequence_parallel = tensor > 1;
+  if (problem_.keep_batch && problem_.micro_batch.value_or(1) * data > problem_.global_batch) return;
   for (int64_t micro_batch = 1; micro_batch * data <= std::max(problem_.global_batch, data); micro_batch *= 2) {
     const int64_t size = problem_.micro_batch.value_or(micro_batch);
     for (const RecomputeKind recompute : {RecomputeKind::none, RecomputeKind::full}) {
@@ -206,8 +256,8 @@ void Searcher::layout(int64_t tensor, int64_t pipeline, int64_t context, int64_t
 
 void Searcher::count(int64_t devices) {
   fastest_.reset(), smallest_.reset(), refused_.reset(), overruled_.reset();
-  candidates_.clear();
-  if (devices > most_in_node_ && !joined_) return;
+  candidates_.clear(), doubtful_.clear();
+  if ((devices > most_in_node_ && !joined_) || (devices > 1 && fabric_.link <= 0)) return;
   if (problem_.limits.most_devices > 0 && devices > problem_.limits.most_devices) return;
   for (int64_t tensor = 1; tensor <= std::min(devices, most_in_node_); ++tensor) {
     if (devices % tensor != 0 || !can_cut(tensor) || (tensor > 1 && !problem_.limits.tensor)) continue;
@@ -241,12 +291,32 @@ std::string Searcher::overruled_text(const LayoutPlan& plan) const {
                      gib(static_cast<double>(plan.engine_bytes->bytes)), gib(limit_));
 }
 
+std::string Searcher::smallest_text(const LayoutPlan& plan) const {
+  const std::string by_engine = plan.engine_bytes ? fmt::format(" ({} by the engine's own profile)",
+                                                                gib(static_cast<double>(plan.engine_bytes->bytes)))
+                                                  : "";
+  return fmt::format("on {} the smallest layout needs {} of {} a device{}", plan.devices(), gib(plan.bytes.total()),
+                     gib(limit_), by_engine);
+}
+
+// The next number of devices. Of wide ranges beyond kEachNumber only whole nodes are looked at, some hundred numbers
+// for each doubling: what is between them divides no better.
+int64_t Searcher::next(int64_t devices) const {
+  if (problem_.most_devices - problem_.least_devices <= 2 * kEachNumber || devices < kEachNumber) return devices + 1;
+  const auto doublings = std::bit_floor(static_cast<uint64_t>(devices / kEachNumber));
+  const int64_t step = most_in_node_ * static_cast<int64_t>(doublings);
+  const int64_t whole = (devices / step + 1) * step;
+  return devices < problem_.most_devices ? std::min(whole, problem_.most_devices) : whole;
+}
+
 LayoutSearch Searcher::run() {
   std::optional<LayoutPlan> before_smallest, before_refused, before_overruled;
   int64_t before = 0;
-  for (int64_t devices = problem_.least_devices; devices <= problem_.most_devices; ++devices) {
+  for (int64_t devices = problem_.least_devices; devices <= problem_.most_devices; devices = next(devices)) {
     count(devices);
     if (problem_.confirm && fastest_) confirm();
+    if (problem_.confirm && fastest_ && !result_.sure) find_sure();
+    if (!fastest_ && !refused_) doubt();
     if (!result_.by_bytes) result_.by_bytes = fastest_ ? fastest_ : refused_;
     if (fastest_) {
       if (!result_.least) {
@@ -264,11 +334,9 @@ LayoutSearch Searcher::run() {
         } else if (before > 0 && before_smallest) {
           result_.nearest = before_smallest;
           const RankBytes& bytes = before_smallest->bytes;
-          result_.what_stops = fmt::format(
-              "on {} the smallest layout needs {} of {} a device: weights {}, gradients {}, optimizer {}, "
-              "activations {}, workspace {}",
-              before, gib(bytes.total()), gib(limit_), gib(bytes.weights), gib(bytes.gradients), gib(bytes.optimizer),
-              gib(bytes.activations), gib(bytes.workspace));
+          result_.what_stops = fmt::format("{}: weights {}, gradients {}, optimizer {}, activations {}, workspace {}",
+                                           smallest_text(*before_smallest), gib(bytes.weights), gib(bytes.gradients),
+                                           gib(bytes.optimizer), gib(bytes.activations), gib(bytes.workspace));
         }
       }
       result_.best.push_back(*fastest_);
@@ -288,8 +356,7 @@ LayoutSearch Searcher::run() {
                                                       problem_.most_usd > 0 && before_refused->usd > 0
                                                           ? fmt::format(" and {} USD", format_usd(before_refused->usd))
                                                           : "")
-                                        : fmt::format("on {} the smallest layout needs {} of {} a device", before,
-                                                      gib(before_smallest->bytes.total()), gib(limit_));
+                                        : smallest_text(*before_smallest);
   }
   for (const LayoutPlan& plan : result_.best)
     if (std::none_of(result_.best.begin(), result_.best.end(),
@@ -326,8 +393,11 @@ EngineRun engine_run_of(const SearchProblem& problem, const LayoutPlan& plan) {
   EngineRun run = run_of(problem, plan);
   const EngineLayout& layout = run.layout;
   if (!problem.profile_engine.empty()) run.engine = problem.profile_engine;
-  const bool cuts = layout.tensor > 1 || layout.pipeline > 1 || layout.context > 1 || layout.expert > 1;
-  if (cuts && stack_memory(run.engine).profile != MemoryProfile::megatron) run.engine = "megatron";
+  const StackMemory& asked = stack_memory(run.engine);
+  const bool cuts_context = asked.profile == MemoryProfile::sharded && !asked.master_weights;
+  const bool cuts =
+      layout.tensor > 1 || layout.pipeline > 1 || layout.expert > 1 || (layout.context > 1 && !cuts_context);
+  if (cuts && asked.profile != MemoryProfile::megatron) run.engine = "megatron";
   // Mixed precision, as the closed form counts it and as it is exported: f32 shards, or f32 weights under autocast.
   const StackMemory& stack = stack_memory(run.engine);
   EngineRecipe& recipe = run.recipe;

@@ -27,6 +27,7 @@ struct SearchProblem {
   TimeConstants constants;
   int64_t least_devices = 1, most_devices = 64;
   int64_t global_batch = 32;                // sequences of a step; where it can't be met exactly, the next larger one
+  bool keep_batch = false;                  // no more data ranks than it has sequences
   double tokens = 0;                        // of the whole run; 0: one step
   double usd_per_device_hour = 0;           // 0: unknown
   double deadline_hours = 0, most_usd = 0;  // 0: none
@@ -47,12 +48,14 @@ struct LayoutPlan {
   double tokens_per_second = 0;  // of all devices
   double hours = 0, usd = 0;     // of the run; usd 0 where no price is known
   int64_t devices() const { return layout.devices(); }
+  int64_t rows_per_step() const { return micro_batch * grad_accum_steps * layout.data; }
 };
 
 struct LayoutSearch {
   std::vector<LayoutPlan> best;    // the fastest that fits, for each number of devices that has one
   std::vector<LayoutPlan> pareto;  // of time, money and devices: no other plan is better in one and as good in the rest
   std::optional<LayoutPlan> least;     // the fastest on the fewest devices that work
+  std::optional<LayoutPlan> sure;      // the fewest devices on which the whole interval of the engine profile fits
   std::optional<LayoutPlan> nearest;   // on one device fewer: the layout with the least bytes, which does not fit or is
                                        // too late or too dear
   std::string what_stops;              // one fewer, in a sentence

@@ -126,6 +126,24 @@ TEST(LayoutSearch, CutAdaptersAndShardedWeightsAreConfirmed) {
   EXPECT_LT(three->bytes, one_stage->bytes);
 }
 
+// DeepSpeed adds gradients up in 16 bits, which the closed form does not know: fewer devices do.
+TEST(LayoutSearch, WhatTheClosedFormNearlyAllowsIsAsked) {
+  Case one("llama-3.1-70b");
+  one.problem.most_devices = 24;
+  one.problem.limits.tensor = one.problem.limits.pipeline = one.problem.limits.context = false;
+  one.problem.profile_engine = "deepspeed";
+  const LayoutSearch quick = search_layouts(one.problem);
+  one.problem.confirm = true;
+  const LayoutSearch whole = search_layouts(one.problem);
+  ASSERT_TRUE(quick.least && whole.least && whole.nearest);
+  EXPECT_LT(whole.least->devices(), quick.least->devices());
+  const auto limit = static_cast<double>(one.problem.device->memory_bytes);
+  EXPECT_GT(whole.least->bytes.total(), limit);
+  EXPECT_LE(static_cast<double>(whole.least->engine_bytes->bytes), limit);
+  EXPECT_GT(whole.least->step_seconds, 0);
+  EXPECT_GT(static_cast<double>(engine_bytes(one.problem, *whole.nearest)->bytes), limit);
+}
+
 // Whole models go through the profile of the engine that is named, in mixed precision: 18 bytes a value.
 TEST(LayoutSearch, TheNamedEngineIsAsked) {
   Case one("llama-3.1-70b");
@@ -145,6 +163,20 @@ TEST(LayoutSearch, TheNamedEngineIsAsked) {
   }
   one.problem.profile_engine = "deepspeed";
   plan.layout.tensor = 2;
+  EXPECT_EQ(engine_run_of(one.problem, plan).engine, "megatron");
+}
+
+// FSDP's profile knows context ranks, and what is asked of it is what `plan` says of the same layout.
+TEST(LayoutSearch, ContextRanksAreAskedOfFsdp) {
+  Case one("llama-3.1-8b");
+  one.problem.profile_engine = "fsdp2";
+  LayoutPlan plan;
+  plan.layout.data = 4, plan.layout.context = 2, plan.layout.zero_stage = 3;
+  EXPECT_EQ(engine_run_of(one.problem, plan).engine, "fsdp2");
+  plan.layout.tensor = 2;
+  EXPECT_EQ(engine_run_of(one.problem, plan).engine, "megatron");
+  one.problem.profile_engine = "deepspeed";
+  plan.layout.tensor = 1;
   EXPECT_EQ(engine_run_of(one.problem, plan).engine, "megatron");
 }
 
@@ -225,6 +257,56 @@ TEST(LayoutSearch, CardsWithoutANetworkStayInOneNode) {
   const LayoutSearch found = search_layouts(one.problem);
   ASSERT_TRUE(found.least.has_value());
   EXPECT_LE(found.best.back().devices(), 8);
+}
+
+TEST(LayoutSearch, ABatchThatIsAskedForIsKept) {
+  Case one("llama-3.1-8b");
+  one.problem.least_devices = one.problem.most_devices = 64;
+  one.problem.global_batch = 8;
+  EXPECT_GT(search_layouts(one.problem).best.front().rows_per_step(), 8);
+  one.problem.keep_batch = true;
+  const LayoutSearch kept = search_layouts(one.problem);
+  ASSERT_FALSE(kept.best.empty());
+  EXPECT_LT(kept.best.front().rows_per_step(), 16);
+  EXPECT_LE(kept.best.front().layout.data, 8);
+}
+
+// The least leaves a doubt; from some number of devices on there is none.
+TEST(LayoutSearch, SaysWhereTheWholeIntervalFits) {
+  Case one("llama-3.1-70b");
+  one.problem.most_devices = 32;
+  one.problem.confirm = true;
+  const LayoutSearch found = search_layouts(one.problem);
+  ASSERT_TRUE(found.least && found.sure && found.least->engine_bytes);
+  EXPECT_GT(found.least->engine_bytes->high, one.problem.device->memory_bytes);
+  EXPECT_GT(found.sure->devices(), found.least->devices());
+  EXPECT_LE(found.sure->engine_bytes->high, one.problem.device->memory_bytes);
+}
+
+TEST(LayoutSearch, ADeviceWithoutALinkStandsAlone) {
+  Case one("llama-3.2-1b", "apple-m4-max");
+  one.lora(WeightFormat::bf16);
+  one.problem.most_devices = 8;
+  const LayoutSearch found = search_layouts(one.problem);
+  ASSERT_EQ(found.best.size(), 1U);
+  EXPECT_EQ(found.best.front().devices(), 1);
+}
+
+// Beyond 512 of a wide range whole nodes, and fewer of them; its end belongs to it.
+TEST(LayoutSearch, WideRangesAreLookedAtByNodes) {
+  Case one("llama-3.1-8b");
+  one.problem.most_devices = 4100;
+  one.problem.recompute = RecomputeKind::full;
+  one.problem.micro_batch = 1;
+  const LayoutSearch found = search_layouts(one.problem);
+  EXPECT_EQ(found.best.back().devices(), 4100);
+  for (const LayoutPlan& plan : found.best) {
+    if (plan.devices() > 520 && plan.devices() < 4100) {
+      EXPECT_EQ(plan.devices() % 8, 0);
+    }
+  }
+  one.problem.least_devices = 1001, one.problem.most_devices = 1003;
+  EXPECT_EQ(search_layouts(one.problem).best.size(), 3U);
 }
 
 TEST(LayoutSearch, RefusesAnEmptyRange) {

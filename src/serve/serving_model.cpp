@@ -18,6 +18,13 @@ constexpr double kKernelsPerLayer = 10;
 // Between two passes the server picks tokens and the next batch.
 constexpr double kBetweenPasses = 1.5e-3;
 
+// What vLLM's server does unless told otherwise.
+void set_server_defaults(ServingSetup& setup) {
+  const bool large = setup.device->memory_bytes >= 70 * kGiB && setup.device->fp8 > 0;
+  if (setup.step_tokens <= 0) setup.step_tokens = large ? 8192 : 2048;
+  if (setup.most_sequences <= 0) setup.most_sequences = large ? 1024 : 256;
+}
+
 double elements(const std::vector<ProductShape>& products) {
   double sum = 0;
   for (const ProductShape& product : products) sum += static_cast<double>(product.out * product.in);
@@ -29,7 +36,9 @@ double elements(const std::vector<ProductShape>& products) {
 ServingModel serving_model(const ServingSetup& setup) {
   ServingModel model;
   model.setup = setup;
-  model.rates = kernel_rates(*setup.device, setup.constants, FlashKind::second);
+  set_server_defaults(model.setup);
+  // vLLM runs FlashAttention-3 where there is one: on Hopper.
+  model.rates = kernel_rates(*setup.device, setup.constants, FlashKind::third);
   ServingRun run;
   run.engine = "vllm";
   run.model = *setup.config;
@@ -39,11 +48,14 @@ ServingModel serving_model(const ServingSetup& setup) {
   run.kv_bytes = setup.kv_bytes;
   run.tensor = setup.tensor;
   run.device_bytes = setup.device->memory_bytes;
-  run.context_tokens = setup.block_tokens;
+  run.context_tokens = std::max(setup.block_tokens, setup.request_tokens);
+  run.batch_tokens = model.setup.step_tokens;
+  run.logit_rows = model.setup.most_sequences;
   const ServingBytes bytes = serving_bytes(run);
   model.weights_device_bytes = static_cast<double>(bytes.weights);
   model.workspace_bytes = static_cast<double>(bytes.workspace + bytes.outside);
-  model.kv_token_bytes = static_cast<double>(bytes.kv_per_token);
+  model.kv_token_bytes =
+      static_cast<double>(bytes.kv_per_user) / static_cast<double>(round_up(run.context_tokens, setup.block_tokens));
   const double usable = setup.memory_share * static_cast<double>(setup.device->memory_bytes);
   const double cache = usable - model.weights_device_bytes - model.workspace_bytes;
   model.cache_tokens = static_cast<int64_t>(cache / model.kv_token_bytes) / setup.block_tokens * setup.block_tokens;

@@ -18,20 +18,23 @@ struct ServingSetup {
   const ModelShape* model = nullptr;  // shape_of(*config)
   const Device* device = nullptr;
   TimeConstants constants;
-  int64_t tensor = 1;          // devices of a replica
-  double weight_bytes = 2;     // of a weight: 2, 1 or about 0.5 (NF4 with its scales)
-  double kv_bytes = 2;         // of a value in the cache
-  double memory_share = 0.9;   // of a device, for weights, cache and activations
-  int64_t block_tokens = 16;   // the cache is handed out in blocks (PagedAttention, arXiv:2309.06180)
-  int64_t step_tokens = 8192;  // most tokens of one forward pass
-  int64_t most_sequences = 256;
+  int64_t tensor = 1;         // devices of a replica
+  double weight_bytes = 2;    // of a weight: 2, 1 or about 0.5 (NF4 with its scales)
+  double kv_bytes = 2;        // of a value in the cache
+  double memory_share = 0.9;  // of a device, for weights, cache and activations
+  int64_t block_tokens = 16;  // the cache is handed out in blocks (PagedAttention, arXiv:2309.06180)
+  // Most tokens of one forward pass, and most sequences in it. 0: as vLLM's server sets them, 8192 and 1024 on devices
+  // of 70 GiB and more (A100s left out: here what has 8-bit products), 2048 and 256 on others
+  // (vllm/engine/arg_utils.py).
+  int64_t step_tokens = 0, most_sequences = 0;
+  int64_t request_tokens = 0;  // of a prompt and its answer: layers that slide keep their window of them. 0: all
 };
 
 // What every forward pass of the replica costs, worked out once.
 struct ServingModel {
-  ServingSetup setup;
+  ServingSetup setup;  // without zeros: what was left open is filled in
   KernelRates rates;
-  double kv_token_bytes = 0;  // of one token in the cache, of one device
+  double kv_token_bytes = 0;  // of one token in the cache, of one device (over a request, where layers slide)
   int64_t cache_tokens = 0;   // tokens that fit beside the weights, whole blocks
   double weights_device_bytes = 0, workspace_bytes = 0;
 };

@@ -17,6 +17,7 @@ namespace {
 
 constexpr int64_t kMostPasses = 20'000'000;
 constexpr double kEnoughPasses = 1e6;
+constexpr int64_t kManyUsers = 1600;  // on one replica
 
 struct Request {
   double arrival = 0, first_token = 0, last_token = 0;
@@ -27,6 +28,31 @@ struct Request {
   int64_t blocks = 0;
   bool counted = false;
 };
+
+// A duration in seconds, and how often it was seen in a row: whoever is answered in a pass waits equally long.
+struct Counted {
+  double seconds = 0;
+  int64_t times = 0;
+};
+
+void count(std::vector<Counted>& seen, double seconds) {
+  if (!seen.empty() && seen.back().seconds == seconds) ++seen.back().times;
+  else seen.push_back({seconds, 1});
+}
+
+Percentiles percentiles(std::vector<Counted>& seen) {
+  std::sort(seen.begin(), seen.end(), [](const Counted& a, const Counted& b) { return a.seconds < b.seconds; });
+  int64_t all = 0;
+  for (const Counted& each : seen) all += each.times;
+  const auto at = [&](double share) {
+    int64_t rank = std::clamp<int64_t>(static_cast<int64_t>(std::ceil(share * static_cast<double>(all))), 1, all);
+    for (const Counted& each : seen)
+      if ((rank -= each.times) <= 0) return each.seconds;
+    return 0.0;
+  };
+  if (seen.empty()) return {};
+  return {at(0.5), at(0.95), at(0.99)};
+}
 
 class Simulation {
  public:
@@ -86,7 +112,8 @@ class Simulation {
   }
   int64_t blocks_of(int64_t tokens) const { return ceil_div(tokens, model_.setup.block_tokens); }
   bool grow(Request& request, int64_t tokens) {
-    const int64_t more = std::max<int64_t>(0, blocks_of(tokens) - request.blocks);
+    if (tokens <= request.blocks * model_.setup.block_tokens) return true;
+    const int64_t more = blocks_of(tokens) - request.blocks;
     if (more > free_blocks_) return false;
     free_blocks_ -= more;
     request.blocks += more;
@@ -115,7 +142,7 @@ class Simulation {
   int64_t decode_passes_ = 0;
   std::deque<Request> waiting_;
   std::vector<Request> running_;  // in the order in which they were let in
-  std::vector<double> first_, between_;
+  std::vector<Counted> first_, between_;
   std::vector<double> starts_;  // of the users, the last first
   double window_from_ = std::numeric_limits<double>::max(), window_to_ = window_from_;
   int64_t window_output_ = 0, window_prompt_ = 0, window_requests_ = 0;
@@ -182,8 +209,8 @@ void Simulation::speak(Request& request) {
     if (request.first_token == 0) window_prompt_ += request.prompt;
   }
   if (request.counted) {
-    if (request.first_token == 0) first_.push_back(now_ - request.arrival);
-    else between_.push_back(now_ - request.last_token);
+    if (request.first_token == 0) first_.push_back({now_ - request.arrival, 1});
+    else count(between_, now_ - request.last_token);
   }
   if (request.first_token == 0) request.first_token = now_;
   request.last_token = now_;
@@ -194,12 +221,13 @@ void Simulation::speak(Request& request) {
 
 // Of everyone who was answered, and of everyone whose prompt is now read. Who has said all leaves.
 void Simulation::give_out_tokens() {
-  std::vector<Request> stay;
-  stay.reserve(running_.size());
-  for (Request& request : running_) {
+  size_t stay = 0;
+  for (size_t i = 0; i < running_.size(); ++i) {
+    Request& request = running_[i];
     if (request.read == request.to_read) speak(request);
     if (request.said < request.output) {
-      stay.push_back(request);
+      if (stay != i) running_[stay] = request;
+      ++stay;
       continue;
     }
     free_blocks_ += request.blocks;
@@ -212,7 +240,7 @@ void Simulation::give_out_tokens() {
     if (in_window()) ++window_requests_;
     if (traffic_.users > 0) arrive(now_);
   }
-  running_ = std::move(stay);
+  running_.resize(stay);
 }
 
 void Simulation::pass() {
@@ -232,16 +260,6 @@ void Simulation::pass() {
   result_.peak_cache_share =
       std::max(result_.peak_cache_share, 1 - static_cast<double>(free_blocks_) / static_cast<double>(blocks_));
   give_out_tokens();
-}
-
-Percentiles percentiles(std::vector<double>& values) {
-  if (values.empty()) return {};
-  std::sort(values.begin(), values.end());
-  const auto at = [&](double share) {
-    const auto rank = static_cast<size_t>(std::ceil(share * static_cast<double>(values.size())));
-    return values[std::clamp<size_t>(rank, 1, values.size()) - 1];
-  };
-  return {at(0.5), at(0.95), at(0.99)};
 }
 
 // Over the time from one question of a user to the next, so that the server is loaded evenly from the start.
@@ -265,7 +283,9 @@ void Simulation::start_users() {
 }
 
 void Simulation::take_rates() {
-  if (traffic_.users > 0) {
+  constexpr int64_t kEnoughRounds = 4;
+  const double span = std::min(window_to_, now_) - window_from_;
+  if (traffic_.users > 0 && (total_ >= kEnoughRounds * traffic_.users || span <= 0)) {
     // Each user has one question under way at any time (Little's law), so nothing depends on where counting ends.
     if (counted_.seconds <= 0) return;
     const double share = static_cast<double>(traffic_.users) / counted_.seconds;
@@ -274,12 +294,12 @@ void Simulation::take_rates() {
     result_.requests_per_second = share * static_cast<double>(total_ - uncounted_ - to_finish_);
     return;
   }
-  const double span = std::min(window_to_, now_) - window_from_;
   if (span > 0) {
     result_.output_tokens_per_second = static_cast<double>(window_output_) / span;
     result_.total_tokens_per_second = static_cast<double>(window_output_ + window_prompt_) / span;
     result_.requests_per_second = static_cast<double>(window_requests_) / span;
   }
+  if (traffic_.users > 0) return;
   // A queue that grows shows as answers that come slower than requests.
   result_.keeps_up = result_.requests_per_second > 0.9 * traffic_.rate;
 }
@@ -327,7 +347,18 @@ ServingResult simulate_serving(const ServingModel& model, const Traffic& traffic
     throw caller_error("traffic", "neither users nor a rate", "--users 32, or --rate 2 requests a second");
   if (traffic.prompt_tokens < 1 || traffic.output_tokens < 1)
     throw caller_error("traffic", "a request without tokens", "give --prompt and --output as 1 or more");
-  return Simulation(model, traffic).run();
+  // More users than there is room for only make the line longer: each that is left out waits its turn once a round.
+  const int64_t room = model.cache_tokens / (traffic.prompt_tokens + traffic.output_tokens) + 1;
+  const int64_t enough = std::max(kManyUsers, 2 * std::min(room, model.setup.most_sequences));
+  if (traffic.users <= enough) return Simulation(model, traffic).run();
+  Traffic fewer = traffic;
+  fewer.users = enough;
+  ServingResult result = Simulation(model, fewer).run();
+  const double longer = static_cast<double>(traffic.users - enough) / std::max(1e-9, result.requests_per_second);
+  for (double* seconds :
+       {&result.first_token_seconds.p50, &result.first_token_seconds.p95, &result.first_token_seconds.p99})
+    *seconds += longer;
+  return result;
 }
 
 }  // namespace plimsoll

@@ -59,9 +59,37 @@ TEST(ServingModel, RoomIsThatOfPlanServe) {
   run.tensor = 2;
   run.device_bytes = one.setup.device->memory_bytes;
   run.context_tokens = 512;
+  run.logit_rows = 1024;  // as many sequences as an H100 answers at once
   const ServingBytes bytes = serving_bytes(run);
   EXPECT_NEAR(static_cast<double>(serving_model(one.setup).cache_tokens),
               static_cast<double>(bytes.room / bytes.kv_per_token), 16);
+}
+
+TEST(ServingModel, WhatVllmsServerSetsByItself) {
+  Case one("llama-3.1-8b", 1);
+  const ServingModel large = serving_model(one.setup);
+  EXPECT_EQ(large.setup.most_sequences, 1024);
+  EXPECT_EQ(large.setup.step_tokens, 8192);
+  for (const char* name : {"a100-80g", "rtx4090", "l40s"}) {
+    one.setup.device = &require_device(one.catalog, name, "--device");
+    EXPECT_EQ(serving_model(one.setup).setup.most_sequences, 256) << name;
+    EXPECT_EQ(serving_model(one.setup).setup.step_tokens, 2048) << name;
+  }
+  one.setup.most_sequences = 7;
+  EXPECT_EQ(serving_model(one.setup).setup.most_sequences, 7);
+}
+
+// Layers that slide keep their window of a request: more of them fit, and less is read for each token.
+TEST(ServingModel, SlidingLayersKeepTheirWindow) {
+  Case one("gpt-oss-120b", 2);
+  const ServingModel whole = serving_model(one.setup);
+  one.setup.request_tokens = 16 * 1024;
+  const ServingModel model = serving_model(one.setup);
+  const double share = static_cast<double>(kv_bytes_of_sequence(one.config, 16 * 1024, 1, 2)) /
+                       (16 * 1024 * static_cast<double>(kv_bytes_per_token(one.config, 1, 2)));
+  EXPECT_LT(share, 0.6);  // every other layer sees 128 tokens
+  EXPECT_NEAR(model.kv_token_bytes, share * whole.kv_token_bytes, 1);
+  EXPECT_NEAR(static_cast<double>(model.cache_tokens) * share, static_cast<double>(whole.cache_tokens), 40);
 }
 
 TEST(ServingModel, TheLeastHoldsARequestToo) {
@@ -157,6 +185,20 @@ TEST(Serving, ThroughputIsFlatAndWaitingLongOnceTheCacheIsFull) {
   EXPECT_NEAR(many.output_tokens_per_second / hundred.output_tokens_per_second, 1.0, 0.05);
   EXPECT_GT(many.preemptions, 0);
   EXPECT_LE(many.peak_cache_share, 1.0);
+}
+
+// A server that is full answers no more for a longer line, and who waits in it waits for all before.
+TEST(Serving, AMillionUsersGetNoMoreThanAreServed) {
+  const Case one("llama-3.1-8b", 1);
+  const ServingModel model = serving_model(one.setup);
+  const auto of = [&](int64_t users) {
+    return simulate_serving(model, {.users = users, .prompt_tokens = 1000, .output_tokens = 250});
+  };
+  const ServingResult full = of(2000), many = of(1'000'000);
+  EXPECT_NEAR(many.output_tokens_per_second / full.output_tokens_per_second, 1.0, 0.05);
+  // Little's law: all users over what is answered a second.
+  EXPECT_NEAR(many.first_token_seconds.p50 * many.requests_per_second, 1e6, 2e4);
+  EXPECT_GT(many.first_token_seconds.p50, 100 * full.first_token_seconds.p50);
 }
 
 TEST(Serving, TheSameSeedGivesTheSameDay) {

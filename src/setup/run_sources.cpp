@@ -179,7 +179,7 @@ constexpr double kDaysOfRates = 365;
 
 // Rates that calibrate kept for this precision and number of threads.
 std::shared_ptr<const OpRates> kept_rates(DType precision, int threads) {
-  const std::string name = rates_file_name(precision_name(precision), threads);
+  const std::string name = rates_file_name(cpu_speed(precision).instructions, precision_name(precision), threads);
   const std::optional<std::string> text = read_user_cache(name, kDaysOfRates);
   if (!text) return nullptr;
   try {
@@ -207,7 +207,7 @@ PlanTarget plan_target(const RunSources& sources, const DataExtent& data, const 
   };
   target.runtime_overhead_bytes = runtime_overhead_bytes(sources, data);
   target.least_total_bytes = reading_bytes(sources, data);
-  target.flops_per_second = (sources.recipe.precision == DType::bf16 ? 1.0e12 : 1.2e11) * sources.threads;
+  target.flops_per_second = cpu_speed(sources.recipe.precision).flops_per_second * sources.threads;
   target.bytes_per_second = 1.0e10;
   target.unpacked_per_second = 2.0e9 * sources.threads;
   target.rates = kept_rates(sources.recipe.precision, sources.threads);

@@ -150,6 +150,16 @@ class PlanServe(ProgramTest):
         self.assertIn("--memory ", self.fails(3, *serve, "--memory", "12GiB")[1])
         self.fails(2, "plan", "llama-3.1-8b", "--serve", "nobody", "--memory", "40GiB")
 
+    def test_a_gguf_file_is_served_as_it_is(self):
+        folder = os.path.join(GOLDEN, "gguf", "llama")
+        for engine in ("llama.cpp", "plimsoll"):
+            for name in ("q8_0", "q4_k_m", "f32"):
+                plan = ("plan", os.path.join(folder, f"tiny-{name}.gguf"), "--serve", engine, "--seq-len", "8",
+                        "--memory", "4GiB", "--json")
+                of_type = plan + ("--weights", name)
+                self.assertEqual(json.loads(self.ok(*plan))["weights_bytes"],
+                                 json.loads(self.ok(*of_type))["weights_bytes"], (engine, name))
+
     def test_serving_with_types_of_gguf_files(self):
         def bytes_of(engine, weights):
             return json.loads(self.ok("plan", "llama-3.1-8b", "--serve", engine, "--weights", weights, "--memory", "24GiB", "--json"))["weights_bytes"]

@@ -108,8 +108,9 @@ TEST(PlanOfSmolLm2, EveryPhaseIsSoundAndAtItsLowerBound) {
     for (const ExecutionPlan& phase : plan.run.phases) {
       validate(plan.run, phase);
       // What is read straight from disk begins at a page: a few KiB between the buffers.
-      // In evaluation, which is far from the arena's largest phase, no packing within 1 % has been found.
-      const int64_t share = phase.name() == phase_names::kEvaluate ? 90 : 1000;
+      // In evaluation, which is far from the arena's largest phase, no packing within 1 % has been found; workspaces,
+      // and with them the gap, depend on the CPU's instructions.
+      const int64_t share = phase.name() == phase_names::kEvaluate ? 80 : 1000;
       const int64_t gap = recipe.stream == StreamMode::on ? phase.lower_bound_bytes / share : 0;
       EXPECT_LE(phase.arena_bytes, phase.lower_bound_bytes + gap) << phase.name();
       EXPECT_EQ(phase.at_peak.sum(), phase.lower_bound_bytes) << phase.name();

@@ -150,75 +150,88 @@ Error from_parser(const Command& command, const CLI::ParseError& error) {
   return caller_error(name, "its value is missing", way_out);
 }
 
-}  // namespace
-
-Parsed parse_arguments(const Command& command, std::vector<std::string> arguments,
-                       std::vector<std::string_view> globals) {
+// What CLI11 looks for, and where each of it goes.
+struct Flags {
   CLI::App app;
-  app.set_help_flag("");
-  app.allow_extras();
   std::vector<std::pair<const Argument*, CLI::Option*>> options;
-  std::vector<std::pair<const RecipeField*, CLI::Option*>> recipe_options;
-  for (const Argument& argument : command.arguments) {
-    CLI::Option* option = nullptr;
-    const std::string name(bare_name(argument.name));
-    if (argument.value_name.empty() && is_flag(name)) {
-      option = app.add_flag(name);
-    } else {
-      option = app.add_option(name);
-      if (takes_rest(argument)) option->expected(1, CLI::detail::expected_max_vector_size)->allow_extra_args();
-      else option->expected(1);
-    }
-    if (!std::holds_alternative<std::vector<std::string>*>(argument.target))
-      option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-    else option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-    options.emplace_back(&argument, option);
-  }
-  if (command.recipe_flags != nullptr) {
-    for (const RecipeField& field : recipe_fields()) {
-      const std::string name = fmt::format("--{}", field.name);
-      CLI::Option* option = field.kind == FieldKind::flag ? app.add_flag(name) : app.add_option(name);
-      if (field.kind == FieldKind::texts)
-        option->expected(1, CLI::detail::expected_max_vector_size)
-            ->allow_extra_args()
-            ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-      else option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-      recipe_options.emplace_back(&field, option);
-    }
-  }
-  std::map<std::string_view, CLI::Option*> switches;
-  for (const std::string_view name : globals)
-    switches[name] = app.add_flag(name == "--help" ? "-h,--help" : std::string(name));
+  std::vector<std::pair<const RecipeField*, CLI::Option*>> recipe;
+  std::map<std::string_view, CLI::Option*> globals;
 
-  join_pairs(command, arguments);
-  std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back
-  try {
-    app.parse(arguments);
-  } catch (const CLI::ParseError& error) {
-    if (switches["--help"]->count() > 0) return Parsed::show_help;
-    throw from_parser(command, error);
+  bool is_on(std::string_view global) {
+    return globals[global]->count() > 0 && switch_value(global, globals[global]->results());
   }
-  const auto is_on = [&](std::string_view name) {
-    return switches[name]->count() > 0 && switch_value(name, switches[name]->results());
-  };
-  if (is_on("--help")) return Parsed::show_help;
-  std::vector<std::string> extras = app.remaining();
+};
+
+void declare_argument(const Argument& argument, Flags& flags) {
+  CLI::Option* option = nullptr;
+  const std::string name(bare_name(argument.name));
+  if (argument.value_name.empty() && is_flag(name)) {
+    option = flags.app.add_flag(name);
+  } else {
+    option = flags.app.add_option(name);
+    if (takes_rest(argument)) option->expected(1, CLI::detail::expected_max_vector_size)->allow_extra_args();
+    else option->expected(1);
+  }
+  if (!std::holds_alternative<std::vector<std::string>*>(argument.target))
+    option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  else option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  flags.options.emplace_back(&argument, option);
+}
+
+void declare_field(const RecipeField& field, Flags& flags) {
+  const std::string name = fmt::format("--{}", field.name);
+  CLI::Option* option = field.kind == FieldKind::flag ? flags.app.add_flag(name) : flags.app.add_option(name);
+  if (field.kind == FieldKind::texts)
+    option->expected(1, CLI::detail::expected_max_vector_size)
+        ->allow_extra_args()
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  else option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  flags.recipe.emplace_back(&field, option);
+}
+
+void refuse_extras(const Command& command, const Flags& flags, const std::vector<std::string_view>& globals) {
+  std::vector<std::string> extras = flags.app.remaining();
   // CLI11 leaves the mark behind which nothing is a flag among them.
   if (const auto mark = std::find(extras.begin(), extras.end(), "--"); mark != extras.end()) extras.erase(mark);
   for (const std::string& extra : extras)
     if (extra.size() > 1 && extra.front() == '-') throw unknown_argument(command, extra, globals);
   if (!extras.empty()) throw unknown_argument(command, extras.front(), globals);
-  if (command.json != nullptr && is_on("--json")) *command.json = true;
-  if (is_on("--quiet")) set_log_level(LogLevel::quiet);
-  if (is_on("--verbose")) set_log_level(LogLevel::verbose);
-  if (is_on("--offline")) set_hub_offline();
-  for (const auto& [argument, option] : options) {
+}
+
+}  // namespace
+
+Parsed parse_arguments(const Command& command, std::vector<std::string> arguments,
+                       std::vector<std::string_view> globals) {
+  Flags flags;
+  flags.app.set_help_flag("");
+  flags.app.allow_extras();
+  for (const Argument& argument : command.arguments) declare_argument(argument, flags);
+  if (command.recipe_flags != nullptr)
+    for (const RecipeField& field : recipe_fields()) declare_field(field, flags);
+  for (const std::string_view name : globals)
+    flags.globals[name] = flags.app.add_flag(name == "--help" ? "-h,--help" : std::string(name));
+
+  join_pairs(command, arguments);
+  std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back
+  try {
+    flags.app.parse(arguments);
+  } catch (const CLI::ParseError& error) {
+    if (flags.globals["--help"]->count() > 0) return Parsed::show_help;
+    throw from_parser(command, error);
+  }
+  if (flags.is_on("--help")) return Parsed::show_help;
+  refuse_extras(command, flags, globals);
+  if (command.json != nullptr && flags.is_on("--json")) *command.json = true;
+  if (flags.is_on("--quiet")) set_log_level(LogLevel::quiet);
+  if (flags.is_on("--verbose")) set_log_level(LogLevel::verbose);
+  if (flags.is_on("--offline")) set_hub_offline();
+  for (const auto& [argument, option] : flags.options) {
     if (option->count() > 0) fill(*argument, option->results());
     else if (argument->required)
       throw caller_error(std::string(argument->name), "is missing",
                          fmt::format("for example: {}", command.examples.front()));
   }
-  for (const auto& [field, option] : recipe_options)
+  for (const auto& [field, option] : flags.recipe)
     if (option->count() > 0) command.recipe_flags->emplace_back(field, option->results());
   return Parsed::run;
 }

@@ -56,7 +56,7 @@ Argument number_argument(std::string_view name, std::string_view value, std::str
 
 inline Argument device_price_argument(double& target) {
   return number_argument("--price", "USD", "of one device an hour [the catalogue's cheapest, of yours if it has some]",
-                         target, 0, 1e6);
+                         target, 1e-4, 1e6);
 }
 
 // A setting of a run as a flag: a std::string, or a vector of them. The recipe checks it (recipe_of_texts).

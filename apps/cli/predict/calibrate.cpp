@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 
+#include "backend/cpu/cpu_backend.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "calibrate/cpu_calibration.h"
@@ -36,7 +37,8 @@ int run_calibrate(const CalibrateOptions& options) {
                                                           : parse_op_rates(read_text_file(options.from), options.from);
   if (interrupted()) return 128 + interrupt.signal_number();
   if (options.from.empty())  // plans on this machine count with them from now on
-    write_user_cache(rates_file_name(precision_name(recipe.precision), calibration.threads),
+    write_user_cache(rates_file_name(cpu_speed(recipe.precision).instructions, precision_name(recipe.precision),
+                                     calibration.threads),
                      op_rates_json(calibration));
   if (!options.out.empty()) write_file_atomically(options.out, op_rates_json(calibration));
   std::optional<StepCheck> check;

@@ -4,6 +4,7 @@
 #include <array>
 #include <functional>
 
+#include "base/figures.h"
 #include "base/text.h"
 #include "cli/predict/compare_report.h"
 
@@ -70,7 +71,7 @@ std::string comparison(std::string_view title, const std::vector<ComparedPlan>& 
   for (const ComparedPlan& plan : plans)
     if (value(plan) >= 0) most = std::max(most, value(plan)), ++known;
   if (known < 2 || most <= 0) return "";
-  std::string text = fmt::format("<section><h2>{}</h2><dl>", title);
+  std::string text = fmt::format("<section class=\"all\"><h2>{}</h2><dl>", title);
   for (const ComparedPlan& plan : plans) {
     if (value(plan) < 0) continue;
     text += fmt::format(
@@ -113,7 +114,9 @@ std::string verdict(const std::vector<ComparedPlan>& plans, const Ranked& ranked
   std::string text;
   if (const ComparedPlan* plan = best(ranked.money))
     text += fmt::format("<li><b>Cheapest:</b> {} ({} USD{})</li>", escaped(plan->name), usd_text(plan->usd),
-                        plan->one_step ? " a step" : "");
+                        plan->one_step    ? " a step"
+                        : plan->calls > 0 ? fmt::format(" with {} calls", format_number(plan->calls))
+                                          : "");
   if (const ComparedPlan* plan = best(ranked.time))
     text += fmt::format("<li><b>Fastest:</b> {} ({})</li>", escaped(plan->name), plan_time_text(*plan));
   if (const ComparedPlan* plan = best([](const ComparedPlan& each) { return each.devices; }))
@@ -136,16 +139,20 @@ td,th{overflow-wrap:normal;padding:.3rem .5rem;text-align:right;border-bottom:1p
 .fits{color:var(--good)}.over{color:var(--bad)}
 @media screen and (max-width:40rem){table,tbody,tr,td{display:block;width:100%}tr:first-child{display:none}
 tr{border-bottom:2px solid var(--soft);padding:.5rem 0}td{border:0;padding:.1rem 0;display:flex;justify-content:space-between;text-align:right}
-td:first-child{font-weight:600}td[data-name]::before{content:attr(data-name);opacity:.75;margin-right:1rem}}
-@media print{:root{--ink:#000;--paper:#fff;--soft:#ddd}body{max-width:none;font-size:11pt}h2{margin-top:1.2rem}section,tr{break-inside:avoid}*{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
+td.none{display:none}td:first-child{font-weight:600}td[data-name]::before{content:attr(data-name);opacity:.75;margin-right:1rem}}
+@media print{:root{--ink:#000;--paper:#fff;--soft:#ddd}body{max-width:none;font-size:11pt}h2{margin-top:1.2rem}section,tr{break-inside:avoid}.all{break-inside:auto}dt{break-after:avoid}*{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 </style>)";
 
 std::string cell(std::string_view name, const std::string& value) {
-  return fmt::format("<td data-name=\"{}\">{}</td>", name, value);
+  return fmt::format("<td data-name=\"{}\"{}>{}</td>", name, value == "-" ? " class=\"none\"" : "", value);
 }
 
 std::string money(const ComparedPlan& plan) {
-  return usd_text(plan.usd) + (plan.usd < 0 ? "" : plan.usd_an_hour ? " an hour" : plan.one_step ? " a step" : "");
+  return usd_text(plan.usd) + (plan.usd < 0       ? ""
+                               : plan.usd_an_hour ? " an hour"
+                               : plan.one_step    ? " a step"
+                               : plan.calls > 0   ? fmt::format(" with {} calls", format_number(plan.calls))
+                                                  : "");
 }
 
 std::string table(const std::vector<ComparedPlan>& plans) {

@@ -94,6 +94,12 @@ std::vector<ComparedPlan> search_plans(const Json& document) {
     for (const auto& [name, size] : bytes.items())
       if (name != "total" && size.get<double>() > 0) plan.parts.emplace_back(name, size.get<double>());
     plan.bytes = number(bytes, "total");
+    // The engine's profile has the last word: its figure, with the kinds in their proportion.
+    if (const auto engine = each.find("engine_bytes_per_device"); engine != each.end() && engine->is_object()) {
+      const double used = number(*engine, "device_used");
+      for (auto& part : plan.parts) part.second *= used / plan.bytes;
+      plan.bytes = used;
+    }
     plan.limit_bytes = number(document, "device_bytes");
     plan.seconds = number(each, "hours") * 3600;
     // Without --tokens a search counts one step.
@@ -147,6 +153,10 @@ std::vector<ComparedPlan> approach_plans(const Json& document) {
         plan.time_parts.emplace_back(phase.value("name", ""), number(phase, "seconds"));
     }
     plan.usd = number(each, "usd_total");
+    if (plan.usd >= 0) plan.calls = std::max(0.0, number(document, "calls"));
+    if (const double training = number(each, "usd_training"); plan.calls > 0 && training > 0)
+      plan.what +=
+          fmt::format("; training costs {} USD, the rest {} calls", usd_text(training), format_number(plan.calls));
     plans.push_back(std::move(plan));
   }
   return plans;
@@ -244,6 +254,8 @@ std::string compare_text(const std::vector<ComparedPlan>& plans) {
   const std::vector<Column> columns = {{"plan", true}, {"devices"},  {"a device"}, {"its line"},
                                        {"time"},       {"tokens/s"}, {"USD"}};
   std::vector<std::vector<std::string>> rows;
+  double calls = 0;
+  for (const ComparedPlan& plan : plans) calls = std::max(calls, plan.calls);
   for (const ComparedPlan& plan : plans)
     rows.push_back({one_line(plan.name, 76), fmt::format("{:.0f}", plan.devices), bytes_text(plan.bytes),
                     bytes_text(plan.limit_bytes), plan_time_text(plan),
@@ -251,8 +263,10 @@ std::string compare_text(const std::vector<ComparedPlan>& plans) {
                     usd_text(plan.usd) + (plan.usd < 0       ? ""
                                           : plan.usd_an_hour ? "/h"
                                           : plan.one_step    ? "/step"
+                                          : plan.calls > 0   ? "*"
                                                              : "")});
-  return table_text(columns, rows, 0);
+  return table_text(columns, rows, 0) +
+         (calls > 0 ? fmt::format("* with {} calls afterwards\n", format_number(calls)) : "");
 }
 
 }  // namespace plimsoll::cli

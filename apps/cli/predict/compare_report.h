@@ -16,7 +16,8 @@ struct ComparedPlan {
   double devices = 1;
   double seconds = -1;  // of the run, or of a step where no length is known
   double tokens_per_second = -1;
-  double usd = -1;  // of the run; of an hour for serving; with its calls
+  double usd = -1;   // of the run; of an hour for serving; with its calls
+  double calls = 0;  // afterwards, whose price is in `usd`
   bool usd_an_hour = false;
   bool one_step = false;        // seconds and USD are of a step, not of a run: nothing to rank runs by
   double usd_per_million = -1;  // tokens

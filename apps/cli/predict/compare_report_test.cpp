@@ -25,6 +25,27 @@ TEST(Compare, ReadsWhatTheCommandsWrite) {
   EXPECT_NE(compare_text(plans).find("2 h"), std::string::npos);
 }
 
+TEST(Compare, TheEnginesFigureIsShown) {
+  std::string search = kSearch;
+  search.replace(search.find("\"hours\""), 0, R"("engine_bytes_per_device":{"device_used":96,"low":90,"high":110},)");
+  const auto plans = parse_compared(search, "s.json");
+  EXPECT_EQ(plans[0].bytes, 96);
+  ASSERT_EQ(plans[0].parts.size(), 2U);
+  EXPECT_DOUBLE_EQ(plans[0].parts[0].second, 60);
+  EXPECT_DOUBLE_EQ(plans[0].parts[1].second, 36);
+}
+
+TEST(Compare, MoneyOfCallsIsNoMoneyOfTraining) {
+  const auto plans = parse_compared(R"({"kind":"approaches","model":"m","device_bytes":100,"calls":1000,"approaches":[
+ {"name":"LoRA","fits":true,"steps":5,"devices":1,"models":[],"phases":[],"bytes_per_device":50,"hours":1,
+ "usd_training":2,"usd_total":12}]})",
+                                    "a.json");
+  EXPECT_NE(compare_text(plans).find("12.00*"), std::string::npos) << compare_text(plans);
+  EXPECT_NE(compare_text(plans).find("* with 1,000 calls"), std::string::npos);
+  EXPECT_NE(plans[0].what.find("training costs 2.00 USD"), std::string::npos);
+  EXPECT_NE(compare_html(plans).find("12.00 with 1,000 calls"), std::string::npos);
+}
+
 TEST(Compare, AStepIsNeverRankedAgainstARun) {
   const auto of = [](const char* hours, const char* usd) {
     return parse_compared(

@@ -98,6 +98,7 @@ void refuse_unread(std::string_view key, std::string_view value, const EngineRun
   const bool megatron = stack.profile == MemoryProfile::megatron;
   const bool ranks = is_one_of(key, {"tp", "pp", "cp", "ep", "etp", "vpp", "sp"});
   if (ranks && (value == "0" || value == "1") && !(key == "sp" && value == "1")) return;
+  if (key == "cp" && stack.profile == MemoryProfile::sharded && !stack.master_weights) return;
   std::string_view readers;
   if (!megatron && (ranks || is_one_of(key, {"first", "last", "stages", "again", "mtp", "defer"})))
     readers = "--engine megatron";

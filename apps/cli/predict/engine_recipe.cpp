@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/figures.h"
 #include "base/text.h"
+#include "base/words.h"
 #include "config/quant_words.h"
 #include "engines/stack_memory.h"
 
@@ -207,12 +208,7 @@ EngineRecipe engine_recipe(const Recipe& recipe, const EngineOptions& options) {
   if (r.method != TuneMethod::full) {
     r.lora_rank = recipe.rank;
     r.lora_dropout = recipe.lora_dropout;
-    std::string_view targets = recipe.targets;
-    while (!targets.empty()) {
-      const std::string_view target = targets.substr(0, targets.find(','));
-      r.lora_targets.emplace_back(target);
-      targets.remove_prefix(std::min(targets.size(), target.size() + 1));
-    }
+    r.lora_targets = split_list(recipe.targets, ',');
   }
   r.optimizer = optimizer_of(recipe, options);
   refuse_optimizer(r.optimizer, options);

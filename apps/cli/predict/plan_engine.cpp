@@ -235,11 +235,14 @@ namespace {
 ServingRun serving_run(const Recipe& recipe, const EngineOptions& options, int64_t line) {
   ServingRun run;
   run.engine = options.serve;
-  run.model = open_model_source(recipe.model, ModelNeed::text).config;
+  const ModelFiles model = open_model_source(recipe.model, ModelNeed::text);
+  run.model = model.config;
   const std::string& type = options.weights;
   // llama.cpp and our own engine read GGUF files and keep them as they are packed.
   const bool takes_gguf = run.engine == "llama.cpp" || run.engine == "plimsoll";
-  if (takes_gguf && find_gguf_file_type(type) != nullptr) {
+  if (takes_gguf && type.empty() && model.kind == ModelFiles::Kind::gguf) {
+    for (const TensorEntry& entry : model.tensors.entries) run.weights_bytes += entry.bytes;
+  } else if (takes_gguf && find_gguf_file_type(type) != nullptr) {
     run.weights_bytes = gguf_weight_bytes(run.model, type, "--weights");
   } else if (!type.empty()) {
     run.weights = engine_weights(type, takes_gguf ? "; or a type of GGUF files: " + gguf_file_type_names() : "");

@@ -79,10 +79,11 @@ TEST(PlanEngine, WhatIsNoLayoutIsRefused) {
 TEST(PlanEngine, KeysThatTheEngineDoesNotReadAreRefused) {
   for (const char* key : {"live=1", "reuse=1", "prefetch=1", "persist=1", "bucket=1", "subgroup=1"})
     for (const char* engine : {"fsdp2", "torch", "megatron"}) EXPECT_THROW(run_of(key, engine), Error) << key << engine;
-  for (const char* key :
-       {"again=mlp", "mtp=1", "defer=0", "tp=2", "cp=2", "ep=2", "sp=1", "torchtune=step_in_backward"})
+  for (const char* key : {"again=mlp", "mtp=1", "defer=0", "tp=2", "ep=2", "sp=1", "torchtune=step_in_backward"})
     for (const char* engine : {"fsdp2", "torch", "deepspeed"})
       EXPECT_THROW(run_of(key, engine), Error) << key << engine;
+  for (const char* engine : {"torch", "deepspeed"}) EXPECT_THROW(run_of("cp=2", engine), Error) << engine;
+  EXPECT_EQ(run_of("dp=2,cp=4", "torchtitan").layout.devices(), 8);
   EXPECT_NO_THROW(run_of("dp=8,tp=1,pp=1,sp=0", "fsdp2"));
   EXPECT_NO_THROW(run_of("bucket=5", "megatron-deepspeed"));
   try {

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -10,10 +11,12 @@
 #include "base/figures.h"
 #include "base/table.h"
 #include "base/text.h"
+#include "base/words.h"
 #include "cli/arguments/common_arguments.h"
 #include "cli/commands.h"
 #include "cli/predict/device_range.h"
 #include "cli/predict/plan_engine.h"
+#include "cli/predict/sequence_note.h"
 #include "cli/predict/time_report.h"
 #include "cli/predict/used_price.h"
 #include "cli/text/output.h"
@@ -26,9 +29,9 @@ namespace plimsoll::cli {
 namespace {
 
 struct SearchOptions {
-  std::string model, devices, method = "full", base, targets = "all-linear", recompute, engine;
+  std::string model, devices, method = "full", base, targets, recompute, engine;
   std::string deadline, target, catalog, trace, price_kind = "on_demand";
-  int64_t rank = 16, seq_len = 4096, global_batch = 32, micro_batch = 0;
+  int64_t rank = 0, seq_len = 4096, global_batch = 0, micro_batch = 0;
   double tokens = 0, price = 0, price_max = 0;
   bool quick = false, json = false;
 };
@@ -107,11 +110,7 @@ SearchProblem problem_of(const SearchOptions& options, const Catalog& catalog) {
     recipe.weights = parse_base(options.base);
     recipe.method = recipe.weights == WeightFormat::bf16 ? TuneMethod::lora : TuneMethod::qlora;
     recipe.lora_rank = options.rank;
-    for (size_t at = 0; at <= options.targets.size();) {
-      const size_t end = std::min(options.targets.find(',', at), options.targets.size());
-      recipe.lora_targets.push_back(options.targets.substr(at, end - at));
-      at = end + 1;
-    }
+    recipe.lora_targets = split_list(options.targets, ',');
   } else if (options.method != "full") {
     throw caller_error("--method " + one_line(options.method, 40), "is no way to train", "full, lora or qlora");
   } else if (options.base != "16bit") {
@@ -124,7 +123,10 @@ SearchProblem problem_of(const SearchOptions& options, const Catalog& catalog) {
   problem.most_devices = range.most;
   problem.habits = time_habits(problem.base.engine);
   problem.constants = load_time_constants();
-  problem.global_batch = options.global_batch;
+  problem.keep_batch = options.global_batch > 0;
+  if (problem.keep_batch) problem.global_batch = options.global_batch;
+  if (problem.keep_batch && options.micro_batch > options.global_batch)
+    throw caller_error("--micro-batch", "is more than the sequences of a step", "a larger --global-batch");
   problem.tokens = options.tokens;
   if (!options.deadline.empty()) problem.deadline_hours = parse_hours(options.deadline);
   if (options.micro_batch > 0) problem.micro_batch = options.micro_batch;
@@ -167,6 +169,7 @@ Json plan_json(const LayoutPlan& plan) {
             {"zero_stage", layout.zero_stage}}},
           {"micro_batch", plan.micro_batch},
           {"grad_accum_steps", plan.grad_accum_steps},
+          {"rows_per_step", plan.rows_per_step()},
           {"recompute", plan.recompute == RecomputeKind::full ? "full" : "none"},
           {"bytes_per_device",
            {{"total", plan.bytes.total()},
@@ -185,9 +188,10 @@ Json plan_json(const LayoutPlan& plan) {
           {"usd", plan.usd > 0 ? Json(plan.usd) : Json(nullptr)}};
 }
 
-std::vector<std::string> row_of(const LayoutPlan& plan) {
+std::vector<std::string> row_of(const SearchProblem& problem, const LayoutPlan& plan) {
   const auto gib = [](double bytes) { return fmt::format("{:.1f}", bytes / static_cast<double>(kGiB)); };
-  return {layout_text(plan),
+  const int64_t rows = plan.rows_per_step();
+  return {layout_text(plan) + (rows == problem.global_batch ? "" : fmt::format(" = {}", format_thousands(rows))),
           format_thousands(plan.devices()),
           format_number(plan.step_seconds),
           format_number(plan.tokens_per_second),
@@ -198,11 +202,25 @@ std::vector<std::string> row_of(const LayoutPlan& plan) {
 }
 
 // What is trained how: what was not said is as usual.
-std::string recipe_text(const SearchOptions& options) {
+std::string recipe_text(const SearchOptions& options, const SearchProblem& problem) {
   const std::string method = options.method == "full" ? "all weights" : fmt::format("LoRA r={}", options.rank);
   return fmt::format("{}: {}, base in {}, rows of {} tokens, {} a step{}\n", options.model, method, options.base,
-                     format_thousands(options.seq_len), format_thousands(options.global_batch),
+                     format_thousands(options.seq_len), format_thousands(problem.global_batch),
                      options.tokens > 0 ? "" : "; time and USD are of one step (--tokens N: of a run)");
+}
+
+// What of the least is certain, and what is.
+std::string interval_text(const SearchProblem& problem, const LayoutSearch& found) {
+  const auto gib = [](int64_t bytes) { return static_cast<double>(bytes) / static_cast<double>(kGiB); };
+  const ByteInterval& bytes = *found.least->engine_bytes;
+  const double limit = gib(problem.device->memory_bytes);
+  std::string text = fmt::format("  it needs {:.1f} GiB of {:.1f}, 9 of 10 such runs between {:.1f} and {:.1f}\n",
+                                 gib(bytes.bytes), limit, gib(bytes.low), gib(bytes.high));
+  if (bytes.high <= problem.device->memory_bytes) return text;
+  if (!found.sure) return text + "  on none of these numbers of devices all of that fits\n";
+  const bool same = found.sure->devices() == found.least->devices();
+  return text + fmt::format("  surely enough, {:.1f} GiB at most: {}{}\n", gib(found.sure->engine_bytes->high),
+                            same ? "" : fmt::format("{} devices: ", found.sure->devices()), layout_text(*found.sure));
 }
 
 std::string search_text(const SearchProblem& problem, const LayoutSearch& found, const EngineTime* time,
@@ -216,6 +234,7 @@ std::string search_text(const SearchProblem& problem, const LayoutSearch& found,
   if (!found.least) return text + "none works\n";
   text += fmt::format("least that works: {} device{}: {}\n", found.least->devices(),
                       found.least->devices() == 1 ? "" : "s", layout_text(*found.least));
+  if (found.least->engine_bytes) text += interval_text(problem, found);
   if (!found.what_stops.empty()) text += "one fewer: " + found.what_stops + "\n";
   if (found.by_bytes && found.by_bytes->devices() < found.least->devices())
     text += fmt::format("by bytes alone: {} devices, in {}{}\n", found.by_bytes->devices(),
@@ -224,12 +243,30 @@ std::string search_text(const SearchProblem& problem, const LayoutSearch& found,
   if (found.confirmed > 0)
     text += fmt::format("the engine profile was asked about {} plan{} and refused {}\n", found.confirmed,
                         found.confirmed == 1 ? "" : "s", found.overruled);
-  const std::vector<Column> columns = {{"layout,\nrows × times", true},       {"devices"}, {"step s"},   {"tokens/s"},
-                                       {problem.tokens > 0 ? "run" : "step"}, {"USD"},     {"GiB each"}, {"engine"}};
+  const bool more_rows = std::any_of(found.pareto.begin(), found.pareto.end(), [&](const LayoutPlan& plan) {
+    return plan.rows_per_step() != problem.global_batch;
+  });
+  const std::vector<Column> columns = {
+      {more_rows ? "layout,\nrows × times = rows a step" : "layout,\nrows × times", true},
+      {"devices"},
+      {"step s"},
+      {"tokens/s"},
+      {problem.tokens > 0 ? "run" : "step"},
+      {"USD"},
+      {"GiB each"},
+      {"engine"}};
   std::vector<std::vector<std::string>> rows;
-  for (const LayoutPlan& plan : found.pareto) rows.push_back(row_of(plan));
+  for (const LayoutPlan& plan : found.pareto) rows.push_back(row_of(problem, plan));
   text += "\n" + table_text(columns, rows, 0);
   if (time != nullptr) text += "\nthe fastest of these: " + time_text(*time);
+  const bool cut = std::any_of(found.pareto.begin(), found.pareto.end(), [](const LayoutPlan& plan) {
+    return plan.layout.tensor > 1 || plan.layout.pipeline > 1;
+  });
+  if (cut && problem.base.recipe.method == TuneMethod::qlora)
+    text +=
+        "\na base in few bits over tensor or pipeline ranks: arithmetic, no stack of `export` starts it; --for "
+        "axolotl, "
+        "llama-factory, … looks only at what is started\n";
   if (problem.usd_per_device_hour <= 0)
     text += "\nno price for this device is in the catalogue: --price USD, of one device and hour, adds the money\n";
   return text;
@@ -248,7 +285,7 @@ Json search_json(const SearchOptions& options, const SearchProblem& problem, con
             {"rank", options.rank},
             {"targets", options.targets},
             {"seq_len", options.seq_len},
-            {"global_batch", options.global_batch}}},
+            {"global_batch", problem.global_batch}}},
           {"node_devices", fabric_of(*problem.device, problem.constants).node_devices},
           {"layers", problem.base.model.layers},
           {"device", problem.device->name},
@@ -260,6 +297,7 @@ Json search_json(const SearchOptions& options, const SearchProblem& problem, con
           {"overruled", found.overruled},
           {"seconds", seconds},
           {"least", found.least ? plan_json(*found.least) : Json(nullptr)},
+          {"least_sure", found.sure ? plan_json(*found.sure) : Json(nullptr)},
           {"one_fewer", found.what_stops},
           {"least_by_bytes", found.by_bytes ? plan_json(*found.by_bytes) : Json(nullptr)},
           {"nearest", found.nearest ? plan_json(*found.nearest) : Json(nullptr)},
@@ -287,6 +325,7 @@ std::optional<EngineTime> fastest_time(const SearchOptions& options, const Searc
   return time;
 }
 
+// What was not said is as usual; what would count for nothing is refused.
 // QLoRA is LoRA on a base in four bits, unless another width is asked for.
 SearchOptions with_base(SearchOptions options) {
   if (options.method == "qlora") {
@@ -295,7 +334,12 @@ SearchOptions with_base(SearchOptions options) {
     options.method = "lora";
     if (options.base.empty()) options.base = "4bit";
   }
+  if (options.method == "full" && (options.rank > 0 || !options.targets.empty()))
+    throw caller_error(options.rank > 0 ? "--rank" : "--targets", "is of adapters, and all weights are trained",
+                       "--method lora or qlora, or leave it out");
   if (options.base.empty()) options.base = "16bit";
+  if (options.rank <= 0) options.rank = 16;
+  if (options.targets.empty()) options.targets = "all-linear";
   return options;
 }
 
@@ -304,13 +348,14 @@ int run_search(const SearchOptions& asked) {
   const Catalog catalog = load_catalog(options.catalog);
   const SearchProblem problem = problem_of(options, catalog);
   const auto start = std::chrono::steady_clock::now();
+  note_long_sequences(problem.base.model, options.seq_len, "rows have");
   const LayoutSearch found = search_layouts(problem);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const std::optional<EngineTime> time = fastest_time(options, problem, found);
   const EngineTime* fastest = time ? &*time : nullptr;
   if (options.json) write_json(search_json(options, problem, found, fastest, seconds));
   else
-    write_page(recipe_text(options) + search_text(problem, found, fastest, seconds) +
+    write_page(recipe_text(options, problem) + search_text(problem, found, fastest, seconds) +
                used_price_text(used_price(catalog, problem.device->name,
                                           options.price_kind == "spot" ? PriceKind::spot : PriceKind::on_demand,
                                           options.price)));
@@ -358,8 +403,9 @@ Command search_command() {
                      .help = "what LoRA adapts [all-linear]",
                      .target = &options->targets},
                     number_argument("--seq-len", "N", "tokens of a sequence [4096]", options->seq_len, 1, 1 << 24),
-                    number_argument("--global-batch", "N", "sequences of a step [32]", options->global_batch, 1,
-                                    1 << 24),
+                    number_argument("--global-batch", "N",
+                                    "sequences of a step; more only to divide evenly [32, or one for each data rank]",
+                                    options->global_batch, 1, 1 << 24),
                     number_argument("--micro-batch", "N", "only this one; else all are searched", options->micro_batch,
                                     1, 1 << 16),
                     {.name = "--recompute",

@@ -101,11 +101,19 @@ std::string money_text(const ServeOptions& options, const ServeReport& report) {
       {"the same tokens, hosted by", true}, {"USD/M in"}, {"USD/M out"}, {"USD/h"}, {"of ours"}};
   if (!rows.empty()) text += "\n" + table_text(columns, rows);
   if (report.break_even_hours)
-    text += fmt::format("  bought for {} USD a device, it is cheaper than rented after {} days at {:.0f} % use\n",
-                        format_usd(report.buy_usd), format_number(*report.break_even_hours / 24),
-                        100 * options.utilisation);
+    text += fmt::format(
+        "  bought for {} USD a device (without the machine round it), it is cheaper than rented after {} days at "
+        "{:.0f} % "
+        "use\n",
+        format_usd(report.buy_usd), format_number(*report.break_even_hours / 24), 100 * options.utilisation);
   else if (report.buy_usd > 0) text += "  bought, it never gets cheaper than rented at this use\n";
   return text;
+}
+
+// Without a target, on the least devices: longer for a first token than for the rest of a usual answer.
+bool waits_in_line(const ServeOptions& options, const ServingResult& result) {
+  return options.users > 0 && options.target_first <= 0 && options.target_between <= 0 &&
+         result.first_token_seconds.p50 > static_cast<double>(options.output) * result.between_tokens_seconds.p50;
 }
 
 std::string serve_text(const ServeOptions& options, const ServeReport& report) {
@@ -130,6 +138,10 @@ std::string serve_text(const ServeOptions& options, const ServeReport& report) {
       format_number(one.requests_per_second * replicas), one.mean_decoding * replicas, 100 * one.peak_cache_share,
       one.preemptions);
   if (!one.keeps_up) text += "  it does not keep up: the queue grows\n";
+  else if (waits_in_line(options, one))
+    text += fmt::format("  users wait in line: this is the least that holds the model, not what {} users need; {}\n",
+                        format_thousands(options.users),
+                        report.alternatives.empty() ? "--target-first S finds that" : "the table has that");
   text += alternatives_text(report);
   if (answer.most_users) text += fmt::format("  most users of one replica within the target: {}\n", *answer.most_users);
   return text + money_text(options, report);
@@ -175,6 +187,10 @@ Command serve_plan_command() {
            number_argument("--prompt", "N", "tokens of a prompt [512]", options->prompt, 1, 1e8),
            number_argument("--output", "N", "tokens of an answer [256]", options->output, 1, 1e8),
            number_argument("--spread", "S", "lengths vary evenly by this share around both [0]", options->spread, 0, 1),
+           number_argument("--at-once", "N",
+                           "most requests that one pass answers [as vLLM: 1024 on devices of 70 GiB and more with "
+                           "8-bit products, else 256]",
+                           options->at_once, 1, 65536),
            {.name = "--weights", .value_name = "16bit|8bit|4bit", .help = "[16bit]", .target = &options->weights},
            {.name = "--kv", .value_name = "16bit|8bit", .help = "of the cache [16bit]", .target = &options->kv},
            number_argument("--target-first", "S", "seconds to the first token that 95 of 100 requests must keep",
@@ -182,7 +198,7 @@ Command serve_plan_command() {
            number_argument("--target-between", "S", "seconds between tokens, the same", options->target_between, 1e-6,
                            1e6),
            device_price_argument(options->price),
-           number_argument("--buy-price", "USD", "of one device [the catalogue's]", options->buy_price, 0, 1e9),
+           number_argument("--buy-price", "USD", "of one device [the catalogue's]", options->buy_price, 0.01, 1e9),
            number_argument("--power-price", "USD", "of a kWh [0.15]", options->power_price, 0, 100),
            number_argument("--utilisation", "SHARE", "of the hours that a bought device is used [1]",
                            options->utilisation, 0.001, 1),

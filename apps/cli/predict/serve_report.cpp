@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "cli/predict/sequence_note.h"
 #include "cli/predict/used_price.h"
 #include "config/model_catalog.h"
 #include "hub/model_source.h"
@@ -190,10 +191,14 @@ ServeReport serve_report(const ServeOptions& options) {
   if (options.users <= 0 && options.rate <= 0)
     throw caller_error("--users or --rate", "is missing",
                        "--users 32 (each asks again when answered), or --rate 2 a second");
+  if (options.users > 0 && options.rate > 0)
+    throw caller_error("--rate", "and --users are two kinds of traffic",
+                       "one of them: users who ask again when answered, or requests at random times");
   const Catalog catalog = load_catalog(options.catalog);
   const ModelConfig config = open_model_source(options.model, ModelNeed::config).config;
   const ModelShape shape = shape_of(config);
   const Device& device = require_device(catalog, options.device, "--device");
+  note_long_sequences(config, options.prompt + options.output, "a prompt and its answer have");
   ServingSetup setup;
   setup.config = &config;
   setup.model = &shape;
@@ -201,6 +206,8 @@ ServeReport serve_report(const ServeOptions& options) {
   setup.constants = load_time_constants();
   setup.weight_bytes = width_bytes(options.weights, "--weights");
   setup.kv_bytes = width_bytes(options.kv, "--kv");
+  setup.most_sequences = options.at_once;
+  setup.request_tokens = options.prompt + options.output;
   ServeReport report;
   report.device = device.name;
   report.device_bytes = device.memory_bytes;

@@ -12,7 +12,7 @@ namespace plimsoll::cli {
 
 struct ServeOptions {
   std::string model, device, weights = "16bit", kv = "16bit", catalog;
-  int64_t tensor = 0, users = 0, prompt = 512, output = 256, seed = 0;
+  int64_t tensor = 0, users = 0, prompt = 512, output = 256, at_once = 0, seed = 0;
   double rate = 0, spread = 0, price = 0, target_first = 0, target_between = 0, buy_price = 0, power_price = 0.15,
          utilisation = 1;
   bool together = false, json = false;

@@ -1,5 +1,6 @@
 #include "config/hf/hf_families.h"
 
+#include <algorithm>
 #include <array>
 #include <string>
 
@@ -136,15 +137,10 @@ constexpr std::array kFamilies = {
 
 std::span<const HfFamily> hf_families() { return kFamilies; }
 
-const HfFamily* find_hf_family(std::string_view model_type) {
-  for (const HfFamily& family : kFamilies)
-    if (family.model_type == model_type) return &family;
-  return nullptr;
-}
-
 const HfFamily& hf_family(std::string_view model_type) {
-  const HfFamily* family = find_hf_family(model_type);
-  PLIMSOLL_CHECK(family != nullptr, "a family that is known: " + std::string(model_type));
+  const auto* const family = std::find_if(std::begin(kFamilies), std::end(kFamilies),
+                                          [&](const HfFamily& each) { return each.model_type == model_type; });
+  PLIMSOLL_CHECK(family != std::end(kFamilies), "a family that is known: " + std::string(model_type));
   return *family;
 }
 

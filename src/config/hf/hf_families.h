@@ -24,7 +24,6 @@ struct HfFamily {
 };
 
 std::span<const HfFamily> hf_families();
-const HfFamily* find_hf_family(std::string_view model_type);  // nullptr: not known here
-const HfFamily& hf_family(std::string_view model_type);       // of a config that was read
+const HfFamily& hf_family(std::string_view model_type);  // of a config that was read
 
 }  // namespace plimsoll

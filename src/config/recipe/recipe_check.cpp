@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "base/words.h"
 #include "config/quant_words.h"
 #include "config/recipe/recipe_fields.h"
 
@@ -114,22 +115,13 @@ FieldValue parse_field(const RecipeField& field, const std::vector<std::string>&
   throw wrong_value(field, text, thing);
 }
 
-std::string_view without_blanks(std::string_view text) {
-  const size_t begin = text.find_first_not_of(" \t");
-  return begin == std::string_view::npos ? "" : text.substr(begin, text.find_last_not_of(" \t") - begin + 1);
-}
-
 void check_targets(const std::string& targets) {
-  size_t begin = 0;
-  while (begin <= targets.size()) {
-    const size_t comma = std::min(targets.find(',', begin), targets.size());
-    const std::string_view name = without_blanks(std::string_view(targets).substr(begin, comma - begin));
-    if (name.empty() || name.find_first_of(" \t") != std::string_view::npos)
+  for (const std::string& name : split_list(targets, ',')) {
+    if (name.empty() || name.find_first_of(" \t") != std::string::npos)
       throw caller_error(
           "targets",
           fmt::format("'{}' has {}", one_line(targets, 80), name.empty() ? "an empty name" : "a space in a name"),
           "write all-linear, or names with commas between: q_proj,v_proj");
-    begin = comma + 1;
   }
 }
 

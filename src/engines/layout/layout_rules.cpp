@@ -59,10 +59,11 @@ void check_pipeline(const EngineRun& run) {
   if (l.chunk_layers.empty() && l.pipeline > layers)
     refuse(fmt::format("pp={}", l.pipeline), fmt::format("is more stages than {} layers", layers),
            fmt::format("pp={} at most", layers));
-  if (l.chunk_layers.empty() && l.pipeline * l.virtual_stages > layers)
+  // The embedding and the head may be a chunk each (--account-for-embedding-in-pipeline-split, …-loss-…).
+  if (l.chunk_layers.empty() && l.virtual_stages > 1 && l.pipeline * l.virtual_stages > layers + 2)
     refuse(fmt::format("vpp={}", l.virtual_stages),
            fmt::format("makes {} chunks of {} layers", l.pipeline * l.virtual_stages, layers),
-           fmt::format("vpp={} at most", layers / l.pipeline));
+           fmt::format("vpp={} at most", std::max<int64_t>(1, (layers + 2) / l.pipeline)));
   pipeline_chunks(l, layers);
   if (l.zero_stage >= 2 && l.pipeline > 1)
     refuse(fmt::format("zero={}", l.zero_stage),
@@ -92,6 +93,7 @@ void refuse_impossible_layout(const EngineRun& run) {
                                    {"vpp", l.virtual_stages}})
     if (ranks < 1 || ranks > int64_t{1} << 20)
       refuse(fmt::format("{}={}", key, ranks), "is no number of ranks", fmt::format("{}=1 to 1048576", key));
+  if (l.context > 1) check_sequence(run);
   if (stack_memory(run.engine).profile != MemoryProfile::megatron) return;
   check_tensor(run.model, l.tensor);
   check_experts(run);

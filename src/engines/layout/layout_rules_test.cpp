@@ -71,6 +71,10 @@ TEST(LayoutRules, PipelinesAndZero) {
   EXPECT_NO_THROW(refuse_impossible_layout(run));
   run.layout.virtual_stages = 21;
   expect_way_out(run, "vpp=20");
+  // Embedding and head may be chunks of their own: 82 chunks of 80 layers.
+  run.layout.pipeline = 41, run.layout.virtual_stages = 2;
+  EXPECT_NO_THROW(refuse_impossible_layout(run));
+  run.layout.pipeline = 4, run.layout.virtual_stages = 20;
   run.layout.pipeline = 1, run.layout.virtual_stages = 2;
   expect_way_out(run, "pp=2");
   run.layout.pipeline = 81, run.layout.virtual_stages = 1;

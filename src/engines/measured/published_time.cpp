@@ -52,7 +52,7 @@ void read_published_time(const RowCells& row, MeasuredRow& made) {
   EngineLayout& layout = made.run.layout;
   int64_t chunks = number_behind(notes, "num-virtual-stages-per-pipeline-rank=");
   if (chunks == 0) chunks = number_behind(notes, "VP=");
-  if (chunks > 1 && layout.pipeline > 1 && layout.pipeline * chunks <= made.run.model.layers)
+  if (chunks > 1 && layout.pipeline > 1 && layout.pipeline * chunks <= made.run.model.layers + 2)
     layout.virtual_stages = chunks;
   made.unknown_time = missing(row, made);
 }

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "config/json_fields.h"
 #include "quant/bnb/int8_blockwise.h"
@@ -53,7 +54,7 @@ Shape shape_of(const nlohmann::json& object, const JsonFields& fields) {
 
 }  // namespace
 
-int64_t Bnb4State::blocks() const { return blocks_of(shape.elements(), block); }
+int64_t Bnb4State::blocks() const { return ceil_div(shape.elements(), block); }
 
 std::string write_bnb4_state(const Bnb4State& state) {
   std::string sizes;
@@ -97,7 +98,7 @@ std::vector<SafetensorsOutput> bnb4_tensors(const std::string& weight, const Bnb
   out.push_back({weight + ".absmax", state.nested ? DType::u8 : DType::f32, {blocks}});
   out.push_back({weight + ".quant_map", DType::f32, {16}});
   if (state.nested) {
-    out.push_back({weight + ".nested_absmax", DType::f32, {blocks_of(blocks, kNestedBlock)}});
+    out.push_back({weight + ".nested_absmax", DType::f32, {ceil_div(blocks, kNestedBlock)}});
     out.push_back({weight + ".nested_quant_map", DType::f32, {256}});
   }
   out.push_back({fmt::format("{}.quant_state.bitsandbytes__{}", weight, type_name(state.type)),

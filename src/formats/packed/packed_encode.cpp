@@ -40,7 +40,7 @@ void each_row_tile(int64_t rows, ThreadPool& pool, Body body) {
 
 void encode_bnb4(const PackedFormat& format, int64_t rows, int64_t cols, const float* values, ThreadPool& pool,
                  const std::vector<std::byte*>& at, std::byte* scratch) {
-  const int64_t n = rows * cols, blocks = blocks_of(n, format.block);
+  const int64_t n = rows * cols, blocks = ceil_div(n, format.block);
   auto* absmax = reinterpret_cast<float*>(scratch);
   constexpr int64_t kBlocksAtOnce = 256;
   pool.parallel_for(ceil_div(blocks, kBlocksAtOnce), [&](int64_t tile, int) {
@@ -53,7 +53,7 @@ void encode_bnb4(const PackedFormat& format, int64_t rows, int64_t cols, const f
   if (!format.nested) {
     std::memcpy(at[1], absmax, static_cast<size_t>(blocks) * sizeof(float));
   } else {
-    std::vector<float> nested(static_cast<size_t>(blocks_of(blocks, kNestedBlock)));
+    std::vector<float> nested(static_cast<size_t>(ceil_div(blocks, kNestedBlock)));
     state.nested_offset = quantize_absmax(absmax, blocks, reinterpret_cast<uint8_t*>(at[1]), nested.data());
     std::memcpy(at[3], nested.data(), nested.size() * sizeof(float));
     std::memcpy(at[4], dynamic_table(true).values.data(), 256 * sizeof(float));
@@ -134,7 +134,7 @@ void encode_integers(const PackedFormat& format, int64_t rows, int64_t cols, con
 }
 
 int64_t scratch_bytes(const PackedFormat& format, int64_t rows, int64_t cols) {
-  if (format.kind == Kind::bnb4) return blocks_of(rows * cols, format.block) * 4;
+  if (format.kind == Kind::bnb4) return ceil_div(rows * cols, format.block) * 4;
   if (format.kind != Kind::fp8_tiles) return 0;
   const int64_t down = format.tile_rows > 0 ? ceil_div(rows, format.tile_rows) : 1;
   return down * (format.tile_cols > 0 ? ceil_div(cols, format.tile_cols) : 1) * 4;

@@ -173,7 +173,7 @@ class Resolver {
     const TensorEntry& absmax = part(weight + ".absmax", state.nested ? DType::u8 : DType::f32, {blocks});
     if (!state.nested) return matrix(weight, state.shape, format, {&codes, &absmax});
     expect_table(weight + ".nested_quant_map", dynamic_table(true).values);
-    const TensorEntry& nested = part(weight + ".nested_absmax", DType::f32, {blocks_of(blocks, kNestedBlock)});
+    const TensorEntry& nested = part(weight + ".nested_absmax", DType::f32, {ceil_div(blocks, kNestedBlock)});
     return matrix(weight, state.shape, format, {&codes, &absmax, &nested});
   }
 

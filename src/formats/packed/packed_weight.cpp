@@ -70,7 +70,7 @@ Bnb4Start bnb4_start(const PackedFormat& format, int64_t cols, int64_t first, in
   const int64_t block = first * cols / format.block;
   const int64_t absmax = std::min(block, bnb4_block_of(first, 0, cols, format.block));
   return {block * format.block, block, format.nested ? absmax / kNestedBlock * kNestedBlock : absmax,
-          blocks_of(last * cols, format.block)};
+          ceil_div(last * cols, format.block)};
 }
 
 void restore_bnb4(const PackedFormat& format, int64_t cols, int64_t first_row, int64_t last_row,
@@ -80,7 +80,7 @@ void restore_bnb4(const PackedFormat& format, int64_t cols, int64_t first_row, i
   const int64_t count = start.last_block - start.absmax;
   std::vector<float> absmax(static_cast<size_t>(count));
   if (format.nested) {
-    std::vector<float> nested(static_cast<size_t>(blocks_of(count, kNestedBlock)));
+    std::vector<float> nested(static_cast<size_t>(ceil_div(count, kNestedBlock)));
     std::memcpy(nested.data(), parts[2], nested.size() * sizeof(float));
     restore_absmax(reinterpret_cast<const uint8_t*>(parts[1]), nested.data(), format.nested_offset, 0, count,
                    absmax.data());
@@ -148,7 +148,7 @@ PackedRanges packed_ranges(const PackedFormat& format, int64_t rows, int64_t col
       const int64_t blocks = start.last_block - start.absmax;
       const ByteRange packed{start.element / 2, bnb4_packed_bytes(last * cols) - start.element / 2};
       if (!format.nested) return {packed, {start.absmax * 4, blocks * 4}, {}};
-      return {packed, {start.absmax, blocks}, {start.absmax / kNestedBlock * 4, blocks_of(blocks, kNestedBlock) * 4}};
+      return {packed, {start.absmax, blocks}, {start.absmax / kNestedBlock * 4, ceil_div(blocks, kNestedBlock) * 4}};
     }
     case Kind::int8_rows:
       return {{{first * cols, count * cols}, {first * 4, count * 4}, {}}};

@@ -32,7 +32,8 @@ struct AdamW8bitRates {
 };
 AdamW8bitRates adamw8bit_rates(const AdamW8bitStep& step);
 
-// The update of n values by moments that are not coded.
+// The update of n values by moments that are not coded. The definition, as adamw8bit_update is: what runs is the vector
+// code of backend/cpu/optimizer/optimizer_8bit.cpp, and the golden steps are held against both.
 void adamw8bit_values(const AdamW8bitRates& rates, float* parameters, const float* gradients, int64_t n, float* first,
                       float* second);
 

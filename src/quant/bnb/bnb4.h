@@ -34,7 +34,7 @@ inline int64_t bnb4_block_of(int64_t row, int64_t col, int64_t cols, int64_t blo
 
 inline constexpr int64_t kNestedBlock = 256;
 
-// Returns the offset, the mean of `absmax`. `codes` gets n bytes, `nested_absmax` blocks_of(n, 256) floats.
+// Returns the offset, the mean of `absmax`. `codes` gets n bytes, `nested_absmax` ceil_div(n, 256) floats.
 float quantize_absmax(const float* absmax, int64_t n, uint8_t* codes, float* nested_absmax);
 // Elements [first, first + count).
 void restore_absmax(const uint8_t* codes, const float* nested_absmax, float offset, int64_t first, int64_t count,

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/bytes.h"
 #include "quant/bnb/adamw8bit.h"
 #include "quant/bnb/bnb4.h"
 #include "quant/bnb/int8_blockwise.h"
@@ -64,7 +65,7 @@ TEST(Bnb4, EveryGoldenCase) {
     const auto block = entry.at("blocksize").get<int64_t>();
     const auto input = widened(golden, "input", dtype);
     const auto n = static_cast<int64_t>(input.size());
-    const auto blocks = static_cast<size_t>(blocks_of(n, block));
+    const auto blocks = static_cast<size_t>(ceil_div(n, block));
     std::vector<uint8_t> packed(static_cast<size_t>(bnb4_packed_bytes(n)));
     std::vector<float> absmax(blocks);
     quantize_bnb4(type, input.data(), n, block, packed.data(), absmax.data());
@@ -75,7 +76,7 @@ TEST(Bnb4, EveryGoldenCase) {
       EXPECT_EQ(absmax, golden.f32("absmax"));
     } else {
       std::vector<uint8_t> codes(blocks);
-      std::vector<float> nested(static_cast<size_t>(blocks_of(static_cast<int64_t>(blocks), kNestedBlock)));
+      std::vector<float> nested(static_cast<size_t>(ceil_div(static_cast<int64_t>(blocks), kNestedBlock)));
       const float offset = quantize_absmax(absmax.data(), static_cast<int64_t>(blocks), codes.data(), nested.data());
       EXPECT_EQ(codes, golden.bytes("absmax"));
       expect_within_an_ulp({offset}, golden.f32("nested_offset"));
@@ -112,7 +113,7 @@ TEST(Int8Blockwise, EveryGoldenCase) {
       const auto input = golden.f32("input");
       const auto n = static_cast<int64_t>(input.size());
       std::vector<uint8_t> codes(input.size());
-      std::vector<float> absmax(static_cast<size_t>(blocks_of(n, block))), back(input.size());
+      std::vector<float> absmax(static_cast<size_t>(ceil_div(n, block))), back(input.size());
       quantize_blockwise(dynamic_table(is_signed), input.data(), n, block, codes.data(), absmax.data());
       EXPECT_EQ(codes, golden.bytes("q"));
       EXPECT_EQ(absmax, golden.f32("absmax"));
@@ -199,7 +200,7 @@ TEST(AdamW8bit, TenGoldenSteps) {
   auto p = golden.f32("initial");
   const auto n = static_cast<int64_t>(p.size());
   std::vector<uint8_t> first(p.size()), second(p.size());
-  std::vector<float> first_absmax(static_cast<size_t>(blocks_of(n, kAdamW8bitBlock))), second_absmax = first_absmax;
+  std::vector<float> first_absmax(static_cast<size_t>(ceil_div(n, kAdamW8bitBlock))), second_absmax = first_absmax;
   const AdamW8bitState state{first.data(), second.data(), first_absmax.data(), second_absmax.data()};
   for (int64_t t = 0; t < 10; ++t) {
     const AdamW8bitStep step{hyper.at("lr"),  hyper.at("betas")[0],     hyper.at("betas")[1],

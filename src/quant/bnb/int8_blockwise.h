@@ -29,9 +29,7 @@ inline uint8_t nearest_code(const CodeTable& table, float x) {
   return static_cast<uint8_t>(below);
 }
 
-inline int64_t blocks_of(int64_t n, int64_t block) { return (n + block - 1) / block; }
-
-// n values → n codes and blocks_of(n, block) absmax; the last block may be short. To share work among threads, cut at
+// n values → n codes and ceil_div(n, block) absmax; the last block may be short. To share work among threads, cut at
 // multiples of `block`.
 void quantize_blockwise(const CodeTable& table, const float* in, int64_t n, int64_t block, uint8_t* codes,
                         float* absmax);

@@ -1,5 +1,6 @@
 // LLM.int8(): int8 by row, with the columns that hold outliers left for a wider product.
 // Dettmers et al. 2022, arXiv:2208.07339. q = round(x * (127 / absmax of the row)), to nearest even.
+// Runs take the weights alone; outliers and products are of activations, and here for the golden cases.
 #pragma once
 
 #include <cstdint>

@@ -10,7 +10,7 @@
 // of threads. Nothing is allocated; the caller owns every pointer. Different instruction sets may differ in rounding:
 // bf16 tensors go through AMX or AVX512-BF16 where the CPU has them (products of bf16, sums in f32, probabilities and
 // their gradients rounded to bf16 before the second products), and are widened to f32 elsewhere.
-// ONEDNN_MAX_CPU_ISA takes AMX and AVX512-BF16 away here as it does in oneDNN; f32 kernels follow the CPU.
+// ONEDNN_MAX_CPU_ISA takes instructions away here as it does in oneDNN.
 #pragma once
 
 #include <cstdint>

@@ -1,13 +1,12 @@
 // Attention kernels on bf16 blocks for x86 CPUs with AVX512-BF16, and with AMX where there is that too. Intrinsics,
 // because Highway 1.0 has neither instruction.
 #include <immintrin.h>
-#include <oneapi/dnnl/dnnl.h>
 
 #include <algorithm>
 
 #include "backend/cpu/attention/attention_kernels.h"
-#include "backend/cpu/simd/amx.h"
 #include "backend/cpu/simd/avx512_transpose-inl.h"
+#include "backend/cpu/simd/instructions.h"
 
 #define PLIMSOLL_BF16 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
 #define PLIMSOLL_BF16_INLINE \
@@ -411,15 +410,11 @@ AttentionKernels make_table(bool amx) {
   return table;
 }
 
-bool isa_allows(dnnl_cpu_isa_t isa) { return (dnnl_get_effective_cpu_isa() & isa) == isa; }
-
 }  // namespace
 
 const AttentionKernels* bf16_dot_attention_kernels() {
-  static const bool usable = isa_allows(dnnl_cpu_isa_avx512_core_bf16) && __builtin_cpu_supports("avx512bf16") &&
-                             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
   static const AttentionKernels table = make_table(false);
-  return usable ? &table : nullptr;
+  return may_use_avx512_bf16() ? &table : nullptr;
 }
 
 const AttentionKernels* bf16_amx_attention_kernels() {

@@ -18,6 +18,7 @@
 #include "backend/cpu/matmul/packed_dot.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "quant/rounding.h"
 
 #ifndef PLIMSOLL_GROUPED_MATMUL_ONCE_
 #define PLIMSOLL_GROUPED_MATMUL_ONCE_
@@ -77,11 +78,18 @@ HWY_INLINE void pack(const View& v, int64_t row, int64_t column, int64_t rows, i
   else pack_part(static_cast<const uint16_t*>(v.data), v, row, column, rows, columns, to, to_stride);
 }
 
-// As pack, of packed weights.
+// As pack, of packed weights, which are values of A's type.
 HWY_INLINE void pack_weight(const TileJob& job, int64_t k, int64_t depth, float* to) {
-  if (!job.transpose_weight) return unpack_tile(*job.weight, k, depth, job.column, job.columns, to, kTileColumns);
-  float* const rows = job.scratch + kScratchFloats;
-  unpack_tile(*job.weight, job.column, job.columns, k, depth, rows, kDepth);
+  const bool turned = job.transpose_weight;
+  float* const rows = turned ? job.scratch + kScratchFloats : to;
+  const int64_t count = turned ? job.columns : depth, length = turned ? depth : job.columns;
+  const int64_t stride = turned ? kDepth : kTileColumns;
+  if (turned) unpack_tile(*job.weight, job.column, count, k, length, rows, stride);
+  else unpack_tile(*job.weight, k, count, job.column, length, rows, stride);
+  if (job.a.dtype == DType::bf16)
+    for (int64_t r = 0; r < count; ++r)
+      std::transform(rows + r * stride, rows + r * stride + length, rows + r * stride, nearest_bf16);
+  if (!turned) return;
   pack({rows, DType::f32, 1, kDepth}, 0, 0, depth, job.columns, to, kTileColumns);
 }
 

@@ -14,7 +14,7 @@
 #include <algorithm>
 
 #include "backend/cpu/matmul/amx_tiles-inl.h"
-#include "backend/cpu/simd/amx.h"
+#include "backend/cpu/simd/instructions.h"
 #include "base/bytes.h"
 
 namespace plimsoll::cpu {

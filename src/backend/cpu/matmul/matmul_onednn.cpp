@@ -5,8 +5,10 @@
 #include <dnnl.hpp>
 
 #include "backend/cpu/matmul/matmul_kernel.h"
+#include "backend/cpu/simd/instructions.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "quant/rounding.h"
 
 namespace plimsoll::cpu {
 namespace {
@@ -242,6 +244,7 @@ struct WideningMatmul final : Matmul::Kernel {
           const PackedMatrix matrix = packed_b(spec, operands.b);
           if (spec.transpose_b) unpack_tile(matrix, column, width, from, depth, b, depth);
           else unpack_tile(matrix, from, depth, column, width, b, width);
+          if (spec.a == DType::bf16) std::transform(b, b + depth * width, b, nearest_bf16);
         } else if (spec.transpose_b) widen(operands.b, column * spec.ldb + from, spec.ldb, width, depth, b);
         else widen(operands.b, from * spec.ldb + column, spec.ldb, depth, width, b);
         const auto& product = products[static_cast<size_t>(8 * rows.is_short(i) + 4 * columns.is_short(j) +
@@ -277,7 +280,9 @@ struct EmptyMatmul final : Matmul::Kernel {
 std::shared_ptr<const Matmul::Kernel> make_onednn_matmul(const MatmulSpec& spec) {
   if (spec.m == 0 || spec.n == 0 || spec.k == 0) return std::make_shared<EmptyMatmul>(spec);
   return guarded([&]() -> std::shared_ptr<const Matmul::Kernel> {
-    if (is_packed(spec.b)) return std::make_shared<WideningMatmul>(spec);
+    // Without the instructions oneDNN emulates them, at a third of the speed of f32.
+    const bool emulated = spec.a == DType::bf16 && !may_use_avx512_bf16();
+    if (is_packed(spec.b) || emulated) return std::make_shared<WideningMatmul>(spec);
     try {
       return std::make_shared<OneDnnMatmul>(spec);
     } catch (const dnnl::error& error) {

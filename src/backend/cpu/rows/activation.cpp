@@ -77,19 +77,21 @@ void for_tiles(ThreadPool& pool, DType dtype, int64_t n, Body&& body) {
 void activation_forward(ThreadPool& pool, ActivationKind act, DType dtype, int64_t n, const void* x, void* out) {
   for_tiles(pool, dtype, n, [&](int64_t i, int64_t count) {
     if (dtype == DType::f32)
-      HWY_DYNAMIC_DISPATCH(activation_forward_f32)(act, element_at<float>(x, i), element_at<float>(out, i), count);
-    else HWY_DYNAMIC_DISPATCH(activation_forward_bf16)
-    (act, element_at<uint16_t>(x, i), element_at<uint16_t>(out, i), count);
+      return HWY_DYNAMIC_DISPATCH(activation_forward_f32)(act, element_at<float>(x, i), element_at<float>(out, i),
+                                                          count);
+    return HWY_DYNAMIC_DISPATCH(activation_forward_bf16)(act, element_at<uint16_t>(x, i), element_at<uint16_t>(out, i),
+                                                         count);
   });
 }
 
 void activation_backward(ThreadPool& pool, ActivationKind act, DType dtype, int64_t n, const void* dy, const void* x,
                          void* dx) {
   for_tiles(pool, dtype, n, [&](int64_t i, int64_t count) {
-    if (dtype == DType::f32) HWY_DYNAMIC_DISPATCH(activation_backward_f32)
-    (act, element_at<float>(dy, i), element_at<float>(x, i), element_at<float>(dx, i), count);
-    else HWY_DYNAMIC_DISPATCH(activation_backward_bf16)(act, element_at<uint16_t>(dy, i), element_at<uint16_t>(x, i),
-                                                        element_at<uint16_t>(dx, i), count);
+    if (dtype == DType::f32)
+      return HWY_DYNAMIC_DISPATCH(activation_backward_f32)(act, element_at<float>(dy, i), element_at<float>(x, i),
+                                                           element_at<float>(dx, i), count);
+    return HWY_DYNAMIC_DISPATCH(activation_backward_bf16)(act, element_at<uint16_t>(dy, i), element_at<uint16_t>(x, i),
+                                                          element_at<uint16_t>(dx, i), count);
   });
 }
 

@@ -23,13 +23,19 @@ struct Activated {
   VecF value, slope;
 };
 
+struct Sigmoid {
+  VecF value, complement;  // σ(x) and 1 - σ(x), each to its own relative precision
+};
+
 // A division costs more than all the rest: an estimate and one Newton step instead (2^-22). The clamp keeps it finite;
 // sigmoid(-80) is below what f32 can add to anything.
-HWY_INLINE VecF sigmoid(VecF x) {
+HWY_INLINE Sigmoid sigmoid(VecF x) {
   const Floats d;
-  const auto divisor = hn::Add(hn::Set(d, 1.0F), hn::Exp(d, hn::Min(hn::Neg(x), hn::Set(d, 80.0F))));
+  const auto decay = hn::Exp(d, hn::Min(hn::Neg(x), hn::Set(d, 80.0F)));
+  const auto divisor = hn::Add(hn::Set(d, 1.0F), decay);
   const auto estimate = hn::ApproximateReciprocal(divisor);
-  return hn::Mul(estimate, hn::NegMulAdd(divisor, estimate, hn::Set(d, 2.0F)));
+  const auto value = hn::Mul(estimate, hn::NegMulAdd(divisor, estimate, hn::Set(d, 2.0F)));
+  return {value, hn::Mul(decay, value)};
 }
 
 // x Φ(x) with Φ(-|x|) = ½ erfc(u) = ½ e^(-u²) t P(t), u = |x| / √2, t = 1 / (1 + u / 2): the form of Abramowitz and
@@ -61,12 +67,12 @@ HWY_INLINE Activated activate(VecF x) {
   const auto one = hn::Set(d, 1.0F);
   const auto half = hn::Set(d, 0.5F);
   if constexpr (act == ActivationKind::silu) {
-    const auto s = sigmoid(x);
-    return {hn::Mul(x, s), hn::Mul(s, hn::MulAdd(x, hn::Sub(one, s), one))};
+    const auto [s, rest] = sigmoid(x);
+    return {hn::Mul(x, s), hn::Mul(s, hn::MulAdd(x, rest, one))};
   } else if constexpr (act == ActivationKind::quick_gelu) {
     const auto steepness = hn::Set(d, 1.702F);
-    const auto s = sigmoid(hn::Mul(steepness, x));
-    return {hn::Mul(x, s), hn::Mul(s, hn::MulAdd(hn::Mul(steepness, x), hn::Sub(one, s), one))};
+    const auto [s, rest] = sigmoid(hn::Mul(steepness, x));
+    return {hn::Mul(x, s), hn::Mul(s, hn::MulAdd(hn::Mul(steepness, x), rest, one))};
   } else if constexpr (act == ActivationKind::gelu_tanh) {
     const auto c = hn::Set(d, 0.7978845608028654F);  // sqrt(2/pi)
     const auto k = hn::Set(d, 0.044715F);

@@ -88,10 +88,11 @@ void swiglu_forward(ThreadPool& pool, GatedActivation act, DType dtype, int64_t 
   pool.parallel_for(ceil_div(n, kTileElements), [&](int64_t tile, int) {
     const int64_t i = tile * kTileElements;
     const int64_t count = std::min(kTileElements, n - i);
-    if (dtype == DType::f32) HWY_DYNAMIC_DISPATCH(swiglu_forward_f32)
-    (act, element_at<float>(gate, i), element_at<float>(up, i), element_at<float>(out, i), count);
-    else HWY_DYNAMIC_DISPATCH(swiglu_forward_bf16)(act, element_at<uint16_t>(gate, i), element_at<uint16_t>(up, i),
-                                                   element_at<uint16_t>(out, i), count);
+    if (dtype == DType::f32)
+      return HWY_DYNAMIC_DISPATCH(swiglu_forward_f32)(act, element_at<float>(gate, i), element_at<float>(up, i),
+                                                      element_at<float>(out, i), count);
+    return HWY_DYNAMIC_DISPATCH(swiglu_forward_bf16)(act, element_at<uint16_t>(gate, i), element_at<uint16_t>(up, i),
+                                                     element_at<uint16_t>(out, i), count);
   });
 }
 
@@ -102,12 +103,13 @@ void swiglu_backward(ThreadPool& pool, GatedActivation act, DType dtype, int64_t
   pool.parallel_for(ceil_div(n, kTileElements), [&](int64_t tile, int) {
     const int64_t i = tile * kTileElements;
     const int64_t count = std::min(kTileElements, n - i);
-    if (dtype == DType::f32) HWY_DYNAMIC_DISPATCH(swiglu_backward_f32)
-    (act, element_at<float>(d_out, i), element_at<float>(gate, i), element_at<float>(up, i),
-     element_at<float>(d_gate, i), element_at<float>(d_up, i), element_at<float>(out, i), count);
-    else HWY_DYNAMIC_DISPATCH(swiglu_backward_bf16)(act, element_at<uint16_t>(d_out, i), element_at<uint16_t>(gate, i),
-                                                    element_at<uint16_t>(up, i), element_at<uint16_t>(d_gate, i),
-                                                    element_at<uint16_t>(d_up, i), element_at<uint16_t>(out, i), count);
+    if (dtype == DType::f32)
+      return HWY_DYNAMIC_DISPATCH(swiglu_backward_f32)(act, element_at<float>(d_out, i), element_at<float>(gate, i),
+                                                       element_at<float>(up, i), element_at<float>(d_gate, i),
+                                                       element_at<float>(d_up, i), element_at<float>(out, i), count);
+    return HWY_DYNAMIC_DISPATCH(swiglu_backward_bf16)(
+        act, element_at<uint16_t>(d_out, i), element_at<uint16_t>(gate, i), element_at<uint16_t>(up, i),
+        element_at<uint16_t>(d_gate, i), element_at<uint16_t>(d_up, i), element_at<uint16_t>(out, i), count);
   });
 }
 
