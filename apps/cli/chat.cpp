@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -14,6 +15,7 @@
 #include "cli/text/output.h"
 #include "cli/text/terminal.h"
 #include "formats/output_file.h"
+#include "formats/text_file.h"
 #include "generate/generator.h"
 
 namespace plimsoll::cli {
@@ -94,12 +96,16 @@ class Conversation {
     return true;
   }
 
-  void save(const std::string& file) const {
+  // Again to the same file, but not over one that the conversation has not written.
+  void save(const std::string& file) {
     if (file.empty()) throw caller_error("/save", "a file name is missing", "for example /save chat.jsonl");
+    if (file_exists(file) && !saved_.contains(file))
+      throw caller_error("/save", fmt::format("'{}' is there already", one_line(file, 200)), "give another name");
     Json json;
     json["messages"] = Json::array();
     for (const auto& [role, content] : messages_) json["messages"].push_back({{"role", role}, {"content", content}});
     write_file_atomically(file, json.dump() + "\n");
+    saved_.insert(file);
     log_note(fmt::format("{} messages written to {}", messages_.size(), one_line(file)));
   }
 
@@ -110,6 +116,10 @@ class Conversation {
       const size_t asked = messages_.size();
       try {
         reply();
+      } catch (const Error& error) {
+        messages_.resize(asked - 1);
+        if (error.thing() != Generator::kPrompt || asked < 3) throw;
+        throw caller_error("the conversation", error.problem(), "/reset forgets it; or say it in fewer words");
       } catch (...) {
         messages_.resize(asked - 1);
         throw;
@@ -148,6 +158,7 @@ class Conversation {
   SamplingOptions sampling_;
   std::optional<InterruptFlag> interrupt_;
   std::vector<ChatMessage> messages_;
+  std::set<std::string> saved_;
 };
 
 }  // namespace
@@ -162,8 +173,11 @@ Command chat_command() {
       .arguments = generation_arguments(options->shared),
       .json = &options->json,
       .run = [options] { return Conversation(*options).run(); }};
-  command.arguments.push_back(
-      {.name = "--system", .value_name = "TEXT", .help = "first message, from the system", .target = &options->system});
+  command.arguments.push_back({.name = "--system",
+                               .value_name = "TEXT",
+                               .help = "first message, from the system",
+                               .target = &options->system,
+                               .may_be_empty = true});
   return command;
 }
 

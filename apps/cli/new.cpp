@@ -127,6 +127,7 @@ int run_new(const NewOptions& options) {
     throw caller_error("--type", "'" + one_line(options.type, 40) + "' is not f32, bf16 or f16",
                        "for example --type bf16");
   require_no_result(options.out, {"config.json", "model.safetensors"});
+  require_folder_place(options.out);
   const Base base = base_of(options);
   std::optional<Tokenizer> tokenizer;
   TextFiles texts;
@@ -142,7 +143,6 @@ int run_new(const NewOptions& options) {
   const ParameterCounts counts = count_parameters(list_parameters(config));
   if (!options.json) write_page(summary(config, base, counts, type));
 
-  require_free_disk(options.out, dtype_bytes(type, counts.total));
   NewFolder folder(options.out);
   write_random_weights(config, type, static_cast<uint64_t>(options.seed), options.out, [](int64_t) {});
   if (!chat_template.empty()) write_file_atomically(options.out + "/chat_template.jinja", chat_template);

@@ -148,14 +148,15 @@ int run_quantize_command(const QuantizeCommandOptions& given) {
   QuantizeOptions options = checked(given);
   ProgressLine line;
   options.on_progress = [&line](const std::string& stage, int64_t done, int64_t of) { line.update(stage, done, of); };
+  options.on_plan = [&options](int64_t before, int64_t after) {
+    if (after < before) return;
+    log_warning(
+        fmt::format("{} will take {}, not less than the {} of the original: {} has more bits than the "
+                    "original's types; a narrower --type makes it smaller",
+                    one_line(options.out, 80), format_bytes(after), format_bytes(before), options.type.name));
+  };
   const QuantizeReport report = run_quantize(options);
   line.finish();
-  if (report.bytes_after >= report.bytes_before)
-    log_warning(
-        fmt::format("{} takes {}, not less than the {} of the original: {} has more bits than the original's "
-                    "types; a narrower --type makes it smaller",
-                    one_line(report.output, 80), format_bytes(report.bytes_after), format_bytes(report.bytes_before),
-                    options.type.name));
   if (given.json) write_json(quantize_json(report, options.type.name));
   else write_page(quantize_text(report, options.type.name));
   return 0;

@@ -64,6 +64,7 @@ int run_tokenizer(const TokenizerOptions& options) {
     throw caller_error("--kind", "'" + one_line(options.kind, 40) + "' is not bpe or unigram",
                        "for example --kind bpe");
   require_no_result(options.out, {"tokenizer.json"});
+  require_folder_place(options.out);
   TokenizerTraining training;
   training.kind = options.kind == "bpe" ? TokenizerKind::bpe : TokenizerKind::unigram;
   training.vocab_size = options.vocab;
@@ -72,8 +73,8 @@ int run_tokenizer(const TokenizerOptions& options) {
   const TrainedTokenizer trained =
       train_tokenizer(training, [&](const auto& take) { read_texts(options.files, take); });
   NewFolder folder(options.out);
-  write_file_atomically(options.out + "/tokenizer.json", trained.tokenizer_json);
   write_file_atomically(options.out + "/tokenizer_config.json", trained.tokenizer_config_json);
+  write_file_atomically(options.out + "/tokenizer.json", trained.tokenizer_json);  // last: now it is a tokenizer
   folder.keep();
   if (options.json) {
     write_json({{"output", options.out},

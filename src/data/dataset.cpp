@@ -82,6 +82,7 @@ class Reading {
                          "plimsoll data checks the pairs; to train on the chosen answers alone give --field "
                          "messages=chosen, or --field completion=chosen where they are texts behind a prompt");
     ++report_.shape_rows[static_cast<size_t>(row.shape)];
+    if (row.prompt_cut && ++report_.prompts_cut == 1) report_.first_prompt_cut = place;
     if (options_.on_row) options_.on_row(row);
     if (!first_error_) keep(row);
   }
@@ -173,6 +174,13 @@ std::string to_string(const DatasetReport& report, int64_t seq_len) {
     text += "; " + count(report.rows_without_target) + " rows left out: nothing to learn in them";
   if (report.bad_rows > 0) text += "; " + count(report.bad_rows) + " bad rows left out";
   return text;
+}
+
+std::string describe_cut_prompts(const DatasetReport& report) {
+  if (report.prompts_cut == 0) return "";
+  return "in " + format_thousands(report.prompts_cut) + " rows, the first " + one_line(report.first_prompt_cut, 200) +
+         ", the prompt ends inside a token, which counts as the completion's; a prompt alone is cut otherwise. A blank "
+         "between the two belongs to the completion";
 }
 
 std::string describe_files(const DatasetReport& report) {

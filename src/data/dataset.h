@@ -5,7 +5,9 @@
 // `attention_mask` with zeros only at the ends; loss_on does not change ready labels. Chats are rendered by the model's
 // template and tokenized without adding special tokens. Documents and prompt/completion texts get the tokenizer's own
 // special tokens and, if there is an EOS token, one EOS at the end. Rows (other than ready ones) without a token to
-// learn are left out, and counted. A row that cannot be used is a caller Error "FILE:LINE", or left out and counted.
+// learn are left out, and counted. A prompt and its completion are tokenized as one text; where a token stands across
+// their border it counts as the completion's, and the row is counted. A row that cannot be used is a caller Error
+// "FILE:LINE", or left out and counted.
 #pragma once
 
 #include <array>
@@ -40,6 +42,7 @@ struct TokenizedRow {
   std::vector<int32_t> labels;  // not shifted; kIgnoredLabel is ignored
   bool ready = false;           // the row gave its ids itself
   bool is_piece = false;        // of a long document: cut into rows, whatever --overlong says
+  bool prompt_cut = false;      // the completion begins inside a token of the whole
   DataShape shape = DataShape::text;
   std::vector<int32_t> rejected_ids;  // of a preference pair; ids and labels are the chosen answer's
 };
@@ -89,12 +92,16 @@ struct DatasetReport {
   int64_t dropped_rows = 0, dropped_tokens = 0;
   int64_t split_rows = 0, split_pieces = 0;  // rows that became pieces
   int64_t rows_without_target = 0;           // left out
+  int64_t prompts_cut = 0;                   // rows whose prompt ends inside a token
+  std::string first_prompt_cut;              // its place
   int64_t bad_rows = 0;                      // left out
   std::vector<Bad> first_bad;                // up to kShownBadRows
 };
 
 // "3,000 rows, 401,233 tokens (120,010 counted); 12 rows cut to 512 tokens, 3 rows left out: nothing to learn in them"
 std::string to_string(const DatasetReport& report, int64_t seq_len);
+// What to know of prompts that end inside a token, and what helps; empty where there are none.
+std::string describe_cut_prompts(const DatasetReport& report);
 // "train.csv.gz: CSV (gzip), 1,200 rows; shape: instruction"
 std::string describe_files(const DatasetReport& report);
 

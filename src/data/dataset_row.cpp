@@ -145,12 +145,25 @@ TokenizedRow chat_row(const Value& row, const Value& messages, const std::string
   return encode_spans(chat.text, false, chat.assistant_spans, options);
 }
 
+// Whether a token of the whole stands across the end of the prompt, or the prompt alone is cut into other tokens: what
+// generate is given is then not what the model was trained behind.
+bool is_prompt_cut(const std::string& prompt, const std::vector<int32_t>& whole, const DatasetOptions& options) {
+  const std::vector<int32_t> alone = options.encode(prompt, true);
+  const auto left =
+      static_cast<size_t>(alone.end() - std::mismatch(alone.begin(), alone.end(), whole.begin(), whole.end()).first);
+  if (left == 0) return false;
+  const std::vector<int32_t> around = options.encode("", true);  // perhaps a token that ends every text
+  return left > around.size() || !std::equal(alone.end() - static_cast<ptrdiff_t>(left), alone.end(),
+                                             around.end() - static_cast<ptrdiff_t>(left));
+}
+
 // `completion` behind `prompt`, as one document; it alone counts where the loss is on assistant tokens.
 TokenizedRow continued_row(const std::string& prompt, const std::string& completion, const DatasetOptions& options) {
   const std::string text = prompt + completion;
   const ByteSpan span{static_cast<int64_t>(prompt.size()), static_cast<int64_t>(text.size())};
   TokenizedRow out =
       options.loss_on == LossOn::all ? encode_all(text, true, options) : encode_spans(text, true, {&span, 1}, options);
+  out.prompt_cut = !prompt.empty() && !completion.empty() && is_prompt_cut(prompt, out.ids, options);
   append_eos(out, options);
   return out;
 }

@@ -107,6 +107,30 @@ TEST_F(DatasetTest, LineEndsBlankLinesAndByteOrderMark) {
   EXPECT_EQ(learned(dataset, 1), "^c$");
 }
 
+// A tokenizer with a token for "me" alone, so that "pri" + "me" is cut inside it.
+TEST_F(DatasetTest, PromptsThatEndInsideATokenAreCounted) {
+  const auto bytes = options_.encode;
+  options_.encode = [&](std::string_view text, bool add_special) {
+    std::vector<int32_t> ids = bytes(text, add_special), out;
+    for (size_t i = 0; i < ids.size(); ++i) {
+      const bool pair =
+          i + 1 < ids.size() && ids[i] == encode_bytes("m", false)[0] && ids[i + 1] == encode_bytes("e", false)[0];
+      out.push_back(pair ? options_.vocab_size - 1 : ids[i]);
+      i += pair ? 1 : 0;
+    }
+    return out;
+  };
+  const TokenizedDataset dataset = load(R"({"prompt": "pri", "completion": "me"}
+{"prompt": "prim", "completion": "e time"}
+{"prompt": "", "completion": "me"}
+{"prompt": "m", "completion": "ee"}
+{"text": "me"})");
+  EXPECT_EQ(dataset.report().prompts_cut, 2);
+  EXPECT_TRUE(dataset.report().first_prompt_cut.ends_with(":2")) << dataset.report().first_prompt_cut;
+  EXPECT_NE(describe_cut_prompts(dataset.report()).find("in 2 rows"), std::string::npos);
+  EXPECT_EQ(describe_cut_prompts({}), "");
+}
+
 TEST_F(DatasetTest, ChatLearnsAllOrOnlyTheAssistant) {
   const std::string row =
       R"({"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}, {"role": "user", "content": "q"}, {"role": "assistant", "content": "é"}]})";

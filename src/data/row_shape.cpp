@@ -43,7 +43,8 @@ bool is_shape(const Value& row, DataShape shape) {
 std::string column_names(const Value& row) {
   std::string names;
   for (const auto& [key, value] : row.as_dict().entries)
-    if (names.size() < 80) names += (names.empty() ? "" : ", ") + one_line(key.text(), 40);
+    if (names.size() < 80)
+      names += (names.empty() ? "" : ", ") + one_line(key.text(), 40) + (value.is_none() ? " (null)" : "");
   return names.empty() ? "none at all" : names;
 }
 

@@ -46,7 +46,9 @@ std::string build_header(const std::vector<SafetensorsOutput>& entries, std::map
 SafetensorsWriter::SafetensorsWriter(const std::string& path, const std::vector<SafetensorsOutput>& entries,
                                      std::map<std::string, std::string> metadata)
     : file_(path), bytes_left_(data_bytes(entries)) {
-  file_.write(build_header(entries, std::move(metadata)));
+  const std::string header = build_header(entries, std::move(metadata));
+  file_.reserve(static_cast<int64_t>(header.size()) + bytes_left_);
+  file_.write(header);
 }
 
 void SafetensorsWriter::write(std::span<const std::byte> bytes) {

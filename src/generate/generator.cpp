@@ -285,9 +285,9 @@ GenerateReport Generator::State::generate(const std::vector<int32_t>& prompt, co
                                           const SamplingOptions& sampling, const OnText& on_text) {
   const auto prompt_tokens = static_cast<int64_t>(prompt.size());
   const int64_t context = model.config.context_length;
-  if (prompt.empty()) throw caller_error("the prompt", "has no tokens", "write at least one character");
+  if (prompt.empty()) throw caller_error(kPrompt, "has no tokens", "write at least one character");
   if (prompt_tokens >= context)
-    throw caller_error("the prompt",
+    throw caller_error(kPrompt,
                        "has " + std::to_string(prompt_tokens) + " tokens, the model reads " + std::to_string(context),
                        "shorten it");
   for (const int32_t id : prompt)
@@ -344,9 +344,13 @@ GenerateReport Generator::State::generate(const std::vector<int32_t>& prompt, co
 ChatRequest Generator::State::request_for(const std::vector<ChatMessage>& conversation, bool generation_prompt) const {
   using jinja::Value;
   std::vector<Value> messages;
-  for (const auto& [role, content] : conversation)
-    messages.push_back(Value::dict(
-        {{Value::string("role"), Value::string(role)}, {Value::string("content"), Value::string(content)}}));
+  try {
+    for (const auto& [role, content] : conversation)
+      messages.push_back(Value::dict(
+          {{Value::string("role"), Value::string(role)}, {Value::string("content"), Value::string(content)}}));
+  } catch (const jinja::Failure& failure) {
+    throw caller_error(kPrompt, failure.what(), "shorten it");
+  }
   ChatRequest request;
   request.messages = Value::list(std::move(messages));
   request.add_generation_prompt = generation_prompt;

@@ -58,6 +58,8 @@ struct GeneratorOptions {
 
 class Generator {
  public:
+  static constexpr const char* kPrompt = "the prompt";  // what errors about its length name
+
   explicit Generator(const GeneratorOptions& options);
   ~Generator();
   Generator(const Generator&) = delete;

@@ -136,7 +136,7 @@ void merge_to_folder(MergeRun& run, const MergeOptions& options) {
   std::vector<SafetensorsOutput> entries;
   const std::vector<ParameterSpec> order = list_parameters(run.model.config);
   for (const ParameterSpec& tensor : order) entries.push_back({tensor.name, type, tensor.shape});
-  make_folder(options.target);
+  const NewFolder folder(options.target);
   SafetensorsTarget target(options.target + "/model.safetensors", entries, type);
   run.run(order, kStagingBytes, target);
   target.finish();

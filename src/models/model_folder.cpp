@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "data/model_text.h"
 #include "data/tokenizer/files/tokenizer_json_write.h"
 #include "formats/number_conversion.h"
@@ -68,14 +69,29 @@ void SafetensorsTarget::save(const std::string& tensor, const Value& value, std:
   }
 }
 
-NewFolder::NewFolder(const std::string& path) : path_(path), made_(!folder_exists(path)) { make_folder(path); }
+NewFolder::NewFolder(const std::string& path) : path_(path), made_(!folder_exists(path)) {
+  make_folder(path);
+  if (made_) signal_.emplace(path);
+}
 
 NewFolder::~NewFolder() {
   std::error_code error;
   if (made_) fs::remove(path_, error);  // fails where something is in it
 }
 
+void require_folder_place(const std::string& path) {
+  std::error_code error;
+  for (fs::path place(path); !place.empty(); place = place.parent_path()) {
+    const fs::file_status status = fs::status(place, error);
+    if (fs::exists(status) && !fs::is_directory(status))
+      throw caller_error(one_line(place.string(), 200), "is a file, and a folder is to be made there",
+                         "give another name, or remove it first");
+    if (fs::exists(status) || place == place.parent_path()) return;
+  }
+}
+
 std::string make_folder(const std::string& path) {
+  require_folder_place(path);
   std::error_code error;
   fs::create_directories(path, error);
   if (error) throw world_error(path, "cannot be made", "check the folder and its permissions", error.value());

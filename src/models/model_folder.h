@@ -1,12 +1,14 @@
 // Writing a model as a Hugging Face folder.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "config/quantization_config.h"
 #include "formats/model_files.h"
 #include "formats/safetensors_writer.h"
+#include "formats/signal_folder.h"
 #include "runtime/executor.h"
 
 namespace plimsoll {
@@ -26,7 +28,8 @@ class SafetensorsTarget : public HostServices {
   DType dtype_;
 };
 
-// A folder that is there while it is written. Removed again, when it was not there before and is empty, unless kept.
+// A folder that is there while it is written. Removed again, when it was not there before and is empty, unless kept;
+// also by a signal that ends the program.
 class NewFolder {
  public:
   explicit NewFolder(const std::string& path);  // World Error when it cannot be made
@@ -38,9 +41,12 @@ class NewFolder {
  private:
   std::string path_;
   bool made_;
+  std::optional<SignalFolder> signal_;
 };
 
 std::string make_folder(const std::string& path);  // and returns it; World Error when it cannot
+// Before long work: a caller Error when `path`, or what leads to it, is a file.
+void require_folder_place(const std::string& path);
 
 // config.json, and the tokenizer, generation config and chat template that the model came with. Those of a GGUF file
 // become the files of a folder, read again from it where `model` has let go of them; a tokenizer that tokenizer.json

@@ -129,18 +129,19 @@ QuantizeReport run_quantize(const QuantizeOptions& options) {
                      comparison_bytes(model, options, pool.threads()));
   QuantizeReport report;
   report.output = options.out;
+  for (const ParameterSpec& spec : parameters) {
+    report.parameters += spec.part == ParameterPart::buffer ? 0 : spec.shape.elements();
+    report.bytes_before += model.tensors.find(spec.name)->bytes;
+  }
   {
     const auto target = open_quantized_target(model, options, pool);
+    if (options.on_plan) options.on_plan(report.bytes_before, target->planned_bytes());
     if (options.method == CalibrationMethod::none) copy(model, options, pool, *target);
     else run_calibration(model, options, pool, *target);
     target->finish();
     report.tensors = target->written();
   }
   if (!options.eval.empty()) report.comparison = compare_models(model, open_runnable_model(options.out), options, pool);
-  for (const ParameterSpec& spec : parameters) {
-    report.parameters += spec.part == ParameterPart::buffer ? 0 : spec.shape.elements();
-    report.bytes_before += model.tensors.find(spec.name)->bytes;
-  }
   for (const QuantizedTensor& tensor : report.tensors) report.bytes_after += tensor.bytes;
   report.peak_resident_bytes = peak_resident_bytes();
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

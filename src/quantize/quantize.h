@@ -29,7 +29,8 @@ struct QuantizeOptions {
   int64_t eval_rows = 0;  // at most so many; 0: all
   int64_t seq_len = 512;
   std::optional<int64_t> memory_bytes;
-  int threads = 0;  // 0: all
+  int threads = 0;                                                         // 0: all
+  std::function<void(int64_t bytes_before, int64_t bytes_after)> on_plan;  // of the tensors; before the work
   std::function<void(const std::string& stage, int64_t done, int64_t of)> on_progress;
 };
 

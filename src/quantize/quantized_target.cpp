@@ -47,6 +47,7 @@ class GgufQuantizedTarget : public QuantizedTarget {
         });
     for (const GgufExportTensor& tensor : plan_.tensors)
       if (!tensor.hf_name.empty() && tensor.part == 0) types_.push_back(tensor.output.dtype);
+    for (size_t i = 0; i < order_.size(); ++i) planned_bytes_ += dtype_bytes(types_.at(i), order_[i].shape.elements());
   }
 
   int64_t staging_bytes(const ParameterSpec& tensor) const override {
@@ -85,11 +86,13 @@ class FolderTarget : public QuantizedTarget {
     for (const ParameterSpec& tensor : order_) {
       if (!is_packed(tensor.name)) {
         outputs.push_back({tensor.name, rest_of(tensor), tensor.shape});
+        planned_bytes_ += outputs.back().bytes();
         continue;
       }
       for (SafetensorsOutput& output :
            packed_outputs(formats_.at(tensor.name), tensor.name, tensor.shape[0], tensor.shape[1]))
         outputs.push_back(std::move(output));
+      planned_bytes_ += packed_stored_bytes(formats_.at(tensor.name), tensor.shape[0], tensor.shape[1]);
     }
     writer_ = std::make_unique<SafetensorsWriter>(folder_.path() + "/model.safetensors", outputs);
   }

@@ -19,6 +19,7 @@ class QuantizedTarget : public HostServices {
  public:
   // The tensors to give, in this order.
   const std::vector<ParameterSpec>& order() const { return order_; }
+  int64_t planned_bytes() const { return planned_bytes_; }               // of all tensors, as written() will have them
   virtual int64_t staging_bytes(const ParameterSpec& tensor) const = 0;  // that save() needs
   virtual void finish() = 0;                                             // puts the target in place
 
@@ -31,6 +32,7 @@ class QuantizedTarget : public HostServices {
 
  protected:
   std::vector<ParameterSpec> order_;
+  int64_t planned_bytes_ = 0;
   std::vector<QuantizedTensor> written_;
   struct Found {
     std::span<const AffineGroup> groups;

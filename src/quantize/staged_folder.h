@@ -1,12 +1,16 @@
 // A folder that is complete or absent.
 #pragma once
 
+#include <optional>
 #include <string>
+
+#include "formats/signal_folder.h"
 
 namespace plimsoll {
 
 // Written beside `target` under another name and renamed into place by finish(); removed with all that is in it when
-// that does not happen. A caller Error when `target` is there already and not an empty folder.
+// that does not happen. What killed processes have left of the same target goes first. A caller Error when `target` is
+// there already and not an empty folder.
 class StagedFolder {
  public:
   explicit StagedFolder(std::string target);
@@ -19,6 +23,8 @@ class StagedFolder {
 
  private:
   std::string target_, path_;
+  int lock_ = -1;  // held while the folder is written
+  std::optional<SignalFolder> signal_;
   bool finished_ = false;
 };
 

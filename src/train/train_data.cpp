@@ -61,6 +61,7 @@ TokenizedDataset read_files(TextTools& tools, const std::vector<std::string>& fi
   const DatasetReport& report = dataset.report();
   log_note(describe_files(report));
   log_note(to_string(report, seq_len));
+  if (report.prompts_cut > 0) log_warning(describe_cut_prompts(report));
   for (const DatasetReport::Bad& bad : report.first_bad)
     log_warning("left out: " + one_line(bad.place) + ": " + one_line(bad.problem));
   if (dataset.size() == 0) throw caller_error(files.front(), "has no row to learn from", "check the file");

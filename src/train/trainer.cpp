@@ -244,9 +244,26 @@ static TrainPlan plan_on_this_machine(RunSources& sources, const std::string& ou
   return plan_run(sources, out);
 }
 
+// What the run will write: the result, and the checkpoints that are there at the same time, one of them being replaced.
+static int64_t bytes_on_disk(const RunSources& sources, const TrainPlan& plan, bool resumed) {
+  const auto written = [&](const char* phase) {
+    int64_t bytes = 0;
+    const Graph& graph = plan.run.phase(phase).graph;
+    for (const Op& op : graph.ops)
+      if (op.kind == OpKind::save_tensor) bytes += graph.value(op.operands[0]).bytes();
+    return bytes;
+  };
+  int64_t checkpoints = 0;
+  if (const int64_t every = sources.recipe.save_every; every > 0)
+    checkpoints =
+        resumed ? 1 : std::min<int64_t>(kKeptCheckpoints + 1, sources.recipe.steps.value_or(every * 3) / every);
+  return written(phase_names::kExport) + checkpoints * written(phase_names::kSave);
+}
+
 TrainReport run_training(const TrainOptions& given) {
   TrainOptions options = given;
   options.recipe = with_absolute_paths(given.recipe);
+  require_folder_place(options.out);
   const std::optional<CheckpointProgress> resumed = find_checkpoint(options.out);
   if (resumed && !options.resume)
     throw caller_error(options.out, fmt::format("holds a run with a checkpoint of step {}", resumed->step),
@@ -272,6 +289,7 @@ TrainReport run_training(const TrainOptions& given) {
   const PlanReport report = report_plan(sources, plan, false);
   if (options.on_plan) options.on_plan(report);
   if (!plan.fits) throw does_not_fit(report);
+  require_free_disk(options.out, bytes_on_disk(sources, plan, resumed.has_value()));
 
   const TrainData data = open_train_data(sources.model, sources.recipe);
   sources.model.gguf.reset();  // its vocabulary is not needed any more

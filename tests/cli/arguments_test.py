@@ -91,6 +91,11 @@ class WrongUse(ProgramTest):
         self.assertEqual(self.fails(2, "generate", "m", "--prompt", "x", "--max-tokens", "1.5")[0], "--max-tokens: '1.5' is not a whole number")
         self.assertEqual(self.fails(2, "generate", "m", "--prompt", "x", "--temperature", "-1")[0], "--temperature: -1 is out of range")
 
+    def test_an_empty_value_is_no_value(self):
+        for arguments in (("plan", "gpt2", "--buffers", ""), ("generate", "m", "--prompt", "x", "--memory="), ("generate", "m", "--prompt", "x", "--stop", ""), ("new", "--arch", "llama", "--out", "x", "--tokenizer", "")):
+            self.assertRegex(self.fails(2, *arguments)[0], r"^--[a-z]+: (is empty|its value is missing)$")
+        self.ok("tokenize", os.path.join(SOURCE, "tests", "golden", "tokenizer", "gpt2_bpe"), "--text", "")
+
     def test_train_says_what_it_needs(self):
         self.assertEqual(self.fails(2, "train")[0], "--out: is missing")
         self.assertEqual(self.fails(2, "train", "--out", "x")[0], "--model: is missing")

@@ -92,6 +92,11 @@ class Chat(WithTinyModel):
         self.seen(b"> ")
         self.type(f"/save {saved}\n")
         self.assertIn("1 messages written", self.seen(b"> "))
+        other = os.path.join(self.folder, "other.jsonl")
+        with open(other, "w", encoding="utf-8") as file:
+            file.write("mine")
+        self.type(f"/save {other}\n")
+        self.assertIn("is there already", self.seen(b"> "))
         self.type("\x04")
         self.left(child)
 

@@ -1,10 +1,14 @@
 """Files that are none, and results that are there already."""
 
+import fcntl
 import os
+import shutil
+import signal
+import subprocess
 import tempfile
 import unittest
 
-from program import GOLDEN, ProgramTest, run
+from program import GOLDEN, PROGRAM, ProgramTest, run
 
 NEW = ("new", "--arch", "llama", "--layers", "1", "--hidden", "64", "--heads", "2", "--vocab", "512")
 
@@ -100,7 +104,9 @@ class Results(ProgramTest):
             model, small, large = (os.path.join(folder, name) for name in ("model", "small.gguf", "large.gguf"))
             self.ok(*NEW, "--out", model)
             self.assertNotIn(b"not less than", run("quantize", model, "--type", "q8_0", "--out", small).stderr)
-            self.assertIn(b"not less than", run("quantize", small, "--type", "f32", "--out", large).stderr)
+            said = run("quantize", small, "--type", "f32", "--out", large).stderr
+            self.assertIn(b"not less than", said.splitlines()[0])  # before the work
+            self.assertIn(b"tensor", said)
 
     def test_tokenizers(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -110,6 +116,73 @@ class Results(ProgramTest):
             command = ("tokenizer", "train", text, "--vocab", "270", "--out", os.path.join(folder, "out"))
             self.ok(*command)
             self.assertIn("tokenizer.json already", self.fails(2, *command)[0])
+
+    def test_a_file_is_no_folder(self):
+        with tempfile.TemporaryDirectory() as folder:
+            text, file = os.path.join(folder, "text.txt"), os.path.join(folder, "file")
+            for path in (text, file):
+                with open(path, "w", encoding="utf-8") as out:
+                    out.write("a line of text\n" * 40)
+            model = os.path.join(folder, "model")
+            self.ok(*NEW, "--out", model)
+            os.mkfifo(os.path.join(folder, "pipe"))
+            for out in (file, os.path.join(file, "below"), os.path.join(folder, "pipe")):
+                for command in (NEW, ("tokenizer", "train", text, "--vocab", "270"), ("train", "--model", model, "--data", text)):
+                    problem, _ = self.fails(2, *command, "--out", out)
+                    self.assertRegex(problem, "is a file|is there already")
+
+    def test_a_killed_writer_leaves_no_piece(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "model")
+            for number, left in ((signal.SIGKILL, ["model"]), (signal.SIGTERM, [])):
+                command = (PROGRAM, "new", "--like", "qwen2.5-0.5b", "--out", out)
+                with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as writer:
+                    while not os.path.isdir(out):
+                        self.assertIsNone(writer.poll())
+                    writer.send_signal(number)
+                    writer.communicate()
+                self.assertEqual(writer.returncode, -number)
+                self.assertEqual(os.listdir(folder), left)
+                if left:
+                    self.assertEqual(os.listdir(out), [])
+                    os.rmdir(out)
+
+    def test_what_killed_writers_left_goes(self):
+        with tempfile.TemporaryDirectory() as folder:
+            model = os.path.join(folder, "model")
+            self.ok(*NEW, "--out", model)
+            for name in (".q.partial-1", ".q.partial-2", ".q.partial-x"):
+                os.mkdir(os.path.join(folder, name))
+                open(os.path.join(folder, name, "model.safetensors"), "w").close()
+            lock = os.open(os.path.join(folder, ".q.partial-2"), os.O_RDONLY)  # somebody still writes this one
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.ok("quantize", model, "--type", "bf16", "--out", os.path.join(folder, "q"))
+            os.close(lock)
+            self.assertEqual(sorted(os.listdir(folder)), [".q.partial-2", ".q.partial-x", "model", "q"])
+
+    def test_a_full_disk_is_told_of_before_the_work(self):
+        with tempfile.TemporaryDirectory() as folder:
+            model, out = os.path.join(folder, "model"), os.path.join(folder, "q.gguf")
+            self.ok(*NEW, "--out", model)
+            problem, _ = self.fails(2, "quantize", model, "--type", "q8_0", "--out", "")
+            self.assertIn("--out: is empty", problem)
+            if shutil.disk_usage(folder).free > 1 << 40:
+                self.skipTest("a very large disk")
+            done = run("new", "--like", "llama-3.1-405b", "--type", "f32", "--out", os.path.join(folder, "huge"))
+            self.assertEqual(done.returncode, 4, done.stderr)
+            self.assertRegex(done.stderr.decode(), "needs .* [GT]iB, and its disk has .* free")
+            self.assertEqual(os.listdir(folder), ["model"])
+
+    def test_a_pipe_waits_aloud(self):
+        with tempfile.TemporaryDirectory() as folder:
+            pipe = os.path.join(folder, "pipe")
+            os.mkfifo(pipe)
+            with subprocess.Popen((PROGRAM, "plan", "gpt2", "--buffers", pipe), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as writer:
+                self.assertIn(b"waiting for somebody to read it", writer.stderr.readline())
+                with open(pipe, "rb") as file:
+                    self.assertTrue(file.read().startswith(b"name,category"))
+                writer.communicate()
+            self.assertEqual(writer.returncode, 0)
 
     def test_configurations(self):
         with tempfile.TemporaryDirectory() as folder:

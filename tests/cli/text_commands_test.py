@@ -159,7 +159,9 @@ class Inspect(ProgramTest):
             self.assertEqual(document["bytes"]["bf16"], 2 * params["total"])
             # The explanation adds up, and each of its formulas gives its count when it is worked out.
             total = 0
+            self.assertNotIn("P × P", json.dumps(document, ensure_ascii=False), row["name"])
             for line in document["explanation"]:
+                self.assertRegex(line["formula"], "[A-Za-z]", (row["name"], line))  # never a bare number
                 numbers = (line["numbers"] or line["formula"]).replace(",", "").replace("×", "*").replace("·", "*")
                 if re.fullmatch(r"[0-9 *+()]+", numbers):
                     self.assertEqual(eval(numbers), line["count"], (row["name"], line))  # digits and + * ( ) only
@@ -187,6 +189,22 @@ class Inspect(ProgramTest):
         text = done.stdout.decode()
         for name, count in (("embedding", "617,558,016"), ("query", "14,495,514,624"), ("key", "14,495,514,624"), ("value", "14,495,514,624"), ("output", "14,495,514,624"), ("up", "57,982,058,496"), ("down", "57,982,058,496"), ("unembedding", "617,558,016"), ("all matrices", "175,181,291,520"), ("parameters", "174,604,259,328")):
             self.assertRegex(text, rf"\n +{name} .*{count}\n")
+
+    def test_how_a_mixture_and_latent_attention_are_counted(self):
+        text = self.ok("inspect", "deepseek-v3", "--explain")
+        for formula, numbers in (("E × H × M", "256 × 7,168 × 2,048"), ("H × (c + r)", "7,168 × (512 + 64)"), ("c × heads·(n + v)", "512 × 128·(128 + 128)"), ("heads·v × H", "128·128 × 7,168")):
+            self.assertIn(formula, text)
+            self.assertIn(numbers, text)
+        self.assertIn("A token goes through 8 of the 256 experts", text)
+        self.assertRegex(text, r"\(256 − 8\)/256 × 653,908,770,816 +-633,474,121,728\n +used by one token +37,552,282,624\n")
+        self.assertIn("I × H", self.ok("inspect", "gpt-oss-20b", "--explain"))  # both are 2,880
+        self.assertNotIn("I 12,288", self.ok("inspect", "qwen3-235b-a22b", "--explain"))  # no layer has such an MLP
+
+    def test_what_goes_wrong_by_hand(self):
+        text = self.ok("inspect", "opt-350m", "--explain")
+        for part in ("(P + 2) × H", "(2,048 + 2) × 1,024", "V × W", "356,714,496", "25,739,264", "221,184 fewer"):
+            self.assertIn(part, text)
+        self.assertNotIn("356,714,496", self.ok("inspect", "opt-125m", "--explain"))
 
     def test_missing_and_broken(self):
         self.fails(2, "inspect", "no/such/model")

@@ -68,6 +68,10 @@ bool switch_value(std::string_view name, const std::vector<std::string>& texts) 
 
 void fill(const Argument& argument, const std::vector<std::string>& texts) {
   const std::string last = texts.empty() ? "" : texts.back();
+  if (!argument.value_name.empty() && !argument.may_be_empty)
+    for (const std::string& text : texts)
+      if (text.empty())
+        throw caller_error(std::string(bare_name(argument.name)), "is empty", "give it a value, or leave it out");
   std::visit(
       [&](auto* target) {
         using Target = std::remove_pointer_t<decltype(target)>;

@@ -22,6 +22,8 @@ struct Argument {
   // that ends in … all values up to the next flag.
   std::variant<bool*, std::string*, std::optional<std::string>*, int64_t*, double*, std::vector<std::string>*> target;
   bool required = false;
+  bool may_be_empty =
+      false;  // '' is a value, too; else it is refused, as a shell's unset variable would be passed over
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();
 };

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <map>
 #include <optional>
+#include <utility>
 
 #include "base/error.h"
 #include "base/table.h"
@@ -57,6 +59,26 @@ bool is_output(std::string_view module) {
   return ends_with_any(module, {"o_proj", "out_proj", "attn.c_proj", "attention.dense", "self_attn.dense"});
 }
 bool is_fused(std::string_view module) { return ends_with_any(module, {"c_attn", "query_key_value", "qkv_proj"}); }
+bool is_positions(std::string_view module) { return ends_with_any(module, {"wpe", "embed_positions"}); }
+bool is_down(std::string_view module) {
+  return ends_with_any(module, {"down_proj", "down_proj_bias", "w2", "fc2", "mlp.c_proj", "dense_4h_to_h"});
+}
+
+// Of latent attention: ranks, and sums of the widths of a head's parts.
+std::optional<Side> latent_side(const ModelConfig& config, std::string_view module, int64_t value) {
+  const LatentConfig& latent = config.latent;
+  if (latent.kv_rank == 0) return std::nullopt;
+  const std::string number = format_thousands(value);
+  if (module.find("kv_a_proj") != std::string_view::npos && value == latent.kv_rank + latent.rotary)
+    return Side{"(c + r)", fmt::format("({} + {})", latent.kv_rank, latent.rotary)};
+  if (module.ends_with("kv_b_proj") && value == config.heads * (latent.plain + latent.value))
+    return Side{"heads·(n + v)", fmt::format("{}·({} + {})", config.heads, latent.plain, latent.value)};
+  if (is_output(module) && value == config.heads * latent.value)
+    return Side{"heads·v", fmt::format("{}·{}", config.heads, latent.value)};
+  if (module.find("kv_") != std::string_view::npos && value == latent.kv_rank) return Side{"c", number};
+  if (module.find("q_") != std::string_view::npos && value == latent.q_rank) return Side{"q", number};
+  return std::nullopt;
+}
 
 // A width of attention heads: q, k, v or all three.
 std::optional<Side> head_side(const ModelConfig& config, std::string_view module, int64_t value) {
@@ -66,19 +88,50 @@ std::optional<Side> head_side(const ModelConfig& config, std::string_view module
   if (ends_with_any(module, {"k_proj", "v_proj"}) && value == kv)
     return Side{"kv·d", fmt::format("{}·{}", config.kv_heads, config.head_dim)};
   if (value == query) return Side{"heads·d", fmt::format("{}·{}", config.heads, config.head_dim)};
+  if (module.ends_with("sinks") && value == config.heads) return Side{"heads", format_thousands(value)};
   return std::nullopt;
 }
 
-Side side_of(const ModelConfig& config, const ParameterSpec& spec, std::string_view module, int64_t value, bool head) {
+// Inner widths of the MLP and of experts, and how many of these there are.
+std::optional<Side> mlp_side(const ModelConfig& config, std::string_view module, int64_t value, bool inner) {
+  const MixtureConfig& mixture = config.mixture;
+  const bool expert = module.find("expert") != std::string_view::npos;
+  if (mixture.experts > 0 && value == mixture.experts) return Side{"E", format_thousands(value)};
+  if (!inner) return std::nullopt;
+  const bool own = mixture.experts > 0 && expert && mixture.width != config.intermediate_size;
+  const int64_t width = own ? mixture.width : config.intermediate_size;
+  const char* letter = own ? "M" : "I";
+  if (value == width) return Side{letter, format_thousands(value)};
+  if (width > 0 && value % width == 0 && (value == 2 * width || value == mixture.shared * width))
+    return Side{fmt::format("{}·{}", value / width, letter),
+                fmt::format("{}·{}", value / width, format_thousands(width))};
+  return std::nullopt;
+}
+
+// `inputs`: the side that a matrix takes, not the one that it gives.
+Side side_of(const ModelConfig& config, const ParameterSpec& spec, std::string_view module, int64_t value, bool matrix,
+             bool inputs) {
   const std::string number = format_thousands(value);
-  if (spec.part == ParameterPart::attention && head)
+  if (const auto side = latent_side(config, module, value)) return *side;
+  if (spec.part == ParameterPart::attention && (matrix ? inputs == is_output(module) : !is_output(module)))
     if (const auto side = head_side(config, module, value)) return *side;
-  if (value == config.vocab_size && (spec.part == ParameterPart::embedding || spec.part == ParameterPart::head))
-    return {"V", number};
+  if (spec.part == ParameterPart::mlp)
+    if (const auto side = mlp_side(config, module, value, matrix ? inputs == is_down(module) : !is_down(module)))
+      return *side;
+  if (spec.part == ParameterPart::embedding || spec.part == ParameterPart::head) {
+    const bool rows = is_positions(module) && inputs;
+    if (rows && value == config.context_length) return {"P", number};
+    if (rows && value > config.context_length)
+      return {fmt::format("(P + {})", value - config.context_length),
+              fmt::format("({} + {})", format_thousands(config.context_length), value - config.context_length)};
+    if (value == config.vocab_size) return {"V", number};
+    if (value == config.embedding_width && value != config.hidden_size) return {"W", number};
+  }
+  if (spec.part == ParameterPart::norm && ends_with_any(module, {"q_norm", "k_norm"})) {  // of a head, or of all
+    if (value == config.head_dim) return {"d", number};
+    if (const auto side = head_side(config, module.ends_with("k_norm") ? "k_proj" : "q_proj", value)) return *side;
+  }
   if (value == config.hidden_size) return {"H", number};
-  if (spec.part == ParameterPart::mlp && value == config.intermediate_size) return {"I", number};
-  if (spec.part == ParameterPart::mlp && value == 2 * config.intermediate_size)
-    return {"2·I", fmt::format("2·{}", format_thousands(config.intermediate_size))};
   if (spec.part == ParameterPart::norm && value == config.head_dim) return {"d", number};
   return {number, number};
 }
@@ -94,12 +147,13 @@ CountLine line_of(const ModelConfig& config, const ParameterSpec& spec, const st
   for (int i = 0; i < spec.shape.rank(); ++i) sides.push_back(spec.shape[i]);
   if (turned && config.architecture != "gpt2") std::swap(sides[0], sides[1]);
   CountLine line{name.ends_with(".bias") ? module + " bias" : module, "", "", spec.shape.elements() * copies};
-  if (copies > 1) line.symbols = line.numbers = fmt::format("{} × ", copies);
+  if (copies > 1) {
+    line.symbols = copies == config.mixture.experts ? "E × " : fmt::format("{} × ", copies);
+    line.numbers = fmt::format("{} × ", copies);
+  }
   for (size_t i = 0; i < sides.size(); ++i) {
     const bool inputs = matrix && i + 2 == sides.size();
-    const bool head =
-        spec.part == ParameterPart::attention && (matrix ? inputs == is_output(module) : !is_output(module));
-    const Side side = side_of(config, spec, module, sides[i], head);
+    const Side side = side_of(config, spec, module, sides[i], matrix, inputs);
     line.symbols += (i == 0 ? "" : " × ") + side.symbol;
     line.numbers += (i == 0 ? "" : " × ") + side.number;
   }
@@ -185,6 +239,83 @@ std::string textbook_text(const TextbookCount& count, int64_t total) {
   return "\n  As textbooks draw it: the weight matrices, with an unembedding of its own\n" + count_table(rows);
 }
 
+// The letters that the formulas use, each with its value and meaning, in lines of a page.
+std::string letters_text(const ModelConfig& config, const CountExplanation& explained) {
+  std::string formulas;
+  const auto add = [&](const std::vector<CountLine>& lines) {
+    for (const CountLine& line : lines) formulas += " " + line.symbols + " ";
+  };
+  add(explained.before);
+  for (const LayerGroup& group : explained.groups) add(group.lines);
+  add(explained.after);
+  const auto used = [&](std::string_view letter) {
+    const auto is_word = [&](size_t at) {
+      return at < formulas.size() && std::isalpha(static_cast<unsigned char>(formulas[at])) != 0;
+    };
+    for (size_t at = formulas.find(letter); at != std::string::npos; at = formulas.find(letter, at + 1))
+      if (!is_word(at - 1) && !is_word(at + letter.size())) return true;
+    return false;
+  };
+  struct Letter {
+    const char *letter, *meaning;
+    int64_t value;
+  };
+  const MixtureConfig& mixture = config.mixture;
+  const LatentConfig& latent = config.latent;
+  const std::array<Letter, 15> letters = {{{"V", "vocabulary", config.vocab_size},
+                                           {"W", "width of the embedding", config.embedding_width},
+                                           {"H", "hidden", config.hidden_size},
+                                           {"P", "positions", config.context_length},
+                                           {"I", "mlp", config.intermediate_size},
+                                           {"E", "experts", mixture.experts},
+                                           {"M", "mlp of an expert", mixture.width},
+                                           {"heads", "", config.heads},
+                                           {"kv", "key-value heads", config.kv_heads},
+                                           {"d", "wide each", config.head_dim},
+                                           {"q", "rank of queries", latent.q_rank},
+                                           {"c", "rank of keys and values", latent.kv_rank},
+                                           {"n", "of a key without position", latent.plain},
+                                           {"r", "with", latent.rotary},
+                                           {"v", "of a value", latent.value}}};
+  std::string text, line;
+  const auto append = [&](const std::string& item) {
+    if (!line.empty() && line.size() + item.size() > 72) text += "  " + std::exchange(line, "") + "\n";
+    line += (line.empty() ? "" : " · ") + item;
+  };
+  for (const Letter& letter : letters)
+    if (used(letter.letter))
+      append(fmt::format("{} {}{}{}", letter.letter, format_thousands(letter.value), *letter.meaning == '\0' ? "" : " ",
+                         letter.meaning));
+  append(fmt::format("{} layers", config.layers));
+  return text + "  " + line + "\n\n";
+}
+
+// Of a mixture: what one token goes through.
+std::string active_text(const MixtureConfig& mixture, const ParameterCounts& counts) {
+  if (counts.active == counts.total) return "";
+  const int64_t idle = counts.total - counts.active, others = mixture.experts - mixture.chosen;
+  const int64_t routed = idle / others * mixture.experts;
+  Rows rows;
+  add_row(rows, 2, "all", "", "", format_thousands(counts.total));
+  add_row(rows, 2, "experts that are not chosen", "",
+          fmt::format("({} − {})/{} × {}", mixture.experts, mixture.chosen, mixture.experts, format_thousands(routed)),
+          "-" + format_thousands(idle));
+  add_row(rows, 0, "used by one token", "", "", format_thousands(counts.active));
+  return fmt::format("\n  A token goes through {} of the {} experts of a layer\n", mixture.chosen, mixture.experts) +
+         count_table(rows);
+}
+
+// Where sums by hand go wrong.
+std::string pitfall_text(const ModelConfig& config, const TextbookCount& textbook, int64_t total) {
+  if (textbook.projections == 0 || config.embedding_width == config.hidden_size) return "";
+  const int64_t wider = config.vocab_size * (config.hidden_size - config.embedding_width);
+  return fmt::format(
+      "\n  Done by hand it often comes out at {}. That is with an embedding\n"
+      "  as wide as H: {} more than V × W, which is all there is of\n"
+      "  embedding and head; and without the biases: {} fewer.\n",
+      format_thousands(total + wider - textbook.biases), format_thousands(wider), format_thousands(textbook.biases));
+}
+
 }  // namespace
 
 CountExplanation explain_count(const ModelConfig& config, const std::vector<ParameterSpec>& parameters) {
@@ -229,7 +360,7 @@ TextbookCount textbook_count(const ModelConfig& config, const std::vector<Parame
     else if (spec.shape.rank() != 2) return {};
     else if (spec.part == ParameterPart::head) tied = false, counts[unembedding] += count;
     else if (spec.part == ParameterPart::embedding) {
-      if (ends_with_any(module, {"wpe", "embed_positions"})) out.positions += count;
+      if (is_positions(module)) out.positions += count;
       else if (ends_with_any(module, {"project_in", "project_out"})) out.projections += count;
       else counts[embedding] += count;
     } else if (spec.part == ParameterPart::attention) {
@@ -268,10 +399,7 @@ std::string explain_text(const std::string& source, const ModelConfig& config,
   PLIMSOLL_CHECK(explained.total == counts.total, "the explanation adds up to another count");
   std::string text =
       fmt::format("{}\n{}, {} parameters\n\n", one_line(source), config.architecture, format_thousands(counts.total));
-  text += fmt::format("  V {} vocabulary · H {} hidden · I {} mlp · {} layers\n", format_thousands(config.vocab_size),
-                      format_thousands(config.hidden_size), format_thousands(config.intermediate_size), config.layers);
-  text += fmt::format("  heads {} · kv {} key-value heads · d {} wide each\n\n", config.heads, config.kv_heads,
-                      config.head_dim);
+  text += letters_text(config, explained);
   Rows rows;
   add_lines(rows, 0, explained.before);
   for (const LayerGroup& group : explained.groups) {
@@ -289,9 +417,9 @@ std::string explain_text(const std::string& source, const ModelConfig& config,
                                  [](const ParameterSpec& spec) { return spec.part == ParameterPart::head; });
   if (tied) add_row(rows, 0, "head", "the embedding again", "counted once", "0");
   add_row(rows, 0, "total", "", "", format_thousands(explained.total));
-  if (counts.active != counts.total)
-    add_row(rows, 0, "used by one token", "the chosen experts alone", "", format_thousands(counts.active));
-  return text + count_table(rows) + textbook_text(textbook_count(config, parameters), counts.total);
+  const TextbookCount textbook = textbook_count(config, parameters);
+  return text + count_table(rows) + active_text(config.mixture, counts) + textbook_text(textbook, counts.total) +
+         pitfall_text(config, textbook, counts.total);
 }
 
 Json explain_json(const ModelConfig& config, const std::vector<ParameterSpec>& parameters) {

@@ -71,6 +71,7 @@ std::string data_text(const DataSurvey& survey, const Terminal& terminal) {
         "preference pairs are checked here, and not trained yet: the figures are of the chosen answers; the rejected "
         "ones have {} tokens\n",
         thousands(survey.rejected_tokens));
+  if (report.prompts_cut > 0) text += describe_cut_prompts(report) + "\n";
   text += histogram_text(survey, terminal);
   text += fmt::format("\n  padding at --seq-len {}: {:.1f} % with packing ({} rows), {:.1f} % without ({} rows)\n",
                       survey.seq_len, 100 * survey.padding_packed, thousands(survey.rows_packed),
@@ -112,6 +113,7 @@ Json data_json(const DataSurvey& survey) {
                       {"dropped_rows", report.dropped_rows},     {"dropped_tokens", report.dropped_tokens},
                       {"split_rows", report.split_rows},         {"split_pieces", report.split_pieces}};
   json["rows_without_target"] = report.rows_without_target;
+  json["prompts_cut"] = {{"rows", report.prompts_cut}, {"first", report.first_prompt_cut}};
   json["bad_rows"] = report.bad_rows;
   json["first_bad_rows"] = Json::array();
   for (const DatasetReport::Bad& bad : report.first_bad)

@@ -87,6 +87,7 @@ GgufWriter::GgufWriter(const std::string& path, const GgufMetadata& metadata, co
     offset = round_up(offset + tensor.bytes(), kAlignment);
   }
   file_.write_zeros(round_up(file_.written_bytes(), kAlignment) - file_.written_bytes());
+  file_.reserve(offset);
   skip_empty();
 }
 

@@ -151,7 +151,9 @@ std::string Downloader::get_text(const Url& url, const HubId& id, int64_t limit_
                         fmt::format("is no file here, and {} cannot be asked for it: {}", url.host(),
                                     result.end == HttpEnd::lost ? result.reason : fmt::format("status {}", status)),
                         "check the network and the name, and run again");
-    log_note(fmt::format("{} did not answer, try {} of {}", url.host(), attempt + 1, tries));
+    log_note(fmt::format("{} {}, try {} of {}", url.host(),
+                         status == 0 ? "did not answer" : fmt::format("answers with status {}", status), attempt + 1,
+                         tries));
     std::this_thread::sleep_for(
         std::max<std::chrono::milliseconds>(pause, std::chrono::seconds(result.head.retry_after_seconds)));
     pause *= 2;
@@ -231,6 +233,11 @@ bool Downloader::PieceTry::accept(const HttpHead& head) {
   } else {
     // Signed addresses live for a while only.
     expired_ = elsewhere && head.status >= 400 && head.status < 500 && head.status != 429;
+    if (!expired_ && (head.status == 404 || head.status == 410))
+      throw world_error(transfer_.id.text(),
+                        fmt::format("{} lists {} and does not have it (status {})", options_.http.endpoint.host(),
+                                    one_line(file.path, 200), head.status),
+                        "run again later; if that does not help, try another revision, org/name@REVISION");
     if (!expired_ && !is_passing(head.status))
       throw refused(head, transfer_.id, options_.http.endpoint, !options_.http.token.empty());
     return false;

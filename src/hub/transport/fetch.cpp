@@ -46,6 +46,9 @@ std::string fetch_model(const HubId& id, ModelNeed need, const std::string& cach
                     fmt::format("{}/api/models/{}/revision/{}?blobs=true", endpoint.path == "/" ? "" : endpoint.path,
                                 id.repo, escape_path(id.revision, false))};
   const HubListing listing = parse_hub_listing(downloader.get_text(address, id, kMostListing), endpoint.host());
+  if (is_commit(id.revision) && listing.commit != id.revision)
+    throw world_error(id.text(), fmt::format("{} gives commit {} instead", endpoint.host(), listing.commit),
+                      "is this a hub? HF_ENDPOINT says which is asked");
 
   const std::string folder = cached_repo_folder(cache, id);
   std::filesystem::create_directories(folder);

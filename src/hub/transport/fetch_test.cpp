@@ -315,6 +315,22 @@ TEST_F(Fetch, SaysWhatIsNotThere) {
   expect_world_error("cannot be asked");
 }
 
+TEST_F(Fetch, ACommitIsThatCommitOrNone) {
+  const Caught other = catch_error([&] { fetch(ModelNeed::config, "org/name@" + std::string(40, 'c')); });
+  EXPECT_EQ(other.kind, ErrorKind::world);
+  EXPECT_NE(other.text.find("gives commit " + hub.commit + " instead"), std::string::npos) << other.text;
+  EXPECT_FALSE(fs::exists(folder / "models--org--name"));
+  fetch(ModelNeed::config, "org/name@" + hub.commit);
+}
+
+TEST_F(Fetch, AFileThatIsListedAndNotThereIsNamed) {
+  on_weights([](const httplib::Request&, httplib::Response& response) {
+    response.status = 404;
+    return true;
+  });
+  expect_world_error("lists model.safetensors and does not have it");
+}
+
 TEST_F(Fetch, TheTokenStaysWithTheHub) {
   HubServer other;
   other.files = hub.files;

@@ -50,16 +50,18 @@ PartialFile::PartialFile(std::string path, const HubFile& file, int64_t piece_by
     : path_(std::move(path)), file_(file), fd_(::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644)) {
   if (fd_ < 0) throw cannot_write(path_, errno);
   try {
-    if (!load(piece_bytes)) restart(piece_bytes);
+    const bool begun = load(piece_bytes);
     struct statvfs disk {};
-    if (::fstatvfs(fd_, &disk) != 0) return;
-    const double room = static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize);
-    const int64_t missing = file_.size - done_bytes();
-    if (static_cast<double>(missing) > room)
-      throw world_error(file_.path,
-                        fmt::format("needs {} more on the disk, which has {}", format_bytes(missing),
-                                    format_bytes(static_cast<int64_t>(room))),
-                        "make room there; HF_HUB_CACHE names another folder");
+    if (::fstatvfs(fd_, &disk) == 0) {
+      const double room = static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize);
+      const int64_t missing = file_.size - (begun ? done_bytes() : 0);
+      if (static_cast<double>(missing) > room)
+        throw world_error(file_.path,
+                          fmt::format("needs {} more on the disk, which has {}", format_bytes(missing),
+                                      format_bytes(static_cast<int64_t>(room))),
+                          "make room there; HF_HUB_CACHE names another folder");
+    }
+    if (!begun) restart(piece_bytes);
   } catch (...) {
     ::close(fd_);
     throw;
