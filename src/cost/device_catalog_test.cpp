@@ -2,23 +2,19 @@
 
 #include <gtest/gtest.h>
 
-#include <filesystem>
 #include <fstream>
 #include <set>
 
 #include "base/error.h"
+#include "support/test_files.h"
 
 namespace plimsoll {
 namespace {
 
 struct Folder {
-  std::string path = (std::filesystem::temp_directory_path() / "plimsoll_catalog_test").string();
-  Folder() {
-    std::filesystem::remove_all(path);
-    std::filesystem::create_directories(path);
-  }
-  ~Folder() { std::filesystem::remove_all(path); }
-  void write(const std::string& name, const std::string& text) const { std::ofstream(path + "/" + name) << text; }
+  TestFolder made;  // of this process alone: tests run side by side
+  const std::string& path = made.path();
+  void write(const std::string& name, const std::string& text) const { std::ofstream(made / name) << text; }
 };
 
 TEST(DeviceCatalog, EveryDeviceThatWasAskedForIsThere) {
